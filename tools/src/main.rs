@@ -1,0 +1,3 @@
+//! The `exahour` command.
+
+fn main() {}
