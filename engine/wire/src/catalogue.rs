@@ -1,0 +1,125 @@
+//! The list of all messages and enumerations: what tests, tools and dumps walk.
+//!
+//! Always holds: every message of this crate is here once; a test compares the list with the
+//! published schema in both directions.
+
+use crate::codes::Enumeration;
+use crate::message::{Declaration, Message};
+use crate::{codes, events, internal, market_data, operations, orders, reject, session};
+
+macro_rules! declarations {
+    ($($module:ident: [$($message:ident),* $(,)?]),* $(,)?) => {
+        /// Every message, by template number.
+        pub const MESSAGES: &[Declaration] =
+            &[$($(<$module::$message as Message>::DECLARATION),*),*];
+    };
+}
+
+declarations! {
+    session: [
+        Negotiate, NegotiationResponse, NegotiationReject, Establish, EstablishmentAck,
+        EstablishmentReject, Sequence, NotApplied, RetransmitRequest, Retransmission,
+        RetransmitReject, Terminate, Busy,
+    ],
+    orders: [NewOrder, CancelOrder, ReplaceOrder, MassCancel],
+    operations: [
+        CreateParticipant, CreateAccount, CreateSession, CreateInstrument, SetPositionLimit,
+        Deposit, Withdraw, KillSwitch, SettlePrice, RegisterAccessKey, DeliveryStarted,
+        ConfirmDelivery, DeliveryFailed,
+    ],
+    internal: [
+        OpenSession, ReadySession, CloseSession, Tick, Checkpoint, NodeStarted, TakeStateHash,
+    ],
+    events: [
+        OrderAccepted, OrderRejected, OrderCancelled, OrderReplaced, OrderFilled, OrderReduced,
+        CommandDone, CommandRejected, SequenceGap, DuplicateIgnored, SessionOpened, SessionReady,
+        SessionClosed, SessionExpelled, ParticipantCreated, AccountCreated, SessionCreated,
+        InstrumentListed, PositionLimitSet, KillSwitchSet, AccessKeyRegistered, MoneyMoved,
+        InstrumentSettled, InstrumentExpired, DeliveryAssigned, MachineReady, DeliverySettled,
+        StateHashed,
+    ],
+    market_data: [
+        FeedRequest, FeedReject, DropCopyRequest, FeedHeartbeat, InstrumentDefinition,
+        SnapshotBegin, SnapshotOrder, SnapshotEnd, OrderAdded, OrderExecuted, OrderShrunk,
+        OrderDeleted, TopOfBook, TradeReport, InstrumentPhase,
+    ],
+}
+
+/// One enumeration of the wire: its name, bytes, and table of number, name and description.
+pub type EnumerationTable = (
+    &'static str,
+    usize,
+    &'static [(u64, &'static str, &'static str)],
+);
+
+macro_rules! enumerations {
+    ($($module:ident::$name:ident),* $(,)?) => {
+        /// Every enumeration.
+        pub const ENUMERATIONS: &[EnumerationTable] = &[$((
+            <$module::$name as Enumeration>::NAME,
+            size_of::<$module::$name>(),
+            <$module::$name as Enumeration>::TABLE,
+        )),*];
+    };
+}
+
+enumerations! {
+    codes::Side, codes::OrderType, codes::TimeInForce, codes::SelfTradePrevention, codes::Scope,
+    codes::KillAction, codes::CancelOnDisconnect, codes::DisconnectCause, codes::ContractKind,
+    codes::ResourceClass, codes::Firmness, codes::Liquidity, codes::Priority,
+    codes::CancelReason, codes::TransferKind, codes::DeliveryOutcome, codes::Durability,
+    codes::FlowType, codes::NegotiationRejectCode, codes::EstablishmentRejectCode,
+    codes::RetransmitRejectCode, codes::TerminationCode, codes::FeedRequestKind,
+    codes::FeedRejectCode, codes::Phase, reject::Reject,
+}
+
+/// The declaration of the message with this template number.
+#[must_use]
+pub fn declaration(template_id: u16) -> Option<&'static Declaration> {
+    MESSAGES
+        .iter()
+        .find(|message| message.template_id == template_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_fill_whole_lines() {
+        for message in MESSAGES
+            .iter()
+            .filter(|message| (100..300).contains(&message.template_id))
+        {
+            let bytes = usize::from(message.block_length) + crate::message::HEADER_BYTES;
+            assert_eq!(
+                bytes % crate::limits::RECORD_LINE_BYTES,
+                0,
+                "{}: {bytes}",
+                message.name
+            );
+        }
+    }
+
+    #[test]
+    fn numbers_are_used_once() {
+        for (place, message) in MESSAGES.iter().enumerate() {
+            for other in &MESSAGES[place + 1..] {
+                assert_ne!(message.template_id, other.template_id);
+                assert_ne!(message.name, other.name);
+            }
+        }
+    }
+
+    #[test]
+    fn fields_are_aligned_and_leave_no_gap() {
+        for message in MESSAGES {
+            let mut end = 0;
+            for field in message.fields {
+                assert_eq!(field.offset, end, "{}.{}", message.name, field.name);
+                end += field.bytes;
+            }
+            assert_eq!(end, usize::from(message.block_length), "{}", message.name);
+        }
+    }
+}

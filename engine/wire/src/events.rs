@@ -1,0 +1,576 @@
+//! What happened: the engine's output, in one numbered log.
+//!
+//! Written by the engine, followed by gateways, market data, settlement, drop copy and audit. A
+//! report to a session is its event, byte for byte.
+//!
+//! Always holds: the five fields of the prefix come first in every event. `session` and `sequence`
+//! are zero where an event is not a report to a session; `sequence` alone is zero where a report is
+//! not numbered, and so not recoverable.
+
+use crate::codes::{
+    CancelReason, ContractKind, DeliveryOutcome, DisconnectCause, EstablishmentRejectCode,
+    Firmness, KillAction, Liquidity, NegotiationRejectCode, OrderFlags, OrderType, Permissions,
+    Priority, Raw, ResourceClass, Scope, Side, TerminationCode, TimeInForce, TransferKind,
+};
+use crate::ids::{
+    AccountId, ClientOrderId, CommandSequence, EventSequence, InstrumentId, MessageSequence,
+    ObligationId, OrderId, ParticipantId, SessionId, SessionVersion, TradeId, TransferId,
+};
+use crate::message::{AccessKey, Digest, Ipv4, Pad, Text8, Text16, Text32, message};
+use crate::reject::Reject;
+use crate::units::{Hours, Money, Nanos, PartsPerMillion, Price, Quantity};
+
+/// Declares an event: a message that starts with the common prefix.
+macro_rules! event {
+    ($(#[doc = $about:literal])+ $name:ident = $template:literal {
+        $($(#[doc = $doc:literal])+ $field:ident: $type:ty),* $(,)?
+    }) => {
+        message! {
+            $(#[doc = $about])+
+            $name = $template {
+                /// The session it is a report to, or zero.
+                session: SessionId,
+                /// Its number in the flow to that session, or zero.
+                sequence: MessageSequence,
+                /// Its number in the event log.
+                event: EventSequence,
+                /// When the command that caused it was stamped.
+                time: Nanos,
+                /// The command that caused it.
+                command: CommandSequence,
+                $($(#[doc = $doc])+ $field: $type),*
+            }
+        }
+    };
+}
+
+/// The fields that every event starts with, header included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct EventPrefix {
+    /// The SBE header.
+    pub header: crate::message::Header,
+    /// The session it is a report to, or zero.
+    pub session: SessionId,
+    /// Its number in the flow to that session, or zero.
+    pub sequence: MessageSequence,
+    /// Its number in the event log.
+    pub event: EventSequence,
+    /// When the command that caused it was stamped.
+    pub time: Nanos,
+    /// The command that caused it.
+    pub command: CommandSequence,
+}
+
+impl EventPrefix {
+    /// The prefix of the event at the start of `bytes`, or `None` where they are too few.
+    #[inline]
+    #[must_use]
+    pub fn peek(bytes: &[u8]) -> Option<Self> {
+        bytes
+            .get(..size_of::<Self>())
+            .map(bytemuck::pod_read_unaligned)
+    }
+}
+
+event! {
+    /// An order was accepted. What it trades and whether it rests follows.
+    OrderAccepted = 301 {
+        /// The sender's name for the order.
+        client_order_id: ClientOrderId,
+        /// The exchange's name for the order.
+        order: OrderId,
+        /// The limit; for a market order, where its protection ends.
+        price: Price,
+        /// Lots.
+        quantity: Quantity,
+        /// Whose account.
+        account: AccountId,
+        /// Which contract.
+        instrument: InstrumentId,
+        /// Buy or sell.
+        side: Raw<Side>,
+        /// How it is priced.
+        order_type: Raw<OrderType>,
+        /// How long it lives.
+        time_in_force: Raw<TimeInForce>,
+        /// What it asks for beyond.
+        flags: OrderFlags,
+        /// The number of the message that entered it.
+        client_sequence: MessageSequence,
+    }
+}
+
+event! {
+    /// An order entry, cancel, replace or mass cancel was refused and changed nothing.
+    OrderRejected = 302 {
+        /// The sender's name for the order or request.
+        client_order_id: ClientOrderId,
+        /// The order that a cancel or replace named, or zero.
+        order: OrderId,
+        /// The contract, or zero.
+        instrument: InstrumentId,
+        /// The number of the message.
+        client_sequence: MessageSequence,
+        /// The template of the message.
+        template: u16,
+        /// Why.
+        reason: Raw<Reject>,
+        /// Zero.
+        pad_1: Pad<4>,
+    }
+}
+
+event! {
+    /// An order left the book, or never rested, without trading its rest.
+    OrderCancelled = 303 {
+        /// The sender's name for the order.
+        client_order_id: ClientOrderId,
+        /// The exchange's name for the order.
+        order: OrderId,
+        /// The sender's name for the cancel request, or zero.
+        request: ClientOrderId,
+        /// Its limit.
+        price: Price,
+        /// Lots that will not trade.
+        quantity: Quantity,
+        /// Whose account.
+        account: AccountId,
+        /// Which contract.
+        instrument: InstrumentId,
+        /// Buy or sell.
+        side: Raw<Side>,
+        /// Why.
+        reason: Raw<CancelReason>,
+        /// Zero.
+        pad_1: Pad<6>,
+    }
+}
+
+event! {
+    /// An order was changed. If it lost priority, what it trades and whether it rests follows.
+    OrderReplaced = 304 {
+        /// The sender's new name for the order.
+        client_order_id: ClientOrderId,
+        /// The exchange's name for the order, which stays.
+        order: OrderId,
+        /// The sender's earlier name for the order.
+        original: ClientOrderId,
+        /// The new limit.
+        price: Price,
+        /// The new total in lots.
+        quantity: Quantity,
+        /// Lots still open.
+        leaves: Quantity,
+        /// Whose account.
+        account: AccountId,
+        /// Which contract.
+        instrument: InstrumentId,
+        /// Buy or sell.
+        side: Raw<Side>,
+        /// Whether it kept its place.
+        priority: Raw<Priority>,
+        /// Zero.
+        pad_1: Pad<6>,
+    }
+}
+
+event! {
+    /// An order traded. Each trade gives two of these: the maker's first, then the taker's.
+    OrderFilled = 305 {
+        /// The sender's name for the order.
+        client_order_id: ClientOrderId,
+        /// The exchange's name for the order.
+        order: OrderId,
+        /// The trade, the same on both sides.
+        trade: TradeId,
+        /// The price of the trade: the maker's limit.
+        price: Price,
+        /// Lots traded.
+        quantity: Quantity,
+        /// Lots still open.
+        leaves: Quantity,
+        /// Whose account.
+        account: AccountId,
+        /// Which contract.
+        instrument: InstrumentId,
+        /// Buy or sell.
+        side: Raw<Side>,
+        /// Maker or taker.
+        liquidity: Raw<Liquidity>,
+        /// Zero.
+        pad_1: Pad<6>,
+    }
+}
+
+event! {
+    /// Self-trade prevention took a part of an order away.
+    OrderReduced = 306 {
+        /// The sender's name for the order.
+        client_order_id: ClientOrderId,
+        /// The exchange's name for the order.
+        order: OrderId,
+        /// Lots taken away.
+        quantity: Quantity,
+        /// Lots still open.
+        leaves: Quantity,
+        /// Whose account.
+        account: AccountId,
+        /// Which contract.
+        instrument: InstrumentId,
+        /// Buy or sell.
+        side: Raw<Side>,
+        /// Zero.
+        pad_1: Pad<7>,
+    }
+}
+
+event! {
+    /// A command other than an order was carried out.
+    CommandDone = 310 {
+        /// The sender's name for the request.
+        request: ClientOrderId,
+        /// How many things it changed: for a mass cancel or a kill switch, orders cancelled.
+        count: u64,
+        /// The number of the message.
+        client_sequence: MessageSequence,
+        /// The template of the message.
+        template: u16,
+        /// Zero.
+        pad_1: Pad<2>,
+    }
+}
+
+event! {
+    /// A command other than an order was refused and changed nothing.
+    CommandRejected = 311 {
+        /// The sender's name for the request.
+        request: ClientOrderId,
+        /// The number of the message.
+        client_sequence: MessageSequence,
+        /// The template of the message.
+        template: u16,
+        /// Why.
+        reason: Raw<Reject>,
+    }
+}
+
+event! {
+    /// Messages of the session were missing; what came after them was applied. Not numbered.
+    SequenceGap = 312 {
+        /// The first number that was not applied.
+        from_sequence: MessageSequence,
+        /// How many.
+        count: u32,
+    }
+}
+
+event! {
+    /// A message had been applied before and was not applied again. Not numbered.
+    DuplicateIgnored = 313 {
+        /// The number of the message.
+        client_sequence: MessageSequence,
+        /// Zero.
+        pad_1: Pad<4>,
+    }
+}
+
+event! {
+    /// The answer to a new version of a session. Not numbered.
+    SessionOpened = 320 {
+        /// The version.
+        version: SessionVersion,
+        /// The gateway's name for the connection.
+        connection: u64,
+        /// Why it was refused, or zero where it was accepted.
+        refusal: Raw<NegotiationRejectCode>,
+        /// Zero.
+        pad_1: Pad<7>,
+    }
+}
+
+event! {
+    /// The answer to an establishment. Not numbered.
+    SessionReady = 321 {
+        /// The version.
+        version: SessionVersion,
+        /// The gateway's name for the connection.
+        connection: u64,
+        /// The number of the next message the exchange expects.
+        expected_sequence: MessageSequence,
+        /// The number of the next report the exchange will send.
+        next_sequence: MessageSequence,
+        /// Why it was refused, or zero where it was accepted.
+        refusal: Raw<EstablishmentRejectCode>,
+        /// Zero.
+        pad_1: Pad<7>,
+    }
+}
+
+event! {
+    /// The connection of a session is gone. Not numbered.
+    SessionClosed = 322 {
+        /// The version.
+        version: SessionVersion,
+        /// How it went.
+        cause: Raw<DisconnectCause>,
+        /// Zero.
+        pad_1: Pad<7>,
+    }
+}
+
+event! {
+    /// The exchange logs a session out; its gateway ends the connection. Not numbered.
+    SessionExpelled = 323 {
+        /// The version.
+        version: SessionVersion,
+        /// Why.
+        code: Raw<TerminationCode>,
+        /// Zero.
+        pad_1: Pad<7>,
+    }
+}
+
+event! {
+    /// A member firm was admitted.
+    ParticipantCreated = 330 {
+        /// Its id.
+        participant: ParticipantId,
+        /// Zero.
+        pad_1: Pad<4>,
+        /// Its name.
+        name: Text32,
+    }
+}
+
+event! {
+    /// An account was opened.
+    AccountCreated = 331 {
+        /// Its id.
+        account: AccountId,
+        /// Its owner.
+        participant: ParticipantId,
+        /// Its name.
+        name: Text32,
+    }
+}
+
+event! {
+    /// A session was created.
+    SessionCreated = 332 {
+        /// Its id.
+        new_session: SessionId,
+        /// Its owner.
+        participant: ParticipantId,
+        /// What it may do.
+        permissions: Permissions,
+        /// Messages a second, sustained; zero for no throttle.
+        throttle_rate: u32,
+        /// Messages at once.
+        throttle_burst: u32,
+        /// Zero.
+        pad_1: Pad<4>,
+    }
+}
+
+event! {
+    /// A contract was listed.
+    InstrumentListed = 333 {
+        /// Its id.
+        instrument: InstrumentId,
+        /// Spot or future.
+        kind: Raw<ContractKind>,
+        /// The kind of machine.
+        class: Raw<ResourceClass>,
+        /// The lowest performance grade: 1 is A, the best.
+        grade_performance: u8,
+        /// The lowest reliability grade: 1 is the best.
+        grade_reliability: u8,
+        /// The lowest energy grade: 1 is X, the best.
+        grade_energy: u8,
+        /// Whether delivery may be interrupted.
+        firmness: Raw<Firmness>,
+        /// The version of the reference system that grades refer to.
+        reference_version: u16,
+        /// The length of the delivery window.
+        hours: Hours,
+        /// Its name.
+        symbol: Text16,
+        /// Where it is delivered.
+        zone: Text8,
+        /// The step between prices.
+        tick: Price,
+        /// When delivery begins.
+        delivery_start: Nanos,
+        /// The last moment of trading.
+        last_trade_at: Nanos,
+        /// Initial margin for one lot.
+        initial_margin: Money,
+        /// The price that collars start from, until there is a trade.
+        reference_price: Price,
+        /// The largest order in lots.
+        quantity_max: Quantity,
+        /// The largest value of an order.
+        notional_max: Money,
+        /// How far a limit may be from the reference price.
+        collar: PartsPerMillion,
+        /// How far a market order may trade from the best price.
+        protection: PartsPerMillion,
+    }
+}
+
+event! {
+    /// The position limit of an account was set.
+    PositionLimitSet = 334 {
+        /// Whose position.
+        account: AccountId,
+        /// In what.
+        instrument: InstrumentId,
+        /// The largest position, long or short.
+        position_max: Quantity,
+    }
+}
+
+event! {
+    /// A kill switch was engaged or released.
+    KillSwitchSet = 335 {
+        /// The session, account or participant.
+        target: u32,
+        /// What `target` names.
+        scope: Raw<Scope>,
+        /// Engaged or released.
+        action: Raw<KillAction>,
+        /// Zero.
+        pad_1: Pad<2>,
+    }
+}
+
+event! {
+    /// The key that opens the machines of an account was registered.
+    AccessKeyRegistered = 336 {
+        /// Whose machines.
+        account: AccountId,
+        /// Zero.
+        pad_1: Pad<4>,
+        /// The public half.
+        key: AccessKey,
+    }
+}
+
+event! {
+    /// Money moved: one debit and one credit of the same amount.
+    MoneyMoved = 340 {
+        /// The posting.
+        transfer: TransferId,
+        /// The account it came from.
+        debit: AccountId,
+        /// The account it went to.
+        credit: AccountId,
+        /// How much; never negative.
+        amount: Money,
+        /// What it belongs to: a trade, an obligation, an instrument or a request.
+        reference: u64,
+        /// Why.
+        kind: Raw<TransferKind>,
+        /// Zero.
+        pad_1: Pad<7>,
+    }
+}
+
+event! {
+    /// Every position in an instrument was marked to a price.
+    InstrumentSettled = 350 {
+        /// Which contract.
+        instrument: InstrumentId,
+        /// Zero.
+        pad_1: Pad<4>,
+        /// The settlement price.
+        price: Price,
+        /// Lots held long, which equal the lots held short.
+        open_interest: Quantity,
+    }
+}
+
+event! {
+    /// Trading in an instrument ended; its orders are cancelled and its positions go to delivery.
+    InstrumentExpired = 351 {
+        /// Which contract.
+        instrument: InstrumentId,
+        /// Zero.
+        pad_1: Pad<4>,
+        /// The final settlement price.
+        price: Price,
+        /// Lots held long, which equal the lots held short.
+        open_interest: Quantity,
+    }
+}
+
+event! {
+    /// A buyer and a seller were paired: a machine is owed.
+    DeliveryAssigned = 352 {
+        /// The obligation, and the idempotency key of everything done for it.
+        obligation: ObligationId,
+        /// Which contract.
+        instrument: InstrumentId,
+        /// The length of the window.
+        hours: Hours,
+        /// The buyer's account.
+        buyer: AccountId,
+        /// The seller's account.
+        seller: AccountId,
+        /// Lots: Compute Hours per hour.
+        quantity: Quantity,
+        /// The price that verified time is paid at.
+        price: Price,
+        /// When the window begins.
+        delivery_start: Nanos,
+        /// The public key that opens the machine; zero where the buyer registered none.
+        key: AccessKey,
+    }
+}
+
+event! {
+    /// The machine of an obligation answers.
+    MachineReady = 353 {
+        /// The obligation.
+        obligation: ObligationId,
+        /// The buyer's account.
+        buyer: AccountId,
+        /// Where it listens.
+        address: Ipv4,
+        /// SHA-256 of the machine's SSH host key.
+        host_key: Digest,
+        /// On which port.
+        port: u16,
+        /// Zero.
+        pad_1: Pad<6>,
+    }
+}
+
+event! {
+    /// An obligation is closed and paid.
+    DeliverySettled = 354 {
+        /// The obligation.
+        obligation: ObligationId,
+        /// Time verified: a span.
+        verified: Nanos,
+        /// What the seller received.
+        paid: Money,
+        /// What the buyer got back.
+        refunded: Money,
+        /// What the seller paid for what was not delivered.
+        compensated: Money,
+        /// How it ended.
+        outcome: Raw<DeliveryOutcome>,
+        /// Zero.
+        pad_1: Pad<7>,
+    }
+}
+
+event! {
+    /// What the whole state hashed to, after the command that caused this.
+    StateHashed = 360 {
+        /// The hash.
+        state_hash: Digest,
+    }
+}

@@ -1,0 +1,60 @@
+//! Every limit has a name, and limits are checked against each other at compile time.
+//!
+//! Used by whoever allocates, refuses or indexes.
+
+use crate::ids::AccountId;
+use crate::units::{Hours, Money, Price, Quantity};
+
+/// A record of the journal is a whole number of these.
+pub const RECORD_LINE_BYTES: usize = 64;
+
+/// The longest message that may cross a socket, header included, framing excluded.
+pub const MESSAGE_BYTES_MAX: usize = 256;
+
+/// The shortest message: a bare header.
+pub const MESSAGE_BYTES_MIN: usize = 8;
+
+/// The highest price of an order: one million dollars per Compute Hour.
+pub const PRICE_MAX: Price = Price(1_000_000_000_000);
+
+/// The largest quantity of an order.
+pub const QUANTITY_MAX: Quantity = Quantity(1_000_000_000_000);
+
+/// The longest delivery window: one leap year.
+pub const HOURS_MAX: Hours = Hours(8_784);
+
+/// The largest amount that one posting, one order's value or one position's value may reach.
+///
+/// A quarter of what 64 bits hold, so that sums of a balance, a reservation and one more amount
+/// stay exact before they are checked.
+pub const MONEY_MAX: Money = Money(i64::MAX / 4);
+
+/// The largest net position in one instrument, in lots.
+pub const POSITION_MAX: Quantity = Quantity(1_000_000_000_000_000);
+
+/// The first account id that a participant may own; lower ones are the exchange's own.
+pub const FIRST_ACCOUNT: AccountId = AccountId(100);
+
+/// The most sessions, accounts, participants and instruments that one node can hold.
+pub const SESSIONS_MAX: u32 = 65_535;
+/// See [`SESSIONS_MAX`].
+pub const ACCOUNTS_MAX: u32 = 1_048_575;
+/// See [`SESSIONS_MAX`].
+pub const PARTICIPANTS_MAX: u32 = 65_535;
+/// See [`SESSIONS_MAX`].
+pub const INSTRUMENTS_MAX: u32 = 65_535;
+
+/// The most messages a retransmission may carry.
+pub const RETRANSMIT_COUNT_MAX: u32 = 65_536;
+
+/// The most messages in one batch: one journal frame, one raft entry.
+pub const BATCH_MESSAGES_MAX: usize = 1_024;
+
+// The count of a journal frame is 16 bits wide.
+const _: () = assert!(BATCH_MESSAGES_MAX <= u16::MAX as usize);
+// A command fills whole lines, so the longest message must be whole lines too.
+const _: () = assert!(MESSAGE_BYTES_MAX.is_multiple_of(RECORD_LINE_BYTES));
+// Any position, at any price, must be valued in 128 bits without overflow.
+const _: () = assert!(POSITION_MAX.0 < 1 << 50 && PRICE_MAX.0 < 1 << 40 && HOURS_MAX.0 < 1 << 14);
+// A position must be able to hold the largest order many times over.
+const _: () = assert!(POSITION_MAX.0 >= QUANTITY_MAX.0 * 100);

@@ -1,0 +1,300 @@
+//! The public feed: snapshots, every change of every order, top of book, trades.
+//!
+//! Made by the market data follower from the event log; spoken over its own port.
+//!
+//! Always holds: `sequence` is contiguous over all messages of the feed, so a hole is seen at once.
+
+use crate::codes::{
+    ContractKind, FeedRejectCode, FeedRequestKind, Firmness, Phase, Raw, ResourceClass, Side,
+};
+use crate::ids::{
+    EventSequence, FeedSequence, InstrumentId, OrderId, ParticipantId, SessionId, TradeId,
+};
+use crate::message::{Digest, Pad, Text8, Text16, message};
+use crate::units::{Hours, Nanos, Price, Quantity};
+
+message! {
+    /// A client asks for the feed, or for a part of it again.
+    FeedRequest = 500 {
+        /// The first number wanted, for `UpdatesFrom`.
+        from_sequence: FeedSequence,
+        /// Which contract, or zero for all.
+        instrument: InstrumentId,
+        /// A snapshot first, or updates from a number.
+        kind: Raw<FeedRequestKind>,
+        /// Zero.
+        pad_1: Pad<3>,
+    }
+}
+
+message! {
+    /// The request cannot be met.
+    FeedReject = 501 {
+        /// The oldest number that can be asked for.
+        oldest_sequence: FeedSequence,
+        /// The next number to come.
+        next_sequence: FeedSequence,
+        /// Which contract was asked for.
+        instrument: InstrumentId,
+        /// Why.
+        code: Raw<FeedRejectCode>,
+        /// Zero.
+        pad_1: Pad<3>,
+    }
+}
+
+message! {
+    /// A back office asks for every report of a participant after an event.
+    DropCopyRequest = 502 {
+        /// A session of the participant that may receive drop copies.
+        session: SessionId,
+        /// Whose reports.
+        participant: ParticipantId,
+        /// Reports after this event are sent; zero for all that are kept.
+        after_event: EventSequence,
+        /// The client's clock.
+        timestamp: Nanos,
+        /// HMAC-SHA256 under the session's key of all bytes of this message before this field.
+        credentials: Digest,
+    }
+}
+
+message! {
+    /// Sign of life, and the next number to come.
+    FeedHeartbeat = 503 {
+        /// The next number to come.
+        next_sequence: FeedSequence,
+        /// The time of the last event.
+        time: Nanos,
+    }
+}
+
+message! {
+    /// What a contract is.
+    InstrumentDefinition = 510 {
+        /// Its number in the feed; zero within a snapshot.
+        sequence: FeedSequence,
+        /// When it was listed.
+        time: Nanos,
+        /// The contract.
+        instrument: InstrumentId,
+        /// Spot or future.
+        kind: Raw<ContractKind>,
+        /// The kind of machine.
+        class: Raw<ResourceClass>,
+        /// The lowest performance grade.
+        grade_performance: u8,
+        /// The lowest reliability grade.
+        grade_reliability: u8,
+        /// The lowest energy grade.
+        grade_energy: u8,
+        /// Whether delivery may be interrupted.
+        firmness: Raw<Firmness>,
+        /// The version of the reference system.
+        reference_version: u16,
+        /// The length of the delivery window.
+        hours: Hours,
+        /// Its name.
+        symbol: Text16,
+        /// Where it is delivered.
+        zone: Text8,
+        /// The step between prices.
+        tick: Price,
+        /// When delivery begins.
+        delivery_start: Nanos,
+        /// The last moment of trading.
+        last_trade_at: Nanos,
+    }
+}
+
+message! {
+    /// A snapshot of one book begins.
+    SnapshotBegin = 511 {
+        /// Every update up to this number is in the snapshot.
+        last_sequence: FeedSequence,
+        /// The time of the last event.
+        time: Nanos,
+        /// The contract.
+        instrument: InstrumentId,
+        /// How many orders follow.
+        orders: u32,
+    }
+}
+
+message! {
+    /// One order of a snapshot; those of one price come in time order.
+    SnapshotOrder = 512 {
+        /// The order.
+        order: OrderId,
+        /// Its limit.
+        price: Price,
+        /// Lots open.
+        quantity: Quantity,
+        /// The contract.
+        instrument: InstrumentId,
+        /// Buy or sell.
+        side: Raw<Side>,
+        /// Zero.
+        pad_1: Pad<3>,
+    }
+}
+
+message! {
+    /// A snapshot of one book is complete.
+    SnapshotEnd = 513 {
+        /// As in the beginning.
+        last_sequence: FeedSequence,
+        /// The contract.
+        instrument: InstrumentId,
+        /// How many orders came.
+        orders: u32,
+    }
+}
+
+message! {
+    /// An order rests in the book, last at its price.
+    OrderAdded = 520 {
+        /// Its number in the feed.
+        sequence: FeedSequence,
+        /// When.
+        time: Nanos,
+        /// The order.
+        order: OrderId,
+        /// Its limit.
+        price: Price,
+        /// Lots open.
+        quantity: Quantity,
+        /// The contract.
+        instrument: InstrumentId,
+        /// Buy or sell.
+        side: Raw<Side>,
+        /// Zero.
+        pad_1: Pad<3>,
+    }
+}
+
+message! {
+    /// A resting order traded.
+    OrderExecuted = 521 {
+        /// Its number in the feed.
+        sequence: FeedSequence,
+        /// When.
+        time: Nanos,
+        /// The order.
+        order: OrderId,
+        /// The trade.
+        trade: TradeId,
+        /// The price.
+        price: Price,
+        /// Lots traded.
+        quantity: Quantity,
+        /// Lots still open; zero when the order is gone.
+        leaves: Quantity,
+        /// The contract.
+        instrument: InstrumentId,
+        /// The side of the resting order.
+        side: Raw<Side>,
+        /// Zero.
+        pad_1: Pad<3>,
+    }
+}
+
+message! {
+    /// A resting order shrank and kept its place.
+    OrderShrunk = 522 {
+        /// Its number in the feed.
+        sequence: FeedSequence,
+        /// When.
+        time: Nanos,
+        /// The order.
+        order: OrderId,
+        /// Lots still open.
+        leaves: Quantity,
+        /// The contract.
+        instrument: InstrumentId,
+        /// The side of the order.
+        side: Raw<Side>,
+        /// Zero.
+        pad_1: Pad<3>,
+    }
+}
+
+message! {
+    /// A resting order left the book without trading.
+    OrderDeleted = 523 {
+        /// Its number in the feed.
+        sequence: FeedSequence,
+        /// When.
+        time: Nanos,
+        /// The order.
+        order: OrderId,
+        /// The contract.
+        instrument: InstrumentId,
+        /// The side of the order.
+        side: Raw<Side>,
+        /// Zero.
+        pad_1: Pad<3>,
+    }
+}
+
+message! {
+    /// The best prices changed.
+    TopOfBook = 524 {
+        /// Its number in the feed.
+        sequence: FeedSequence,
+        /// When.
+        time: Nanos,
+        /// The best bid, or none.
+        bid_price: Price,
+        /// Lots at the best bid.
+        bid_quantity: Quantity,
+        /// The best offer, or none.
+        ask_price: Price,
+        /// Lots at the best offer.
+        ask_quantity: Quantity,
+        /// The contract.
+        instrument: InstrumentId,
+        /// Zero.
+        pad_1: Pad<4>,
+    }
+}
+
+message! {
+    /// A trade.
+    TradeReport = 525 {
+        /// Its number in the feed.
+        sequence: FeedSequence,
+        /// When.
+        time: Nanos,
+        /// The trade.
+        trade: TradeId,
+        /// The price.
+        price: Price,
+        /// Lots.
+        quantity: Quantity,
+        /// The contract.
+        instrument: InstrumentId,
+        /// The side of the order that arrived.
+        aggressor: Raw<Side>,
+        /// Zero.
+        pad_1: Pad<3>,
+    }
+}
+
+message! {
+    /// The state of trading changed.
+    InstrumentPhase = 526 {
+        /// Its number in the feed.
+        sequence: FeedSequence,
+        /// When.
+        time: Nanos,
+        /// The final or last settlement price, or none.
+        settlement_price: Price,
+        /// The contract.
+        instrument: InstrumentId,
+        /// The state.
+        phase: Raw<Phase>,
+        /// Zero.
+        pad_1: Pad<3>,
+    }
+}

@@ -1,0 +1,91 @@
+//! Why a command of a client was refused: the client's fault, numbered, sequenced and replayed.
+//!
+//! Every value has a script that earns it. Numbers are never reused.
+
+use crate::codes::enumeration;
+
+enumeration! {
+    /// Why a command was refused.
+    Reject: u16 {
+        /// No such session.
+        UnknownSession = 1,
+        /// The session may not do this.
+        NotPermitted = 2,
+        /// No such account, or not the participant's own.
+        UnknownAccount = 3,
+        /// No such instrument.
+        UnknownInstrument = 4,
+        /// The instrument has expired.
+        InstrumentClosed = 5,
+        /// The side is neither buy nor sell.
+        InvalidSide = 6,
+        /// The order type is not one that is known.
+        InvalidOrderType = 7,
+        /// The time in force is not one that is known, or does not fit the order type.
+        InvalidTimeInForce = 8,
+        /// The self-trade prevention mode is not one that is known.
+        InvalidSelfTradePrevention = 9,
+        /// A flag is set that is not known, or does not fit the order.
+        InvalidFlags = 10,
+        /// The price is not a multiple of the tick.
+        PriceNotOnTick = 11,
+        /// The price is not positive, above the limit, or given for a market order.
+        PriceOutOfRange = 12,
+        /// The price is further from the reference than the collar allows.
+        PriceOutsideCollar = 13,
+        /// The quantity is zero.
+        QuantityZero = 14,
+        /// The quantity is above the instrument's largest order.
+        QuantityTooLarge = 15,
+        /// The value is above the instrument's largest order value.
+        NotionalTooLarge = 16,
+        /// The position could exceed its limit if all open orders traded.
+        PositionLimit = 17,
+        /// The account's free funds do not cover the margin.
+        InsufficientFunds = 18,
+        /// The session sent more messages than its throttle allows.
+        Throttled = 19,
+        /// A kill switch covers the session, account or participant.
+        KillSwitchEngaged = 20,
+        /// A live order of the session has this client order id.
+        DuplicateClientOrderId = 21,
+        /// No such live order of this session's participant.
+        UnknownOrder = 22,
+        /// There is no reference price to protect a market order with.
+        NoReferencePrice = 23,
+        /// The expire time has passed, or none is given.
+        ExpireTimeInvalid = 24,
+        /// The exchange holds as many orders as it can.
+        TooManyOrders = 25,
+        /// No such participant.
+        UnknownParticipant = 26,
+        /// The id is taken.
+        AlreadyExists = 27,
+        /// The id is zero, reserved or above the limit.
+        IdOutOfRange = 28,
+        /// The amount is not positive or above the limit.
+        AmountOutOfRange = 29,
+        /// The free funds do not cover the withdrawal.
+        BalanceTooLow = 30,
+        /// No such obligation.
+        UnknownObligation = 31,
+        /// The obligation is already settled.
+        ObligationSettled = 32,
+        /// More time is claimed than the window holds.
+        VerifiedTimeTooLong = 33,
+        /// The definition contradicts itself; nothing was created.
+        InvalidDefinition = 34,
+        /// The scope is not one that is known here.
+        InvalidScope = 35,
+        /// The action is not one that is known.
+        InvalidAction = 36,
+        /// The template is not a command.
+        UnknownTemplate = 37,
+        /// The balance would leave its range.
+        BalanceOutOfRange = 38,
+        /// A machine was reported for an obligation that has one.
+        AlreadyStarted = 39,
+        /// The request changes nothing.
+        NothingToChange = 40,
+    }
+}
