@@ -3,7 +3,7 @@
 //! Used by whoever allocates, refuses or indexes.
 
 use crate::ids::AccountId;
-use crate::units::{Hours, Money, Price, Quantity};
+use crate::units::{Hours, Money, PartsPerMillion, Price, Quantity};
 
 /// A record of the journal is a whole number of these.
 pub const RECORD_LINE_BYTES: usize = 64;
@@ -16,6 +16,11 @@ pub const MESSAGE_BYTES_MIN: usize = 8;
 
 /// The highest price of an order: one million dollars per Compute Hour.
 pub const PRICE_MAX: Price = Price(1_000_000_000_000);
+
+/// How far above its listing reference the price of an instrument may ever go, as a factor.
+///
+/// It bounds the value of every position exactly, so that marking one can never overflow.
+pub const PRICE_RANGE_FACTOR: i64 = 100;
 
 /// The largest quantity of an order.
 pub const QUANTITY_MAX: Quantity = Quantity(1_000_000_000_000);
@@ -46,6 +51,19 @@ pub const INSTRUMENTS_MAX: u32 = 65_535;
 
 /// The most messages a retransmission may carry.
 pub const RETRANSMIT_COUNT_MAX: u32 = 65_536;
+
+/// Messages refused by the throttle in a row before the session is logged out.
+pub const THROTTLE_REFUSALS_MAX: u32 = 100;
+
+/// What a seller pays the buyer beyond the refund, of the value that was not delivered.
+pub const NON_DELIVERY_PENALTY: PartsPerMillion = PartsPerMillion(100_000);
+
+/// The exchange's own ledger accounts.
+pub const BANK_ACCOUNT: AccountId = AccountId(1);
+/// Where variation margin passes through; zero between commands.
+pub const CLEARING_ACCOUNT: AccountId = AccountId(2);
+/// What buyers have paid for windows that are not settled yet.
+pub const ESCROW_ACCOUNT: AccountId = AccountId(3);
 
 /// The most messages in one batch: one journal frame, one raft entry.
 pub const BATCH_MESSAGES_MAX: usize = 1_024;

@@ -51,41 +51,39 @@ enumeration! {
         DuplicateClientOrderId = 21,
         /// No such live order of this session's participant.
         UnknownOrder = 22,
-        /// There is no reference price to protect a market order with.
-        NoReferencePrice = 23,
         /// The expire time has passed, or none is given.
-        ExpireTimeInvalid = 24,
+        ExpireTimeInvalid = 23,
         /// The exchange holds as many orders as it can.
-        TooManyOrders = 25,
+        TooManyOrders = 24,
         /// No such participant.
-        UnknownParticipant = 26,
+        UnknownParticipant = 25,
         /// The id is taken.
-        AlreadyExists = 27,
+        AlreadyExists = 26,
         /// The id is zero, reserved or above the limit.
-        IdOutOfRange = 28,
+        IdOutOfRange = 27,
         /// The amount is not positive or above the limit.
-        AmountOutOfRange = 29,
+        AmountOutOfRange = 28,
         /// The free funds do not cover the withdrawal.
-        BalanceTooLow = 30,
+        BalanceTooLow = 29,
         /// No such obligation.
-        UnknownObligation = 31,
+        UnknownObligation = 30,
         /// The obligation is already settled.
-        ObligationSettled = 32,
+        ObligationSettled = 31,
         /// More time is claimed than the window holds.
-        VerifiedTimeTooLong = 33,
+        VerifiedTimeTooLong = 32,
         /// The definition contradicts itself; nothing was created.
-        InvalidDefinition = 34,
+        InvalidDefinition = 33,
         /// The scope is not one that is known here.
-        InvalidScope = 35,
+        InvalidScope = 34,
         /// The action is not one that is known.
-        InvalidAction = 36,
+        InvalidAction = 35,
         /// The template is not a command.
-        UnknownTemplate = 37,
+        UnknownTemplate = 36,
         /// The balance would leave its range.
-        BalanceOutOfRange = 38,
+        BalanceOutOfRange = 37,
         /// A machine was reported for an obligation that has one.
-        AlreadyStarted = 39,
+        AlreadyStarted = 38,
         /// The request changes nothing.
-        NothingToChange = 40,
+        NothingToChange = 39,
     }
 }
