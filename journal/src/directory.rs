@@ -1,0 +1,137 @@
+//! The folder of a log: who may write in it, and which files lie there.
+//!
+//! Used when a log is created, opened or inspected.
+//!
+//! Always holds: one writer at a time, by a lock on the `lock` file that the system gives back when
+//! the process ends in any way; a file that no journal makes is refused, never touched.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::control::CONTROL_NAME;
+use crate::error::{JournalError, Result, io_at};
+use crate::position::Position;
+
+const LOCK_NAME: &str = "lock";
+/// A file system's own folder where the log has a whole one for itself.
+const TOLERATED: &str = "lost+found";
+
+/// The lock on a log's folder, held while its writer lives.
+#[derive(Debug)]
+pub(crate) struct DirectoryLock {
+    _file: File,
+}
+
+impl DirectoryLock {
+    /// Takes the lock or says who is in the way.
+    pub(crate) fn take(dir: &Path) -> Result<Self> {
+        let path = dir.join(LOCK_NAME);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = options.open(&path).map_err(io_at("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(DirectoryLock { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(JournalError::Locked {
+                path: dir.to_path_buf(),
+            }),
+            Err(TryLockError::Error(source)) => Err(io_at("lock", &path)(source)),
+        }
+    }
+}
+
+/// The files of a log, as far as their names tell.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// First positions of the live segments, ascending.
+    pub(crate) live: Vec<Position>,
+    /// Zeroed segments that wait for use.
+    pub(crate) staged: Vec<PathBuf>,
+    /// Segments whose zeroing was interrupted.
+    pub(crate) staging: Vec<PathBuf>,
+    /// Whether there is a control file.
+    pub(crate) control: bool,
+}
+
+impl Listing {
+    /// Whether no log was ever completed here.
+    pub(crate) fn vacant(&self) -> bool {
+        self.live.is_empty() && !self.control
+    }
+}
+
+/// Lists the folder of a log, refusing foreign files.
+pub(crate) fn list(dir: &Path) -> Result<Listing> {
+    let entries = std::fs::read_dir(dir).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => JournalError::Missing {
+            path: dir.to_path_buf(),
+        },
+        _ => io_at("list", dir)(source),
+    })?;
+    let mut listing = Listing::default();
+    for entry in entries {
+        let path = entry.map_err(io_at("list", dir))?.path();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        match (name, position_in(name)) {
+            (CONTROL_NAME, _) => listing.control = true,
+            (LOCK_NAME | TOLERATED, _) => {}
+            (_, Some((position, "log"))) => listing.live.push(position),
+            (_, Some((_, "staged"))) => listing.staged.push(path),
+            (_, Some((_, "staging"))) => listing.staging.push(path),
+            _ => return Err(JournalError::ForeignFile { path }),
+        }
+    }
+    listing.live.sort_unstable();
+    Ok(listing)
+}
+
+/// Reads `NNNNNNNNNNNNNNNNNNNN.suffix`.
+fn position_in(name: &str) -> Option<(Position, &str)> {
+    let (digits, suffix) = name.split_once('.')?;
+    let plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let address = plain.then(|| digits.parse().ok())??;
+    Some((Position::new(address), suffix))
+}
+
+/// Makes names in the folder durable.
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_strictly() {
+        assert_eq!(
+            position_in("00000000000000065536.log"),
+            Some((Position::new(65_536), "log"))
+        );
+        for name in [
+            "65536.log",
+            "0000000000000006553x.log",
+            "99999999999999999999.log",
+            "x",
+            "",
+        ] {
+            assert_eq!(position_in(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_foreign_file_is_named_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notes.txt");
+        std::fs::write(&path, "mine").unwrap();
+        let refusal = list(dir.path()).unwrap_err().to_string();
+        assert!(
+            refusal.contains("notes.txt") && refusal.contains("move it"),
+            "{refusal}"
+        );
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    }
+}

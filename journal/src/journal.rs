@@ -1,0 +1,249 @@
+//! Opening a log: create, recover, and hand out its three ends.
+//!
+//! Called at start-up by whoever owns a log. The appender goes to the thread that decides the
+//! order, the flusher to a disk agent, the stager to any background thread.
+//!
+//! Always holds: one writer per folder; when `open` returns, everything recovered is durable.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::{fs, io};
+
+use crate::append::{Appender, LogEnd};
+use crate::config::{Config, FlushBody};
+use crate::control::{ControlPage, read_evidence};
+use crate::directory::{DirectoryLock, list, sync_dir};
+use crate::error::{JournalError, Result, io_at, write_at};
+use crate::flush::{Flusher, SyncBody, sync_body};
+use crate::frame::ChainValue;
+use crate::position::{Geometry, Position, SegmentNumber};
+use crate::recovery::{Recovered, Scan, repair, scan};
+use crate::segment::{LogShape, SegmentHeader, live_name};
+use crate::stage::{Stager, Staging, WritableSegment};
+
+/// What the three ends of an open log share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) dir: PathBuf,
+    pub(crate) shape: LogShape,
+    pub(crate) body: FlushBody,
+    pub(crate) control: ControlPage,
+    pub(crate) staging: Mutex<Staging>,
+    failure: OnceLock<SyncFailure>,
+    _lock: DirectoryLock,
+}
+
+/// The first failed sync, kept to be told again.
+#[derive(Debug)]
+struct SyncFailure {
+    path: PathBuf,
+    errno: Option<i32>,
+    kind: io::ErrorKind,
+}
+
+impl SyncFailure {
+    fn error(&self) -> JournalError {
+        let source = self
+            .errno
+            .map_or_else(|| self.kind.into(), io::Error::from_raw_os_error);
+        JournalError::Sync {
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+impl Core {
+    /// Refuses every call once a sync has failed.
+    pub(crate) fn check_alive(&self) -> Result<()> {
+        self.failure
+            .get()
+            .map_or(Ok(()), |failure| Err(failure.error()))
+    }
+
+    /// Records the first failed sync and returns it as an error.
+    pub(crate) fn fail_sync(&self, path: PathBuf, source: io::Error) -> JournalError {
+        let failure = SyncFailure {
+            path,
+            errno: source.raw_os_error(),
+            kind: source.kind(),
+        };
+        self.failure.get_or_init(|| failure).error()
+    }
+}
+
+/// An open log: its three ends and what recovery found.
+#[derive(Debug)]
+pub struct Journal {
+    /// The writing end.
+    pub appender: Appender,
+    /// The end that makes appended bytes durable.
+    pub flusher: Flusher,
+    /// The background task that prepares the next segment.
+    pub stager: Stager,
+    /// What was found on disk.
+    pub recovered: Recovered,
+}
+
+impl Journal {
+    /// Creates an empty log; makes its folder if only that is missing.
+    ///
+    /// # Errors
+    /// [`JournalError::Exists`], [`JournalError::Locked`], [`JournalError::ForeignFile`],
+    /// [`JournalError::Setting`], [`JournalError::DiskFull`], [`JournalError::UringUnavailable`].
+    pub fn create(config: &Config) -> Result<Journal> {
+        config.check()?;
+        let dir = &config.dir;
+        match fs::create_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => other.map_err(write_at("create folder", dir, 0))?,
+        }
+        if !list(dir)?.vacant() {
+            return Err(JournalError::Exists { path: dir.clone() });
+        }
+        let lock = DirectoryLock::take(dir)?;
+        let body = sync_body(config.flush)?;
+        let shape = shape_of(config);
+        remove_unused(dir)?;
+        let mut staging = Staging::new(SegmentNumber(0));
+        let (segment, _) = staging.finish(dir, &shape, config.flush)?;
+        let genesis = ChainValue::genesis(shape.chain, shape.log_id);
+        let header = SegmentHeader::new(&shape, segment.number, 0, Position::ZERO, genesis);
+        segment.write(0, &header.page())?;
+        segment.sync().map_err(io_at("sync", &segment.path))?;
+        let live = live_name(dir, &shape, segment.number);
+        fs::rename(&segment.path, &live).map_err(io_at("rename", &live))?;
+        sync_dir(dir).map_err(io_at("sync", dir))?;
+        ControlPage::create(dir, &shape, shape.geometry.frames_of(SegmentNumber(0)))?;
+        sync_dir(dir).map_err(io_at("sync", dir))?;
+        Journal::start(config, lock, body)
+    }
+
+    /// Opens an existing log: recovers it, cuts a torn tail, and makes the rest durable.
+    ///
+    /// # Errors
+    /// [`JournalError::Missing`], [`JournalError::Locked`], [`JournalError::ForeignFile`];
+    /// [`JournalError::WrongLog`] and [`JournalError::Fixed`] if it was created otherwise;
+    /// [`JournalError::Corrupt`] if flushed frames are damaged: then nothing is changed.
+    pub fn open(config: &Config) -> Result<Journal> {
+        config.check()?;
+        if list(&config.dir)?.vacant() {
+            return Err(JournalError::Missing {
+                path: config.dir.clone(),
+            });
+        }
+        let lock = DirectoryLock::take(&config.dir)?;
+        let body = sync_body(config.flush)?;
+        Journal::start(config, lock, body)
+    }
+
+    /// Opens the log if there is one, and creates it otherwise.
+    ///
+    /// # Errors
+    /// As [`Journal::open`] and [`Journal::create`].
+    pub fn open_or_create(config: &Config) -> Result<Journal> {
+        match Journal::open(config) {
+            Err(JournalError::Missing { .. }) => Journal::create(config),
+            other => other,
+        }
+    }
+
+    fn start(config: &Config, lock: DirectoryLock, body: Box<dyn SyncBody>) -> Result<Journal> {
+        let dir = &config.dir;
+        if let Some(shape) = read_evidence(dir)?.shape {
+            check_shape(dir, &shape, config)?;
+        }
+        let scan = scan(dir, config.verify)?;
+        check_shape(dir, &scan.recovered.shape, config)?;
+        repair(dir, &scan)?;
+        remove_unused(dir)?;
+        let Scan {
+            recovered,
+            last,
+            index,
+            first_segment,
+            last_segment,
+            ..
+        } = scan;
+        let shape = recovered.shape;
+        let control = ControlPage::create(dir, &shape, recovered.appended)?;
+        sync_dir(dir).map_err(io_at("sync", dir))?;
+        let path = live_name(dir, &shape, last_segment);
+        let segment = WritableSegment::open(path, last_segment, config.flush)?;
+        segment.drop_large_folios();
+        let start = shape.geometry.start_of(last_segment);
+        let end = LogEnd {
+            segment,
+            offset: (recovered.appended.value() - start.value()) as usize,
+            first_segment,
+            last,
+            chain: recovered.chain,
+            index,
+        };
+        let core = Arc::new(Core {
+            dir: dir.clone(),
+            shape,
+            body: config.flush,
+            control,
+            staging: Mutex::new(Staging::new(last_segment.next())),
+            failure: OnceLock::new(),
+            _lock: lock,
+        });
+        Ok(Journal {
+            appender: Appender::new(Arc::clone(&core), end, config.frame_bytes_max),
+            flusher: Flusher::new(Arc::clone(&core), body),
+            stager: Stager::new(core),
+            recovered,
+        })
+    }
+}
+
+fn shape_of(config: &Config) -> LogShape {
+    LogShape {
+        log_id: config.log_id,
+        geometry: Geometry {
+            segment_bytes: config.segment_bytes,
+        },
+        chain: config.chain,
+    }
+}
+
+/// Refuses a log that was created with another identity, segment size or chain.
+fn check_shape(dir: &Path, found: &LogShape, config: &Config) -> Result<()> {
+    let wanted = shape_of(config);
+    let path = dir.to_path_buf();
+    if found.log_id != wanted.log_id {
+        let (found, wanted) = (found.log_id.to_string(), wanted.log_id.to_string());
+        return Err(JournalError::WrongLog {
+            path,
+            found,
+            wanted,
+        });
+    }
+    let fixed = |what, found, wanted| {
+        Err(JournalError::Fixed {
+            path,
+            what,
+            found,
+            wanted,
+        })
+    };
+    if found.geometry != wanted.geometry {
+        let (found, wanted) = (found.geometry.segment_bytes, wanted.geometry.segment_bytes);
+        return fixed("segment_bytes", found, wanted);
+    }
+    if found.chain != wanted.chain {
+        return fixed("chain", found.chain as u64, wanted.chain as u64);
+    }
+    Ok(())
+}
+
+/// Removes segments that were staged by an earlier process and never used: staging them anew puts
+/// their pages into the page cache, where appends need them.
+fn remove_unused(dir: &Path) -> Result<()> {
+    let listing = list(dir)?;
+    for path in listing.staged.iter().chain(&listing.staging) {
+        fs::remove_file(path).map_err(io_at("remove", path))?;
+    }
+    Ok(())
+}

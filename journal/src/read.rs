@@ -1,0 +1,354 @@
+//! The reader: walks the frames of a log through its own read-only maps, without copies.
+//!
+//! Used by every follower, in this process or another, on a live log or a closed one. Each reader
+//! has its own cursor.
+//!
+//! Always holds: nothing beyond the appended mark is believed; whatever a file contains, no read
+//! leaves its segment; on an error the cursor stays before the frame that caused it.
+//! Does not: hide superseded frames. They come in the order written, and a frame whose index steps
+//! back tells the follower that its index and all after it have been replaced.
+
+use std::cell::RefCell;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{LogId, Verify};
+use crate::control::ControlPage;
+use crate::directory::list;
+use crate::error::{JournalError, Result};
+use crate::frame::{Damage, Frame, FrameHeader, KIND_RESTART, KIND_SEGMENT_END};
+use crate::frame::{check_sum, header_in};
+use crate::position::{FRAME_ALIGN, Position, SEGMENT_HEADER_BYTES, SegmentNumber, align_up};
+use crate::recovery::Recovered;
+use crate::segment::{FrameRef, LogShape, SegmentMap, live_name};
+
+/// Segments a reader keeps mapped for random access; sequential reading needs one.
+const MAPS_KEPT: usize = 64;
+
+/// Where a reader's log ends.
+#[derive(Debug)]
+enum End {
+    Live(ControlPage),
+    Fixed(Position),
+}
+
+/// A cursor over the frames of a log.
+#[derive(Debug)]
+pub struct Reader {
+    dir: PathBuf,
+    shape: LogShape,
+    end: End,
+    verify: Verify,
+    position: Position,
+    current: Option<Arc<SegmentMap>>,
+    /// The maps last used by [`Reader::frame_at`], newest last.
+    kept: RefCell<Vec<Arc<SegmentMap>>>,
+}
+
+impl Reader {
+    /// Follows the log in `dir`, which a writer may be appending to, from its first frame.
+    ///
+    /// # Errors
+    /// [`JournalError::Missing`] if there is no log; [`JournalError::Corrupt`] if its control page
+    /// or first segment is damaged.
+    pub fn follow(dir: impl AsRef<Path>, verify: Verify) -> Result<Reader> {
+        let (control, shape) = ControlPage::follow(dir.as_ref())?;
+        Reader::new(dir.as_ref(), shape, End::Live(control), verify)
+    }
+
+    /// Reads a closed log up to the end that [`crate::inspect`] found, without its control page.
+    ///
+    /// # Errors
+    /// As [`Reader::follow`].
+    pub fn closed(dir: impl AsRef<Path>, recovered: &Recovered, verify: Verify) -> Result<Reader> {
+        let end = End::Fixed(recovered.appended);
+        Reader::new(dir.as_ref(), recovered.shape, end, verify)
+    }
+
+    fn new(dir: &Path, shape: LogShape, end: End, verify: Verify) -> Result<Reader> {
+        let mut reader = Reader {
+            dir: dir.to_path_buf(),
+            shape,
+            end,
+            verify,
+            position: Position::ZERO,
+            current: None,
+            kept: RefCell::new(Vec::with_capacity(MAPS_KEPT)),
+        };
+        reader.position = reader.first_position()?;
+        Ok(reader)
+    }
+
+    /// The next frame that ends at or below `limit` and the appended mark, if there is one.
+    ///
+    /// # Errors
+    /// [`JournalError::Corrupt`] if the bytes at the cursor are no whole frame;
+    /// [`JournalError::Released`] if their segment is gone; [`JournalError::Io`].
+    pub fn next(&mut self, limit: Position) -> Result<Option<Frame<'_>>> {
+        let Some((offset, length)) = self.step(limit)? else {
+            return Ok(None);
+        };
+        Ok(self.current.as_deref().map(|map| map.frame(offset, length)))
+    }
+
+    /// The same as an owned reference that keeps its segment mapped.
+    ///
+    /// # Errors
+    /// As [`Reader::next`].
+    pub fn next_ref(&mut self, limit: Position) -> Result<Option<FrameRef>> {
+        let Some((offset, length)) = self.step(limit)? else {
+            return Ok(None);
+        };
+        Ok(self
+            .current
+            .as_ref()
+            .map(|map| FrameRef::new(Arc::clone(map), offset, length)))
+    }
+
+    /// Moves the cursor over one frame; returns its offset in `current` and its length.
+    fn step(&mut self, limit: Position) -> Result<Option<(usize, usize)>> {
+        let limit = limit.min(self.appended());
+        let geometry = self.shape.geometry;
+        loop {
+            if self.position >= limit {
+                return Ok(None);
+            }
+            let offset = geometry.offset_of(self.position);
+            let number = geometry.segment_of(self.position);
+            if offset < SEGMENT_HEADER_BYTES as usize {
+                self.position = geometry.frames_of(number);
+                continue;
+            }
+            self.enter(number)?;
+            let Some(map) = &self.current else {
+                return Ok(None);
+            };
+            let header = self.checked(map, offset, limit)?;
+            if header.kind == KIND_SEGMENT_END {
+                self.position = geometry.start_of(number.next());
+                continue;
+            }
+            let length = header.length as usize;
+            let end = self.position.plus(align_up(u64::from(header.length)));
+            if end > limit {
+                return Ok(None);
+            }
+            self.position = end;
+            return Ok(Some((offset, length)));
+        }
+    }
+
+    fn checked<'m>(
+        &self,
+        map: &'m SegmentMap,
+        offset: usize,
+        limit: Position,
+    ) -> Result<&'m FrameHeader> {
+        let room = map.room(offset);
+        let header = header_in(room).and_then(|header| {
+            let end = map
+                .header()
+                .first_position()
+                .plus(offset as u64 + align_up(header.length.into()));
+            match self.verify {
+                // A frame that reaches beyond the limit may be a stale length: it is not summed.
+                Verify::Every if end <= limit => check_sum(room),
+                Verify::Every | Verify::Trust => Ok(header),
+            }
+        });
+        header.map_err(|damage| self.corrupt(map, offset, damage))
+    }
+
+    fn corrupt(&self, map: &SegmentMap, offset: usize, damage: Damage) -> JournalError {
+        JournalError::Corrupt {
+            segment: map.path().to_path_buf(),
+            position: map.header().first_position().plus(offset as u64),
+            index: map.header().first_index().saturating_sub(1),
+            why: damage.why(),
+        }
+    }
+
+    /// Maps the segment of the cursor if it is not the current one.
+    fn enter(&mut self, number: SegmentNumber) -> Result<()> {
+        if self
+            .current
+            .as_ref()
+            .is_none_or(|map| map.number() != number)
+        {
+            self.current = Some(self.open(number)?);
+        }
+        Ok(())
+    }
+
+    fn open(&self, number: SegmentNumber) -> Result<Arc<SegmentMap>> {
+        let path = live_name(&self.dir, &self.shape, number);
+        match SegmentMap::open(path, Some(&self.shape)) {
+            Err(JournalError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                let position = self.shape.geometry.start_of(number);
+                let first = self.first_position()?;
+                Err(match position < first {
+                    true => JournalError::Released { position, first },
+                    false => JournalError::Corrupt {
+                        segment: live_name(&self.dir, &self.shape, number),
+                        position,
+                        index: 0,
+                        why: "the segment file is missing",
+                    },
+                })
+            }
+            other => other,
+        }
+    }
+
+    /// The start of the first segment that still exists.
+    fn first_position(&self) -> Result<Position> {
+        let live = list(&self.dir)?.live;
+        live.first().copied().ok_or_else(|| JournalError::Missing {
+            path: self.dir.clone(),
+        })
+    }
+
+    /// The frame that starts at a position, wherever the cursor is.
+    ///
+    /// # Errors
+    /// [`JournalError::Beyond`] at or above the appended mark; otherwise as [`Reader::next`].
+    pub fn frame_at(&self, position: Position) -> Result<FrameRef> {
+        let end = self.appended();
+        if position >= end {
+            return Err(JournalError::Beyond { position, end });
+        }
+        let geometry = self.shape.geometry;
+        let (number, offset) = (geometry.segment_of(position), geometry.offset_of(position));
+        let map = self.kept_map(number)?;
+        let header = self.checked(&map, offset, end)?;
+        let length = header.length as usize;
+        let frame_end = position.plus(align_up(u64::from(header.length)));
+        let aligned = position.value().is_multiple_of(FRAME_ALIGN);
+        if !aligned || frame_end > end || header.kind == KIND_SEGMENT_END {
+            let damage = Damage::Broken("no frame starts here");
+            return Err(self.corrupt(&map, offset, damage));
+        }
+        Ok(FrameRef::new(map, offset, length))
+    }
+
+    fn kept_map(&self, number: SegmentNumber) -> Result<Arc<SegmentMap>> {
+        let mut kept = self.kept.borrow_mut();
+        if let Some(at) = kept.iter().rposition(|map| map.number() == number) {
+            return Ok(Arc::clone(&kept[at]));
+        }
+        let map = self.open(number)?;
+        if kept.len() == MAPS_KEPT {
+            kept.remove(0);
+        }
+        kept.push(Arc::clone(&map));
+        Ok(map)
+    }
+
+    /// Puts the cursor at a position where a frame starts or ended.
+    ///
+    /// # Errors
+    /// [`JournalError::Beyond`] above the appended mark, [`JournalError::Released`] below the log.
+    pub fn seek(&mut self, position: Position) -> Result<()> {
+        let end = self.appended();
+        if position > end {
+            return Err(JournalError::Beyond { position, end });
+        }
+        let first = self.first_position()?;
+        if position < first {
+            return Err(JournalError::Released { position, first });
+        }
+        self.position = position;
+        Ok(())
+    }
+
+    /// Puts the cursor before the live frame of an index; `None`, and no move, if there is none.
+    ///
+    /// Looks at the headers of segments from the last to the first that can hold the frame, then
+    /// at every frame from there on, because a later one may supersede it.
+    ///
+    /// # Errors
+    /// As [`Reader::next`].
+    pub fn seek_index(&mut self, index: u64) -> Result<Option<Position>> {
+        let live = list(&self.dir)?.live;
+        let before = self.position;
+        let mut start = None;
+        for &first in live.iter().rev().filter(|&&first| first < self.appended()) {
+            start = Some(first);
+            if self
+                .open(self.shape.geometry.segment_of(first))?
+                .header()
+                .first_index()
+                <= index
+            {
+                break;
+            }
+        }
+        let Some(start) = start else { return Ok(None) };
+        self.position = start;
+        let mut found = None;
+        let limit = self.appended();
+        loop {
+            match self.next(limit) {
+                Ok(Some(frame)) if frame.header.index == index => {
+                    let live = frame.header.kind != KIND_RESTART;
+                    found = live.then_some(frame.position);
+                }
+                Ok(Some(frame)) => {
+                    if frame.header.index < index || frame.header.kind == KIND_RESTART {
+                        found = None;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    self.position = before;
+                    return Err(error);
+                }
+            }
+        }
+        self.position = found.unwrap_or(before);
+        Ok(found)
+    }
+
+    /// Where the cursor stands.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The end of the last frame that can be read.
+    pub fn appended(&self) -> Position {
+        match &self.end {
+            End::Live(control) => control.appended(),
+            End::Fixed(end) => *end,
+        }
+    }
+
+    /// How far the log is on disk, as its flusher says; the end for a closed log.
+    pub fn durable(&self) -> Position {
+        match &self.end {
+            End::Live(control) => control.durable(),
+            End::Fixed(end) => *end,
+        }
+    }
+
+    /// The owner's commit mark; 0 until its writer publishes one.
+    pub fn commit(&self) -> u64 {
+        match &self.end {
+            End::Live(control) => control.commit(),
+            End::Fixed(_) => 0,
+        }
+    }
+
+    /// The owner's applied mark; 0 until its writer publishes one.
+    pub fn applied(&self) -> u64 {
+        match &self.end {
+            End::Live(control) => control.applied(),
+            End::Fixed(_) => 0,
+        }
+    }
+
+    /// The identity of the log.
+    pub fn log_id(&self) -> LogId {
+        self.shape.log_id
+    }
+}

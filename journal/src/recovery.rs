@@ -1,0 +1,427 @@
+//! Recovery: reads a log from disk, checks it, and names its tail.
+//!
+//! Called when a log is opened, and by `inspect` for audits; `scan` changes nothing, `repair` cuts.
+//! Bytes below the *bound* must be whole. The bound is the highest of: the durable mark of the
+//! control page, the flusher's notes beside it, the durable position in each segment's header, and,
+//! if the machine has not restarted since, the appended mark (page cache outlives a process).
+//!
+//! ```text
+//! at the first place that is no good frame       bound beyond it   bound at or before it
+//! ---------------------------------------------  ----------------  ----------------------------
+//! zeros to the end of the last segment           Corrupt: missing  Tail::Clean
+//! part of a frame, or a frame out of order       Corrupt           Tail::Torn, cut
+//! the same, good frames after it                 Corrupt           Tail::Torn, cut with them: a
+//!                                                                  power cut may keep later pages
+//! the same, and no mark of any kind survives     Corrupt           Corrupt: cannot tell
+//! end mark, next segment absent                  Corrupt: missing  Tail::Torn, mark cut
+//! next segment's header not whole                Corrupt           Tail::Torn, file removed
+//! a segment missing between others               Corrupt: missing  Tail::Torn, later ones removed
+//! ```
+//! Always holds: what remains is a prefix of what was appended, and holds every flushed frame.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{Chain, LogId, Verify};
+use crate::control::{Evidence, read_evidence};
+use crate::directory::{list, sync_dir};
+use crate::error::{JournalError, Result, io_at};
+use crate::frame::{
+    ChainValue, Damage, FrameHeader, KIND_RESTART, KIND_SEGMENT_END, check_place, check_sum,
+    header_in,
+};
+use crate::index_map::IndexMap;
+use crate::position::{FRAME_ALIGN, Position, SEGMENT_HEADER_BYTES, SegmentNumber, align_up};
+use crate::segment::{LogShape, SegmentMap, live_name};
+
+/// How a log ended when it was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tail {
+    /// After the last frame there are only zeros.
+    Clean,
+    /// After the last frame there were bytes that never became durable; opening cuts them.
+    Torn {
+        /// The end of the last whole frame.
+        at: Position,
+        /// From there to the last byte that is not zero.
+        bytes: u64,
+    },
+}
+
+/// What recovery found.
+#[derive(Clone, Debug)]
+pub struct Recovered {
+    /// The end of the last whole frame.
+    pub appended: Position,
+    /// The part of it that was certainly flushed before; opening flushes the rest.
+    pub durable: Position,
+    /// The start of the first segment held.
+    pub first: Position,
+    /// The index of the last frame, 0 in an empty log.
+    pub last_index: u64,
+    /// The term of the last frame, 0 in an empty log.
+    pub last_term: u32,
+    /// Whole frames found, superseded ones included.
+    pub frames: u64,
+    /// The hash chain after the last frame; zeros when the chain is off.
+    pub chain: ChainValue,
+    /// How the log ended.
+    pub tail: Tail,
+    /// The identity of the log.
+    pub log_id: LogId,
+    pub(crate) shape: LogShape,
+}
+
+/// Everything a scan learns.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    pub(crate) recovered: Recovered,
+    pub(crate) last: Option<(u64, u32)>,
+    pub(crate) index: IndexMap,
+    pub(crate) first_segment: SegmentNumber,
+    /// The segment that stays the live one.
+    pub(crate) last_segment: SegmentNumber,
+    /// The segment from which on flushing is not certain.
+    pub(crate) unflushed_from: SegmentNumber,
+    /// Bytes to zero in the last segment, from an offset on.
+    cut: Option<(usize, usize)>,
+    /// Segment files to remove, the last one first.
+    removed: Vec<PathBuf>,
+}
+
+/// Reads a whole log and says what recovery would make of it; changes nothing.
+///
+/// The log must have no writer, or the end found is that of some moment in between.
+///
+/// # Errors
+/// [`JournalError::Corrupt`] names the first damage; [`JournalError::Missing`] if there is no log;
+/// [`JournalError::ForeignFile`].
+pub fn inspect(dir: impl AsRef<Path>, verify: Verify) -> Result<Recovered> {
+    scan(dir.as_ref(), verify).map(|scan| scan.recovered)
+}
+
+/// Walks the segments of a log from first to last.
+pub(crate) fn scan(dir: &Path, verify: Verify) -> Result<Scan> {
+    let listing = list(dir)?;
+    let evidence = read_evidence(dir)?;
+    let Some(&first) = listing.live.first() else {
+        return match evidence.shape {
+            None => Err(JournalError::Missing {
+                path: dir.to_path_buf(),
+            }),
+            Some(shape) => Err(JournalError::Corrupt {
+                segment: live_name(dir, &shape, SegmentNumber(0)),
+                position: Position::ZERO,
+                index: 0,
+                why: "all segment files are missing",
+            }),
+        };
+    };
+    let mut walk = Walk::begin(dir, first, &listing.live, &evidence, verify)?;
+    for &position in &listing.live {
+        let expected = walk.shape.geometry.start_of(walk.number);
+        if position != expected {
+            walk.stop(expected, 0, Damage::Broken("the segment file is missing"))?;
+            break;
+        }
+        match walk.segment(position)? {
+            Next::Segment => {}
+            Next::End => break,
+        }
+    }
+    walk.finish(&listing.live)
+}
+
+/// Whether a walk goes on after a segment.
+enum Next {
+    Segment,
+    End,
+}
+
+/// The state of a scan: everything before `position` is good.
+struct Walk<'a> {
+    dir: &'a Path,
+    shape: LogShape,
+    verify: Verify,
+    bound: Position,
+    /// Whether any mark says where the flushed part ends.
+    marked: bool,
+    /// The segment being walked, or expected next.
+    number: SegmentNumber,
+    /// The place of the mark that closed the segment before, until the next one is entered.
+    open_mark: Option<Position>,
+    position: Position,
+    first: Position,
+    chain: ChainValue,
+    last: Option<(u64, u32)>,
+    frames: u64,
+    index: IndexMap,
+    /// Where the good part stops short of clean zeros.
+    torn: Option<Position>,
+    current: Option<Arc<SegmentMap>>,
+}
+
+impl<'a> Walk<'a> {
+    fn begin(
+        dir: &'a Path,
+        first: Position,
+        live: &[Position],
+        evidence: &Evidence,
+        verify: Verify,
+    ) -> Result<Self> {
+        let path = dir.join(format!("{:020}.log", first.value()));
+        // The first segment is complete before its log exists, so damage to it is never a tail.
+        let map = SegmentMap::open(path.clone(), evidence.shape.as_ref())?;
+        let shape = map.header().shape();
+        let mut bound = evidence.durable.max(evidence.appended_this_boot);
+        for &position in live {
+            let path = dir.join(format!("{:020}.log", position.value()));
+            if let Ok(map) = SegmentMap::open(path, Some(&shape)) {
+                bound = bound.max(Some(map.header().durable_before()));
+            }
+        }
+        let genesis = ChainValue::genesis(shape.chain, shape.log_id);
+        if first == Position::ZERO && map.header().previous_chain() != genesis {
+            return Err(JournalError::Corrupt {
+                segment: path,
+                position: first,
+                index: 0,
+                why: "the hash chain does not start from the log's identity",
+            });
+        }
+        Ok(Walk {
+            dir,
+            shape,
+            verify,
+            bound: bound.unwrap_or_default(),
+            marked: evidence.durable.is_some() || evidence.appended_this_boot.is_some(),
+            number: shape.geometry.segment_of(first),
+            open_mark: None,
+            position: shape.geometry.frames_of(shape.geometry.segment_of(first)),
+            first,
+            chain: map.header().previous_chain(),
+            last: None,
+            frames: 0,
+            index: IndexMap::default(),
+            torn: None,
+            current: None,
+        })
+    }
+
+    /// Walks one segment whose file exists.
+    fn segment(&mut self, start: Position) -> Result<Next> {
+        let path = live_name(self.dir, &self.shape, self.number);
+        let map = match SegmentMap::open(path, Some(&self.shape)) {
+            Ok(map) if map.header().first_position() == start => map,
+            Ok(_) => return self.stop_at_header(start, "the segment's file has another's name"),
+            Err(JournalError::Corrupt { why, .. }) => return self.stop_at_header(start, why),
+            Err(other) => return Err(other),
+        };
+        if map.header().previous_chain() != self.chain {
+            return self.stop_at_header(start, "the hash chain is broken between segments");
+        }
+        self.open_mark = None;
+        self.position = self.shape.geometry.frames_of(self.number);
+        self.current = Some(Arc::clone(&map));
+        let mut offset = SEGMENT_HEADER_BYTES as usize;
+        loop {
+            let room = map.room(offset);
+            if room.is_empty() {
+                // The last frame ends with the segment: no room for a mark, none needed.
+                self.number = self.number.next();
+                self.position = self.shape.geometry.start_of(self.number);
+                return Ok(Next::Segment);
+            }
+            match self.frame(room) {
+                Ok(header) if header.kind == KIND_SEGMENT_END => {
+                    self.open_mark = Some(self.position);
+                    self.number = self.number.next();
+                    return Ok(Next::Segment);
+                }
+                Ok(header) => {
+                    offset += align_up(u64::from(header.length)) as usize;
+                    self.position = self.position.plus(align_up(u64::from(header.length)));
+                }
+                Err(damage) => {
+                    let at = self.position;
+                    self.stop(at, offset, damage)?;
+                    return Ok(Next::End);
+                }
+            }
+        }
+    }
+
+    /// Checks the frame at the walk's position and takes it in.
+    fn frame<'m>(&mut self, room: &'m [u8]) -> std::result::Result<&'m FrameHeader, Damage> {
+        let geometry = self.shape.geometry;
+        let full = self.verify == Verify::Every || self.number >= geometry.segment_of(self.bound);
+        let header = match full {
+            true => check_sum(room)?,
+            false => header_in(room)?,
+        };
+        let chain = match full {
+            true => check_place(room, header, self.position, self.shape.chain, self.chain)?,
+            false if self.shape.chain == Chain::On => ChainValue(header.chain),
+            false => self.chain,
+        };
+        let (last_index, last_term) = self.last.unwrap_or_default();
+        match header.kind {
+            KIND_SEGMENT_END => {
+                if (header.index, header.term) != (last_index, last_term) && self.last.is_some() {
+                    return Err(Damage::Broken("the end mark names another last frame"));
+                }
+                return Ok(header);
+            }
+            KIND_RESTART => self.index.clear(),
+            _ => {
+                if self.last.is_some() && header.index > last_index + 1 {
+                    return Err(Damage::Broken("the index leaves a hole"));
+                }
+                self.index.push(header.index, header.term, self.position);
+            }
+        }
+        self.chain = chain;
+        self.last = Some((header.index, header.term));
+        self.frames += 1;
+        Ok(header)
+    }
+
+    fn stop_at_header(&mut self, start: Position, why: &'static str) -> Result<Next> {
+        self.stop(start, 0, Damage::Broken(why))?;
+        Ok(Next::End)
+    }
+
+    /// Decides what a place that is no good frame means.
+    fn stop(&mut self, at: Position, offset: usize, damage: Damage) -> Result<()> {
+        let corrupt = |why| {
+            Err(JournalError::Corrupt {
+                segment: live_name(self.dir, &self.shape, self.shape.geometry.segment_of(at)),
+                position: at,
+                index: self.last.map_or(0, |(index, _)| index),
+                why,
+            })
+        };
+        if self.bound > at {
+            return corrupt(match damage {
+                Damage::Blank => "flushed frames are missing, there are only zeros",
+                Damage::Broken(why) => why,
+            });
+        }
+        if !self.marked && offset > 0 && self.good_frame_after(offset) {
+            return corrupt("good frames follow and no mark says that they were not flushed");
+        }
+        if !self.marked && offset == 0 {
+            return corrupt("no mark says that the segment was not flushed");
+        }
+        self.torn = Some(at);
+        Ok(())
+    }
+
+    /// Whether a whole frame stands anywhere after a bad place in the current segment.
+    fn good_frame_after(&self, offset: usize) -> bool {
+        let Some(map) = &self.current else {
+            return false;
+        };
+        let step = FRAME_ALIGN as usize;
+        let later = (offset + step..self.shape.geometry.segment_bytes as usize).step_by(step);
+        later.into_iter().any(|at| check_sum(map.room(at)).is_ok())
+    }
+
+    /// Turns the end of the walk into a tail and the cuts it asks for.
+    fn finish(self, live: &[Position]) -> Result<Scan> {
+        let geometry = self.shape.geometry;
+        // A mark whose successor is absent or not whole is cut too: the log goes on in its place.
+        let appended = self.open_mark.unwrap_or(self.position);
+        if self.bound > appended {
+            return Err(JournalError::Corrupt {
+                segment: live_name(self.dir, &self.shape, self.number),
+                position: appended,
+                index: self.last.map_or(0, |(index, _)| index),
+                why: "flushed frames are missing at the end of the log",
+            });
+        }
+        let last_segment = self
+            .current
+            .as_ref()
+            .map_or(self.number, |map| map.number());
+        let keep_offset = (appended.value() - geometry.start_of(last_segment).value()) as usize;
+        let garbage = self.current.as_ref().map_or(0, |map| {
+            let room = map.room(keep_offset);
+            room.iter()
+                .rposition(|&byte| byte != 0)
+                .map_or(0, |at| at + 1)
+        });
+        let mut bytes = garbage as u64;
+        let mut removed = Vec::new();
+        for &start in live
+            .iter()
+            .filter(|&&start| geometry.segment_of(start) > last_segment)
+        {
+            bytes += geometry.segment_bytes;
+            removed.push(self.dir.join(format!("{:020}.log", start.value())));
+        }
+        removed.reverse();
+        let tail = match bytes {
+            0 => Tail::Clean,
+            _ => Tail::Torn {
+                at: appended,
+                bytes,
+            },
+        };
+        let (last_index, last_term) = self.last.unwrap_or_default();
+        Ok(Scan {
+            recovered: Recovered {
+                appended,
+                durable: self.bound,
+                first: self.first,
+                last_index,
+                last_term,
+                frames: self.frames,
+                chain: self.chain,
+                tail,
+                log_id: self.shape.log_id,
+                shape: self.shape,
+            },
+            last: self.last,
+            index: self.index,
+            first_segment: geometry.segment_of(self.first),
+            last_segment,
+            unflushed_from: geometry
+                .segment_of(self.bound)
+                .max(geometry.segment_of(self.first)),
+            cut: (garbage > 0).then_some((keep_offset, garbage)),
+            removed,
+        })
+    }
+}
+
+/// Carries out the cuts of a scan and flushes what was visible but perhaps not durable.
+///
+/// Later files go first, so that a repair that is interrupted leaves what the next scan cuts again.
+pub(crate) fn repair(dir: &Path, scan: &Scan) -> Result<()> {
+    for path in &scan.removed {
+        std::fs::remove_file(path).map_err(io_at("remove", path))?;
+    }
+    let shape = &scan.recovered.shape;
+    let mut number = scan.unflushed_from;
+    while number <= scan.last_segment {
+        let path = live_name(dir, shape, number);
+        let file = OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .map_err(io_at("open for repair", &path))?;
+        if let Some((offset, bytes)) = scan.cut.filter(|_| number == scan.last_segment) {
+            file.write_all_at(&vec![0; bytes], offset as u64)
+                .map_err(io_at("cut", &path))?;
+        }
+        file.sync_data()
+            .map_err(|source| JournalError::Sync { path, source })?;
+        number = number.next();
+    }
+    sync_dir(dir).map_err(|source| JournalError::Sync {
+        path: dir.to_path_buf(),
+        source,
+    })
+}

@@ -1,0 +1,250 @@
+//! Stages the next segment: writes its zeros ahead of use, in small pieces, off the hot path.
+//!
+//! The caller turns [`Stager::do_work`] on a thread of its choice. The appender takes the finished
+//! segment when the live one is full; if it is not finished by then, the appender finishes it
+//! itself, which is counted and slow, but no error.
+//!
+//! Always holds: a segment that goes live has every block written, so that flushing into it never
+//! changes file metadata; its pages were written one by one, so that the page cache holds small
+//! folios and a store through a map dirties 4 KiB and not more.
+//! Does not: reuse released files, because a follower may still have them mapped.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use memmap2::{Advice, MmapRaw};
+
+use crate::config::FlushBody;
+use crate::error::{Result, io_at, write_at};
+use crate::journal::Core;
+use crate::position::SegmentNumber;
+use crate::segment::{LogShape, staged_name, staging_name};
+
+/// Most bytes zeroed by one turn of the stager.
+pub const STAGE_BYTES_PER_TURN: u64 = 256 << 10;
+const PAGE: usize = 4096;
+static ZEROS: [u8; PAGE] = [0; PAGE];
+
+/// A segment file as its writer holds it.
+#[derive(Debug)]
+pub(crate) struct WritableSegment {
+    pub(crate) number: SegmentNumber,
+    pub(crate) path: PathBuf,
+    file: File,
+    map: Option<MmapRaw>,
+}
+
+impl WritableSegment {
+    /// Opens a segment file for writing in the way the flush body asks for.
+    pub(crate) fn open(path: PathBuf, number: SegmentNumber, body: FlushBody) -> Result<Self> {
+        let mut options = OpenOptions::new();
+        let file = options
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(io_at("open", &path))?;
+        WritableSegment::of(file, path, number, body)
+    }
+
+    fn of(file: File, path: PathBuf, number: SegmentNumber, body: FlushBody) -> Result<Self> {
+        let map = match body {
+            FlushBody::Pwrite | FlushBody::Uring => None,
+            FlushBody::Map => {
+                let map = MmapRaw::map_raw(&file).map_err(io_at("map", &path))?;
+                map.advise(Advice::Random).map_err(io_at("advise", &path))?;
+                Some(map)
+            }
+        };
+        Ok(WritableSegment {
+            number,
+            path,
+            file,
+            map,
+        })
+    }
+
+    /// Makes bytes visible to every map of the file.
+    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) -> Result<()> {
+        match &self.map {
+            None => self
+                .file
+                .write_all_at(bytes, offset as u64)
+                .map_err(write_at("write", &self.path, bytes.len() as u64)),
+            Some(map) => {
+                assert!(offset <= map.len() && bytes.len() <= map.len() - offset);
+                // SAFETY: the target lies within the map by the line above, the source is another
+                // allocation, and nobody forms references to these bytes before the appended mark
+                // is published after this call.
+                unsafe {
+                    let target = map.as_mut_ptr().add(offset);
+                    std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len());
+                }
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Drops the page cache of a recovered segment that will be written through its map: recovery
+    /// read it ahead into large folios, of which every small store would write the whole.
+    pub(crate) fn drop_large_folios(&self) {
+        if self.map.is_some() {
+            // SAFETY: a plain system call on a descriptor that `self` owns; no memory is involved.
+            // Its result is not looked at: without it stores are slower and as safe.
+            unsafe { libc::posix_fadvise(self.file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+        }
+    }
+}
+
+/// How far the next segment is.
+#[derive(Debug)]
+enum Phase {
+    Idle,
+    Filling {
+        file: File,
+        path: PathBuf,
+        written: u64,
+    },
+    Ready(WritableSegment),
+}
+
+/// The next segment, shared by stager and appender.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    next: SegmentNumber,
+    phase: Phase,
+}
+
+impl Staging {
+    pub(crate) fn new(next: SegmentNumber) -> Self {
+        Staging {
+            next,
+            phase: Phase::Idle,
+        }
+    }
+
+    /// Zeroes at most one piece; returns how many bytes, 0 when the segment is ready.
+    fn step(&mut self, dir: &Path, shape: &LogShape, body: FlushBody) -> Result<usize> {
+        if let Phase::Idle = self.phase {
+            let path = staging_name(dir, shape, self.next);
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(true);
+            let need = shape.geometry.segment_bytes;
+            let file = options
+                .open(&path)
+                .map_err(write_at("create", &path, need))?;
+            self.phase = Phase::Filling {
+                file,
+                path,
+                written: 0,
+            };
+        }
+        let Phase::Filling {
+            file,
+            path,
+            written,
+        } = &mut self.phase
+        else {
+            return Ok(0);
+        };
+        let total = shape.geometry.segment_bytes;
+        let before = *written;
+        let end = total.min(before + STAGE_BYTES_PER_TURN);
+        while *written < end {
+            file.write_all_at(&ZEROS, *written).map_err(write_at(
+                "zero",
+                path,
+                total - *written,
+            ))?;
+            *written += PAGE as u64;
+        }
+        file.sync_data()
+            .map_err(write_at("sync", path, total - before))?;
+        if *written == total {
+            let staged = staged_name(dir, shape, self.next);
+            std::fs::rename(&*path, &staged).map_err(write_at("rename", path, 0))?;
+            self.phase = Phase::Ready(WritableSegment::open(staged, self.next, body)?);
+        }
+        Ok((end - before) as usize)
+    }
+
+    /// The ready segment, finished on the spot if need be; `late` tells whether that was so.
+    pub(crate) fn finish(
+        &mut self,
+        dir: &Path,
+        shape: &LogShape,
+        body: FlushBody,
+    ) -> Result<(&mut WritableSegment, bool)> {
+        let late = !matches!(self.phase, Phase::Ready(_));
+        loop {
+            // The two looks at the phase keep the borrow short until it is returned.
+            if matches!(self.phase, Phase::Ready(_)) {
+                break;
+            }
+            self.step(dir, shape, body)?;
+        }
+        match &mut self.phase {
+            Phase::Ready(segment) => Ok((segment, late)),
+            Phase::Idle | Phase::Filling { .. } => unreachable!("the loop above ends when ready"),
+        }
+    }
+
+    /// Hands the ready segment over and turns to the one after it.
+    pub(crate) fn take(&mut self) -> Option<WritableSegment> {
+        match std::mem::replace(&mut self.phase, Phase::Idle) {
+            Phase::Ready(segment) => {
+                self.next = segment.number.next();
+                Some(segment)
+            }
+            other => {
+                self.phase = other;
+                None
+            }
+        }
+    }
+}
+
+/// The background task that keeps the next segment ready.
+#[derive(Debug)]
+pub struct Stager {
+    core: Arc<Core>,
+}
+
+impl Stager {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Stager { core }
+    }
+
+    /// Zeroes at most [`STAGE_BYTES_PER_TURN`] and waits until they are on disk; returns the bytes
+    /// done, 0 when the next segment is ready.
+    ///
+    /// # Errors
+    /// [`JournalError::DiskFull`](crate::JournalError::DiskFull) can be tried again at any time and
+    /// goes on where it stopped.
+    pub fn do_work(&mut self) -> Result<usize> {
+        let core = &self.core;
+        lock_staging(core).step(&core.dir, &core.shape, core.body)
+    }
+
+    /// Works until the next segment is ready, for start-up.
+    ///
+    /// # Errors
+    /// As [`Stager::do_work`].
+    pub fn finish(&mut self) -> Result<()> {
+        while self.do_work()? > 0 {}
+        Ok(())
+    }
+}
+
+/// The lock is only ever held for one piece of staging or one change of segments; a panic in
+/// between leaves a phase that is still true.
+pub(crate) fn lock_staging(core: &Core) -> MutexGuard<'_, Staging> {
+    core.staging.lock().unwrap_or_else(PoisonError::into_inner)
+}
