@@ -1,5 +1,6 @@
 //! The runners: order of turning, stop, the first failure, closing, pins.
 
+#![cfg(not(loom))]
 #![allow(clippy::unwrap_used)]
 
 use exahour_rings::{
