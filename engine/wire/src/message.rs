@@ -225,7 +225,7 @@ macro_rules! text {
                 let mut bytes = [0; $bytes];
                 bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
                 let value = Self(bytes);
-                value.as_str().map(|_| value)
+                (value.as_str() == Some(text)).then_some(value)
             }
 
             /// The text without its filling, or `None` where it is not printable ASCII.
