@@ -109,7 +109,7 @@ fn full(field: &Field, seed: u64) -> Vec<u8> {
         name if name.starts_with("Pad") => vec![0; field.bytes],
         name if name.starts_with("Text") => {
             let text = format!(
-                "{} {seed:x} ABCDEFGHIJKLMNOPQRSTUVW",
+                "{}-{seed:x}-ABCDEFGHIJKLMNOPQRSTUVW",
                 field.name.to_uppercase()
             );
             // One byte of filling in every other text, so that both shapes occur.
