@@ -1,1 +1,27 @@
-//! exahour-engine.
+//! The deterministic heart: commands in, events out.
+//!
+//! Driven by the node, by replay, by scripts and by tests, all through [`Engine::apply`].
+//!
+//! Always holds: the same commands with the same times give the same events and the same state
+//! hash, on every machine and in every build; money is conserved; a book is never crossed at rest;
+//! nothing a client can send panics.
+//! Does not: read a clock, draw a random number, touch a file, a socket or a thread, compute with
+//! floats, or know that it is stored.
+
+mod admit;
+mod batch;
+mod book;
+mod capacity;
+mod engine;
+mod execute;
+mod ledger;
+mod positions;
+mod reporter;
+mod slot_index;
+mod state_hash;
+mod terms;
+mod timers;
+
+pub use batch::{Batch, EventSink};
+pub use capacity::Capacity;
+pub use engine::{Divergence, Engine};

@@ -1,0 +1,233 @@
+//! Admission of operations: permissions, ids, ownership; and the registration of what is created.
+//!
+//! Always holds: the checks run in the order of the rulebook, section 6. What is refused is not
+//! registered.
+
+use exahour_wire::codes::{KillAction, Permissions, Scope};
+use exahour_wire::ids::{AccountId, MessageSequence, ParticipantId, SessionId, SessionVersion};
+use exahour_wire::limits::{
+    ACCOUNTS_MAX, FIRST_ACCOUNT, INSTRUMENTS_MAX, MONEY_MAX, PARTICIPANTS_MAX, POSITION_MAX,
+    SESSIONS_MAX,
+};
+use exahour_wire::message::Text32;
+use exahour_wire::operations::{
+    CreateAccount, CreateInstrument, CreateParticipant, CreateSession, KillSwitch,
+    RegisterAccessKey, SetPositionLimit, SettlePrice,
+};
+use exahour_wire::reject::Reject;
+use exahour_wire::units::{Money, Nanos};
+
+use super::registry::{AccountOwner, Participant, Registry};
+use super::sessions::{Sender, Session, Sessions};
+use super::throttle::Throttle;
+use crate::terms::Terms;
+
+fn check_id(id: u32, first: u32, last: u32) -> Result<(), Reject> {
+    if (first..=last).contains(&id) {
+        Ok(())
+    } else {
+        Err(Reject::IdOutOfRange)
+    }
+}
+
+fn check_name(name: &Text32) -> Result<(), Reject> {
+    match name.as_str() {
+        Some(text) if !text.is_empty() => Ok(()),
+        _ => Err(Reject::InvalidDefinition),
+    }
+}
+
+fn check_participant(registry: &Registry, id: ParticipantId) -> Result<(), Reject> {
+    registry
+        .participant(id)
+        .map(|_| ())
+        .ok_or(Reject::UnknownParticipant)
+}
+
+fn check_own_account(registry: &Registry, sender: &Sender, id: AccountId) -> Result<(), Reject> {
+    let account = registry
+        .account(id)
+        .filter(|account| sender.owns(account.participant));
+    account.map(|_| ()).ok_or(Reject::UnknownAccount)
+}
+
+pub(super) fn create_participant(
+    registry: &mut Registry,
+    sender: Sender,
+    command: &CreateParticipant,
+) -> Result<(), Reject> {
+    sender.require(Permissions::OPERATOR)?;
+    check_id(command.participant.0, 1, PARTICIPANTS_MAX)?;
+    if registry.participant(command.participant).is_some() {
+        return Err(Reject::AlreadyExists);
+    }
+    check_name(&command.name)?;
+    *registry.participant_mut(command.participant) = Participant {
+        exists: true,
+        killed: false,
+    };
+    Ok(())
+}
+
+pub(super) fn create_account(
+    registry: &mut Registry,
+    sender: Sender,
+    command: &CreateAccount,
+) -> Result<(), Reject> {
+    sender.require(Permissions::OPERATOR)?;
+    check_id(command.account.0, FIRST_ACCOUNT.0, ACCOUNTS_MAX)?;
+    if registry.account(command.account).is_some() {
+        return Err(Reject::AlreadyExists);
+    }
+    check_participant(registry, command.participant)?;
+    check_name(&command.name)?;
+    let owner = AccountOwner {
+        participant: command.participant,
+        killed: false,
+    };
+    *registry.account_mut(command.account) = owner;
+    Ok(())
+}
+
+pub(super) fn create_session(
+    registry: &Registry,
+    sessions: &mut Sessions,
+    sender: Sender,
+    command: &CreateSession,
+    now: Nanos,
+) -> Result<(), Reject> {
+    sender.require(Permissions::OPERATOR)?;
+    check_id(command.new_session.0, 1, SESSIONS_MAX)?;
+    if sessions.find(command.new_session).is_some() {
+        return Err(Reject::AlreadyExists);
+    }
+    check_participant(registry, command.participant)?;
+    let throttled = command.throttle_rate != 0;
+    if command.permissions.has_unknown() || throttled && command.throttle_burst == 0 {
+        return Err(Reject::InvalidDefinition);
+    }
+    let session = Session {
+        participant: command.participant,
+        permissions: command.permissions,
+        throttle: Throttle::new(command.throttle_rate, command.throttle_burst, now),
+        version: SessionVersion::NONE,
+        expected: MessageSequence(1),
+        ready: false,
+        connection: 0,
+        established_at: Nanos(0),
+        killed: false,
+    };
+    sessions.create(command.new_session, session);
+    Ok(())
+}
+
+pub(super) fn create_instrument(
+    registry: &mut Registry,
+    sender: Sender,
+    command: &CreateInstrument,
+    now: Nanos,
+) -> Result<(), Reject> {
+    sender.require(Permissions::OPERATOR)?;
+    check_id(command.instrument.0, 1, INSTRUMENTS_MAX)?;
+    if registry.instrument(command.instrument).is_some() {
+        return Err(Reject::AlreadyExists);
+    }
+    let terms = Terms::parse(command, now)?;
+    registry.list(command.instrument, terms);
+    Ok(())
+}
+
+pub(super) fn check_limit(
+    registry: &Registry,
+    sender: Sender,
+    command: &SetPositionLimit,
+) -> Result<(), Reject> {
+    sender.require(Permissions::RISK)?;
+    check_own_account(registry, &sender, command.account)?;
+    registry
+        .instrument(command.instrument)
+        .ok_or(Reject::UnknownInstrument)?;
+    if command.position_max > POSITION_MAX {
+        Err(Reject::AmountOutOfRange)
+    } else {
+        Ok(())
+    }
+}
+
+pub(super) fn check_cash(
+    registry: &Registry,
+    sender: Sender,
+    account: AccountId,
+    amount: Money,
+) -> Result<(), Reject> {
+    sender.require(Permissions::OPERATOR)?;
+    check_own_account(registry, &sender, account)?;
+    if amount.0 <= 0 || amount > MONEY_MAX {
+        Err(Reject::AmountOutOfRange)
+    } else {
+        Ok(())
+    }
+}
+
+pub(super) fn set_kill_switch(
+    registry: &mut Registry,
+    sessions: &mut Sessions,
+    sender: Sender,
+    command: &KillSwitch,
+) -> Result<(), Reject> {
+    sender.require(Permissions::RISK)?;
+    let switch = match command.scope.decode() {
+        Some(Scope::Session) => sessions
+            .find_mut(SessionId(command.target))
+            .filter(|session| sender.owns(session.participant))
+            .map(|session| &mut session.killed)
+            .ok_or(Reject::UnknownSession)?,
+        Some(Scope::Account) => {
+            check_own_account(registry, &sender, AccountId(command.target))?;
+            &mut registry.account_mut(AccountId(command.target)).killed
+        }
+        Some(Scope::Participant) => {
+            let id = ParticipantId(command.target);
+            check_participant(registry, id)?;
+            if !sender.owns(id) {
+                return Err(Reject::UnknownParticipant);
+            }
+            &mut registry.participant_mut(id).killed
+        }
+        Some(Scope::Instrument) | None => return Err(Reject::InvalidScope),
+    };
+    let engage = match command.action.decode().ok_or(Reject::InvalidAction)? {
+        KillAction::Engage => true,
+        KillAction::Release => false,
+    };
+    if *switch == engage {
+        return Err(Reject::NothingToChange);
+    }
+    *switch = engage;
+    Ok(())
+}
+
+pub(super) fn check_settle(
+    registry: &Registry,
+    sender: Sender,
+    command: &SettlePrice,
+) -> Result<(), Reject> {
+    sender.require(Permissions::OPERATOR)?;
+    registry
+        .instrument(command.instrument)
+        .map(|_| ())
+        .ok_or(Reject::UnknownInstrument)
+}
+
+pub(super) fn check_access_key(
+    registry: &Registry,
+    sender: Sender,
+    command: &RegisterAccessKey,
+) -> Result<(), Reject> {
+    sender.require(Permissions::TRADE)?;
+    check_own_account(registry, &sender, command.account)
+}
+
+pub(super) fn check_delivery(sender: Sender) -> Result<(), Reject> {
+    sender.require(Permissions::SETTLEMENT)
+}

@@ -1,0 +1,155 @@
+//! Admission of order entry: everything about an order that needs neither book nor money.
+//!
+//! Always holds: the checks run in the order of the rulebook, section 5, because the first that
+//! applies is the answer.
+
+use exahour_wire::codes::{OrderFlags, OrderType, Permissions, Scope, TimeInForce};
+use exahour_wire::ids::{AccountId, InstrumentId, ParticipantId, SessionId};
+use exahour_wire::orders::{CancelOrder, MassCancel, NewOrder, ReplaceOrder};
+use exahour_wire::reject::Reject;
+use exahour_wire::units::{Nanos, Price, Quantity};
+
+use super::registry::Registry;
+use super::sessions::{Sender, Sessions};
+use crate::terms::Terms;
+
+#[inline]
+fn may_trade(sender: &Sender) -> Result<(), Reject> {
+    let allowed =
+        sender.session != SessionId::NONE && sender.permissions.contains(Permissions::TRADE);
+    if allowed {
+        Ok(())
+    } else {
+        Err(Reject::NotPermitted)
+    }
+}
+
+#[inline]
+fn instrument(registry: &Registry, id: InstrumentId) -> Result<&Terms, Reject> {
+    registry.instrument(id).ok_or(Reject::UnknownInstrument)
+}
+
+#[inline]
+fn killed(registry: &Registry, sender: &Sender) -> bool {
+    sender.killed
+        || registry
+            .participant(sender.participant)
+            .is_some_and(|participant| participant.killed)
+}
+
+#[inline]
+fn check_quantity(terms: &Terms, quantity: Quantity) -> Result<(), Reject> {
+    if quantity.0 == 0 {
+        return Err(Reject::QuantityZero);
+    }
+    if quantity > terms.quantity_max {
+        return Err(Reject::QuantityTooLarge);
+    }
+    Ok(())
+}
+
+#[inline]
+pub(super) fn check_new(
+    registry: &Registry,
+    sender: Sender,
+    order: &NewOrder,
+    now: Nanos,
+) -> Result<(), Reject> {
+    may_trade(&sender)?;
+    let terms = instrument(registry, order.instrument)?;
+    let account = registry
+        .account(order.account)
+        .filter(|account| account.participant == sender.participant)
+        .ok_or(Reject::UnknownAccount)?;
+    if account.killed || killed(registry, &sender) {
+        return Err(Reject::KillSwitchEngaged);
+    }
+    order.side.decode().ok_or(Reject::InvalidSide)?;
+    let order_type = order.order_type.decode().ok_or(Reject::InvalidOrderType)?;
+    let lifetime = order
+        .time_in_force
+        .decode()
+        .ok_or(Reject::InvalidTimeInForce)?;
+    let immediate = matches!(
+        lifetime,
+        TimeInForce::ImmediateOrCancel | TimeInForce::FillOrKill
+    );
+    if order_type == OrderType::Market && !immediate {
+        return Err(Reject::InvalidTimeInForce);
+    }
+    order
+        .self_trade_prevention
+        .decode()
+        .ok_or(Reject::InvalidSelfTradePrevention)?;
+    let post_only = order.flags.contains(OrderFlags::POST_ONLY);
+    // A market order is immediate, so this covers it.
+    if order.flags.has_unknown() || post_only && immediate {
+        return Err(Reject::InvalidFlags);
+    }
+    check_quantity(terms, order.quantity)?;
+    match order_type {
+        OrderType::Limit => terms.check_limit(order.price)?,
+        OrderType::Market if order.price == Price::NONE => {}
+        OrderType::Market => return Err(Reject::PriceOutOfRange),
+    }
+    let dated = match lifetime {
+        TimeInForce::GoodTillDate => order.expire_at > now,
+        _ => order.expire_at == Nanos(0),
+    };
+    if dated {
+        Ok(())
+    } else {
+        Err(Reject::ExpireTimeInvalid)
+    }
+}
+
+#[inline]
+pub(super) fn check_cancel(
+    registry: &Registry,
+    sender: Sender,
+    cancel: &CancelOrder,
+) -> Result<(), Reject> {
+    may_trade(&sender)?;
+    instrument(registry, cancel.instrument).map(|_| ())
+}
+
+#[inline]
+pub(super) fn check_replace(
+    registry: &Registry,
+    sender: Sender,
+    replace: &ReplaceOrder,
+) -> Result<(), Reject> {
+    may_trade(&sender)?;
+    let terms = instrument(registry, replace.instrument)?;
+    if killed(registry, &sender) {
+        return Err(Reject::KillSwitchEngaged);
+    }
+    check_quantity(terms, replace.quantity)?;
+    terms.check_limit(replace.price)
+}
+
+pub(super) fn check_mass_cancel(
+    registry: &Registry,
+    sessions: &Sessions,
+    sender: Sender,
+    command: &MassCancel,
+) -> Result<(), Reject> {
+    may_trade(&sender)?;
+    let own = |participant: ParticipantId| participant == sender.participant;
+    let target = command.target;
+    match command.scope.decode().ok_or(Reject::InvalidScope)? {
+        Scope::Session => sessions
+            .find(SessionId(target))
+            .filter(|session| own(session.participant))
+            .map(|_| ())
+            .ok_or(Reject::UnknownSession),
+        Scope::Account => registry
+            .account(AccountId(target))
+            .filter(|account| own(account.participant))
+            .map(|_| ())
+            .ok_or(Reject::UnknownAccount),
+        Scope::Participant if own(ParticipantId(target)) => Ok(()),
+        Scope::Participant => Err(Reject::UnknownParticipant),
+        Scope::Instrument => instrument(registry, InstrumentId(target)).map(|_| ()),
+    }
+}

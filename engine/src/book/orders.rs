@@ -1,0 +1,214 @@
+//! The table of all live orders, and how orders are named.
+//!
+//! ```text
+//! order id:  | serial number, 40 bits | slot, 24 bits |
+//! ```
+//! The serial number makes ids grow with time and never repeat; the slot finds the order at once.
+//!
+//! Always holds: a slot is either free (id zero) or holds one live order; freed slots are used
+//! again last in, first out, which is part of the rules because it is visible in the ids.
+
+use exahour_wire::codes::{OrderFlags, SelfTradePrevention, Side, TimeInForce};
+use exahour_wire::ids::{
+    AccountId, ClientOrderId, InstrumentId, OrderId, ParticipantId, SessionId,
+};
+use exahour_wire::units::{Nanos, Price, Quantity};
+
+use crate::capacity::Capacity;
+use crate::slot_index::{SlotIndex, spread};
+
+/// The place of an order in the table.
+pub(crate) type Slot = u32;
+
+/// No order.
+pub(crate) const NO_ORDER: Slot = u32::MAX;
+
+const SLOT_BITS: u32 = 24;
+const _: () = assert!(1 << SLOT_BITS == Capacity::ORDERS_MAX);
+
+/// A live order.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Order {
+    pub(crate) id: OrderId,
+    pub(crate) price: Price,
+    /// Lots still open.
+    pub(crate) leaves: Quantity,
+    pub(crate) client_order_id: ClientOrderId,
+    /// The one behind it in its queue; in a free slot, the next free slot.
+    pub(crate) next: Slot,
+    /// The one before it in its queue.
+    pub(crate) previous: Slot,
+    /// Its level in the book.
+    pub(crate) level: u32,
+    pub(crate) session: SessionId,
+    pub(crate) account: AccountId,
+    pub(crate) instrument: InstrumentId,
+    pub(crate) participant: ParticipantId,
+    pub(crate) side: Side,
+    pub(crate) time_in_force: TimeInForce,
+    pub(crate) self_trade_prevention: SelfTradePrevention,
+    pub(crate) flags: OrderFlags,
+    /// Lots in all: open and traded.
+    pub(crate) total: Quantity,
+    /// When it ends; zero where it does not.
+    pub(crate) expire_at: Nanos,
+    /// The place of its position.
+    pub(crate) position: u32,
+}
+
+/// All live orders.
+pub(crate) struct OrderTable {
+    orders: Vec<Order>,
+    capacity: u32,
+    first_free: Slot,
+    live: u32,
+    serial: u64,
+    by_client_id: SlotIndex,
+}
+
+#[inline]
+fn client_hash(session: SessionId, client_order_id: ClientOrderId) -> u64 {
+    spread(u64::from(session.0), client_order_id.0)
+}
+
+impl OrderTable {
+    /// Room for this many live orders.
+    pub(crate) fn new(capacity: u32) -> Self {
+        let capacity = capacity.min(Capacity::ORDERS_MAX);
+        Self {
+            orders: Vec::with_capacity(capacity as usize),
+            capacity,
+            first_free: NO_ORDER,
+            live: 0,
+            serial: 0,
+            by_client_id: SlotIndex::new(capacity as usize),
+        }
+    }
+
+    /// Whether one more order fits.
+    #[inline]
+    pub(crate) fn has_room(&self) -> bool {
+        self.live < self.capacity
+    }
+
+    /// Live orders.
+    pub(crate) fn live(&self) -> u32 {
+        self.live
+    }
+
+    /// Enters an order, names it, and gives its place. The id of `order` is ignored.
+    ///
+    /// # Panics
+    /// If there is no room: the caller has asked.
+    #[inline]
+    pub(crate) fn insert(&mut self, mut order: Order) -> Slot {
+        assert!(self.has_room());
+        self.serial += 1;
+        self.live += 1;
+        let slot = if self.first_free == NO_ORDER {
+            self.orders.len() as Slot
+        } else {
+            self.first_free
+        };
+        order.id = OrderId(self.serial << SLOT_BITS | u64::from(slot));
+        if slot == self.first_free {
+            self.first_free = self.orders[slot as usize].next;
+            self.orders[slot as usize] = order;
+        } else {
+            self.orders.push(order);
+        }
+        self.by_client_id
+            .insert(client_hash(order.session, order.client_order_id), slot);
+        slot
+    }
+
+    /// Forgets an order that is out of its book.
+    #[inline]
+    pub(crate) fn remove(&mut self, slot: Slot) {
+        let order = &mut self.orders[slot as usize];
+        assert!(order.id != OrderId::NONE);
+        let hash = client_hash(order.session, order.client_order_id);
+        order.id = OrderId::NONE;
+        order.next = self.first_free;
+        self.first_free = slot;
+        self.live -= 1;
+        self.by_client_id.remove(hash, slot);
+    }
+
+    /// Gives an order another client order id.
+    pub(crate) fn rename(&mut self, slot: Slot, client_order_id: ClientOrderId) {
+        let order = &mut self.orders[slot as usize];
+        let session = order.session;
+        let before = std::mem::replace(&mut order.client_order_id, client_order_id);
+        self.by_client_id.remove(client_hash(session, before), slot);
+        self.by_client_id
+            .insert(client_hash(session, client_order_id), slot);
+    }
+
+    /// The live order with this id.
+    #[inline]
+    pub(crate) fn find(&self, id: OrderId) -> Option<Slot> {
+        let slot = (id.0 & u64::from(Capacity::ORDERS_MAX - 1)) as Slot;
+        let order = self.orders.get(slot as usize)?;
+        (order.id == id && id != OrderId::NONE).then_some(slot)
+    }
+
+    /// The live order with this client order id.
+    #[inline]
+    pub(crate) fn find_by_client_id(
+        &self,
+        session: SessionId,
+        client_order_id: ClientOrderId,
+    ) -> Option<Slot> {
+        self.by_client_id
+            .find(client_hash(session, client_order_id), |slot| {
+                let order = &self.orders[slot as usize];
+                order.session == session && order.client_order_id == client_order_id
+            })
+    }
+
+    /// The order at a place.
+    #[inline]
+    pub(crate) fn at(&self, slot: Slot) -> &Order {
+        &self.orders[slot as usize]
+    }
+
+    /// As [`OrderTable::at`], to change.
+    #[inline]
+    pub(crate) fn at_mut(&mut self, slot: Slot) -> &mut Order {
+        &mut self.orders[slot as usize]
+    }
+
+    /// The places of all live orders for which `wanted` holds, by ascending id, into `found`.
+    pub(crate) fn select(&self, found: &mut Vec<Slot>, mut wanted: impl FnMut(&Order) -> bool) {
+        found.clear();
+        let mut seen = 0;
+        for (slot, order) in self.orders.iter().enumerate() {
+            if seen == self.live {
+                break;
+            }
+            if order.id != OrderId::NONE {
+                seen += 1;
+                if wanted(order) {
+                    found.push(slot as Slot);
+                }
+            }
+        }
+        found.sort_unstable_by_key(|slot| self.at(*slot).id);
+    }
+
+    /// Orders accepted so far.
+    pub(crate) fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// The free slots, the next one to be used first.
+    pub(crate) fn free_slots(&self) -> impl Iterator<Item = Slot> {
+        let first = (self.first_free != NO_ORDER).then_some(self.first_free);
+        std::iter::successors(first, |slot| {
+            let next = self.orders[*slot as usize].next;
+            (next != NO_ORDER).then_some(next)
+        })
+    }
+}

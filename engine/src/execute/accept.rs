@@ -1,0 +1,253 @@
+//! A new order: the checks that need book and money, acceptance, and what comes of it.
+//!
+//! Always holds: checks run in the order of the rulebook, section 5, from 9; a rejected order leaves
+//! no trace but its rejection.
+
+use exahour_wire::codes::{OrderType, SelfTradePrevention, Side, TimeInForce};
+use exahour_wire::events::OrderAccepted;
+use exahour_wire::ids::OrderId;
+use exahour_wire::message::Message;
+use exahour_wire::orders::NewOrder;
+use exahour_wire::reject::Reject;
+use exahour_wire::units::{Nanos, Price, Quantity};
+
+use super::{Execute, Instrument};
+use crate::batch::EventSink;
+use crate::book::{NO_ORDER, Order};
+use crate::positions::adverse;
+use crate::reporter::Output;
+use crate::timers::Due;
+
+impl Execute {
+    /// Rejects the order, or accepts it, matches it, and rests what is left.
+    #[inline]
+    pub(super) fn new_order<S: EventSink>(
+        &mut self,
+        new: &NewOrder,
+        out: &mut Output<'_, S>,
+    ) -> Result<(), Reject> {
+        let mut instrument = self
+            .take_instrument(new.instrument)
+            .ok_or(Reject::UnknownInstrument)?;
+        let result = self.check_and_enter(&mut instrument, new, out);
+        self.put_back(instrument);
+        result
+    }
+
+    #[inline]
+    fn check_and_enter<S: EventSink>(
+        &mut self,
+        instrument: &mut Instrument,
+        new: &NewOrder,
+        out: &mut Output<'_, S>,
+    ) -> Result<(), Reject> {
+        if instrument.expired {
+            return Err(Reject::InstrumentClosed);
+        }
+        // Admission has decoded all four; the errors only keep this function total.
+        let side = new.side.decode().ok_or(Reject::InvalidSide)?;
+        let order_type = new.order_type.decode().ok_or(Reject::InvalidOrderType)?;
+        let time_in_force = new
+            .time_in_force
+            .decode()
+            .ok_or(Reject::InvalidTimeInForce)?;
+        let self_trade_prevention: SelfTradePrevention = new
+            .self_trade_prevention
+            .decode()
+            .ok_or(Reject::InvalidSelfTradePrevention)?;
+        if self
+            .orders
+            .find_by_client_id(new.session, new.client_order_id)
+            .is_some()
+        {
+            return Err(Reject::DuplicateClientOrderId);
+        }
+        let price = match order_type {
+            OrderType::Limit => new.price,
+            OrderType::Market => instrument.protected(side),
+        };
+        if order_type == OrderType::Limit
+            && instrument
+                .terms
+                .outside_collar(price, instrument.reference())
+        {
+            return Err(Reject::PriceOutsideCollar);
+        }
+        let position = self.check_risk(instrument, new, side, price)?;
+        if !self.orders.has_room() {
+            return Err(Reject::TooManyOrders);
+        }
+        let expire_at = match time_in_force {
+            TimeInForce::Day => self.arm_day_end(out.time),
+            TimeInForce::GoodTillDate => new.expire_at,
+            _ => Nanos(0),
+        };
+        let order = Order {
+            id: OrderId::NONE,
+            price,
+            leaves: new.quantity,
+            client_order_id: new.client_order_id,
+            next: NO_ORDER,
+            previous: NO_ORDER,
+            level: 0,
+            session: new.session,
+            account: new.account,
+            instrument: new.instrument,
+            participant: self.ledger.account(new.account).participant,
+            side,
+            time_in_force,
+            self_trade_prevention,
+            flags: new.flags,
+            total: new.quantity,
+            expire_at,
+            position,
+        };
+        self.enter(instrument, order, new, out);
+        Ok(())
+    }
+
+    /// Checks value, position limit and funds, and gives the place of the position.
+    #[inline]
+    fn check_risk(
+        &mut self,
+        instrument: &Instrument,
+        new: &NewOrder,
+        side: Side,
+        price: Price,
+    ) -> Result<u32, Reject> {
+        let terms = &instrument.terms;
+        let value = price.times(new.quantity, terms.hours);
+        if value.is_none_or(|value| value > terms.notional_max) {
+            return Err(Reject::NotionalTooLarge);
+        }
+        let found = self.positions.find(new.account, new.instrument);
+        let slot =
+            found.unwrap_or_else(|| self.positions.find_or_make(new.account, new.instrument));
+        self.check_exposure(
+            instrument,
+            slot,
+            side,
+            price,
+            (Quantity(0), Price(0)),
+            new.quantity,
+        )?;
+        Ok(slot)
+    }
+
+    /// Checks position limit and funds for `quantity` lots at `price` in place of `before` lots at
+    /// another price.
+    #[inline]
+    pub(super) fn check_exposure(
+        &self,
+        instrument: &Instrument,
+        slot: u32,
+        side: Side,
+        price: Price,
+        (before, price_before): (Quantity, Price),
+        quantity: Quantity,
+    ) -> Result<(), Reject> {
+        let terms = &instrument.terms;
+        let settlement = instrument.settlement;
+        let position = self.positions.at(slot);
+        let mut after = *position;
+        if before.0 > 0 {
+            let freed = adverse(side, price_before, settlement, before, terms);
+            after.close(side, before.0, freed);
+        }
+        after.open(
+            side,
+            quantity.0,
+            adverse(side, price, settlement, quantity, terms),
+        );
+        if after.worst(side) > position.limit(terms) {
+            return Err(Reject::PositionLimit);
+        }
+        let more = after.required(terms, settlement) - position.lock;
+        if more > 0 && more > self.ledger.available(position.account) {
+            return Err(Reject::InsufficientFunds);
+        }
+        Ok(())
+    }
+
+    fn enter<S: EventSink>(
+        &mut self,
+        instrument: &mut Instrument,
+        order: Order,
+        new: &NewOrder,
+        out: &mut Output<'_, S>,
+    ) {
+        let slot = self.orders.insert(order);
+        let id = self.orders.at(slot).id;
+        if order.time_in_force == TimeInForce::GoodTillDate {
+            self.dated += 1;
+            self.timers.schedule(order.expire_at, Due::Order(id.0));
+            self.shed_timers();
+        }
+        let adverse = adverse(
+            order.side,
+            order.price,
+            instrument.settlement,
+            order.leaves,
+            &instrument.terms,
+        );
+        self.positions
+            .at_mut(order.position)
+            .open(order.side, order.leaves.0, adverse);
+        self.relock(instrument, order.position);
+        let accepted = OrderAccepted {
+            client_order_id: order.client_order_id,
+            order: id,
+            price: order.price,
+            quantity: order.total,
+            account: order.account,
+            instrument: order.instrument,
+            side: new.side,
+            order_type: new.order_type,
+            time_in_force: new.time_in_force,
+            flags: new.flags,
+            client_sequence: new.sequence,
+            ..Message::blank()
+        };
+        self.reporter.report(out, order.session, accepted);
+        self.match_and_rest(instrument, slot, out);
+    }
+
+    /// The end of the UTC day of `now`; makes sure that a timer is set for it.
+    fn arm_day_end(&mut self, now: Nanos) -> Nanos {
+        let end = Nanos(
+            (now.0 / Nanos::DAY.0)
+                .saturating_add(1)
+                .saturating_mul(Nanos::DAY.0),
+        );
+        if self.day_end != end {
+            self.day_end = end;
+            self.timers.schedule(end, Due::DayEnd);
+        }
+        end
+    }
+
+    fn shed_timers(&mut self) {
+        let (orders, sessions) = (&self.orders, &self.sessions);
+        let live = self.dated + self.instruments.len() + self.sessions.len();
+        self.timers.shed(live, |at, due| match due {
+            Due::Order(id) => orders.find(OrderId(id)).is_some(),
+            Due::SessionCancel(id) => sessions[id as usize].cancel_at == at,
+            Due::DayEnd | Due::Instrument(_) => true,
+        });
+    }
+}
+
+impl Instrument {
+    /// Where the protection of a market order ends.
+    fn protected(&self, side: Side) -> Price {
+        let best = self
+            .book
+            .side(side.opposite())
+            .best()
+            .unwrap_or(self.reference());
+        match side {
+            Side::Buy => self.terms.protected_buy(best),
+            Side::Sell => self.terms.protected_sell(best),
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Matching: price, then time.
+//!
+//! Called for an order that is in the table and in no queue: a new one, or one that a replace took
+//! out of its place.
+//!
+//! Always holds: trades are made at the resting order's limit; when it returns, the order rests or
+//! is gone, and the book is not crossed.
+
+use exahour_wire::codes::{
+    CancelReason, Liquidity, OrderFlags, SelfTradePrevention, Side, TimeInForce, TransferKind,
+};
+use exahour_wire::events::{OrderFilled, OrderReduced};
+use exahour_wire::ids::{AccountId, ClientOrderId, TradeId};
+use exahour_wire::limits::CLEARING_ACCOUNT;
+use exahour_wire::message::Message;
+use exahour_wire::units::{Price, Quantity};
+
+use super::{Execute, Instrument, buyer_and_seller};
+use crate::batch::EventSink;
+use crate::book::{Order, Slot};
+use crate::positions::adverse;
+use crate::reporter::Output;
+
+/// Whether matching goes on.
+#[derive(PartialEq, Eq)]
+enum Step {
+    Continue,
+    TakerGone,
+}
+
+impl Execute {
+    /// Matches the order at `slot` and rests what is left of it.
+    #[inline]
+    pub(super) fn match_and_rest<S: EventSink>(
+        &mut self,
+        instrument: &mut Instrument,
+        slot: Slot,
+        out: &mut Output<'_, S>,
+    ) {
+        let taker = *self.orders.at(slot);
+        let (side, limit) = (taker.side, taker.price);
+        if taker.flags.contains(OrderFlags::POST_ONLY)
+            && instrument
+                .book
+                .side(side.opposite())
+                .first_within(limit)
+                .is_some()
+        {
+            self.cancel_incoming(instrument, slot, CancelReason::PostOnly, out);
+            return;
+        }
+        if taker.time_in_force == TimeInForce::FillOrKill && !self.fills_wholly(instrument, &taker)
+        {
+            self.cancel_incoming(instrument, slot, CancelReason::NotFillable, out);
+            return;
+        }
+        while let Some(maker) = instrument.book.side(side.opposite()).first_within(limit) {
+            let prevents = taker.self_trade_prevention != SelfTradePrevention::None
+                && self.orders.at(maker).participant == taker.participant;
+            let step = if prevents {
+                let mode = taker.self_trade_prevention;
+                self.prevent_self_trade(instrument, slot, maker, mode, out)
+            } else {
+                self.trade(instrument, slot, maker, out)
+            };
+            if step == Step::TakerGone {
+                return;
+            }
+        }
+        let immediate = matches!(
+            taker.time_in_force,
+            TimeInForce::ImmediateOrCancel | TimeInForce::FillOrKill
+        );
+        if immediate {
+            self.cancel_incoming(instrument, slot, CancelReason::ImmediateRest, out);
+        } else {
+            instrument
+                .book
+                .side_mut(side)
+                .append(&mut self.orders, slot);
+        }
+    }
+
+    /// Whether enough lots stand within the order's limit, not counting its owner's own.
+    fn fills_wholly(&self, instrument: &Instrument, taker: &Order) -> bool {
+        let own_counts = taker.self_trade_prevention == SelfTradePrevention::None;
+        let skips_own = taker.self_trade_prevention == SelfTradePrevention::CancelOldest;
+        let mut wanted = taker.leaves.0;
+        instrument
+            .book
+            .side(taker.side.opposite())
+            .walk(&self.orders, |slot| {
+                let maker = self.orders.at(slot);
+                let within = match taker.side {
+                    Side::Buy => maker.price <= taker.price,
+                    Side::Sell => maker.price >= taker.price,
+                };
+                let own = !own_counts && maker.participant == taker.participant;
+                if !within || own && !skips_own {
+                    return false;
+                }
+                if !own {
+                    wanted = wanted.saturating_sub(maker.leaves.0);
+                }
+                wanted > 0
+            });
+        wanted == 0
+    }
+
+    #[inline]
+    fn trade<S: EventSink>(
+        &mut self,
+        instrument: &mut Instrument,
+        taker_slot: Slot,
+        maker_slot: Slot,
+        out: &mut Output<'_, S>,
+    ) -> Step {
+        let maker_leaves = self.orders.at(maker_slot).leaves;
+        let quantity = maker_leaves.min(self.orders.at(taker_slot).leaves);
+        let price = self.orders.at(maker_slot).price;
+        self.trades += 1;
+        let trade = TradeId(self.trades);
+        let maker_side = self.orders.at(maker_slot).side;
+        instrument
+            .book
+            .side_mut(maker_side)
+            .shrink(&mut self.orders, maker_slot, quantity);
+        self.orders.at_mut(taker_slot).leaves.0 -= quantity.0;
+        instrument.last_trade = Some(price);
+
+        let maker_fill = self.fill(instrument, maker_slot, quantity, price);
+        let taker_fill = self.fill(instrument, taker_slot, quantity, price);
+        let (maker_session, taker_session) = (
+            self.orders.at(maker_slot).session,
+            self.orders.at(taker_slot).session,
+        );
+        let maker_fill = OrderFilled {
+            trade,
+            liquidity: Liquidity::Maker.into(),
+            ..maker_fill
+        };
+        self.reporter.report(out, maker_session, maker_fill);
+        let taker_fill = OrderFilled {
+            trade,
+            liquidity: Liquidity::Taker.into(),
+            ..taker_fill
+        };
+        self.reporter.report(out, taker_session, taker_fill);
+
+        let accounts = buyer_and_seller(
+            maker_side.opposite(),
+            taker_fill.account,
+            maker_fill.account,
+        );
+        self.move_margin(instrument, accounts, price, quantity, trade, out);
+        self.relock(instrument, self.orders.at(maker_slot).position);
+        self.relock(instrument, self.orders.at(taker_slot).position);
+        if maker_leaves == quantity {
+            instrument
+                .book
+                .side_mut(maker_side)
+                .take_out(&mut self.orders, maker_slot);
+            self.forget(maker_slot);
+        }
+        self.step_after(taker_slot)
+    }
+
+    /// Books one side of a trade on its position and words its report.
+    #[inline]
+    fn fill(
+        &mut self,
+        instrument: &Instrument,
+        slot: Slot,
+        quantity: Quantity,
+        price: Price,
+    ) -> OrderFilled {
+        let order = self.orders.at(slot);
+        let adverse = adverse(
+            order.side,
+            order.price,
+            instrument.settlement,
+            quantity,
+            &instrument.terms,
+        );
+        let position = self.positions.at_mut(order.position);
+        position.close(order.side, quantity.0, adverse);
+        position.trade(order.side, quantity.0);
+        OrderFilled {
+            client_order_id: order.client_order_id,
+            order: order.id,
+            price,
+            quantity,
+            leaves: order.leaves,
+            account: order.account,
+            instrument: order.instrument,
+            side: order.side.into(),
+            ..Message::blank()
+        }
+    }
+
+    /// Moves the difference between the trade's price and the price at which positions are carried.
+    #[inline]
+    fn move_margin<S: EventSink>(
+        &mut self,
+        instrument: &Instrument,
+        (buyer, seller): (AccountId, AccountId),
+        price: Price,
+        quantity: Quantity,
+        trade: TradeId,
+        out: &mut Output<'_, S>,
+    ) {
+        let difference = Price(price.0 - instrument.settlement.0);
+        // The terms bound every position's value, and an order can at most turn one from one end to
+        // the other, so the product stays within 64 bits.
+        let wide = i128::from(difference.0.abs())
+            * i128::from(quantity.0)
+            * i128::from(instrument.terms.hours.0);
+        let amount = wide as i64;
+        assert!(i128::from(amount) == wide);
+        let (payer, receiver) = if difference.0 > 0 {
+            (buyer, seller)
+        } else {
+            (seller, buyer)
+        };
+        let kind = TransferKind::VariationMargin;
+        self.move_money(out, (payer, CLEARING_ACCOUNT), amount, kind, trade.0);
+        self.move_money(out, (CLEARING_ACCOUNT, receiver), amount, kind, trade.0);
+    }
+
+    fn prevent_self_trade<S: EventSink>(
+        &mut self,
+        instrument: &mut Instrument,
+        taker: Slot,
+        maker: Slot,
+        mode: SelfTradePrevention,
+        out: &mut Output<'_, S>,
+    ) -> Step {
+        let reason = CancelReason::SelfTrade;
+        match mode {
+            SelfTradePrevention::None | SelfTradePrevention::CancelNewest => {
+                self.cancel_incoming(instrument, taker, reason, out);
+                Step::TakerGone
+            }
+            SelfTradePrevention::CancelOldest => {
+                self.cancel_resting(instrument, maker, reason, ClientOrderId::NONE, out);
+                Step::Continue
+            }
+            SelfTradePrevention::CancelBoth => {
+                self.cancel_resting(instrument, maker, reason, ClientOrderId::NONE, out);
+                self.cancel_incoming(instrument, taker, reason, out);
+                Step::TakerGone
+            }
+            SelfTradePrevention::Decrement => {
+                let quantity = self
+                    .orders
+                    .at(maker)
+                    .leaves
+                    .min(self.orders.at(taker).leaves);
+                let side = self.orders.at(maker).side;
+                instrument
+                    .book
+                    .side_mut(side)
+                    .shrink(&mut self.orders, maker, quantity);
+                self.orders.at_mut(taker).leaves.0 -= quantity.0;
+                self.reduce(instrument, maker, quantity, out);
+                self.reduce(instrument, taker, quantity, out);
+                if self.orders.at(maker).leaves.0 == 0 {
+                    instrument
+                        .book
+                        .side_mut(side)
+                        .take_out(&mut self.orders, maker);
+                    self.forget(maker);
+                }
+                self.step_after(taker)
+            }
+        }
+    }
+
+    /// Takes lots that have left an order's leaves out of its total and position, and says so.
+    fn reduce<S: EventSink>(
+        &mut self,
+        instrument: &Instrument,
+        slot: Slot,
+        quantity: Quantity,
+        out: &mut Output<'_, S>,
+    ) {
+        self.orders.at_mut(slot).total.0 -= quantity.0;
+        let order = *self.orders.at(slot);
+        self.release(instrument, &order, quantity);
+        let reduced = OrderReduced {
+            client_order_id: order.client_order_id,
+            order: order.id,
+            quantity,
+            leaves: order.leaves,
+            account: order.account,
+            instrument: order.instrument,
+            side: order.side.into(),
+            ..Message::blank()
+        };
+        self.reporter.report(out, order.session, reduced);
+    }
+
+    /// Forgets the incoming order if nothing of it is left.
+    #[inline]
+    fn step_after(&mut self, taker: Slot) -> Step {
+        if self.orders.at(taker).leaves.0 > 0 {
+            return Step::Continue;
+        }
+        self.forget(taker);
+        Step::TakerGone
+    }
+}

@@ -1,0 +1,412 @@
+//! The second stage: carries out what was admitted, and reports everything.
+//!
+//! Fed with every command and its verdict, in order. Owns books, positions, ledger, timers,
+//! obligations, and all numbers that are given out.
+//!
+//! Always holds: one command is carried out wholly before the next; the only way anything gets out
+//! is an event.
+
+mod accept;
+mod cancel;
+mod delivery;
+mod expiry;
+mod marking;
+mod matching;
+mod operations;
+mod replace;
+mod sessions;
+
+use exahour_wire::codes::{Scope, Side, TransferKind};
+use exahour_wire::events::{
+    CommandRejected, DuplicateIgnored, MoneyMoved, OrderRejected, SequenceGap,
+};
+use exahour_wire::ids::{
+    AccountId, ClientOrderId, CommandSequence, InstrumentId, MessageSequence, OrderId, SessionId,
+    TransferId,
+};
+use exahour_wire::message::{Digest, Message, Pad, peek_header};
+use exahour_wire::reject::Reject;
+use exahour_wire::units::{Money, Nanos, Price, Quantity};
+use exahour_wire::{internal, operations as ops, orders as entry};
+
+use crate::admit::{CommandPrefix, Gap, Outcome, Verdict};
+use crate::batch::EventSink;
+use crate::book::{Book, Order, OrderTable, Slot};
+use crate::capacity::Capacity;
+use crate::ledger::Ledger;
+use crate::positions::{Positions, adverse};
+use crate::reporter::{Output, Reporter};
+use crate::terms::Terms;
+use crate::timers::{Due, Timers};
+
+pub(crate) use delivery::Obligation;
+pub(crate) use sessions::SessionFlow;
+
+/// One instrument as it trades.
+pub(crate) struct Instrument {
+    pub(crate) id: InstrumentId,
+    pub(crate) terms: Terms,
+    /// The price at which positions are carried.
+    pub(crate) settlement: Price,
+    pub(crate) last_trade: Option<Price>,
+    pub(crate) expired: bool,
+    pub(crate) book: Book,
+}
+
+impl Instrument {
+    /// What collars and protection start from.
+    #[inline]
+    fn reference(&self) -> Price {
+        self.last_trade.unwrap_or(self.settlement)
+    }
+}
+
+/// The second stage.
+pub(crate) struct Execute {
+    pub(crate) ledger: Ledger,
+    pub(crate) positions: Positions,
+    pub(crate) orders: OrderTable,
+    /// By id; an instrument is taken out while a command works on it.
+    pub(crate) instruments: Vec<Option<Box<Instrument>>>,
+    pub(crate) sessions: Vec<SessionFlow>,
+    pub(crate) obligations: Vec<Obligation>,
+    pub(crate) reporter: Reporter,
+    pub(crate) timers: Timers,
+    /// Orders given a date of their own: what keeps an entry of the timers alive.
+    pub(crate) dated: usize,
+    /// The end of day for which a timer is set.
+    pub(crate) day_end: Nanos,
+    pub(crate) trades: u64,
+    pub(crate) transfers: u64,
+    /// Places of orders to be cancelled together; kept to spare the allocation.
+    selected: Vec<Slot>,
+}
+
+/// A command whose sender is answered.
+#[derive(Clone, Copy)]
+struct Request {
+    session: SessionId,
+    sequence: MessageSequence,
+    name: ClientOrderId,
+    template: u16,
+}
+
+const ORDER_TEMPLATES: std::ops::RangeInclusive<u16> = 101..=104;
+const SELECTED_AT_START: usize = 1 << 16;
+
+impl Execute {
+    pub(crate) fn new(capacity: &Capacity) -> Self {
+        Self {
+            ledger: Ledger::new(),
+            positions: Positions::new(capacity.positions),
+            orders: OrderTable::new(capacity.orders),
+            instruments: Vec::new(),
+            sessions: vec![SessionFlow::default()],
+            obligations: Vec::new(),
+            reporter: Reporter::new(),
+            timers: Timers::new(SELECTED_AT_START),
+            dated: 0,
+            day_end: Nanos(0),
+            trades: 0,
+            transfers: 0,
+            selected: Vec::with_capacity(SELECTED_AT_START),
+        }
+    }
+
+    /// Carries out one command.
+    #[inline]
+    pub(crate) fn execute<S: EventSink>(
+        &mut self,
+        command: &[u8],
+        verdict: Verdict,
+        out: &mut Output<'_, S>,
+    ) {
+        if verdict.outcome == Outcome::Ignore {
+            return;
+        }
+        let (Some(header), Some(prefix)) = (peek_header(command), CommandPrefix::peek(command))
+        else {
+            return;
+        };
+        let request = Request {
+            session: prefix.session,
+            sequence: prefix.sequence,
+            name: prefix.request,
+            template: header.template_id,
+        };
+        if let Some(gap) = verdict.gap {
+            self.report_gap(out, request.session, gap);
+        }
+        let result = match verdict.outcome {
+            Outcome::Carry => self.carry_out(command, request, out),
+            Outcome::Refuse(reject) => Err(reject),
+            Outcome::RefuseUnready => {
+                self.refuse_unready(out, request, command);
+                Ok(())
+            }
+            Outcome::Duplicate => {
+                let ignored = DuplicateIgnored {
+                    client_sequence: request.sequence,
+                    ..Message::blank()
+                };
+                self.reporter.notice(out, request.session, ignored);
+                Ok(())
+            }
+            Outcome::Expel { version } => {
+                self.refuse(out, request, Reject::Throttled, command);
+                self.expel(out, request.session, version);
+                Ok(())
+            }
+            outcome => {
+                self.answer_session(command, outcome, out);
+                Ok(())
+            }
+        };
+        if let Err(reject) = result {
+            self.refuse(out, request, reject, command);
+        }
+    }
+
+    #[inline]
+    fn carry_out<S: EventSink>(
+        &mut self,
+        command: &[u8],
+        request: Request,
+        out: &mut Output<'_, S>,
+    ) -> Result<(), Reject> {
+        /// Reads the command; admission has read it before, so it is there.
+        macro_rules! read {
+            ($message:ty) => {
+                &<$message>::read(command).ok_or(Reject::UnknownTemplate)?
+            };
+        }
+        match request.template {
+            entry::NewOrder::TEMPLATE_ID => self.new_order(read!(entry::NewOrder), out),
+            entry::CancelOrder::TEMPLATE_ID => {
+                self.cancel_order(read!(entry::CancelOrder), request, out)
+            }
+            entry::ReplaceOrder::TEMPLATE_ID => self.replace_order(read!(entry::ReplaceOrder), out),
+            entry::MassCancel::TEMPLATE_ID => {
+                self.mass_cancel(read!(entry::MassCancel), request, out);
+                Ok(())
+            }
+            ops::SettlePrice::TEMPLATE_ID => {
+                self.settle_price(read!(ops::SettlePrice), request, out)
+            }
+            ops::DeliveryStarted::TEMPLATE_ID => {
+                self.delivery_started(read!(ops::DeliveryStarted), request, out)
+            }
+            ops::ConfirmDelivery::TEMPLATE_ID => {
+                let report = read!(ops::ConfirmDelivery);
+                self.settle_delivery(report.obligation, report.verified, request, out)
+            }
+            ops::DeliveryFailed::TEMPLATE_ID => {
+                let report = read!(ops::DeliveryFailed);
+                self.settle_delivery(report.obligation, report.verified, request, out)
+            }
+            internal::CloseSession::TEMPLATE_ID => {
+                self.close_session(read!(internal::CloseSession), out);
+                Ok(())
+            }
+            internal::NodeStarted::TEMPLATE_ID => {
+                self.close_all_sessions(out);
+                Ok(())
+            }
+            // Ticks exist for the timers, and state hashes are the engine's own business.
+            internal::Tick::TEMPLATE_ID
+            | internal::TakeStateHash::TEMPLATE_ID
+            | internal::Checkpoint::TEMPLATE_ID => Ok(()),
+            _ => self.operate(command, request, out),
+        }
+    }
+
+    /// Fires one timer.
+    pub(crate) fn fire<S: EventSink>(&mut self, at: Nanos, due: Due, out: &mut Output<'_, S>) {
+        match due {
+            Due::DayEnd => self.expire_orders_of(at, out),
+            Due::Order(id) => self.expire_order(OrderId(id), at, out),
+            Due::SessionCancel(id) => self.cancel_after_grace(SessionId(id), at, out),
+            Due::Instrument(id) => self.expire_instrument(InstrumentId(id), out),
+        }
+    }
+
+    /// Moves money and says so. Nothing is moved for nothing.
+    #[inline]
+    fn move_money<S: EventSink>(
+        &mut self,
+        out: &mut Output<'_, S>,
+        (debit, credit): (AccountId, AccountId),
+        amount: i64,
+        kind: TransferKind,
+        reference: u64,
+    ) {
+        if amount == 0 {
+            return;
+        }
+        self.ledger.transfer(debit, credit, amount);
+        self.transfers += 1;
+        let moved = MoneyMoved {
+            transfer: TransferId(self.transfers),
+            debit,
+            credit,
+            amount: Money(amount),
+            reference,
+            kind: kind.into(),
+            ..Message::blank()
+        };
+        self.reporter.fact(out, moved);
+    }
+
+    /// Brings the lock of a position up to date.
+    #[inline]
+    fn relock(&mut self, instrument: &Instrument, slot: u32) {
+        let position = self.positions.at_mut(slot);
+        let required = position.required(&instrument.terms, instrument.settlement);
+        let change = required - position.lock;
+        if change != 0 {
+            position.lock = required;
+            let account = position.account;
+            self.ledger.lock(account, change);
+        }
+    }
+
+    /// Takes lots of an open order out of its position, without a trade.
+    #[inline]
+    fn release(&mut self, instrument: &Instrument, order: &Order, quantity: Quantity) {
+        let adverse = adverse(
+            order.side,
+            order.price,
+            instrument.settlement,
+            quantity,
+            &instrument.terms,
+        );
+        self.positions
+            .at_mut(order.position)
+            .close(order.side, quantity.0, adverse);
+        self.relock(instrument, order.position);
+    }
+
+    /// Forgets an order that is in no queue any more.
+    #[inline]
+    fn forget(&mut self, slot: Slot) {
+        let order = self.orders.at(slot);
+        let has_date = order.time_in_force == exahour_wire::codes::TimeInForce::GoodTillDate;
+        self.dated -= usize::from(has_date);
+        self.orders.remove(slot);
+    }
+
+    #[inline]
+    fn take_instrument(&mut self, id: InstrumentId) -> Option<Box<Instrument>> {
+        self.instruments.get_mut(id.0 as usize)?.take()
+    }
+
+    #[inline]
+    fn put_back(&mut self, instrument: Box<Instrument>) {
+        let place = instrument.id.0 as usize;
+        self.instruments[place] = Some(instrument);
+    }
+
+    fn report_gap<S: EventSink>(&mut self, out: &mut Output<'_, S>, to: SessionId, gap: Gap) {
+        let gap = SequenceGap {
+            from_sequence: gap.from,
+            count: gap.count,
+            ..Message::blank()
+        };
+        self.reporter.notice(out, to, gap);
+    }
+
+    fn refuse<S: EventSink>(
+        &mut self,
+        out: &mut Output<'_, S>,
+        request: Request,
+        reject: Reject,
+        command: &[u8],
+    ) {
+        if ORDER_TEMPLATES.contains(&request.template) {
+            let rejected = order_rejected(request, reject, command);
+            self.reporter.report(out, request.session, rejected);
+        } else {
+            let rejected = command_rejected(request, reject);
+            self.reporter.report(out, request.session, rejected);
+        }
+    }
+
+    fn refuse_unready<S: EventSink>(
+        &mut self,
+        out: &mut Output<'_, S>,
+        request: Request,
+        command: &[u8],
+    ) {
+        if ORDER_TEMPLATES.contains(&request.template) {
+            let rejected = order_rejected(request, Reject::UnknownSession, command);
+            self.reporter.notice(out, request.session, rejected);
+        } else {
+            let rejected = command_rejected(request, Reject::UnknownSession);
+            self.reporter.notice(out, request.session, rejected);
+        }
+    }
+
+    /// Every order within a scope, by ascending id, into `selected`.
+    fn select_scope(&mut self, scope: Scope, target: u32) {
+        self.orders.select(&mut self.selected, |order| match scope {
+            Scope::Session => order.session.0 == target,
+            Scope::Account => order.account.0 == target,
+            Scope::Participant => order.participant.0 == target,
+            Scope::Instrument => order.instrument.0 == target,
+        });
+    }
+}
+
+fn order_rejected(request: Request, reject: Reject, command: &[u8]) -> OrderRejected {
+    let (order, instrument) = match request.template {
+        entry::NewOrder::TEMPLATE_ID => entry::NewOrder::read(command)
+            .map_or((OrderId::NONE, InstrumentId::NONE), |new| {
+                (OrderId::NONE, new.instrument)
+            }),
+        entry::CancelOrder::TEMPLATE_ID => entry::CancelOrder::read(command)
+            .map_or((OrderId::NONE, InstrumentId::NONE), |cancel| {
+                (cancel.order, cancel.instrument)
+            }),
+        entry::ReplaceOrder::TEMPLATE_ID => entry::ReplaceOrder::read(command)
+            .map_or((OrderId::NONE, InstrumentId::NONE), |new| {
+                (new.order, new.instrument)
+            }),
+        _ => (OrderId::NONE, InstrumentId::NONE),
+    };
+    OrderRejected {
+        client_order_id: request.name,
+        order,
+        instrument,
+        client_sequence: request.sequence,
+        template: request.template,
+        reason: reject.into(),
+        pad_1: Pad::default(),
+        ..Message::blank()
+    }
+}
+
+fn command_rejected(request: Request, reject: Reject) -> CommandRejected {
+    CommandRejected {
+        request: request.name,
+        client_sequence: request.sequence,
+        template: request.template,
+        reason: reject.into(),
+        ..Message::blank()
+    }
+}
+
+/// What a pair of buyer and seller is called where the order of the two matters.
+#[inline]
+fn buyer_and_seller<T>(taker_side: Side, taker: T, maker: T) -> (T, T) {
+    match taker_side {
+        Side::Buy => (taker, maker),
+        Side::Sell => (maker, taker),
+    }
+}
+
+/// A hash of the state, and the command after which it was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TakenHash {
+    pub(crate) after: CommandSequence,
+    pub(crate) hash: Digest,
+}

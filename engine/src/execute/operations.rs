@@ -1,0 +1,230 @@
+//! Operations: what is created, funded, limited or stopped.
+//!
+//! Always holds: the fact is emitted first, then the sender is told. Admission has checked
+//! everything that needs no money.
+
+use exahour_wire::codes::{CancelReason, KillAction, Scope, TransferKind};
+use exahour_wire::events::{
+    AccessKeyRegistered, AccountCreated, InstrumentListed, KillSwitchSet, ParticipantCreated,
+    PositionLimitSet, SessionCreated,
+};
+use exahour_wire::ids::AccountId;
+use exahour_wire::limits::{BANK_ACCOUNT, MONEY_MAX};
+use exahour_wire::message::Message;
+use exahour_wire::operations::{
+    CreateAccount, CreateInstrument, CreateParticipant, CreateSession, Deposit, KillSwitch,
+    RegisterAccessKey, SetPositionLimit, Withdraw,
+};
+use exahour_wire::reject::Reject;
+
+use super::{Execute, Instrument, Request};
+use crate::batch::EventSink;
+use crate::book::Book;
+use crate::reporter::Output;
+use crate::terms::Terms;
+use crate::timers::Due;
+
+impl Execute {
+    /// Carries out an operation and tells its sender.
+    pub(super) fn operate<S: EventSink>(
+        &mut self,
+        command: &[u8],
+        request: Request,
+        out: &mut Output<'_, S>,
+    ) -> Result<(), Reject> {
+        /// Reads the command; admission has read it before, so it is there.
+        macro_rules! read {
+            ($message:ty) => {
+                &<$message>::read(command).ok_or(Reject::UnknownTemplate)?
+            };
+        }
+        let mut count = 0;
+        match request.template {
+            CreateParticipant::TEMPLATE_ID => {
+                self.create_participant(read!(CreateParticipant), out);
+            }
+            CreateAccount::TEMPLATE_ID => self.create_account(read!(CreateAccount), out),
+            CreateSession::TEMPLATE_ID => self.create_session(read!(CreateSession), out),
+            CreateInstrument::TEMPLATE_ID => self.list(read!(CreateInstrument), out)?,
+            SetPositionLimit::TEMPLATE_ID => self.set_limit(read!(SetPositionLimit), out),
+            Deposit::TEMPLATE_ID => self.deposit(read!(Deposit), out)?,
+            Withdraw::TEMPLATE_ID => self.withdraw(read!(Withdraw), out)?,
+            KillSwitch::TEMPLATE_ID => count = self.kill_switch(read!(KillSwitch), out),
+            RegisterAccessKey::TEMPLATE_ID => {
+                self.register_access_key(read!(RegisterAccessKey), out);
+            }
+            _ => return Err(Reject::UnknownTemplate),
+        }
+        self.done(out, request, count);
+        Ok(())
+    }
+
+    fn create_participant<S: EventSink>(
+        &mut self,
+        command: &CreateParticipant,
+        out: &mut Output<'_, S>,
+    ) {
+        let (participant, name) = (command.participant, command.name);
+        let created = ParticipantCreated {
+            participant,
+            name,
+            ..Message::blank()
+        };
+        self.reporter.fact(out, created);
+    }
+
+    fn create_account<S: EventSink>(&mut self, command: &CreateAccount, out: &mut Output<'_, S>) {
+        let (account, participant, name) = (command.account, command.participant, command.name);
+        self.ledger.open(account, participant);
+        let created = AccountCreated {
+            account,
+            participant,
+            name,
+            ..Message::blank()
+        };
+        self.reporter.fact(out, created);
+    }
+
+    fn create_session<S: EventSink>(&mut self, command: &CreateSession, out: &mut Output<'_, S>) {
+        self.add_session(command.new_session, command.participant);
+        let created = SessionCreated {
+            new_session: command.new_session,
+            participant: command.participant,
+            permissions: command.permissions,
+            throttle_rate: command.throttle_rate,
+            throttle_burst: command.throttle_burst,
+            ..Message::blank()
+        };
+        self.reporter.fact(out, created);
+    }
+
+    fn list<S: EventSink>(
+        &mut self,
+        command: &CreateInstrument,
+        out: &mut Output<'_, S>,
+    ) -> Result<(), Reject> {
+        let terms = Terms::parse(command, out.time)?;
+        let id = command.instrument;
+        let place = id.0 as usize;
+        if place >= self.instruments.len() {
+            self.instruments.resize_with(place + 1, || None);
+        }
+        self.timers
+            .schedule(terms.last_trade_at, Due::Instrument(id.0));
+        self.instruments[place] = Some(Box::new(Instrument {
+            id,
+            terms,
+            settlement: terms.reference_price,
+            last_trade: None,
+            expired: false,
+            book: Book::new(),
+        }));
+        let listed = InstrumentListed {
+            instrument: id,
+            kind: command.kind,
+            class: command.class,
+            grade_performance: command.grade_performance,
+            grade_reliability: command.grade_reliability,
+            grade_energy: command.grade_energy,
+            firmness: command.firmness,
+            reference_version: command.reference_version,
+            hours: command.hours,
+            symbol: command.symbol,
+            zone: command.zone,
+            tick: command.tick,
+            delivery_start: command.delivery_start,
+            last_trade_at: command.last_trade_at,
+            initial_margin: command.initial_margin,
+            reference_price: command.reference_price,
+            quantity_max: command.quantity_max,
+            notional_max: command.notional_max,
+            collar: command.collar,
+            protection: command.protection,
+            ..Message::blank()
+        };
+        self.reporter.fact(out, listed);
+        Ok(())
+    }
+
+    fn set_limit<S: EventSink>(&mut self, command: &SetPositionLimit, out: &mut Output<'_, S>) {
+        let slot = self
+            .positions
+            .find_or_make(command.account, command.instrument);
+        self.positions.at_mut(slot).position_max = command.position_max.0;
+        let set = PositionLimitSet {
+            account: command.account,
+            instrument: command.instrument,
+            position_max: command.position_max,
+            ..Message::blank()
+        };
+        self.reporter.fact(out, set);
+    }
+
+    fn deposit<S: EventSink>(
+        &mut self,
+        command: &Deposit,
+        out: &mut Output<'_, S>,
+    ) -> Result<(), Reject> {
+        // What the bank owes is what all deposits less all withdrawals come to.
+        let inside = -self.ledger.account(BANK_ACCOUNT).balance;
+        if inside + i128::from(command.amount.0) > i128::from(MONEY_MAX.0) {
+            return Err(Reject::BalanceOutOfRange);
+        }
+        let accounts = (BANK_ACCOUNT, command.account);
+        let (amount, kind) = (command.amount.0, TransferKind::Deposit);
+        self.move_money(out, accounts, amount, kind, command.request.0);
+        Ok(())
+    }
+
+    fn withdraw<S: EventSink>(
+        &mut self,
+        command: &Withdraw,
+        out: &mut Output<'_, S>,
+    ) -> Result<(), Reject> {
+        if self.ledger.available(command.account) < i128::from(command.amount.0) {
+            return Err(Reject::BalanceTooLow);
+        }
+        let accounts = (command.account, BANK_ACCOUNT);
+        let (amount, kind) = (command.amount.0, TransferKind::Withdrawal);
+        self.move_money(out, accounts, amount, kind, command.request.0);
+        Ok(())
+    }
+
+    fn kill_switch<S: EventSink>(&mut self, command: &KillSwitch, out: &mut Output<'_, S>) -> u64 {
+        let engages = command.action.decode() == Some(KillAction::Engage);
+        let scope = command.scope.decode();
+        if scope == Some(Scope::Account) {
+            self.ledger.account_mut(AccountId(command.target)).killed = engages;
+        }
+        let set = KillSwitchSet {
+            target: command.target,
+            scope: command.scope,
+            action: command.action,
+            ..Message::blank()
+        };
+        self.reporter.fact(out, set);
+        match scope {
+            Some(scope) if engages => {
+                self.cancel_scope(scope, command.target, CancelReason::KillSwitch, out)
+            }
+            _ => 0,
+        }
+    }
+
+    fn register_access_key<S: EventSink>(
+        &mut self,
+        command: &RegisterAccessKey,
+        out: &mut Output<'_, S>,
+    ) {
+        let account = self.ledger.account_mut(command.account);
+        account.access_key = command.key;
+        account.access_session = command.session;
+        let (account, key) = (command.account, command.key);
+        let registered = AccessKeyRegistered {
+            account,
+            key,
+            ..Message::blank()
+        };
+        self.reporter.fact(out, registered);
+    }
+}

@@ -1,0 +1,156 @@
+//! Replaces: a new price or total for a resting order.
+//!
+//! Always holds: only a pure decrease of size keeps the order's place. The order keeps its id.
+
+use exahour_wire::codes::{CancelReason, Priority};
+use exahour_wire::events::OrderReplaced;
+use exahour_wire::ids::OrderId;
+use exahour_wire::message::Message;
+use exahour_wire::orders::ReplaceOrder;
+use exahour_wire::reject::Reject;
+use exahour_wire::units::Quantity;
+
+use super::{Execute, Instrument};
+use crate::batch::EventSink;
+use crate::book::{Order, Slot};
+use crate::positions::adverse;
+use crate::reporter::Output;
+
+impl Execute {
+    /// Rejects the replace, or carries it out and matches the order where it lost its place.
+    #[inline]
+    pub(super) fn replace_order<S: EventSink>(
+        &mut self,
+        replace: &ReplaceOrder,
+        out: &mut Output<'_, S>,
+    ) -> Result<(), Reject> {
+        let slot = self.find_replaced(replace)?;
+        let mut instrument = self
+            .take_instrument(replace.instrument)
+            .ok_or(Reject::UnknownInstrument)?;
+        let result = self.check_and_replace(&mut instrument, slot, replace, out);
+        self.put_back(instrument);
+        result
+    }
+
+    #[inline]
+    fn find_replaced(&self, replace: &ReplaceOrder) -> Result<Slot, Reject> {
+        let found = if replace.order == OrderId::NONE {
+            self.orders
+                .find_by_client_id(replace.session, replace.original)
+        } else {
+            self.orders.find(replace.order)
+        };
+        let slot = found
+            .filter(|slot| {
+                let order = self.orders.at(*slot);
+                order.session == replace.session && order.instrument == replace.instrument
+            })
+            .ok_or(Reject::UnknownOrder)?;
+        let order = self.orders.at(slot);
+        if self.ledger.account(order.account).killed {
+            return Err(Reject::KillSwitchEngaged);
+        }
+        if order.price == replace.price && order.total == replace.quantity {
+            return Err(Reject::NothingToChange);
+        }
+        let renamed = order.client_order_id != replace.client_order_id;
+        let taken = self
+            .orders
+            .find_by_client_id(replace.session, replace.client_order_id)
+            .is_some();
+        if renamed && taken {
+            return Err(Reject::DuplicateClientOrderId);
+        }
+        Ok(slot)
+    }
+
+    #[inline]
+    fn check_and_replace<S: EventSink>(
+        &mut self,
+        instrument: &mut Instrument,
+        slot: Slot,
+        replace: &ReplaceOrder,
+        out: &mut Output<'_, S>,
+    ) -> Result<(), Reject> {
+        let order = *self.orders.at(slot);
+        let traded = order.total.0 - order.leaves.0;
+        if replace.quantity.0 <= traded {
+            let reason = CancelReason::ReplacedToNothing;
+            self.cancel_resting(instrument, slot, reason, replace.client_order_id, out);
+            return Ok(());
+        }
+        let leaves = Quantity(replace.quantity.0 - traded);
+        let terms = &instrument.terms;
+        if replace.price != order.price
+            && terms.outside_collar(replace.price, instrument.reference())
+        {
+            return Err(Reject::PriceOutsideCollar);
+        }
+        let value = replace.price.times(replace.quantity, terms.hours);
+        if value.is_none_or(|value| value > terms.notional_max) {
+            return Err(Reject::NotionalTooLarge);
+        }
+        let before = (order.leaves, order.price);
+        let (side, position) = (order.side, order.position);
+        self.check_exposure(instrument, position, side, replace.price, before, leaves)?;
+        self.replace(instrument, slot, &order, leaves, replace, out);
+        Ok(())
+    }
+
+    #[inline]
+    fn replace<S: EventSink>(
+        &mut self,
+        instrument: &mut Instrument,
+        slot: Slot,
+        order: &Order,
+        leaves: Quantity,
+        replace: &ReplaceOrder,
+        out: &mut Output<'_, S>,
+    ) {
+        let keeps = replace.price == order.price && leaves < order.leaves;
+        let book = instrument.book.side_mut(order.side);
+        if keeps {
+            book.shrink(&mut self.orders, slot, Quantity(order.leaves.0 - leaves.0));
+        } else {
+            book.take_out(&mut self.orders, slot);
+        }
+        let (settlement, terms) = (instrument.settlement, &instrument.terms);
+        let freed = adverse(order.side, order.price, settlement, order.leaves, terms);
+        let taken = adverse(order.side, replace.price, settlement, leaves, terms);
+        let position = self.positions.at_mut(order.position);
+        position.close(order.side, order.leaves.0, freed);
+        position.open(order.side, leaves.0, taken);
+        self.relock(instrument, order.position);
+
+        let changed = self.orders.at_mut(slot);
+        changed.price = replace.price;
+        changed.leaves = leaves;
+        changed.total = replace.quantity;
+        if order.client_order_id != replace.client_order_id {
+            self.orders.rename(slot, replace.client_order_id);
+        }
+        let priority = if keeps {
+            Priority::Kept
+        } else {
+            Priority::Lost
+        };
+        let replaced = OrderReplaced {
+            client_order_id: replace.client_order_id,
+            order: order.id,
+            original: order.client_order_id,
+            price: replace.price,
+            quantity: replace.quantity,
+            leaves,
+            account: order.account,
+            instrument: order.instrument,
+            side: order.side.into(),
+            priority: priority.into(),
+            ..Message::blank()
+        };
+        self.reporter.report(out, order.session, replaced);
+        if !keeps {
+            self.match_and_rest(instrument, slot, out);
+        }
+    }
+}

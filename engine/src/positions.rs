@@ -1,0 +1,205 @@
+//! Positions and what they keep locked, with open orders counted at their worst.
+//!
+//! Called by `execute` when orders are accepted, filled, shrunk or cancelled, and when an
+//! instrument is marked.
+//!
+//! Always holds: the lock in the ledger is the function of net position, open orders and settlement
+//! price that the rulebook gives (4.3); it is kept by differences and checked by the slow twin.
+
+use exahour_wire::codes::Side;
+use exahour_wire::ids::{AccountId, InstrumentId};
+use exahour_wire::units::{Price, Quantity};
+
+use crate::slot_index::{SlotIndex, spread};
+use crate::terms::Terms;
+
+/// One account in one instrument.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Position {
+    pub(crate) account: AccountId,
+    pub(crate) instrument: InstrumentId,
+    /// Lots held: long is positive.
+    pub(crate) net: i64,
+    /// Lots of open buy orders.
+    pub(crate) open_buy: u64,
+    /// Lots of open sell orders.
+    pub(crate) open_sell: u64,
+    /// What open buys would pay at once above the settlement price.
+    pub(crate) adverse_buy: i128,
+    /// What open sells would pay at once below the settlement price.
+    pub(crate) adverse_sell: i128,
+    /// What of the ledger's lock is this position's.
+    pub(crate) lock: i128,
+    /// The limit set for the account; `u64::MAX` where none is.
+    pub(crate) position_max: u64,
+}
+
+impl Position {
+    fn new(account: AccountId, instrument: InstrumentId) -> Self {
+        Self {
+            account,
+            instrument,
+            net: 0,
+            open_buy: 0,
+            open_sell: 0,
+            adverse_buy: 0,
+            adverse_sell: 0,
+            lock: 0,
+            position_max: u64::MAX,
+        }
+    }
+
+    /// Adds an open order, or a part of one.
+    #[inline]
+    pub(crate) fn open(&mut self, side: Side, quantity: u64, adverse: i128) {
+        match side {
+            Side::Buy => {
+                self.open_buy += quantity;
+                self.adverse_buy += adverse;
+            }
+            Side::Sell => {
+                self.open_sell += quantity;
+                self.adverse_sell += adverse;
+            }
+        }
+    }
+
+    /// Takes away an open order, or a part of one.
+    #[inline]
+    pub(crate) fn close(&mut self, side: Side, quantity: u64, adverse: i128) {
+        match side {
+            Side::Buy => {
+                assert!(self.open_buy >= quantity);
+                self.open_buy -= quantity;
+                self.adverse_buy -= adverse;
+            }
+            Side::Sell => {
+                assert!(self.open_sell >= quantity);
+                self.open_sell -= quantity;
+                self.adverse_sell -= adverse;
+            }
+        }
+    }
+
+    /// Books a trade.
+    #[inline]
+    pub(crate) fn trade(&mut self, side: Side, quantity: u64) {
+        // Positions are capped far below 63 bits by the terms.
+        match side {
+            Side::Buy => self.net += quantity as i64,
+            Side::Sell => self.net -= quantity as i64,
+        }
+    }
+
+    /// The most lots that could be held on `side` if its open orders all traded.
+    #[inline]
+    pub(crate) fn worst(&self, side: Side) -> i128 {
+        match side {
+            Side::Buy => i128::from(self.net) + i128::from(self.open_buy),
+            Side::Sell => i128::from(self.open_sell) - i128::from(self.net),
+        }
+    }
+
+    /// What must be locked at this settlement price.
+    #[inline]
+    pub(crate) fn required(&self, terms: &Terms, settlement: Price) -> i128 {
+        let (long, short) = terms.margins(settlement);
+        let bought = self.worst(Side::Buy).max(0) * long;
+        let sold = self.worst(Side::Sell).max(0) * short;
+        bought.max(sold) + self.adverse_buy + self.adverse_sell
+    }
+
+    /// The largest position that may be reached.
+    #[inline]
+    pub(crate) fn limit(&self, terms: &Terms) -> i128 {
+        i128::from(self.position_max.min(terms.position_cap.0))
+    }
+}
+
+/// What an open order at `limit` would pay at once when it trades, against the settlement price.
+#[inline]
+pub(crate) fn adverse(
+    side: Side,
+    limit: Price,
+    settlement: Price,
+    quantity: Quantity,
+    terms: &Terms,
+) -> i128 {
+    let distance = match side {
+        Side::Buy => limit.0 - settlement.0,
+        Side::Sell => settlement.0 - limit.0,
+    };
+    if distance <= 0 {
+        return 0;
+    }
+    i128::from(distance) * i128::from(quantity.0) * i128::from(terms.hours.0)
+}
+
+/// All positions.
+pub(crate) struct Positions {
+    positions: Vec<Position>,
+    index: SlotIndex,
+}
+
+#[inline]
+fn hash(account: AccountId, instrument: InstrumentId) -> u64 {
+    spread(u64::from(account.0), u64::from(instrument.0))
+}
+
+impl Positions {
+    /// Room for this many.
+    pub(crate) fn new(capacity: u32) -> Self {
+        let capacity = capacity as usize;
+        Self {
+            positions: Vec::with_capacity(capacity),
+            index: SlotIndex::new(capacity),
+        }
+    }
+
+    /// The place of a position, where there is one.
+    #[inline]
+    pub(crate) fn find(&self, account: AccountId, instrument: InstrumentId) -> Option<u32> {
+        self.index.find(hash(account, instrument), |slot| {
+            let position = &self.positions[slot as usize];
+            position.account == account && position.instrument == instrument
+        })
+    }
+
+    /// The place of a position, which is made where there is none.
+    #[inline]
+    pub(crate) fn find_or_make(&mut self, account: AccountId, instrument: InstrumentId) -> u32 {
+        if let Some(slot) = self.find(account, instrument) {
+            return slot;
+        }
+        let slot = self.positions.len() as u32;
+        self.positions.push(Position::new(account, instrument));
+        self.index.insert(hash(account, instrument), slot);
+        slot
+    }
+
+    /// The position at a place.
+    #[inline]
+    pub(crate) fn at(&self, slot: u32) -> &Position {
+        &self.positions[slot as usize]
+    }
+
+    /// As [`Positions::at`], to change.
+    #[inline]
+    pub(crate) fn at_mut(&mut self, slot: u32) -> &mut Position {
+        &mut self.positions[slot as usize]
+    }
+
+    /// The places of all positions in an instrument, by account.
+    pub(crate) fn of_instrument(&self, instrument: InstrumentId) -> Vec<u32> {
+        let mut slots: Vec<u32> = (0..self.positions.len() as u32)
+            .filter(|slot| self.at(*slot).instrument == instrument)
+            .collect();
+        slots.sort_unstable_by_key(|slot| self.at(*slot).account);
+        slots
+    }
+
+    /// All positions, in the order in which they were made.
+    pub(crate) fn all(&self) -> &[Position] {
+        &self.positions
+    }
+}

@@ -1,0 +1,185 @@
+//! One hash over the whole state: what replicas and replays compare.
+//!
+//! Called at checkpoints only; the cost is that of reading the state once.
+//!
+//! Always holds: everything that can influence a later event is in it, in an order that does not
+//! depend on how the state came about: orders in queue order, the rest by id.
+
+use exahour_wire::codes::Side;
+use exahour_wire::message::Digest;
+use exahour_wire::units::Nanos;
+
+use crate::admit::Admit;
+use crate::execute::{Execute, Instrument};
+
+/// Feeds integers to the hash, each in eight or sixteen bytes.
+struct Feed(blake3::Hasher);
+
+impl Feed {
+    fn number(&mut self, value: u64) {
+        self.0.update(&value.to_le_bytes());
+    }
+
+    fn signed(&mut self, value: i64) {
+        self.0.update(&value.to_le_bytes());
+    }
+
+    fn wide(&mut self, value: i128) {
+        self.0.update(&value.to_le_bytes());
+    }
+
+    fn flag(&mut self, value: bool) {
+        self.number(u64::from(value));
+    }
+
+    fn numbers<const N: usize>(&mut self, values: [u64; N]) {
+        for value in values {
+            self.number(value);
+        }
+    }
+}
+
+/// The hash of both stages' state.
+pub(crate) fn state_hash(admit: &Admit, execute: &Execute, now: Nanos) -> Digest {
+    let mut feed = Feed(blake3::Hasher::new());
+    feed.number(now.0);
+    feed_admission(&mut feed, admit);
+    feed_counters(&mut feed, execute);
+    feed_ledger(&mut feed, execute);
+    for instrument in execute.instruments.iter().flatten() {
+        feed_instrument(&mut feed, execute, instrument);
+    }
+    Digest(*feed.0.finalize().as_bytes())
+}
+
+fn feed_admission(feed: &mut Feed, admit: &Admit) {
+    for participant in admit.registry.participants() {
+        feed.flag(participant.exists);
+        feed.flag(participant.killed);
+    }
+    for account in admit.registry.accounts() {
+        feed.number(u64::from(account.participant.0));
+        feed.flag(account.killed);
+    }
+    for (id, session) in admit.sessions.all() {
+        feed.numbers([
+            u64::from(id.0),
+            u64::from(session.participant.0),
+            u64::from(session.permissions.0),
+            session.version.0,
+            u64::from(session.expected.0),
+            session.connection,
+            session.established_at.0,
+        ]);
+        let throttle = &session.throttle;
+        feed.numbers([
+            u64::from(throttle.rate),
+            u64::from(throttle.burst),
+            throttle.tokens,
+            throttle.last.0,
+            u64::from(throttle.refusals),
+        ]);
+        feed.flag(session.ready);
+        feed.flag(session.killed);
+    }
+}
+
+fn feed_counters(feed: &mut Feed, execute: &Execute) {
+    feed.numbers([
+        execute.reporter.events(),
+        execute.orders.serial(),
+        execute.trades,
+        execute.transfers,
+        execute.day_end.0,
+    ]);
+    for counter in execute.reporter.counters() {
+        feed.number(u64::from(*counter));
+    }
+    for session in &execute.sessions {
+        feed.numbers([
+            u64::from(session.participant.0),
+            session.version.0,
+            session.cancel_mode as u64,
+            u64::from(session.cancel_grace.0),
+            session.cancel_at.0,
+        ]);
+        feed.flag(session.ready);
+    }
+    for slot in execute.orders.free_slots() {
+        feed.number(u64::from(slot));
+    }
+}
+
+fn feed_ledger(feed: &mut Feed, execute: &Execute) {
+    for (id, account) in execute.ledger.accounts() {
+        feed.number(u64::from(id.0));
+        feed.wide(account.balance);
+        feed.wide(account.locked);
+        feed.number(u64::from(account.access_session.0));
+        feed.flag(account.killed);
+        feed.0.update(&account.access_key.0);
+    }
+    let mut positions: Vec<_> = execute.positions.all().iter().collect();
+    positions.sort_unstable_by_key(|position| (position.account, position.instrument));
+    for position in positions {
+        feed.number(u64::from(position.account.0));
+        feed.number(u64::from(position.instrument.0));
+        feed.signed(position.net);
+        feed.numbers([position.open_buy, position.open_sell, position.position_max]);
+        feed.wide(position.lock);
+    }
+    for obligation in &execute.obligations {
+        feed.number(u64::from(obligation.buyer.0));
+        feed.number(u64::from(obligation.seller.0));
+        feed.number(u64::from(obligation.hours.0));
+        feed.signed(obligation.value);
+        feed.wide(obligation.collateral);
+        feed.flag(obligation.started);
+        feed.flag(obligation.settled);
+    }
+}
+
+fn feed_instrument(feed: &mut Feed, execute: &Execute, instrument: &Instrument) {
+    feed.number(u64::from(instrument.id.0));
+    feed.signed(instrument.settlement.0);
+    feed.signed(instrument.last_trade.map_or(i64::MIN, |price| price.0));
+    feed.flag(instrument.expired);
+    let terms = &instrument.terms;
+    feed.numbers([
+        terms.kind as u64,
+        u64::from(terms.hours.0),
+        terms.position_cap.0,
+        terms.quantity_max.0,
+        u64::from(terms.collar.0),
+        u64::from(terms.protection.0),
+        terms.delivery_start.0,
+        terms.last_trade_at.0,
+    ]);
+    for amount in [
+        terms.tick.0,
+        terms.price_cap.0,
+        terms.initial_margin.0,
+        terms.notional_max.0,
+    ] {
+        feed.signed(amount);
+    }
+    for side in [Side::Buy, Side::Sell] {
+        instrument.book.side(side).walk(&execute.orders, |slot| {
+            let order = execute.orders.at(slot);
+            feed.numbers([
+                order.id.0,
+                order.leaves.0,
+                order.total.0,
+                order.client_order_id.0,
+                u64::from(order.session.0),
+                u64::from(order.account.0),
+                order.expire_at.0,
+                order.time_in_force as u64,
+                order.self_trade_prevention as u64,
+                u64::from(order.flags.0),
+            ]);
+            feed.signed(order.price.0);
+            true
+        });
+    }
+}
