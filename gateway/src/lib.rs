@@ -4,3 +4,6 @@
 //! Used by `replicas` (the node runs these agents), `settlement` and `tools` (as clients).
 //!
 //! Always holds: no client can slow or stop another. Does not: know the engine.
+
+pub mod feed;
+pub mod image;

@@ -1,0 +1,16 @@
+//! The feed: market data for everybody and drop copies for back offices, made from the event log.
+//!
+//! ```text
+//! event log -> Publisher -> History -> cursor of each client -> SendBuffer -> socket
+//!                              |
+//!                              +-> Shadow -> snapshot of a joining client -> SendBuffer
+//! event log -> DropCopy: one cursor for each back office -> SendBuffer -> socket
+//! ```
+//! Always holds: no client costs another more than the bounded work of its own turn. A client that
+//! does not read is behind, then cut off, and recovers by asking again.
+//! Does not: know the engine, or change anything.
+
+pub mod history;
+pub mod publisher;
+pub mod send_buffer;
+pub mod snapshot;

@@ -1,0 +1,239 @@
+//! Snapshots of the books, cut into pieces without holding up the feed or anybody in it.
+//!
+//! Called by the market data server. A second image, the shadow, follows the feed's own history.
+//! While anybody reads a snapshot from it, the shadow stands still at one number for all books;
+//! readers then go on from the history. When the last has finished, it catches up.
+//!
+//! Always holds: a snapshot is the book after exactly one message, whatever is published meanwhile;
+//! one turn writes at most what fits a client's buffer, and applies at most a bounded number.
+//! Does not: wait for a slow reader: the server cuts it off before the history runs out.
+
+use exahour_wire::codes::Phase;
+use exahour_wire::ids::{FeedSequence, InstrumentId};
+use exahour_wire::limits::MESSAGE_BYTES_MAX;
+use exahour_wire::market_data::{
+    FeedHeartbeat, InstrumentPhase, SnapshotBegin, SnapshotEnd, SnapshotOrder,
+};
+use exahour_wire::message::Message;
+use exahour_wire::units::Price;
+
+use super::history::History;
+use super::send_buffer::SendBuffer;
+use crate::image::{Book, BookCursor, FeedImage, Flow, ImageFault};
+
+/// The image that snapshots are read from.
+#[derive(Debug)]
+pub struct Shadow {
+    image: FeedImage,
+    readers: usize,
+}
+
+impl Default for Shadow {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Shadow {
+    /// The shadow before the first message of the feed.
+    pub fn new() -> Self {
+        Shadow {
+            image: FeedImage::from_start(),
+            readers: 0,
+        }
+    }
+
+    /// The number of the first message that is not in it.
+    pub fn next(&self) -> FeedSequence {
+        self.image.next_sequence()
+    }
+
+    /// How many snapshots are being read.
+    pub fn readers(&self) -> usize {
+        self.readers
+    }
+
+    /// Whether an instrument is listed in it.
+    pub fn lists(&self, instrument: InstrumentId) -> bool {
+        self.image.books().book(instrument).is_some()
+    }
+
+    /// Begins a snapshot; the shadow stands still until it is ended.
+    pub fn begin(&mut self, flow: Flow) -> SnapshotWalk {
+        self.readers += 1;
+        SnapshotWalk {
+            flow,
+            at: self.next(),
+            step: Step::Book(None),
+        }
+    }
+
+    /// Ends a snapshot, finished or not.
+    ///
+    /// # Panics
+    /// If none is being read: our own fault.
+    pub fn end(&mut self, walk: SnapshotWalk) {
+        assert!(self.readers > 0);
+        assert!(walk.at == self.next());
+        self.readers -= 1;
+    }
+
+    /// Applies up to `messages` messages of the history while nobody reads; gives how many.
+    ///
+    /// # Errors
+    /// [`ImageFault`] if the feed contradicts itself: our own fault.
+    pub fn catch_up(&mut self, history: &History, messages: usize) -> Result<usize, ImageFault> {
+        if self.readers > 0 {
+            return Ok(0);
+        }
+        let mut room = [0; MESSAGE_BYTES_MAX];
+        for applied in 0..messages {
+            let Some(message) = history.message(self.next(), &mut room) else {
+                return Ok(applied);
+            };
+            self.image.apply(message)?;
+        }
+        Ok(messages)
+    }
+
+    /// Writes the next pieces of a snapshot, as many as fit.
+    pub fn write(&self, walk: &mut SnapshotWalk, buffer: &mut SendBuffer) -> SnapshotProgress {
+        loop {
+            // The largest message that one step writes fits.
+            if buffer.room() < STEP_BYTES_MAX {
+                return SnapshotProgress::More;
+            }
+            walk.step = match walk.step {
+                Step::Book(after) => self.begin_book(walk.flow, after, buffer),
+                Step::Order(instrument, mut cursor) => match self.image.books().step(&mut cursor) {
+                    Some(order) => {
+                        let message = SnapshotOrder {
+                            order: order.order,
+                            price: order.price,
+                            quantity: order.quantity,
+                            instrument,
+                            side: order.side.into(),
+                            ..SnapshotOrder::blank()
+                        };
+                        write(buffer, &message);
+                        Step::Order(instrument, cursor)
+                    }
+                    None => self.end_book(walk.flow, instrument, buffer),
+                },
+                Step::Finish => {
+                    let message = FeedHeartbeat {
+                        next_sequence: self.next(),
+                        time: self.image.time(),
+                        ..FeedHeartbeat::blank()
+                    };
+                    write(buffer, &message);
+                    return SnapshotProgress::Done { next: self.next() };
+                }
+            };
+        }
+    }
+
+    fn begin_book(&self, flow: Flow, after: Option<InstrumentId>, buffer: &mut SendBuffer) -> Step {
+        let books = self.image.books();
+        let instrument = match flow {
+            Flow::One(instrument) => Some(instrument),
+            Flow::All => books.instrument_after(after),
+        };
+        let found = instrument.and_then(|id| books.book(id).map(|book| (id, book)));
+        let Some((instrument, book)) = found else {
+            return Step::Finish;
+        };
+        if flow == Flow::All && book.phase() == Phase::Expired && book.orders() == 0 {
+            return Step::Book(Some(instrument));
+        }
+        write(buffer, book.definition());
+        if book.phase() != Phase::Continuous || book.settlement_price() != Price::NONE {
+            write(buffer, &phase_of(instrument, book));
+        }
+        let message = SnapshotBegin {
+            last_sequence: self.last(),
+            time: self.image.time(),
+            instrument,
+            orders: book.orders(),
+            ..SnapshotBegin::blank()
+        };
+        write(buffer, &message);
+        Step::Order(instrument, BookCursor::new(instrument))
+    }
+
+    fn end_book(&self, flow: Flow, instrument: InstrumentId, buffer: &mut SendBuffer) -> Step {
+        let orders = self.image.books().book(instrument).map_or(0, Book::orders);
+        let message = SnapshotEnd {
+            last_sequence: self.last(),
+            instrument,
+            orders,
+            ..SnapshotEnd::blank()
+        };
+        write(buffer, &message);
+        match flow {
+            Flow::All => Step::Book(Some(instrument)),
+            Flow::One(_) => Step::Finish,
+        }
+    }
+
+    fn last(&self) -> FeedSequence {
+        FeedSequence(self.next().0 - 1)
+    }
+}
+
+/// Room that one step may need: a definition, a phase and a beginning, framed.
+const STEP_BYTES_MAX: usize = 512;
+
+/// How far one client has read a snapshot.
+#[derive(Debug)]
+pub struct SnapshotWalk {
+    flow: Flow,
+    at: FeedSequence,
+    step: Step,
+}
+
+impl SnapshotWalk {
+    /// The number of the first update after the snapshot.
+    pub fn next(&self) -> FeedSequence {
+        self.at
+    }
+
+    /// What is being read.
+    pub fn flow(&self) -> Flow {
+        self.flow
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// The book after this instrument is next.
+    Book(Option<InstrumentId>),
+    Order(InstrumentId, BookCursor),
+    Finish,
+}
+
+/// Whether a snapshot is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotProgress {
+    /// The buffer is full.
+    More,
+    /// All is written; updates go on with this number.
+    Done {
+        /// The number of the first update after the snapshot.
+        next: FeedSequence,
+    },
+}
+
+fn phase_of(instrument: InstrumentId, book: &Book) -> InstrumentPhase {
+    InstrumentPhase {
+        settlement_price: book.settlement_price(),
+        instrument,
+        phase: book.phase().into(),
+        ..InstrumentPhase::blank()
+    }
+}
+
+fn write(buffer: &mut SendBuffer, message: &impl Message) {
+    let written = buffer.push(message.bytes());
+    assert!(written, "a step checks its room first");
+}

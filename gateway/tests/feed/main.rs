@@ -1,0 +1,9 @@
+//! The feed from events to books, without and with sockets.
+//!
+//! `market` makes the events: a naive exchange from a seed, which also knows the right books.
+
+// Helpers of tests may unwrap as tests do.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod images;
+mod market;
