@@ -41,16 +41,16 @@ struct Plan {
 }
 
 const FULL: Plan = Plan {
-    rounds_max: 11,
-    budget: Duration::from_secs(22),
-    throughput_count: 2_000_000,
-    latency_count: 30_000,
+    rounds_max: 21,
+    budget: Duration::from_secs(18),
+    throughput_count: 1_000_000,
+    latency_count: 12_000,
 };
 const QUICK: Plan = Plan {
-    rounds_max: 3,
+    rounds_max: 5,
     budget: Duration::from_secs(2),
-    throughput_count: 400_000,
-    latency_count: 8_000,
+    throughput_count: 200_000,
+    latency_count: 4_000,
 };
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -20,18 +20,14 @@ use std::sync::atomic::Ordering;
 /// A place where one thread hands memory to another; its ordering is part of the proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Site {
-    /// The producer's store of a slot's sequence: hands the payload to the consumer.
-    SlotPublish,
-    /// The consumer's load of a slot's sequence.
-    SlotObserve,
+    /// The producer's store of its cursor: hands the written slots to the consumer.
+    TailPublish,
+    /// The consumer's load of the producer's cursor.
+    TailObserve,
     /// The consumer's store of its cursor: hands the read slots back to the producer.
     HeadPublish,
     /// The producer's load of the consumer's cursor.
     HeadObserve,
-    /// The producer's store of its cursor, read only by `Consumer::len`.
-    TailPublish,
-    /// The consumer's load of the producer's cursor.
-    TailObserve,
     /// The writer's store of a watermark: hands over everything written below it.
     MarkPublish,
     /// A reader's load of a watermark.
@@ -47,12 +43,8 @@ impl Site {
             return Ordering::Relaxed;
         }
         match self {
-            Site::SlotPublish | Site::HeadPublish | Site::TailPublish | Site::MarkPublish => {
-                Ordering::Release
-            }
-            Site::SlotObserve | Site::HeadObserve | Site::TailObserve | Site::MarkObserve => {
-                Ordering::Acquire
-            }
+            Site::TailPublish | Site::HeadPublish | Site::MarkPublish => Ordering::Release,
+            Site::TailObserve | Site::HeadObserve | Site::MarkObserve => Ordering::Acquire,
         }
     }
 }

@@ -192,22 +192,36 @@ fn watermarks_hand_over_what_lies_below() {
 
 #[test]
 #[should_panic(expected = "Causality violation")]
-fn a_relaxed_slot_publish_is_caught() {
-    weaken(Site::SlotPublish);
+fn a_relaxed_tail_publish_is_caught() {
+    weaken(Site::TailPublish);
     pops_follow_pushes();
 }
 
 #[test]
 #[should_panic(expected = "Causality violation")]
-fn a_relaxed_slot_observe_is_caught() {
-    weaken(Site::SlotObserve);
+fn a_relaxed_tail_observe_is_caught() {
+    weaken(Site::TailObserve);
     pops_follow_pushes();
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn a_relaxed_tail_publish_is_caught_in_slices() {
+    weaken(Site::TailPublish);
+    slices_are_whole();
 }
 
 #[test]
 #[should_panic(expected = "Causality violation")]
 fn a_relaxed_head_publish_is_caught() {
     weaken(Site::HeadPublish);
+    pops_follow_pushes();
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn a_relaxed_head_observe_is_caught() {
+    weaken(Site::HeadObserve);
     pops_follow_pushes();
 }
 
@@ -220,30 +234,9 @@ fn a_relaxed_head_publish_is_caught_in_batches() {
 
 #[test]
 #[should_panic(expected = "Causality violation")]
-fn a_relaxed_head_observe_is_caught() {
+fn a_relaxed_head_observe_is_caught_in_batches() {
     weaken(Site::HeadObserve);
-    pops_follow_pushes();
-}
-
-#[test]
-#[should_panic(expected = "Causality violation")]
-fn a_slice_with_a_relaxed_publish_is_caught() {
-    weaken(Site::SlotPublish);
-    slices_are_whole();
-}
-
-#[test]
-#[should_panic(expected = "len promised")]
-fn a_relaxed_tail_publish_is_caught() {
-    weaken(Site::TailPublish);
-    lengths_are_kept();
-}
-
-#[test]
-#[should_panic(expected = "len promised")]
-fn a_relaxed_tail_observe_is_caught() {
-    weaken(Site::TailObserve);
-    lengths_are_kept();
+    drains_follow_pushes();
 }
 
 #[test]
