@@ -266,7 +266,8 @@ impl Appender {
         self.core.control.publish_applied(mark);
     }
 
-    /// Gives up the segments that lie wholly below `position`; returns how many.
+    /// Gives up the segments that lie wholly below `position` and the durable mark; returns how
+    /// many.
     ///
     /// Followers that have them mapped keep reading them; nobody can open them any more.
     ///
@@ -274,23 +275,27 @@ impl Appender {
     /// [`JournalError::Io`] if a file cannot be removed; the ones before it are gone.
     pub fn release_before(&mut self, position: Position) -> Result<u64> {
         let core = Arc::clone(&self.core);
-        let keep = core
-            .shape
-            .geometry
-            .segment_of(position)
-            .min(self.segment.number);
+        let geometry = core.shape.geometry;
+        // The flusher still has to open what is not flushed.
+        let position = position.min(core.control.durable());
+        let keep = geometry.segment_of(position).min(self.segment.number);
+        if self.first_segment >= keep {
+            return Ok(0);
+        }
+        let first = geometry.start_of(keep);
+        core.control
+            .release(first)
+            .map_err(|source| core.fail_sync(core.dir.clone(), source))?;
         let mut released = 0;
         while self.first_segment < keep {
             let path = live_name(&core.dir, &core.shape, self.first_segment);
             std::fs::remove_file(&path).map_err(io_at("remove", &path))?;
             self.first_segment = self.first_segment.next();
             self.index
-                .release_before(core.shape.geometry.start_of(self.first_segment));
+                .release_before(geometry.start_of(self.first_segment));
             released += 1;
         }
-        if released > 0 {
-            sync_dir(&core.dir).map_err(io_at("sync", &core.dir))?;
-        }
+        sync_dir(&core.dir).map_err(|source| core.fail_sync(core.dir.clone(), source))?;
         Ok(released)
     }
 

@@ -7,6 +7,7 @@
 //! page 0  0 magic  8 version  12 crc of 0..64  16 log id  32 segment bytes  40 chain  48 boot id
 //!       128 appended, its complement     256 durable, its complement
 //!       384 commit                       512 applied
+//!       640 first position held, its complement
 //! page 1  two slots of 64 bytes, written in turn by the flusher: magic, durable, count, crc
 //! ```
 //! Always holds: durable <= appended; a mark whose complement does not fit is not evidence.
@@ -35,6 +36,7 @@ const APPENDED: usize = 128;
 const DURABLE: usize = 256;
 const COMMIT: usize = 384;
 const APPLIED: usize = 512;
+const FIRST: usize = 640;
 const SLOT_BYTES: u64 = 64;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -122,6 +124,8 @@ pub(crate) struct Evidence {
     pub(crate) durable: Option<Position>,
     /// How far the log was visible, if the machine has not been restarted since.
     pub(crate) appended_this_boot: Option<Position>,
+    /// Where the log starts since the last release.
+    pub(crate) first: Option<Position>,
 }
 
 /// Reads the control file as evidence; a missing or damaged one proves nothing.
@@ -145,6 +149,7 @@ pub(crate) fn read_evidence(dir: &Path) -> Result<Evidence> {
         shape: Some(fixed.shape()),
         durable: checked_mark(&bytes, DURABLE).max(flushed_slots(&bytes)),
         appended_this_boot: checked_mark(&bytes, APPENDED).filter(|_| same_boot),
+        first: checked_mark(&bytes, FIRST),
     })
 }
 
@@ -184,7 +189,12 @@ pub(crate) struct ControlPage {
 
 impl ControlPage {
     /// Lays the control file out anew for a writer and maps it; both marks start at `durable`.
-    pub(crate) fn create(dir: &Path, shape: &LogShape, durable: Position) -> Result<Self> {
+    pub(crate) fn create(
+        dir: &Path,
+        shape: &LogShape,
+        first: Position,
+        durable: Position,
+    ) -> Result<Self> {
         let path = dir.join(CONTROL_NAME);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
@@ -200,9 +210,9 @@ impl ControlPage {
         };
         let mut pages = [0u8; 2 * PAGE];
         pages[..64].copy_from_slice(bytemuck::bytes_of(&fixed.seal()));
-        for at in [APPENDED, DURABLE] {
-            pages[at..at + 8].copy_from_slice(&durable.value().to_le_bytes());
-            pages[at + 8..at + 16].copy_from_slice(&(!durable.value()).to_le_bytes());
+        for (at, mark) in [(APPENDED, durable), (DURABLE, durable), (FIRST, first)] {
+            pages[at..at + 8].copy_from_slice(&mark.value().to_le_bytes());
+            pages[at + 8..at + 16].copy_from_slice(&(!mark.value()).to_le_bytes());
         }
         let slot = FlushedSlot::new(durable, 0);
         pages[PAGE..PAGE + 64].copy_from_slice(bytemuck::bytes_of(&slot));
@@ -299,6 +309,12 @@ impl ControlPage {
 
     pub(crate) fn publish_applied(&self, mark: u64) {
         self.mark(APPLIED).store(mark, Ordering::Release);
+    }
+
+    /// Writes durably down where the log starts, before the segments below are removed.
+    pub(crate) fn release(&self, first: Position) -> std::io::Result<()> {
+        self.store_checked(FIRST, first);
+        self.file.sync_data()
     }
 
     /// Writes the flushed position down outside the mapped page and sends it on its way to disk

@@ -220,3 +220,92 @@ impl Flusher {
         self.core.fail_sync(self.path(), source)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, LogId};
+    use crate::error::JournalError;
+    use crate::frame::FrameMeta;
+    use crate::journal::Journal;
+
+    /// A disk whose first sync fails, and every later one succeeds over the lost data.
+    #[derive(Debug)]
+    struct ForgetfulSync {
+        calls: u32,
+        fails_in: Stage,
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Stage {
+        Begin,
+        Poll,
+        Wait,
+    }
+
+    impl ForgetfulSync {
+        fn answer(&mut self, stage: Stage) -> io::Result<()> {
+            self.calls += u32::from(stage == self.fails_in);
+            match stage == self.fails_in && self.calls == 1 {
+                true => Err(io::Error::from_raw_os_error(libc::EIO)),
+                false => Ok(()),
+            }
+        }
+    }
+
+    impl SyncBody for ForgetfulSync {
+        fn begin(&mut self, _: &File) -> io::Result<()> {
+            self.answer(Stage::Begin)
+        }
+
+        fn poll(&mut self) -> io::Result<SyncState> {
+            self.answer(Stage::Poll).map(|()| SyncState::Done)
+        }
+
+        fn wait(&mut self) -> io::Result<()> {
+            self.answer(Stage::Wait)
+        }
+    }
+
+    #[test]
+    fn a_failed_sync_is_fatal_and_never_retried() {
+        for fails_in in [Stage::Begin, Stage::Poll, Stage::Wait] {
+            let dir = tempfile::tempdir().unwrap();
+            let config = Config::new(dir.path(), LogId([3; 16])).with_segment_bytes(64 << 10);
+            let mut journal = Journal::create(&config).unwrap();
+            journal.flusher.body = Box::new(ForgetfulSync { calls: 0, fails_in });
+            let meta = FrameMeta {
+                index: 1,
+                ..FrameMeta::default()
+            };
+            journal.appender.append(&meta, &[b"x"]).unwrap();
+            let before = journal.appender.durable();
+            let first = match fails_in {
+                Stage::Begin => journal.flusher.flush_begin().unwrap_err(),
+                Stage::Poll => {
+                    journal.flusher.flush_begin().unwrap();
+                    journal.flusher.flush_poll().unwrap_err()
+                }
+                Stage::Wait => journal.flusher.flush().unwrap_err(),
+            };
+            let again = [
+                journal.flusher.flush_begin().unwrap_err(),
+                journal.flusher.flush_poll().unwrap_err(),
+                journal.flusher.flush().unwrap_err(),
+                journal.appender.append(&meta, &[b"x"]).unwrap_err(),
+            ];
+            for error in again.iter().chain([&first]) {
+                let JournalError::Sync { path, source } = error else {
+                    panic!("{error}")
+                };
+                assert_eq!(source.raw_os_error(), Some(libc::EIO));
+                assert!(path.starts_with(dir.path()));
+            }
+            assert_eq!(
+                journal.appender.durable(),
+                before,
+                "nothing was called durable"
+            );
+        }
+    }
+}

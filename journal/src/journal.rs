@@ -114,7 +114,8 @@ impl Journal {
         let live = live_name(dir, &shape, segment.number);
         fs::rename(&segment.path, &live).map_err(io_at("rename", &live))?;
         sync_dir(dir).map_err(io_at("sync", dir))?;
-        ControlPage::create(dir, &shape, shape.geometry.frames_of(SegmentNumber(0)))?;
+        let empty = shape.geometry.frames_of(SegmentNumber(0));
+        ControlPage::create(dir, &shape, Position::ZERO, empty)?;
         sync_dir(dir).map_err(io_at("sync", dir))?;
         Journal::start(config, lock, body)
     }
@@ -166,15 +167,16 @@ impl Journal {
             ..
         } = scan;
         let shape = recovered.shape;
-        let control = ControlPage::create(dir, &shape, recovered.appended)?;
+        let control = ControlPage::create(dir, &shape, recovered.first, recovered.appended)?;
         sync_dir(dir).map_err(io_at("sync", dir))?;
         let path = live_name(dir, &shape, last_segment);
         let segment = WritableSegment::open(path, last_segment, config.flush)?;
-        segment.drop_large_folios();
         let start = shape.geometry.start_of(last_segment);
+        let offset = (recovered.appended.value() - start.value()) as usize;
+        segment.renew_pages(offset)?;
         let end = LogEnd {
             segment,
-            offset: (recovered.appended.value() - start.value()) as usize,
+            offset,
             first_segment,
             last,
             chain: recovered.chain,

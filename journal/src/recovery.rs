@@ -104,8 +104,9 @@ pub fn inspect(dir: impl AsRef<Path>, verify: Verify) -> Result<Recovered> {
 
 /// Walks the segments of a log from first to last.
 pub(crate) fn scan(dir: &Path, verify: Verify) -> Result<Scan> {
-    let listing = list(dir)?;
+    // The marks first: if a writer is alive after all, its files are then never behind them.
     let evidence = read_evidence(dir)?;
+    let listing = list(dir)?;
     let Some(&first) = listing.live.first() else {
         return match evidence.shape {
             None => Err(JournalError::Missing {
@@ -119,6 +120,16 @@ pub(crate) fn scan(dir: &Path, verify: Verify) -> Result<Scan> {
             }),
         };
     };
+    if let (Some(expected), Some(shape)) = (evidence.first, evidence.shape)
+        && first > expected
+    {
+        return Err(JournalError::Corrupt {
+            segment: live_name(dir, &shape, shape.geometry.segment_of(expected)),
+            position: expected,
+            index: 0,
+            why: "the first segment file is missing and was not released",
+        });
+    }
     let mut walk = Walk::begin(dir, first, &listing.live, &evidence, verify)?;
     for &position in &listing.live {
         let expected = walk.shape.geometry.start_of(walk.number);

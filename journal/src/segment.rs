@@ -264,19 +264,20 @@ impl FrameRef {
     }
 }
 
-/// The payload, so that owners of byte slices can be made from a frame.
-impl AsRef<[u8]> for FrameRef {
-    fn as_ref(&self) -> &[u8] {
-        self.payload()
-    }
-}
-
-/// Header and payload in one piece, without padding.
+/// Header and payload in one piece, without padding; the payload starts at
+/// [`FRAME_HEADER_BYTES`].
 impl std::ops::Deref for FrameRef {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
         &self.map.map[self.offset as usize..(self.offset + self.length) as usize]
+    }
+}
+
+/// The same bytes as by dereference, so that owners of byte slices can be made from a frame.
+impl AsRef<[u8]> for FrameRef {
+    fn as_ref(&self) -> &[u8] {
+        self
     }
 }
 

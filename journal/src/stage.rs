@@ -92,14 +92,21 @@ impl WritableSegment {
         self.file.sync_data()
     }
 
-    /// Drops the page cache of a recovered segment that will be written through its map: recovery
-    /// read it ahead into large folios, of which every small store would write the whole.
-    pub(crate) fn drop_large_folios(&self) {
-        if self.map.is_some() {
-            // SAFETY: a plain system call on a descriptor that `self` owns; no memory is involved.
-            // Its result is not looked at: without it stores are slower and as safe.
-            unsafe { libc::posix_fadvise(self.file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    /// Renews the pages of a recovered segment from `offset` on, if it is written through its map:
+    /// recovery may have read it ahead into large folios, of which every small store would write
+    /// the whole. The bytes there are zero before and after.
+    pub(crate) fn renew_pages(&self, offset: usize) -> Result<()> {
+        let Some(map) = &self.map else { return Ok(()) };
+        // SAFETY: a plain system call on a descriptor that `self` owns; no memory is involved.
+        // Its result is not looked at: without it stores are slower and as safe.
+        unsafe { libc::posix_fadvise(self.file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+        for at in (offset.next_multiple_of(PAGE)..map.len()).step_by(PAGE) {
+            let need = (map.len() - at) as u64;
+            self.file
+                .write_all_at(&ZEROS, at as u64)
+                .map_err(write_at("zero", &self.path, need))?;
         }
+        self.sync().map_err(io_at("sync", &self.path))
     }
 }
 

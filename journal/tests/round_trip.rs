@@ -1,5 +1,7 @@
 //! What goes in comes out: over segments, reopenings, superseded indices and both chain modes.
 
+#![allow(clippy::unwrap_used)]
+
 use exahour_journal::{
     Chain, Config, FlushBody, Frame, FrameMeta, Journal, JournalError, LogId, Position, Reader,
     Tail, Verify, inspect,
@@ -184,4 +186,28 @@ fn a_lower_index_supersedes_and_is_recovered_so() {
         }
         assert_eq!(reader.seek_index(500).unwrap(), None);
     }
+}
+
+#[test]
+fn an_owned_frame_travels_to_other_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = Journal::create(&config(dir.path())).unwrap();
+    journal
+        .appender
+        .append(&meta(1, 1), &[&payload(1, 1)])
+        .unwrap();
+    let mut reader = Reader::follow(dir.path(), Verify::Every).unwrap();
+    let owned = reader.next_ref(ALL).unwrap().unwrap();
+    drop((reader, journal));
+    let other = owned.clone();
+    let joined = std::thread::spawn(move || {
+        check(other.frame(), 1, 1);
+        other.len()
+    });
+    assert_eq!(joined.join().unwrap(), owned.header().length as usize);
+    assert_eq!(
+        owned[exahour_journal::FRAME_HEADER_BYTES..],
+        *owned.payload()
+    );
+    assert_eq!(owned.as_ref(), &*owned);
 }
