@@ -284,7 +284,7 @@ message! {
 message! {
     /// The state of trading changed.
     InstrumentPhase = 526 {
-        /// Its number in the feed.
+        /// Its number in the feed; zero within a snapshot.
         sequence: FeedSequence,
         /// When.
         time: Nanos,

@@ -1,7 +1,8 @@
 //! Holds the published schema, the structs, the golden bytes and the guide to each other.
 //!
 //! `schema` compares `schema/exahour.xml` with the Rust tables, `golden` fixes the bytes of every
-//! message, `decoders` has other people's decoders read them, `random` throws bytes at every reader.
+//! message, `decoders` has other people's decoders read them, `random` throws bytes at every reader,
+//! `guide` checks what `docs/WIRE.md` shows.
 //!
 //! Always holds: the XML is read as a stranger would read it, never through the structs.
 //! `UPDATE_EXPECT=1` rewrites golden files and the examples of the guide; look at the difference.
@@ -31,3 +32,5 @@ mod golden;
 mod decoders;
 
 mod random;
+
+mod guide;

@@ -145,7 +145,7 @@ fn hex(bytes: &[u8]) -> String {
 
 /// What a field's bytes mean: its kind, its number or bytes, its name where it is a code, and
 /// whether it is "none".
-fn meaning_of(field: &Field, content: &[u8]) -> Value {
+pub(crate) fn meaning_of(field: &Field, content: &[u8]) -> Value {
     if let Some((_, _, table)) = enumeration(field) {
         let number = unsigned(content);
         let row = table.iter().find(|row| row.0 == number);
