@@ -22,25 +22,30 @@
 // Each side keeps the other's cursor as it last read it, and looks again only when that does not
 // suffice. The producer asks for the lines of the slots ahead before it needs them: a slot's line
 // sits in the consumer's cache since the last lap, and without the request each push waits for
-// that line's journey. Of the forms tried (64-byte messages, 1,024 slots, drained 256 at a time;
-// two cores of a busy virtual machine, 345 ns for a line there and back; median of 15 interleaved
-// rounds) this one carries most, whether messages are published singly or by 16:
+// that line's journey. The forms tried, with 64-byte messages, 1,024 slots, drained 256 at a time,
+// on two cores of a busy virtual machine with 300 to 350 ns for a line there and back (rates:
+// median of 15 interleaved rounds; times: best round, as other work disturbed the median):
 //
 // ```text
 //                                              M msg/s     by 16    one way p50 ns
-//   two cursors, 8 slots fetched ahead            144        154         165    <- this file
-//   two cursors, 16 slots fetched ahead           159        164         173
-//   two cursors                                    25         95         163
-//   sequence in a 128-byte slot, 8 ahead           97         85         149
-//   sequence in a 128-byte slot                    20         32         148
-//   sequence in a packed 72-byte slot, 8 ahead     63         74         150
-//   sequence in a packed 72-byte slot              22         29         153
-//   rtrb 0.4.1 (two cursors)                       31         55         189
+//   two cursors, 8 slots fetched ahead            144        154         242    <- this file
+//   two cursors, 16 slots fetched ahead           159        164         231
+//   two cursors                                    25         95         226
+//   sequence in a 128-byte slot, 8 ahead           97         85         227
+//   sequence in a 128-byte slot                    20         32         224
+//   sequence in a packed 72-byte slot, 8 ahead     63         74         240
+//   sequence in a packed 72-byte slot              22         29         230
+//   rtrb 0.4.1 (two cursors)                       31         55         247
 // ```
 //
-// A sequence inside the slot saves one line on the way of a lone message (about 15 ns here; nothing
-// in the best rounds, 93 against 97 ns) and costs two lines for each 64-byte message: twice the
-// memory, and a third of the rate. Measure again with the bench `ring_hop`.
+// The time of a lone message does not tell the forms apart; the rate does. A sequence inside the
+// slot moves two lines for each 64-byte message and takes twice the memory. Measure again with the
+// bench `ring_hop`.
+//
+// A caller that composes a message in memory word by word and pushes a copy at once loses most of
+// this (23 M msg/s): the copy cannot start before those words have left the store buffer, where
+// they wait behind the last cursor. Messages that lie ready, or are built by value in the call,
+// do not wait.
 
 use crate::sync::{Arc, AtomicU64, Site, UnsafeCell};
 use crossbeam::utils::CachePadded;
