@@ -1,0 +1,7 @@
+//! What the `exahour` command is made of, apart from the command line itself.
+//!
+//! Used by the binary of the same package and by its tests. A subcommand that is more than a few
+//! lines has a module here.
+
+pub mod script;
+pub mod text;

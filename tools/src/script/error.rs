@@ -1,0 +1,89 @@
+//! What can go wrong with a script: the script itself, or the files around it.
+//!
+//! Always holds: the text names the place and says what to do.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::text::Misfit;
+
+/// Why a script did not run to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ScriptError {
+    /// A line is wrong.
+    #[error("{0}")]
+    Line(Failure),
+    /// A file cannot be read.
+    #[error("{}: cannot be read: {source}; check the name, and that you may read it", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file cannot be written.
+    #[error("{}: cannot be written: {source}; check that you may write there", path.display())]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The events cannot be printed.
+    #[error("standard output: cannot be written: {0}; check where it leads")]
+    Output(io::Error),
+    /// Scripts include each other without end.
+    #[error("{}: scripts include each other more than {limit} deep; break the circle", path.display())]
+    Depth {
+        /// The script that was to be included.
+        path: PathBuf,
+        /// How deep they may go.
+        limit: usize,
+    },
+}
+
+/// A wrong line, and its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The name of the script.
+    pub source: String,
+    /// The number of the line, from 1.
+    pub line: usize,
+    /// The line.
+    pub text: String,
+    /// What is wrong with it, and where in it.
+    pub misfit: Misfit,
+}
+
+impl Failure {
+    /// The column in characters, from 1.
+    #[must_use]
+    pub fn column(&self) -> usize {
+        let before = self.text.char_indices();
+        before
+            .take_while(|(place, _)| *place < self.misfit.offset)
+            .count()
+            + 1
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            source,
+            line,
+            text,
+            misfit,
+        } = self;
+        let column = self.column();
+        writeln!(formatter, "{source}:{line}:{column}: {misfit}")?;
+        // Controls, tabs among them, would move the mark away from its place.
+        let shown: String = text
+            .chars()
+            .map(|letter| if letter.is_control() { ' ' } else { letter })
+            .collect();
+        writeln!(formatter, "    {shown}")?;
+        write!(formatter, "    {:>column$}", "^")
+    }
+}

@@ -1,0 +1,244 @@
+//! The short forms of order entry: `buy`, `sell`, `cancel`, `replace`, `mass-cancel`.
+//!
+//! Called by the statement parser. Every default is stated in docs/SCRIPT.md.
+
+use exahour_wire::codes::{OrderFlags, OrderType, Raw, Scope, Side, TimeInForce};
+use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId, OrderId, SessionId};
+use exahour_wire::message::Message;
+use exahour_wire::orders::{CancelOrder, MassCancel, NewOrder, ReplaceOrder};
+use exahour_wire::units::{Price, Quantity};
+
+use super::memory::Memory;
+use super::phrase::{Phrase, Word, number_of, price_of};
+use super::statement::{Draft, Sender, order_named};
+use crate::text::Misfit;
+
+/// Understands an order command, or gives `None` where the verb is none of these.
+///
+/// # Errors
+/// [`Misfit`] with the place.
+pub(super) fn parse(
+    verb: Word<'_>,
+    sender: Sender<'_>,
+    phrase: &mut Phrase<'_>,
+    memory: &Memory,
+) -> Result<Option<Vec<Draft>>, Misfit> {
+    let draft = match verb.text {
+        "buy" => Draft::new(&new_order(Side::Buy, sender, phrase, memory)?),
+        "sell" => Draft::new(&new_order(Side::Sell, sender, phrase, memory)?),
+        "cancel" => Draft::new(&cancel(sender, phrase, memory)?),
+        "replace" => Draft::new(&replace(sender, phrase, memory)?),
+        "mass-cancel" => Draft::new(&mass_cancel(sender, phrase)?),
+        _ => return Ok(None),
+    };
+    Ok(Some(vec![draft]))
+}
+
+/// `buy LOTS @ PRICE | market [on I] [for A] [id N] [day|gtc|ioc|fok|until T] [post-only] [stp M]`.
+fn new_order(
+    side: Side,
+    sender: Sender<'_>,
+    phrase: &mut Phrase<'_>,
+    memory: &Memory,
+) -> Result<NewOrder, Misfit> {
+    let mut order = NewOrder {
+        client_order_id: ClientOrderId(
+            memory
+                .session(sender.session)
+                .client_order_id
+                .saturating_add(1),
+        ),
+        quantity: Quantity(phrase.number("a number of lots")?),
+        side: side.into(),
+        ..NewOrder::blank()
+    };
+    let (mut account, mut instrument, mut lives) = (None, None, None);
+    while let Some(word) = phrase.option()? {
+        match word.text {
+            "market" => set_market(&mut order),
+            "on" => instrument = Some(InstrumentId(phrase.number("an instrument id")?)),
+            "for" => account = Some(AccountId(phrase.number("an account id")?)),
+            "id" => order.client_order_id = ClientOrderId(phrase.number("a client order id")?),
+            "day" => lives = Some(TimeInForce::Day),
+            "gtc" => lives = Some(TimeInForce::GoodTillCancelled),
+            "ioc" => lives = Some(TimeInForce::ImmediateOrCancel),
+            "fok" => lives = Some(TimeInForce::FillOrKill),
+            "until" => {
+                lives = Some(TimeInForce::GoodTillDate);
+                order.expire_at = phrase.moment(memory.now)?;
+            }
+            "post-only" => order.flags = OrderFlags::POST_ONLY,
+            "stp" => order.self_trade_prevention = phrase.named()?,
+            _ => match price_after_at(word, phrase)? {
+                Some(price) => set_limit(&mut order, price),
+                None => return Err(unknown_option(word, ORDER_OPTIONS)),
+            },
+        }
+    }
+    if order.order_type == Raw::new(0) {
+        return Err(phrase.misfit_at_end("`@ PRICE` or `market`"));
+    }
+    let usual = if order.order_type == Raw::from(OrderType::Market) {
+        TimeInForce::ImmediateOrCancel
+    } else {
+        TimeInForce::GoodTillCancelled
+    };
+    order.time_in_force = lives.unwrap_or(usual).into();
+    order.instrument = instrument_or_first(instrument, phrase, memory)?;
+    order.account = account
+        .or_else(|| memory.account(sender.session))
+        .ok_or_else(|| phrase.misfit_at_end("`for ACCOUNT`: the session's owner has no account"))?;
+    Ok(order)
+}
+
+const ORDER_OPTIONS: &str = "`@ PRICE` or `market`, `on INSTRUMENT`, `for ACCOUNT`, `id N`, `day`, \
+    `gtc`, `ioc`, `fok`, `until TIME`, `post-only`, `stp MODE`, `seq N` or `field=value`";
+
+fn set_limit(order: &mut NewOrder, price: Price) {
+    order.order_type = OrderType::Limit.into();
+    order.price = price;
+}
+
+fn set_market(order: &mut NewOrder) {
+    order.order_type = OrderType::Market.into();
+    order.price = Price::NONE;
+}
+
+/// `@ 2.50` or `@2.50`, where the word is one of these.
+fn price_after_at(word: Word<'_>, phrase: &mut Phrase<'_>) -> Result<Option<Price>, Misfit> {
+    match word.text.strip_prefix('@') {
+        Some("") => phrase.price().map(Some),
+        Some(rest) => {
+            let place = Word {
+                text: rest,
+                offset: word.offset + 1,
+            };
+            price_of(place, rest).map(Some)
+        }
+        None => Ok(None),
+    }
+}
+
+/// `PRICE` after an `@`, which must come.
+pub(super) fn price_at(phrase: &mut Phrase<'_>) -> Result<Price, Misfit> {
+    let word = phrase.word("`@ PRICE`")?;
+    price_after_at(word, phrase)?
+        .ok_or_else(|| word.misfit(format!("`{}` does not fit here", word.text), "`@ PRICE`"))
+}
+
+pub(super) fn unknown_option(word: Word<'_>, expected: &str) -> Misfit {
+    word.misfit(format!("`{}` does not fit here", word.text), expected)
+}
+
+fn instrument_or_first(
+    instrument: Option<InstrumentId>,
+    phrase: &Phrase<'_>,
+    memory: &Memory,
+) -> Result<InstrumentId, Misfit> {
+    instrument
+        .or(memory.instrument)
+        .ok_or_else(|| phrase.misfit_at_end("`on INSTRUMENT`: none is listed yet"))
+}
+
+/// Which order a cancel or a replace means: by the exchange's name, or by the sender's.
+fn order_meant(
+    sender: Sender<'_>,
+    phrase: &mut Phrase<'_>,
+    memory: &Memory,
+) -> Result<(OrderId, ClientOrderId), Misfit> {
+    let expected = "a client order id, or `order` and an order id or `#CLIENT_ORDER_ID`";
+    if !phrase.takes("order") {
+        let id = phrase.number(expected)?;
+        return Ok((OrderId::NONE, ClientOrderId(id)));
+    }
+    let word = phrase.word(expected)?;
+    let order = match word.text.strip_prefix('#') {
+        Some(reference) => order_named(word, reference, sender.session, memory)?,
+        None => number_of(word, word.text, expected)?,
+    };
+    Ok((OrderId(order), ClientOrderId::NONE))
+}
+
+/// `cancel N | order ORDER | order #[SESSION:]N [on I] [request N]`.
+fn cancel(
+    sender: Sender<'_>,
+    phrase: &mut Phrase<'_>,
+    memory: &Memory,
+) -> Result<CancelOrder, Misfit> {
+    let (order, client_order_id) = order_meant(sender, phrase, memory)?;
+    let mut instrument = None;
+    while let Some(word) = phrase.option()? {
+        match word.text {
+            "on" => instrument = Some(InstrumentId(phrase.number("an instrument id")?)),
+            _ => {
+                return Err(unknown_option(
+                    word,
+                    "`on INSTRUMENT`, `request N`, `seq N`",
+                ));
+            }
+        }
+    }
+    Ok(CancelOrder {
+        request: ClientOrderId(phrase.request.unwrap_or(0)),
+        order,
+        client_order_id,
+        instrument: instrument_or_first(instrument, phrase, memory)?,
+        ..CancelOrder::blank()
+    })
+}
+
+/// `replace N | order ORDER | order #N [as M] LOTS @ PRICE [on I]`.
+fn replace(
+    sender: Sender<'_>,
+    phrase: &mut Phrase<'_>,
+    memory: &Memory,
+) -> Result<ReplaceOrder, Misfit> {
+    let (order, original) = order_meant(sender, phrase, memory)?;
+    let client_order_id = if phrase.takes("as") {
+        ClientOrderId(phrase.number("the new client order id")?)
+    } else if order == OrderId::NONE {
+        original
+    } else {
+        return Err(phrase.misfit_at_end("`as CLIENT_ORDER_ID` after the order's own id"));
+    };
+    let quantity = Quantity(phrase.number("the new total in lots")?);
+    let price = price_at(phrase)?;
+    let mut instrument = None;
+    while let Some(word) = phrase.option()? {
+        match word.text {
+            "on" => instrument = Some(InstrumentId(phrase.number("an instrument id")?)),
+            _ => return Err(unknown_option(word, "`on INSTRUMENT`, `seq N`")),
+        }
+    }
+    Ok(ReplaceOrder {
+        client_order_id,
+        order,
+        original,
+        price,
+        quantity,
+        instrument: instrument_or_first(instrument, phrase, memory)?,
+        ..ReplaceOrder::blank()
+    })
+}
+
+/// `mass-cancel [session [N] | account N | participant N | instrument N] [request N]`.
+fn mass_cancel(sender: Sender<'_>, phrase: &mut Phrase<'_>) -> Result<MassCancel, Misfit> {
+    let mut cancel = MassCancel {
+        scope: Scope::Session.into(),
+        target: SessionId(sender.session).0,
+        ..MassCancel::blank()
+    };
+    let named = phrase.peek().is_some_and(|word| {
+        ["session", "account", "participant", "instrument"].contains(&word.text)
+    });
+    if named {
+        cancel.scope = phrase.named()?;
+        cancel.target = phrase.number("the number of what is meant")?;
+    }
+    if let Some(word) = phrase.option()? {
+        let expected = "`session N`, `account N`, `participant N`, `instrument N` or `request N`";
+        return Err(unknown_option(word, expected));
+    }
+    cancel.request = ClientOrderId(phrase.request.unwrap_or(0));
+    Ok(cancel)
+}

@@ -1,0 +1,244 @@
+//! Runs the lines of a script through a fresh engine, one after the other.
+//!
+//! Called with every line of a file, of standard input, or of a test. Gives back the events of each
+//! line as the engine wrote them.
+//!
+//! Always holds: a line that is refused has sent nothing, and time never goes back.
+//! Does not: print, compare, or open a file.
+
+use exahour_engine::{Batch, Capacity, Engine};
+use exahour_wire::ids::CommandSequence;
+use exahour_wire::limits::BATCH_MESSAGES_MAX;
+use exahour_wire::message::messages;
+use exahour_wire::units::Nanos;
+
+use super::memory::Memory;
+use super::phrase::Word;
+use super::statement::{Draft, Numbering, Statement, parse};
+use crate::text::Misfit;
+
+/// Room for live orders where the script does not say: enough for a long script, and ready at once.
+const ORDERS_USUAL: u32 = 1 << 17;
+
+/// A script in the middle of its run.
+#[derive(Default)]
+pub struct Runner {
+    engine: Option<Engine>,
+    orders: Option<u32>,
+    memory: Memory,
+    batch: Option<OpenBatch>,
+    ready: Vec<u8>,
+    events: Vec<u8>,
+    counts: Counts,
+}
+
+/// A batch that is being gathered.
+#[derive(Debug, Default)]
+struct OpenBatch {
+    commands: Vec<u8>,
+    count: usize,
+}
+
+/// What has run so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Lines, with comments and blanks.
+    pub lines: u64,
+    /// Commands sent.
+    pub commands: u64,
+    /// Events that came of them.
+    pub events: u64,
+}
+
+/// What came of a line.
+#[derive(Debug)]
+pub enum Outcome<'a> {
+    /// Nothing was sent: a comment, a change of time, a command that waits for its batch.
+    Nothing,
+    /// A batch was sent; these are its events, one after the other.
+    Events(&'a [u8]),
+    /// Another script is to run here, by this name.
+    Include {
+        /// The name as written, without its quotes.
+        name: String,
+        /// The refusal of the line, should the script not be there.
+        misfit: Misfit,
+    },
+}
+
+impl Runner {
+    /// A runner with an empty exchange, at 2026-01-01T00:00:00Z.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What has run so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Runs one line.
+    ///
+    /// # Errors
+    /// [`Misfit`] with the place within the line; the line has then changed nothing.
+    pub fn on_line(&mut self, line: &str) -> Result<Outcome<'_>, Misfit> {
+        self.counts.lines += 1;
+        match parse(line, &self.memory)? {
+            Statement::Nothing => Ok(Outcome::Nothing),
+            Statement::At(time) => self.on_time(line, time),
+            Statement::Capacity(orders) => self.on_capacity(line, orders),
+            Statement::BatchBegin => match self.batch {
+                Some(_) => Err(misfit_of(
+                    line,
+                    "a batch is open already",
+                    "`end` before it",
+                )),
+                None => {
+                    self.batch = Some(OpenBatch::default());
+                    Ok(Outcome::Nothing)
+                }
+            },
+            Statement::BatchEnd => match self.batch.take() {
+                None => Err(misfit_of(line, "no batch is open", "`batch` before it")),
+                Some(batch) => {
+                    self.ready = batch.commands;
+                    self.apply(line)
+                }
+            },
+            Statement::Include(word) => self.on_include(word),
+            Statement::Commands(drafts) => self.on_commands(line, drafts),
+        }
+    }
+
+    /// Whether a batch was begun and not ended.
+    #[must_use]
+    pub fn batch_open(&self) -> bool {
+        self.batch.is_some()
+    }
+
+    fn on_time(&mut self, line: &str, time: Nanos) -> Result<Outcome<'_>, Misfit> {
+        if self.batch.is_some() {
+            return Err(misfit_of(line, "a batch has one time", "`end` before it"));
+        }
+        if time < self.memory.now {
+            let mut now = String::new();
+            crate::text::write_time(self.memory.now, &mut now);
+            return Err(misfit_of(
+                line,
+                "time does not go back",
+                &format!("{now} or later"),
+            ));
+        }
+        self.memory.now = time;
+        Ok(Outcome::Nothing)
+    }
+
+    fn on_capacity(&mut self, line: &str, orders: u32) -> Result<Outcome<'_>, Misfit> {
+        if self.engine.is_some() || self.batch.is_some() {
+            let expected = "`capacity` before the first command";
+            return Err(misfit_of(line, "the exchange has started", expected));
+        }
+        if !(1..=Capacity::ORDERS_MAX).contains(&orders) {
+            let expected = format!("1 to {}", Capacity::ORDERS_MAX);
+            return Err(misfit_of(
+                line,
+                "no such number of orders is possible",
+                &expected,
+            ));
+        }
+        self.orders = Some(orders);
+        Ok(Outcome::Nothing)
+    }
+
+    fn on_include(&mut self, word: Word<'_>) -> Result<Outcome<'_>, Misfit> {
+        if self.batch.is_some() {
+            return Err(word.misfit("a batch is open", "`end` before it"));
+        }
+        let inner = word
+            .text
+            .strip_prefix('"')
+            .and_then(|text| text.strip_suffix('"'));
+        match inner.filter(|name| !name.is_empty()) {
+            Some(name) => Ok(Outcome::Include {
+                name: name.to_owned(),
+                misfit: word.misfit(format!("{name} cannot be read"), "a script beside this one"),
+            }),
+            None => Err(word.misfit(
+                format!("`{}` is not a name in double quotes", word.text),
+                "such as `include \"market.script\"`",
+            )),
+        }
+    }
+
+    fn on_commands(&mut self, line: &str, drafts: Vec<Draft>) -> Result<Outcome<'_>, Misfit> {
+        let waiting = self.batch.as_ref().map_or(0, |batch| batch.count);
+        if waiting + drafts.len() > BATCH_MESSAGES_MAX {
+            let what = format!("a batch holds at most {BATCH_MESSAGES_MAX} commands");
+            return Err(misfit_of(line, &what, "`end` before it"));
+        }
+        self.ready.clear();
+        for mut draft in drafts {
+            if draft.numbering == Numbering::Automatic {
+                draft.set_sequence(self.memory.session(draft.session()).next_sequence);
+            }
+            self.memory
+                .on_command(&draft.message, draft.session(), draft.sequence());
+            match &mut self.batch {
+                Some(batch) => {
+                    batch.commands.extend_from_slice(&draft.message);
+                    batch.count += 1;
+                }
+                None => self.ready.extend_from_slice(&draft.message),
+            }
+        }
+        if self.batch.is_some() {
+            Ok(Outcome::Nothing)
+        } else {
+            self.apply(line)
+        }
+    }
+
+    /// Sends what is ready as one batch.
+    fn apply(&mut self, line: &str) -> Result<Outcome<'_>, Misfit> {
+        let orders = self.orders.unwrap_or(ORDERS_USUAL);
+        let engine = self.engine.get_or_insert_with(|| {
+            Engine::new(&Capacity {
+                orders,
+                ..Capacity::default()
+            })
+        });
+        let batch = Batch {
+            time: self.memory.now,
+            first: CommandSequence(self.counts.commands + 1),
+            commands: &self.ready,
+        };
+        self.events.clear();
+        engine
+            .apply(&batch, &mut self.events)
+            .map_err(|divergence| {
+                misfit_of(
+                    line,
+                    &divergence.to_string(),
+                    "the hash that this state has",
+                )
+            })?;
+        self.counts.commands += messages(&self.ready).map(|_| 1).sum::<u64>();
+        for event in messages(&self.events) {
+            self.counts.events += 1;
+            self.memory.on_event(event);
+        }
+        Ok(Outcome::Events(&self.events))
+    }
+}
+
+/// A refusal of a whole line, at its first word.
+fn misfit_of(line: &str, what: &str, expected: &str) -> Misfit {
+    let offset = line.len() - line.trim_start().len();
+    Misfit {
+        offset,
+        what: what.to_owned(),
+        expected: expected.to_owned(),
+    }
+}
