@@ -1,0 +1,393 @@
+//! Bounds a machine's processor time and memory with control groups, through their plain files.
+//!
+//! Called by the supervisor of a machine and, once that is dead, by the provider that cleans up.
+//! Knows version 1 (a folder for each controller) and version 2 (one folder).
+//!
+//! Always holds: a machine's group is made below its caller's own group, so that it never escapes
+//! a bound set on the caller; only groups that carry the machine's nonce are emptied or removed.
+//! Does not: decide how much a machine may use.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Limits, MachineSpec};
+
+use super::kill::kill_where;
+
+/// Period over which the processor quota is given out.
+const QUOTA_PERIOD_US: u64 = 100_000;
+/// Smallest quota that the kernel accepts.
+const QUOTA_MIN_US: u64 = 1_000;
+/// Most processes and threads in one machine, the login server included.
+const PROCESSES_MAX: u32 = 1_024;
+
+/// Where a machine's group can be made, found from the host's mounts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) version: Limits,
+    /// One folder for each hierarchy.
+    pub(crate) folders: Vec<PathBuf>,
+}
+
+/// The name of a machine's group.
+fn group_name(nonce: &str) -> String {
+    format!("exahour-{nonce}")
+}
+
+/// Finds where the group of the machine with this nonce belongs; none when there is no hierarchy
+/// with both a processor and a memory controller.
+pub(crate) fn plan(parent: Option<&Path>, nonce: &str) -> io::Result<Option<Plan>> {
+    let name = group_name(nonce);
+    if let Some(parent) = parent {
+        let version = match parent.join("cgroup.controllers").exists() {
+            true => Limits::CgroupV2,
+            false => Limits::CgroupV1,
+        };
+        return Ok(Some(Plan {
+            version,
+            folders: vec![parent.join(name)],
+        }));
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let memberships = fs::read_to_string("/proc/self/cgroup")?;
+    let mut found = plan_v2(&mounts, &memberships);
+    if found.is_none() {
+        found = plan_v1(&mounts, &memberships);
+    }
+    Ok(found.map(|(version, parents)| Plan {
+        version,
+        folders: parents.into_iter().map(|p| p.join(&name)).collect(),
+    }))
+}
+
+fn plan_v2(mounts: &str, memberships: &str) -> Option<(Limits, Vec<PathBuf>)> {
+    let own = memberships.lines().find_map(|l| l.strip_prefix("0::"))?;
+    let mount = parse_mounts(mounts)
+        .into_iter()
+        .find(|m| m.kind == "cgroup2")?;
+    let parent = mount.place(own)?;
+    let controllers = fs::read_to_string(parent.join("cgroup.controllers")).ok()?;
+    let has = |name: &str| controllers.split_ascii_whitespace().any(|c| c == name);
+    (has("cpu") && has("memory")).then(|| (Limits::CgroupV2, vec![parent]))
+}
+
+fn plan_v1(mounts: &str, memberships: &str) -> Option<(Limits, Vec<PathBuf>)> {
+    let mounts = parse_mounts(mounts);
+    let parent = |controller: &str| -> Option<PathBuf> {
+        let mount = mounts
+            .iter()
+            .find(|m| m.kind == "cgroup" && m.options.split(',').any(|o| o == controller))?;
+        let own = memberships.lines().find_map(|line| {
+            let mut parts = line.splitn(3, ':').skip(1);
+            let controllers = parts.next()?;
+            let path = parts.next()?;
+            controllers
+                .split(',')
+                .any(|c| c == controller)
+                .then_some(path)
+        })?;
+        mount.place(own)
+    };
+    let mut parents = vec![parent("cpu")?, parent("memory")?];
+    for optional in ["cpuacct", "pids"] {
+        parents.extend(parent(optional));
+    }
+    parents.sort();
+    parents.dedup();
+    Some((Limits::CgroupV1, parents))
+}
+
+/// One line of mountinfo.
+struct Mount<'a> {
+    root: &'a str,
+    point: &'a str,
+    kind: &'a str,
+    options: &'a str,
+}
+
+impl Mount<'_> {
+    /// Where a group of this hierarchy is in the file tree, if this mount shows it.
+    fn place(&self, group: &str) -> Option<PathBuf> {
+        let inside = Path::new(group).strip_prefix(self.root).ok()?;
+        Some(Path::new(self.point).join(inside))
+    }
+}
+
+fn parse_mounts(text: &str) -> Vec<Mount<'_>> {
+    let parse = |line: &'_ str| -> Option<(usize, usize)> {
+        let dash = line.find(" - ")?;
+        Some((dash, line.len()))
+    };
+    let mut mounts = Vec::new();
+    for line in text.lines() {
+        let Some((dash, _)) = parse(line) else {
+            continue;
+        };
+        let before: Vec<&str> = line[..dash].split(' ').collect();
+        let after: Vec<&str> = line[dash + 3..].split(' ').collect();
+        if let (Some(root), Some(point), Some(kind), Some(options)) =
+            (before.get(3), before.get(4), after.first(), after.get(2))
+        {
+            mounts.push(Mount {
+                root,
+                point,
+                kind,
+                options,
+            });
+        }
+    }
+    mounts
+}
+
+/// Makes the group and sets its bounds.
+///
+/// # Errors
+/// When a folder or a bound cannot be written; nothing half made is left then.
+pub(crate) fn make(plan: &Plan, spec: &MachineSpec) -> io::Result<()> {
+    let made = try_make(plan, spec);
+    if made.is_err() {
+        for folder in &plan.folders {
+            // An empty group of ours; if it cannot go either, the first error says why.
+            let _ = fs::remove_dir(folder);
+        }
+    }
+    made
+}
+
+fn try_make(plan: &Plan, spec: &MachineSpec) -> io::Result<()> {
+    for folder in &plan.folders {
+        if plan.version == Limits::CgroupV2 {
+            hand_down_controllers(folder)?;
+        }
+        match fs::create_dir(folder) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+            _ => {}
+        }
+    }
+    let quota_us = u64::from(spec.cpu_share.0) * QUOTA_PERIOD_US / 1_000;
+    let quota_us = quota_us.max(QUOTA_MIN_US);
+    let memory = spec.memory_bytes;
+    match plan.version {
+        Limits::CgroupV2 => {
+            set(plan, "cpu.max", &format!("{quota_us} {QUOTA_PERIOD_US}"))?;
+            set(plan, "memory.max", &memory.to_string())?;
+            set_if_there(plan, "memory.swap.max", "0")?;
+        }
+        Limits::CgroupV1 | Limits::Rlimits => {
+            set(plan, "cpu.cfs_period_us", &QUOTA_PERIOD_US.to_string())?;
+            set(plan, "cpu.cfs_quota_us", &quota_us.to_string())?;
+            set(plan, "memory.limit_in_bytes", &memory.to_string())?;
+            set_if_there(plan, "memory.memsw.limit_in_bytes", &memory.to_string())?;
+        }
+    }
+    set_if_there(plan, "pids.max", &PROCESSES_MAX.to_string())
+}
+
+/// Version 2 gives a child only the controllers that its parent hands down.
+fn hand_down_controllers(folder: &Path) -> io::Result<()> {
+    let Some(parent) = folder.parent() else {
+        return Ok(());
+    };
+    let control = parent.join("cgroup.subtree_control");
+    let handed = fs::read_to_string(&control)?;
+    for controller in ["cpu", "memory", "pids"] {
+        if !handed.split_ascii_whitespace().any(|c| c == controller) {
+            let result = fs::write(&control, format!("+{controller}"));
+            // Without a bound on the number of processes a machine is still bounded by memory.
+            if controller != "pids" {
+                result?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn set(plan: &Plan, file: &str, value: &str) -> io::Result<()> {
+    let path = plan
+        .folders
+        .iter()
+        .map(|f| f.join(file))
+        .find(|p| p.exists());
+    let path = path.ok_or_else(|| io::Error::other(format!("no cgroup offers {file}")))?;
+    fs::write(&path, value).map_err(|e| {
+        io::Error::new(
+            e.kind(),
+            format!("writing {value} to {}: {e}", path.display()),
+        )
+    })
+}
+
+fn set_if_there(plan: &Plan, file: &str, value: &str) -> io::Result<()> {
+    match plan.folders.iter().any(|f| f.join(file).exists()) {
+        true => set(plan, file, value),
+        false => Ok(()),
+    }
+}
+
+/// Moves the calling process into the group.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(crate) fn join(folders: &[PathBuf]) -> io::Result<()> {
+    for folder in folders {
+        fs::write(folder.join("cgroup.procs"), "0")?;
+    }
+    Ok(())
+}
+
+/// What a group uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Processor time since the group was made, in nanoseconds.
+    pub(crate) cpu_used_ns: u64,
+    /// Memory charged now, in bytes.
+    pub(crate) memory_bytes: u64,
+}
+
+/// Reads what a group uses; none when there is no such group.
+pub(crate) fn usage(folders: &[PathBuf]) -> Option<Usage> {
+    let number = |file: &str| -> Option<u64> {
+        let text = folders
+            .iter()
+            .find_map(|f| fs::read_to_string(f.join(file)).ok())?;
+        text.trim().parse().ok()
+    };
+    let cpu_used_ns = number("cpuacct.usage").or_else(|| {
+        let stat = folders
+            .iter()
+            .find_map(|f| fs::read_to_string(f.join("cpu.stat")).ok())?;
+        let micros = stat.lines().find_map(|l| l.strip_prefix("usage_usec "))?;
+        micros.parse::<u64>().ok()?.checked_mul(1_000)
+    })?;
+    let memory_bytes = number("memory.current").or_else(|| number("memory.usage_in_bytes"))?;
+    Some(Usage {
+        cpu_used_ns,
+        memory_bytes,
+    })
+}
+
+/// What is left of a group after an attempt to remove it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Remains {
+    /// Nothing.
+    None,
+    /// Processes that have been signalled but are not gone yet; try again.
+    Some,
+}
+
+/// Kills whatever is left in the groups of the machine with this nonce, and removes them.
+///
+/// # Errors
+/// When a group can be neither read nor removed.
+pub(crate) fn remove(folders: &[PathBuf], nonce: &str) -> io::Result<Remains> {
+    let mut remains = Remains::None;
+    let ours = |f: &&PathBuf| f.file_name().is_some_and(|n| *n == *group_name(nonce));
+    for folder in folders.iter().filter(ours) {
+        let members = || members(folder);
+        for pid in members()? {
+            kill_where(pid, || Ok(members()?.contains(&pid)))?;
+        }
+        match fs::remove_dir(folder) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) if e.raw_os_error() == Some(libc::EBUSY) => remains = Remains::Some,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(remains)
+}
+
+fn members(folder: &Path) -> io::Result<Vec<i32>> {
+    match fs::read_to_string(folder.join("cgroup.procs")) {
+        Ok(text) => Ok(text.lines().filter_map(|l| l.parse().ok()).collect()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        // The group went away between opening and reading.
+        Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(Vec::new()),
+        Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provision::Millicores;
+
+    fn spec() -> MachineSpec {
+        MachineSpec {
+            cpu_share: Millicores(250),
+            memory_bytes: 64 << 20,
+            access_key: [0; 32],
+            window_start_ns: 0,
+            window_end_ns: 1,
+            label: "m".into(),
+        }
+    }
+
+    #[test]
+    fn finds_its_place_below_its_own_groups_in_version_1() {
+        let mounts = "30 29 0:26 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
+                      31 29 0:27 /docker/x /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
+        let memberships = "4:memory:/docker/x\n2:cpu,cpuacct:/slice\n0::/\n";
+        let (version, parents) = plan_v1(mounts, memberships).expect("found");
+        assert_eq!(version, Limits::CgroupV1);
+        let expected: Vec<PathBuf> = vec![
+            "/sys/fs/cgroup/cpu,cpuacct/slice".into(),
+            "/sys/fs/cgroup/memory/".into(),
+        ];
+        assert_eq!(parents, expected);
+        assert_eq!(plan_v1(mounts, "2:cpu,cpuacct:/slice\n"), None);
+    }
+
+    #[test]
+    fn writes_version_2_bounds_into_plain_files() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        fs::write(dir.path().join("cgroup.controllers"), "cpu memory pids").expect("write");
+        fs::write(dir.path().join("cgroup.subtree_control"), "cpu memory pids").expect("write");
+        let plan = plan(Some(dir.path()), "n0").expect("plan").expect("found");
+        assert_eq!(plan.version, Limits::CgroupV2);
+        // The kernel makes these files; here the test stands in for it.
+        fs::create_dir(&plan.folders[0]).expect("group");
+        for file in [
+            "cpu.max",
+            "memory.max",
+            "memory.swap.max",
+            "pids.max",
+            "cgroup.procs",
+        ] {
+            fs::write(plan.folders[0].join(file), "").expect("write");
+        }
+        make(&plan, &spec()).expect("bounds");
+        let read = |f: &str| fs::read_to_string(plan.folders[0].join(f)).expect("read");
+        assert_eq!(read("cpu.max"), "25000 100000");
+        assert_eq!(read("memory.max"), "67108864");
+        assert_eq!(read("memory.swap.max"), "0");
+        fs::write(
+            plan.folders[0].join("cpu.stat"),
+            "usage_usec 12\nuser_usec 1\n",
+        )
+        .expect("write");
+        fs::write(plan.folders[0].join("memory.current"), "4096\n").expect("write");
+        let used = usage(&plan.folders).expect("usage");
+        assert_eq!(
+            used,
+            Usage {
+                cpu_used_ns: 12_000,
+                memory_bytes: 4_096
+            }
+        );
+    }
+
+    #[test]
+    fn a_folder_of_another_name_is_never_emptied() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let folder = dir.path().join("exahour-other");
+        fs::create_dir(&folder).expect("group");
+        fs::write(folder.join("cgroup.procs"), std::process::id().to_string()).expect("write");
+        assert_eq!(
+            remove(std::slice::from_ref(&folder), "mine").expect("remove"),
+            Remains::None
+        );
+        assert!(folder.exists());
+    }
+}

@@ -1,0 +1,185 @@
+//! Who can log in, and what he finds.
+
+use std::fs;
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::Command;
+
+use exahour_settlement::provision::{MachineKey, Namespace, Provisioner};
+use russh::ChannelMsg;
+use russh::keys::ssh_key::LineEnding;
+
+use super::support::{Outcome, Site, buyer, hear, log_in, on_runtime, run, run_in, spec, stranger};
+
+const KEY: MachineKey = MachineKey(1);
+
+#[test]
+fn the_buyer_logs_in_and_is_somewhere_else() {
+    let mut site = Site::new();
+    let machine = site.provider.provision(KEY, &spec()).expect("machine");
+    eprintln!("isolation: {:?}", machine.isolation);
+    let said = run(
+        &machine,
+        "hostname; echo $HOME; id -u; ps ax -o pid= | wc -l; exit 7",
+    );
+    assert_eq!(said.code, Some(7), "{said:?}");
+    let lines: Vec<&str> = said.out.lines().collect();
+    if machine.isolation.namespaces.contains(&Namespace::Uts) {
+        assert_eq!(lines[0], "compute-1");
+        let host = fs::read_to_string("/proc/sys/kernel/hostname").expect("hostname");
+        assert_ne!(host.trim(), "compute-1", "the host keeps its own name");
+    }
+    assert_ne!(lines[2], "0", "the buyer is not root of the host");
+    site.release(KEY);
+}
+
+#[test]
+fn process_1_is_ours_and_the_host_is_not_seen() {
+    let mut site = Site::new();
+    let machine = site.provider.provision(KEY, &spec()).expect("machine");
+    let has = |n| machine.isolation.namespaces.contains(&n);
+    if !has(Namespace::Pid) || !machine.isolation.own_root || !has(Namespace::Net) {
+        eprintln!("skipped: this host permits only {:?}", machine.isolation);
+        return;
+    }
+    let first = run(&machine, "tr '\\0' ' ' < /proc/1/cmdline");
+    assert!(first.out.contains("machine-guest inside"), "{first:?}");
+    // Tracing, signalling or reading process 1 is refused to the buyer.
+    let probes = "cat /proc/1/environ; ls /proc/1/fd; kill -9 1; echo still here";
+    let probes = run(&machine, probes);
+    assert_eq!(probes.out, "still here\n", "{probes:?}");
+    let folder = site.provider.folder(KEY).path().display().to_string();
+    let seen = run(
+        &machine,
+        &format!("ls {folder} /root /work; ls /sys; cat /etc/shadow"),
+    );
+    assert_eq!(seen.out, "", "{seen:?}");
+    let net = run(
+        &machine,
+        "tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '",
+    );
+    assert_eq!(net.out, "lo\n", "{net:?}");
+    let write = run(
+        &machine,
+        "touch /usr/x /etc/x /x; echo mine > ~/x && cat ~/x",
+    );
+    assert_eq!(write.out, "mine\n", "{write:?}");
+    let rights = run(
+        &machine,
+        "grep -E '^(CapEff|CapPrm|CapBnd|NoNewPrivs)' /proc/self/status",
+    );
+    assert!(
+        rights.out.contains("CapEff:\t0000000000000000"),
+        "{rights:?}"
+    );
+    assert!(rights.out.contains("NoNewPrivs:\t1"), "{rights:?}");
+    site.release(KEY);
+}
+
+#[test]
+fn any_other_key_is_refused() {
+    let mut site = Site::new();
+    let machine = site.provider.provision(KEY, &spec()).expect("machine");
+    on_runtime(async {
+        assert!(log_in(&machine, stranger()).await.is_none());
+        assert!(log_in(&machine, buyer()).await.is_some());
+    });
+    site.release(KEY);
+}
+
+#[test]
+fn input_output_and_errors_keep_apart_and_whole() {
+    let mut site = Site::new();
+    let machine = site.provider.provision(KEY, &spec()).expect("machine");
+    let input: Vec<u8> = (0..300_000u32).map(|i| b'a' + (i % 26) as u8).collect();
+    let (echoed, both, killed) = on_runtime(async {
+        let session = log_in(&machine, buyer()).await.expect("login");
+        let echoed = run_in(&session, "cat", &input).await;
+        let both = run_in(&session, "echo out; echo err >&2", b"").await;
+        let killed = run_in(&session, "kill -TERM $$", b"").await;
+        (echoed, both, killed)
+    });
+    assert_eq!(echoed.out.as_bytes(), input);
+    assert_eq!(echoed.code, Some(0));
+    assert_eq!((both.out.as_str(), both.err.as_str()), ("out\n", "err\n"));
+    assert_eq!(killed.signal.as_deref(), Some("TERM"), "{killed:?}");
+    site.release(KEY);
+}
+
+#[test]
+fn a_shell_on_a_terminal_has_a_size_and_job_control() {
+    let mut site = Site::new();
+    let machine = site.provider.provision(KEY, &spec()).expect("machine");
+    let said = on_runtime(async {
+        let session = log_in(&machine, buyer()).await.expect("login");
+        let mut channel = session.channel_open_session().await.expect("channel");
+        channel
+            .request_pty(true, "xterm", 91, 33, 0, 0, &[])
+            .await
+            .expect("terminal");
+        channel.request_shell(true).await.expect("shell");
+        let typed = b"stty size; tty; echo term=$TERM; exit 5\n";
+        channel.data(&typed[..]).await.expect("typing");
+        let mut said = Outcome::default();
+        while let Some(message) = channel.wait().await {
+            let last = matches!(message, ChannelMsg::Close);
+            hear(&mut said, message);
+            if last {
+                break;
+            }
+        }
+        said
+    });
+    assert!(said.out.contains("33 91"), "{said:?}");
+    assert!(said.out.contains("/dev/pts/"), "{said:?}");
+    assert!(said.out.contains("term=xterm"), "{said:?}");
+    assert!(!said.out.contains("job control"), "{said:?}");
+    assert_eq!(said.code, Some(5), "{said:?}");
+    site.release(KEY);
+}
+
+#[test]
+fn a_stock_client_logs_in() {
+    if Command::new("ssh").arg("-V").output().is_err() {
+        eprintln!("skipped: no `ssh` on this host");
+        return;
+    }
+    let mut site = Site::new();
+    let machine = site.provider.provision(KEY, &spec()).expect("machine");
+    let identity = site.dir.path().join("identity");
+    let mut options = fs::OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&identity)
+        .expect("file");
+    let text = buyer().to_openssh(LineEnding::LF).expect("key");
+    std::io::Write::write_all(&mut file, text.as_bytes()).expect("write");
+    let ssh = |extra: &[&str], command: &str| {
+        let output = Command::new("timeout")
+            .args(["30", "ssh", "-F", "none", "-o", "StrictHostKeyChecking=no"])
+            .args([
+                "-o",
+                "UserKnownHostsFile=/dev/null",
+                "-o",
+                "IdentitiesOnly=yes",
+            ])
+            .args(["-o", "LogLevel=ERROR", "-o", "BatchMode=yes"])
+            .args(extra)
+            .args(["-p", &machine.address.port().to_string(), "-i"])
+            .arg(&identity)
+            .args([&format!("compute@{}", machine.address.ip()), command])
+            .output()
+            .expect("ssh");
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+            output.stderr,
+        )
+    };
+    let said = ssh(&[], "echo $((6*7)); exit 3");
+    assert_eq!((said.0, said.1.as_str()), (Some(3), "42\n"), "{said:?}");
+    let on_terminal = ssh(&["-tt"], "tty");
+    assert!(on_terminal.1.starts_with("/dev/pts/"), "{on_terminal:?}");
+    site.release(KEY);
+}
