@@ -61,6 +61,15 @@ enum Output {
     Json,
 }
 
+/// Where the messages of a throughput row come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// They lie ready, as in a receive buffer.
+    Ready,
+    /// Each is written to memory right before it is pushed from there.
+    Composed,
+}
+
 fn main() -> ExitCode {
     match read_arguments().and_then(|(plan, output)| measure(&plan, output)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -99,6 +108,9 @@ fn measure(plan: &Plan, output: Output) -> Result<(), Failure> {
         Row::of::<Rtrb>(1),
         Row::of::<ArrayQueue>(1),
         Row::of::<Channel>(1),
+        Row::of::<Ours>(1).composing(),
+        Row::of::<DisruptorPoller>(1).composing(),
+        Row::of::<Rtrb>(1).composing(),
         Row::of::<Ours>(BATCH),
         Row::of::<DisruptorHandler>(BATCH),
         Row::of::<Rtrb>(BATCH),
@@ -114,9 +126,13 @@ fn measure(plan: &Plan, output: Output) -> Result<(), Failure> {
         for offset in 0..row_count {
             // Each round starts elsewhere, so that nobody always follows the same neighbour.
             let row = &mut rows[(round + offset) % row_count];
-            row.throughputs
-                .push((row.throughput)(plan.throughput_count, row.batch, far)?);
-            if row.batch == 1 {
+            row.throughputs.push((row.throughput)(
+                plan.throughput_count,
+                row.batch,
+                row.source,
+                far,
+            )?);
+            if row.batch == 1 && row.source == Source::Ready {
                 row.latencies
                     .push((row.latency)(plan.latency_count, far, clock)?);
             }
@@ -416,7 +432,12 @@ impl<S: Sender> Link<S> {
 }
 
 /// Millions of messages a second, as fast as they go.
-fn throughput<C: Carrier>(count: u64, batch: usize, core: CoreId) -> Result<f64, Failure> {
+fn throughput<C: Carrier>(
+    count: u64,
+    batch: usize,
+    source: Source,
+    core: CoreId,
+) -> Result<f64, Failure> {
     let count = count - count % batch as u64;
     let (report, ended) = mpsc::channel();
     let (mut left, mut sum) = (count, 0_u64);
@@ -428,12 +449,15 @@ fn throughput<C: Carrier>(count: u64, batch: usize, core: CoreId) -> Result<f64,
             let _heard = report.send((Instant::now(), std::hint::black_box(sum)));
         }
     })?;
-    // The messages lie ready, as in a receive buffer. Composed right before each push they would
-    // measure how a copy waits for its own source while a cursor line is under way.
-    let pool: Vec<Message> = (0..POOL as u64).map(|number| [number; 8]).collect();
+    let mut pool: Vec<Message> = (0..POOL as u64).map(|number| [number; 8]).collect();
     let start = Instant::now();
     for first in (0..count as usize).step_by(batch) {
         let place = first % POOL;
+        if source == Source::Composed {
+            for message in &mut pool[place..place + batch] {
+                *message = std::hint::black_box([first as u64; 8]);
+            }
+        }
         link.send(&pool[place..place + batch]);
     }
     let (end, _sum) = ended.recv()?;
@@ -530,13 +554,14 @@ impl Clock {
     }
 }
 
-type Throughput = fn(u64, usize, CoreId) -> Result<f64, Failure>;
+type Throughput = fn(u64, usize, Source, CoreId) -> Result<f64, Failure>;
 type Latency = fn(u64, CoreId, Clock) -> Result<Histogram<u64>, Failure>;
 
 /// A contender and what its rounds gave.
 struct Row {
     name: &'static str,
     batch: usize,
+    source: Source,
     throughput: Throughput,
     latency: Latency,
     throughputs: Vec<f64>,
@@ -548,6 +573,7 @@ impl Row {
         Row {
             name: C::NAME,
             batch,
+            source: Source::Ready,
             throughput: throughput::<C>,
             latency: latency::<C>,
             throughputs: Vec::new(),
@@ -555,11 +581,19 @@ impl Row {
         }
     }
 
+    /// The same contender with messages composed before each push.
+    fn composing(self) -> Row {
+        Row {
+            source: Source::Composed,
+            ..self
+        }
+    }
+
     fn title(&self) -> String {
-        if self.batch == 1 {
-            self.name.to_owned()
-        } else {
-            format!("{} x{}", self.name, self.batch)
+        match (self.source, self.batch) {
+            (Source::Composed, _) => format!("{}, composed", self.name),
+            (Source::Ready, 1) => self.name.to_owned(),
+            (Source::Ready, batch) => format!("{} x{batch}", self.name),
         }
     }
 
@@ -592,7 +626,7 @@ fn print_table(rows: &[Row], distances: &mut [f64], round_count: usize) {
     );
     println!();
     println!(
-        "{:<22} {:>16} {:>16} {:>14} {:>16}",
+        "{:<26} {:>16} {:>16} {:>14} {:>16}",
         "", "M msg/s", "one way p50 ns", "p99 ns", "p99.9 ns"
     );
     for row in rows {
@@ -607,7 +641,7 @@ fn print_table(rows: &[Row], distances: &mut [f64], round_count: usize) {
             continue;
         };
         println!(
-            "{:<22} {rate:>16} {p50:>16} {p99:>14} {p999:>16}",
+            "{:<26} {rate:>16} {p50:>16} {p99:>14} {p999:>16}",
             row.title()
         );
     }
@@ -630,11 +664,12 @@ fn print_json(rows: &[Row], distances: &mut [f64], round_count: usize) {
             let best = number(row.throughputs.iter().copied().max_by(f64::total_cmp));
             let at = |quantile| number(median(&mut row.quantiles(quantile)));
             format!(
-                "{{\"name\":\"{}\",\"batch\":{},\"messages_per_second_millions\":{rate},\
+                "{{\"name\":\"{}\",\"batch\":{},\"messages\":\"{}\",\"messages_per_second_millions\":{rate},\
                  \"messages_per_second_millions_best\":{best},\"one_way_p50_ns\":{},\
                  \"one_way_p99_ns\":{},\"one_way_p999_ns\":{}}}",
                 row.name,
                 row.batch,
+                if row.source == Source::Ready { "ready" } else { "composed" },
                 at(0.5),
                 at(0.99),
                 at(0.999)

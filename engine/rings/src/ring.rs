@@ -23,8 +23,9 @@
 // suffice. The producer asks for the lines of the slots ahead before it needs them: a slot's line
 // sits in the consumer's cache since the last lap, and without the request each push waits for
 // that line's journey. The forms tried, with 64-byte messages, 1,024 slots, drained 256 at a time,
-// on two cores of a busy virtual machine with 300 to 350 ns for a line there and back (rates:
-// median of 15 interleaved rounds; times: best round, as other work disturbed the median):
+// on two cores of a busy virtual machine. Rates: median of 15 interleaved rounds, 345 ns for a
+// line there and back. Times: best of 15 rounds of a later run, which other work disturbed too much
+// for a median.
 //
 // ```text
 //                                              M msg/s     by 16    one way p50 ns
@@ -42,10 +43,9 @@
 // slot moves two lines for each 64-byte message and takes twice the memory. Measure again with the
 // bench `ring_hop`.
 //
-// A caller that composes a message in memory word by word and pushes a copy at once loses most of
-// this (23 M msg/s): the copy cannot start before those words have left the store buffer, where
-// they wait behind the last cursor. Messages that lie ready, or are built by value in the call,
-// do not wait.
+// A caller that writes a message to memory and pushes a copy of it at once loses most of this (23
+// to 28 M msg/s), probably because the copy waits for those words in the store buffer, behind the
+// last cursor. Messages that lie ready, or are built by value in the call, do not wait.
 
 use crate::sync::{Arc, AtomicU64, Site, UnsafeCell};
 use crossbeam::utils::CachePadded;
