@@ -24,15 +24,16 @@ use crate::layout::{self, Placed, Type};
 use crate::lint;
 use crate::xml::Element;
 
-/// Field names that are reserved words in languages that clients are written in, and the names
-/// that the schema publishes instead.
-const RENAMED: [(&str, &str); 3] = [
+/// Names that are reserved words in languages that clients are written in (generators refuse them),
+/// and the names that the schema publishes instead.
+const RENAMED: [(&str, &str); 4] = [
+    ("Operator", "ExchangeOperator"),
     ("class", "resourceClass"),
     ("event", "eventSequence"),
     ("template", "refTemplate"),
 ];
 
-/// The name in the schema of a field of this name in Rust.
+/// The name in the schema of a field, or of a choice of a set, of this name in Rust.
 pub(crate) fn published_name(name: &str) -> String {
     if let Some((_, published)) = RENAMED.iter().find(|(rust, _)| *rust == name) {
         return (*published).to_owned();
@@ -275,9 +276,13 @@ fn sets(schema: &Element, types: &BTreeMap<String, Type>, problems: &mut Vec<Str
         };
         let found = types.get(name).map_or("", |kind| &kind.primitive);
         expect(problems, name, found, primitive);
-        let rows = table
+        let renamed: Vec<_> = table
             .iter()
-            .map(|(bit, name, text)| (u64::from(*bit), *name, *text));
+            .map(|(bit, name, text)| (u64::from(*bit), published_name(name), *text))
+            .collect();
+        let rows = renamed
+            .iter()
+            .map(|(bit, name, text)| (*bit, name.as_str(), *text));
         rows_agree(name, element, "choice", rows, problems);
     }
 }

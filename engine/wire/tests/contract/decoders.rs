@@ -15,16 +15,17 @@ use crate::schema::SCHEMA;
 const REQUIREMENTS: &str = include_str!("../decoders/requirements.txt");
 
 /// Where tests may keep files between runs.
-fn scratch() -> PathBuf {
+pub(crate) fn scratch() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
 }
 
-fn beside(path: &str) -> PathBuf {
+/// A file of this crate.
+pub(crate) fn beside(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
 /// Runs a command; what it could not do is the error.
-fn run(command: &mut Command) -> Result<Output, String> {
+pub(crate) fn run(command: &mut Command) -> Result<Output, String> {
     let output = command
         .output()
         .map_err(|error| format!("{:?} cannot be run: {error}", command.get_program()))?;
@@ -80,7 +81,7 @@ fn decode(packages: &Path, schema: &Path) -> Result<String, String> {
 }
 
 /// Says that a check was left out, or fails where `variable` requires it.
-fn skip(variable: &str, what: &str, reason: &str) {
+pub(crate) fn skip(variable: &str, what: &str, reason: &str) {
     let required = std::env::var_os(variable).is_some_and(|value| value == "1");
     assert!(
         !required,

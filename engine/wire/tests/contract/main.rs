@@ -1,8 +1,8 @@
 //! Holds the published schema, the structs, the golden bytes and the guide to each other.
 //!
 //! `schema` compares `schema/exahour.xml` with the Rust tables, `golden` fixes the bytes of every
-//! message, `decoders` has other people's decoders read them, `random` throws bytes at every reader,
-//! `guide` checks what `docs/WIRE.md` shows.
+//! message, `decoders` and `reference` have other people's decoders read them, `random` throws
+//! bytes at every reader, `guide` checks what `docs/WIRE.md` shows.
 //!
 //! Always holds: the XML is read as a stranger would read it, never through the structs.
 //! `UPDATE_EXPECT=1` rewrites golden files and the examples of the guide; look at the difference.
@@ -30,6 +30,8 @@ mod samples;
 mod golden;
 
 mod decoders;
+
+mod reference;
 
 mod random;
 

@@ -96,9 +96,10 @@ fn enumeration(field: &Field) -> Option<&'static EnumerationTable> {
 
 fn full(field: &Field, seed: u64) -> Vec<u8> {
     if let Some((_, bytes, table)) = enumeration(field) {
-        // Never the first row: where zero is a value, it would be an empty field.
-        let row = 1 + mixed(seed) as usize % (table.len() - 1);
-        return table[row].0.to_le_bytes()[..*bytes].to_vec();
+        // Where zero is a value, it would look like an empty field.
+        let rows: Vec<u64> = table.iter().map(|row| row.0).filter(|n| *n != 0).collect();
+        let number = rows[mixed(seed) as usize % rows.len()];
+        return number.to_le_bytes()[..*bytes].to_vec();
     }
     match field.type_name {
         "OrderFlags" => vec![(1 << OrderFlags::TABLE.len()) - 1],
@@ -182,7 +183,7 @@ pub(crate) fn meaning_of(field: &Field, content: &[u8]) -> Value {
 fn set(content: &[u8], table: &[(u8, &str, &str)]) -> Value {
     let raw = unsigned(content);
     let chosen = table.iter().filter(|(bit, ..)| raw >> bit & 1 == 1);
-    let names: Vec<&str> = chosen.map(|(_, name, _)| *name).collect();
+    let names: Vec<String> = chosen.map(|(_, name, _)| published_name(name)).collect();
     json!({"kind": "set", "raw": raw, "names": names})
 }
 
