@@ -5,5 +5,20 @@
 //!
 //! Always holds: no client can slow or stop another. Does not: know the engine.
 
+pub mod back_off;
+pub mod client;
+pub mod clock;
+pub mod credentials;
+pub mod directory;
+pub mod error;
 pub mod feed;
 pub mod image;
+pub mod inbound;
+pub mod inbox;
+pub mod ingress;
+pub mod order_gateway;
+pub mod outbox;
+pub mod report_index;
+pub mod retransmission;
+pub mod session;
+pub mod sockets;

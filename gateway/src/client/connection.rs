@@ -1,0 +1,366 @@
+//! A session over TCP, as its user sees it.
+//!
+//! Called by settlement, tools, load generators and tests.
+//!
+//! Always holds: no call but `connect`, `reconnect`, `terminate` and `wait` blocks; a poll costs at
+//! most one write and one read.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use exahour_wire::ids::{MessageSequence, SessionVersion};
+use exahour_wire::message::Message;
+use exahour_wire::record::command_bytes;
+use exahour_wire::units::Nanos;
+
+use super::config::ClientConfig;
+use super::core::{Core, Found, Phase};
+use super::error::ClientError;
+use super::event::{ClientEvent, Report};
+use crate::clock::{Clock, SystemClock};
+use crate::sockets::{ClientSocket, Received, Written};
+
+/// How far a session has come: enough to take it up again in another process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionPosition {
+    /// The version.
+    pub version: SessionVersion,
+    /// The number of the next message to send.
+    pub next_sequence: MessageSequence,
+    /// The number of the next report to come.
+    pub next_report: MessageSequence,
+}
+
+/// A client of the exchange.
+///
+/// ```no_run
+/// # use exahour_gateway::client::{Client, ClientConfig, ClientEvent};
+/// # use exahour_gateway::credentials::Key;
+/// # use exahour_wire::{ids::SessionId, message::Message, orders::NewOrder};
+/// let config = ClientConfig::new(SessionId(7), Key::new([1; 32]));
+/// let mut client = Client::connect("127.0.0.1:9001".parse()?, config)?;
+/// client.send(&NewOrder { ..NewOrder::blank() })?;
+/// if let Some(ClientEvent::Report(report)) = client.wait(std::time::Duration::from_secs(1))? {
+///     println!("{:?}", report.typed());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Client<C = SystemClock> {
+    address: SocketAddr,
+    connect_timeout: Duration,
+    clock: C,
+    core: Core,
+    socket: Option<ClientSocket>,
+}
+
+impl Client {
+    /// Connects, negotiates a new version and establishes it.
+    ///
+    /// # Errors
+    /// [`ClientError::Connect`], [`ClientError::NegotiationRefused`],
+    /// [`ClientError::EstablishmentRefused`], [`ClientError::Timeout`] or how else it ended.
+    pub fn connect(address: SocketAddr, config: ClientConfig) -> Result<Self, ClientError> {
+        Self::connect_by(SystemClock::default(), address, config)
+    }
+
+    /// Connects and establishes a version that was negotiated before, also by another process.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub fn resume(
+        address: SocketAddr,
+        config: ClientConfig,
+        position: SessionPosition,
+    ) -> Result<Self, ClientError> {
+        let mut client = Self::apart(SystemClock::default(), address, config);
+        let (sent, reported) = (position.next_sequence.0, position.next_report.0);
+        client.core.resume(position.version, sent, reported);
+        client.reconnect()?;
+        Ok(client)
+    }
+}
+
+impl<C: Clock> Client<C> {
+    /// As [`Client::connect`], by another clock.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub fn connect_by(
+        clock: C,
+        address: SocketAddr,
+        config: ClientConfig,
+    ) -> Result<Self, ClientError> {
+        let mut client = Self::apart(clock, address, config);
+        client.dial()?;
+        let now = client.clock.now();
+        client.core.negotiate(now)?;
+        client.await_phase(Phase::Negotiated, "negotiating")?;
+        client.establish()?;
+        Ok(client)
+    }
+
+    fn apart(clock: C, address: SocketAddr, config: ClientConfig) -> Self {
+        Self {
+            address,
+            connect_timeout: config.connect_timeout,
+            clock,
+            core: Core::new(config),
+            socket: None,
+        }
+    }
+
+    /// Connects again and goes on with the same version: reports that were missed follow, and
+    /// messages that were lost are told as not applied.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub fn reconnect(&mut self) -> Result<(), ClientError> {
+        self.dial()?;
+        self.establish()
+    }
+
+    /// As [`Client::reconnect`], at another address: a cluster's new leader.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub fn reconnect_to(&mut self, address: SocketAddr) -> Result<(), ClientError> {
+        self.address = address;
+        self.reconnect()
+    }
+
+    fn dial(&mut self) -> Result<(), ClientError> {
+        self.disconnect();
+        let address = self.address;
+        let socket = ClientSocket::connect(address, self.connect_timeout)
+            .map_err(|source| ClientError::Connect { address, source })?;
+        self.socket = Some(socket);
+        Ok(())
+    }
+
+    fn establish(&mut self) -> Result<(), ClientError> {
+        let now = self.clock.now();
+        self.core.establish(now)?;
+        self.await_phase(Phase::Established, "establishing")
+    }
+
+    fn await_phase(&mut self, phase: Phase, waiting_for: &'static str) -> Result<(), ClientError> {
+        let until = Instant::now() + self.connect_timeout;
+        while self.core.phase() != phase {
+            match self.find_or_wait(until)? {
+                None => return Err(ClientError::Timeout { waiting_for }),
+                Some(Found::Terminated(code, detail)) => {
+                    return Err(ClientError::Terminated { code, detail });
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops the connection without a word; the session can be taken up again.
+    pub fn disconnect(&mut self) {
+        self.socket = None;
+        self.core.on_apart();
+    }
+
+    /// Where the session stands.
+    #[must_use]
+    pub fn position(&self) -> SessionPosition {
+        let (version, next_sequence, next_report) = self.core.position();
+        SessionPosition {
+            version,
+            next_sequence,
+            next_report,
+        }
+    }
+
+    /// Whether messages can be sent.
+    #[must_use]
+    pub fn is_established(&self) -> bool {
+        self.core.phase() == Phase::Established
+    }
+
+    /// Sends one command; session and sequence are filled in. Gives its number.
+    ///
+    /// # Errors
+    /// [`ClientError::Backlog`] where it does not fit behind what waits: nothing was sent;
+    /// [`ClientError::Disconnected`].
+    #[inline]
+    pub fn send<M: Message>(&mut self, command: &M) -> Result<MessageSequence, ClientError> {
+        let sequence = self.queue(command)?;
+        self.flush()?;
+        Ok(sequence)
+    }
+
+    /// Sends commands in one write, as far as they fit; gives the number of the first and how many
+    /// were taken.
+    ///
+    /// # Errors
+    /// As [`Client::send`], where not even the first was taken.
+    pub fn send_all<M: Message>(
+        &mut self,
+        commands: &[M],
+    ) -> Result<(MessageSequence, usize), ClientError> {
+        let first = self.position().next_sequence;
+        let mut count = 0;
+        for command in commands {
+            match self.queue(command) {
+                Ok(_) => count += 1,
+                Err(ClientError::Backlog) if count > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        self.flush()?;
+        Ok((first, count))
+    }
+
+    /// Puts a command behind those that wait for [`Client::flush`].
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    ///
+    /// # Panics
+    /// If the message is not a command: the caller's fault.
+    #[inline]
+    pub fn queue<M: Message>(&mut self, command: &M) -> Result<MessageSequence, ClientError> {
+        assert!(command_bytes(M::TEMPLATE_ID) == Some(M::BYTES));
+        let now = self.clock.now();
+        self.core.queue(command.bytes(), now)
+    }
+
+    /// Writes what waits, as far as the connection takes it; the rest goes with later polls.
+    ///
+    /// # Errors
+    /// [`ClientError::Disconnected`].
+    #[inline]
+    pub fn flush(&mut self) -> Result<(), ClientError> {
+        while !self.core.outbox.front().is_empty() {
+            let Some(socket) = &mut self.socket else {
+                return Err(gone("not connected"));
+            };
+            match socket.try_write(self.core.outbox.front()) {
+                Ok(Written::Bytes(count)) => self.core.outbox.sent(count),
+                Ok(Written::Nothing) => break,
+                Ok(Written::Ended) => return Err(gone("closed by the exchange")),
+                Err(error) => return Err(gone(&error.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next event, without waiting.
+    ///
+    /// # Errors
+    /// [`ClientError::Disconnected`], after everything received before has been given out;
+    /// [`ClientError::RetransmissionRefused`] and [`ClientError::Unreadable`].
+    #[inline]
+    pub fn poll(&mut self) -> Result<Option<ClientEvent<'_>>, ClientError> {
+        match self.find()? {
+            Some(found) => Ok(self.event(found)),
+            None => Ok(None),
+        }
+    }
+
+    /// The next event, waiting for it up to `timeout`.
+    ///
+    /// # Errors
+    /// As [`Client::poll`].
+    pub fn wait(&mut self, timeout: Duration) -> Result<Option<ClientEvent<'_>>, ClientError> {
+        match self.find_or_wait(Instant::now() + timeout)? {
+            Some(found) => Ok(self.event(found)),
+            None => Ok(None),
+        }
+    }
+
+    /// Ends the session in good order, and gives up after the connect timeout; reports that come
+    /// meanwhile are passed over, and can be had again after `reconnect`.
+    ///
+    /// # Errors
+    /// [`ClientError::Timeout`] and how else it can end.
+    pub fn terminate(&mut self) -> Result<(), ClientError> {
+        let now = self.clock.now();
+        let position = self.position();
+        self.core.terminate(now)?;
+        let until = Instant::now() + self.connect_timeout;
+        loop {
+            match self.find_or_wait(until)? {
+                None => {
+                    let waiting_for = "terminating";
+                    return Err(ClientError::Timeout { waiting_for });
+                }
+                Some(Found::Terminated(..)) => break,
+                Some(_) => {}
+            }
+        }
+        self.disconnect();
+        let (sent, reported) = (position.next_sequence.0, position.next_report.0);
+        self.core.resume(position.version, sent, reported);
+        Ok(())
+    }
+
+    fn event(&self, found: Found) -> Option<ClientEvent<'_>> {
+        Some(match found {
+            Found::Negotiated | Found::Established => return None,
+            Found::Report(prefix, place) => {
+                ClientEvent::Report(Report::new(self.core.bytes_at(place), prefix))
+            }
+            Found::NotApplied(from, count) => ClientEvent::NotApplied { from, count },
+            Found::Busy(sequence) => ClientEvent::Busy { sequence },
+            Found::Terminated(code, detail) => ClientEvent::Terminated { code, detail },
+        })
+    }
+
+    #[inline]
+    fn find(&mut self) -> Result<Option<Found>, ClientError> {
+        let now = self.clock.now();
+        if let Some(found) = self.core.find(now)? {
+            return Ok(Some(found));
+        }
+        self.core.on_time(now)?;
+        self.flush()?;
+        let Some(socket) = &mut self.socket else {
+            return Err(gone("not connected"));
+        };
+        match socket.try_read(self.core.inbox.room()) {
+            Ok(Received::Bytes(count)) => {
+                self.core.on_received(count, now);
+                self.core.find(now)
+            }
+            Ok(Received::Nothing) => Ok(None),
+            Ok(Received::Ended) => Err(gone("closed by the exchange")),
+            Err(error) => Err(gone(&error.to_string())),
+        }
+    }
+
+    fn find_or_wait(&mut self, until: Instant) -> Result<Option<Found>, ClientError> {
+        loop {
+            if let Some(found) = self.find()? {
+                return Ok(Some(found));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            let now = self.clock.now();
+            let patience = self.patience(now);
+            let Some(socket) = &mut self.socket else {
+                return Err(gone("not connected"));
+            };
+            let slept = socket.wait(left.min(patience));
+            slept.map_err(|error| gone(&error.to_string()))?;
+        }
+    }
+
+    /// How long to sleep at most; at least a moment, so that a clock that stands still is no spin.
+    fn patience(&self, now: Nanos) -> Duration {
+        const MOMENT: Duration = Duration::from_millis(1);
+        Duration::from_nanos(self.core.patience(now).0).max(MOMENT)
+    }
+}
+
+fn gone(reason: &str) -> ClientError {
+    ClientError::Disconnected {
+        reason: reason.to_string(),
+    }
+}

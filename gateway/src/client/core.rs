@@ -1,0 +1,480 @@
+//! The client's side of a session without I/O and clock: bytes and time in, events and bytes out.
+//!
+//! Driven by `connection`.
+//!
+//! Always holds: a report is delivered when its number is the next one, and never again; a hole is
+//! filled by asking; numbers of messages are given out once in a version.
+//!
+//! ```text
+//! Apart --negotiate--> Negotiating --response--> Negotiated --establish--> Establishing --ack--+
+//!   ^  +------------------- establish (known version) ------------------------^                v
+//!   +------------------------------ connection lost, Terminate --------------------- Established
+//! ```
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use exahour_wire::codes::{FlowType, Raw, TerminationCode};
+use exahour_wire::events::EventPrefix;
+use exahour_wire::ids::{MessageSequence, SessionVersion};
+use exahour_wire::limits::{MESSAGE_BYTES_MAX, RETRANSMIT_COUNT_MAX};
+use exahour_wire::message::{Digest, HEADER_BYTES, Message, peek_header};
+use exahour_wire::session::{
+    Busy, Establish, EstablishmentAck, EstablishmentReject, Negotiate, NegotiationReject,
+    NegotiationResponse, NotApplied, Retransmission, RetransmitReject, RetransmitRequest, Sequence,
+    Terminate,
+};
+use exahour_wire::units::Nanos;
+
+use super::config::ClientConfig;
+use super::error::ClientError;
+use super::held::Held;
+use crate::inbox::{BadFrame, Inbox};
+use crate::outbox::Outbox;
+
+/// Messages refused as busy that are remembered until the exchange names them as not applied.
+const BUSY_COUNT_MAX: usize = 4_096;
+
+/// The first template that is an event.
+const EVENT_TEMPLATE_MIN: u16 = 300;
+const EVENT_TEMPLATE_END: u16 = 400;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Apart,
+    Negotiating,
+    Negotiated,
+    Establishing,
+    Established,
+}
+
+/// Where the bytes of a report are.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    /// In the inbox: the message taken last.
+    Inbox,
+    /// Among the held reports.
+    Held(Range<usize>),
+}
+
+/// What was found in the bytes received.
+#[derive(Clone, Debug)]
+pub(super) enum Found {
+    Negotiated,
+    Established,
+    Report(EventPrefix, Place),
+    NotApplied(MessageSequence, u32),
+    Busy(MessageSequence),
+    Terminated(Raw<TerminationCode>, u32),
+}
+
+#[derive(Debug)]
+pub(super) struct Core {
+    config: ClientConfig,
+    phase: Phase,
+    version: SessionVersion,
+    /// The number of the next message to send.
+    next_sequence: u32,
+    /// The number of the next report to deliver.
+    next_report: u32,
+    /// The exchange has sent all reports before this one.
+    reports_end: u32,
+    /// A retransmission is under way up to this report.
+    asked_until: Option<u32>,
+    held: Held,
+    busy: VecDeque<u32>,
+    /// Messages not applied that were not told to the user yet.
+    not_applied: Range<u32>,
+    timestamp: Nanos,
+    heard_at: Nanos,
+    sent_at: Nanos,
+    pub(super) inbox: Inbox,
+    pub(super) outbox: Outbox,
+}
+
+impl Core {
+    pub(super) fn new(config: ClientConfig) -> Self {
+        Self {
+            phase: Phase::Apart,
+            version: SessionVersion::NONE,
+            next_sequence: 1,
+            next_report: 1,
+            reports_end: 1,
+            asked_until: None,
+            held: Held::new(config.held_bytes),
+            busy: VecDeque::with_capacity(BUSY_COUNT_MAX),
+            not_applied: 0..0,
+            timestamp: Nanos(0),
+            heard_at: Nanos(0),
+            sent_at: Nanos(0),
+            inbox: Inbox::new(config.inbox_bytes),
+            outbox: Outbox::new(config.outbox_bytes),
+            config,
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    pub(super) fn position(&self) -> (SessionVersion, MessageSequence, MessageSequence) {
+        let next_sequence = MessageSequence(self.next_sequence);
+        (
+            self.version,
+            next_sequence,
+            MessageSequence(self.next_report),
+        )
+    }
+
+    /// Takes up a version where it stands.
+    pub(super) fn resume(&mut self, version: SessionVersion, sent: u32, reported: u32) {
+        self.version = version;
+        self.next_sequence = sent.max(1);
+        self.next_report = reported.max(1);
+    }
+
+    /// Forgets the connection, not the session.
+    pub(super) fn on_apart(&mut self) {
+        self.phase = Phase::Apart;
+        self.inbox.clear();
+        self.outbox.clear();
+        self.held.clear();
+        self.asked_until = None;
+        self.reports_end = self.next_report;
+    }
+
+    fn stamp(&mut self, now: Nanos) -> Nanos {
+        // Two attempts within one step of the clock must differ.
+        self.timestamp = now.max(self.timestamp.after(Nanos(1)));
+        self.timestamp
+    }
+
+    /// Introduces a new version.
+    pub(super) fn negotiate(&mut self, now: Nanos) -> Result<(), ClientError> {
+        let timestamp = self.stamp(now);
+        self.version = self.config.version.unwrap_or(SessionVersion(timestamp.0));
+        self.next_sequence = 1;
+        self.next_report = 1;
+        self.reports_end = 1;
+        self.busy.clear();
+        let mut request = Negotiate {
+            session: self.config.session,
+            client_flow: FlowType::Idempotent.into(),
+            version: self.version,
+            timestamp,
+            ..Negotiate::blank()
+        };
+        request.credentials = self.sign(&request);
+        self.phase = Phase::Negotiating;
+        self.put(&request, now)
+    }
+
+    /// Opens the flow where it stands.
+    pub(super) fn establish(&mut self, now: Nanos) -> Result<(), ClientError> {
+        let timestamp = self.stamp(now);
+        let mut request = Establish {
+            session: self.config.session,
+            keep_alive: self.config.keep_alive,
+            version: self.version,
+            timestamp,
+            next_sequence: MessageSequence(self.next_sequence),
+            cancel_mode: self.config.cancel_mode.into(),
+            cancel_grace: self.config.cancel_grace,
+            ..Establish::blank()
+        };
+        request.credentials = self.sign(&request);
+        self.phase = Phase::Establishing;
+        self.put(&request, now)
+    }
+
+    fn sign<M: Message>(&self, request: &M) -> Digest {
+        let signed = &request.bytes()[..M::BYTES - size_of::<Digest>()];
+        self.config.key.sign(signed)
+    }
+
+    pub(super) fn terminate(&mut self, now: Nanos) -> Result<(), ClientError> {
+        let message = Terminate {
+            session: self.config.session,
+            code: TerminationCode::Finished.into(),
+            ..Terminate::blank()
+        };
+        self.put(&message, now)
+    }
+
+    /// Queues a command, with session and number filled in; gives its number.
+    #[inline]
+    pub(super) fn queue(
+        &mut self,
+        command: &[u8],
+        now: Nanos,
+    ) -> Result<MessageSequence, ClientError> {
+        if self.phase != Phase::Established {
+            let reason = "not established".to_string();
+            return Err(ClientError::Disconnected { reason });
+        }
+        let mut message = [0; MESSAGE_BYTES_MAX];
+        let message = &mut message[..command.len()];
+        message.copy_from_slice(command);
+        let sequence = self.next_sequence;
+        let session = self.config.session.0.to_le_bytes();
+        message[HEADER_BYTES..HEADER_BYTES + 4].copy_from_slice(&session);
+        message[HEADER_BYTES + 4..HEADER_BYTES + 8].copy_from_slice(&sequence.to_le_bytes());
+        self.outbox
+            .push(message)
+            .map_err(|_| ClientError::Backlog)?;
+        self.next_sequence += 1;
+        self.sent_at = now;
+        Ok(MessageSequence(sequence))
+    }
+
+    fn put<M: Message>(&mut self, message: &M, now: Nanos) -> Result<(), ClientError> {
+        self.sent_at = now;
+        let pushed = self.outbox.push(message.bytes());
+        pushed.map(|_| ()).map_err(|_| ClientError::Backlog)
+    }
+
+    /// Says that bytes were put into the inbox.
+    #[inline]
+    pub(super) fn on_received(&mut self, count: usize, now: Nanos) {
+        self.heard_at = now;
+        self.inbox.filled(count);
+    }
+
+    /// Looks at the clock: keeps this side alive and notices that the other is silent.
+    #[inline]
+    pub(super) fn on_time(&mut self, now: Nanos) -> Result<(), ClientError> {
+        if self.phase != Phase::Established {
+            return Ok(());
+        }
+        let keep_alive = Nanos::from(self.config.keep_alive);
+        if now > self.heard_at.after(Nanos(keep_alive.0 + keep_alive.0 / 2)) {
+            let reason = "the exchange was silent for too long".to_string();
+            return Err(ClientError::Disconnected { reason });
+        }
+        if now >= self.sent_at.after(Nanos(keep_alive.0 / 2)) {
+            let alive = Sequence {
+                session: self.config.session,
+                next_sequence: MessageSequence(self.next_sequence),
+                ..Sequence::blank()
+            };
+            self.put(&alive, now)?;
+        }
+        Ok(())
+    }
+
+    /// How long this side may sleep before it must look at the clock again.
+    pub(super) fn patience(&self, now: Nanos) -> Nanos {
+        let keep_alive = Nanos::from(self.config.keep_alive);
+        let due = self.sent_at.after(Nanos(keep_alive.0 / 2));
+        Nanos(due.0.saturating_sub(now.0))
+    }
+
+    /// The next thing found in what was received.
+    #[inline]
+    pub(super) fn find(&mut self, now: Nanos) -> Result<Option<Found>, ClientError> {
+        loop {
+            if self.not_applied.start < self.not_applied.end
+                && let Some(found) = self.tell_not_applied()
+            {
+                return Ok(Some(found));
+            }
+            if let Some(found) = self.take_held(now)? {
+                return Ok(Some(found));
+            }
+            let message = match self.inbox.next_message() {
+                Ok(Some(message)) => message,
+                Ok(None) => return Ok(None),
+                Err(frame) => return Err(unreadable_frame(frame)),
+            };
+            let template = peek_header(message).map_or(0, |header| header.template_id);
+            let found = if (EVENT_TEMPLATE_MIN..EVENT_TEMPLATE_END).contains(&template) {
+                match EventPrefix::peek(message) {
+                    Some(prefix) => self.on_report(prefix, now)?,
+                    None => return Err(unreadable(template)),
+                }
+            } else {
+                self.on_session_message(template, now)?
+            };
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// The bytes of a report that was found.
+    #[inline]
+    pub(super) fn bytes_at(&self, place: Place) -> &[u8] {
+        match place {
+            Place::Inbox => self.inbox.last_message(),
+            Place::Held(range) => self.held.at(range),
+        }
+    }
+
+    #[inline]
+    fn on_report(&mut self, prefix: EventPrefix, now: Nanos) -> Result<Option<Found>, ClientError> {
+        let sequence = prefix.sequence.0;
+        if sequence == self.next_report {
+            self.on_delivered();
+            return Ok(Some(Found::Report(prefix, Place::Inbox)));
+        }
+        if sequence > self.next_report {
+            self.held.keep(self.inbox.last_message());
+            self.reports_end = self.reports_end.max(sequence);
+            self.ask(now)?;
+        }
+        Ok(None)
+    }
+
+    #[inline]
+    fn on_delivered(&mut self) {
+        self.next_report += 1;
+        self.reports_end = self.reports_end.max(self.next_report);
+        if self.asked_until.is_some_and(|end| self.next_report >= end) {
+            self.asked_until = None;
+        }
+    }
+
+    #[inline]
+    fn take_held(&mut self, now: Nanos) -> Result<Option<Found>, ClientError> {
+        while let Some(first) = self.held.first() {
+            if first.0 > self.next_report {
+                break;
+            }
+            let place = self.held.take();
+            if first.0 == self.next_report {
+                self.on_delivered();
+                let prefix = EventPrefix::peek(self.held.at(place.clone()));
+                return Ok(prefix.map(|prefix| Found::Report(prefix, Place::Held(place))));
+            }
+        }
+        if self.next_report < self.reports_end {
+            self.ask(now)?;
+        }
+        Ok(None)
+    }
+
+    /// Asks for the missing reports, unless they are on their way.
+    fn ask(&mut self, now: Nanos) -> Result<(), ClientError> {
+        let until = self
+            .held
+            .first()
+            .map_or(self.reports_end, |first| first.0.min(self.reports_end));
+        let count = until
+            .saturating_sub(self.next_report)
+            .min(RETRANSMIT_COUNT_MAX);
+        if self.asked_until.is_some() || count == 0 || self.phase != Phase::Established {
+            return Ok(());
+        }
+        let request = RetransmitRequest {
+            session: self.config.session,
+            from_sequence: MessageSequence(self.next_report),
+            count,
+            timestamp: now,
+            ..RetransmitRequest::blank()
+        };
+        self.asked_until = Some(self.next_report + count);
+        self.put(&request, now)
+    }
+
+    fn tell_not_applied(&mut self) -> Option<Found> {
+        let range = &mut self.not_applied;
+        while self.busy.front().is_some_and(|first| *first < range.start) {
+            self.busy.pop_front();
+        }
+        // What was told as busy is not told again.
+        while range.start < range.end && self.busy.front() == Some(&range.start) {
+            self.busy.pop_front();
+            range.start += 1;
+        }
+        let end = self
+            .busy
+            .front()
+            .map_or(range.end, |next| range.end.min(*next));
+        if range.start >= range.end {
+            return None;
+        }
+        let from = range.start;
+        range.start = end;
+        Some(Found::NotApplied(MessageSequence(from), end - from))
+    }
+
+    fn on_session_message(
+        &mut self,
+        template: u16,
+        now: Nanos,
+    ) -> Result<Option<Found>, ClientError> {
+        let message = self.inbox.last_message();
+        let bad = || unreadable(template);
+        match template {
+            NegotiationResponse::TEMPLATE_ID if self.phase == Phase::Negotiating => {
+                self.phase = Phase::Negotiated;
+                Ok(Some(Found::Negotiated))
+            }
+            NegotiationReject::TEMPLATE_ID => {
+                let reject = NegotiationReject::read(message).ok_or_else(bad)?;
+                let (code, back_off) = (reject.code, reject.back_off);
+                Err(ClientError::NegotiationRefused { code, back_off })
+            }
+            EstablishmentAck::TEMPLATE_ID if self.phase == Phase::Establishing => {
+                let ack = EstablishmentAck::read(message).ok_or_else(bad)?;
+                self.phase = Phase::Established;
+                self.reports_end = ack.next_sequence.0;
+                self.ask(now)?;
+                Ok(Some(Found::Established))
+            }
+            EstablishmentReject::TEMPLATE_ID => {
+                let reject = EstablishmentReject::read(message).ok_or_else(bad)?;
+                Err(ClientError::EstablishmentRefused {
+                    code: reject.code,
+                    expected: reject.expected_sequence,
+                    back_off: reject.back_off,
+                })
+            }
+            Sequence::TEMPLATE_ID => {
+                let alive = Sequence::read(message).ok_or_else(bad)?;
+                self.reports_end = self.reports_end.max(alive.next_sequence.0);
+                self.ask(now)?;
+                Ok(None)
+            }
+            NotApplied::TEMPLATE_ID => {
+                let news = NotApplied::read(message).ok_or_else(bad)?;
+                let from = news.from_sequence.0;
+                self.not_applied = from..from.saturating_add(news.count);
+                Ok(None)
+            }
+            Busy::TEMPLATE_ID => {
+                let busy = Busy::read(message).ok_or_else(bad)?;
+                if self.busy.len() == BUSY_COUNT_MAX {
+                    self.busy.pop_front();
+                }
+                self.busy.push_back(busy.sequence.0);
+                Ok(Some(Found::Busy(busy.sequence)))
+            }
+            // The reports that follow carry their numbers.
+            Retransmission::TEMPLATE_ID => Ok(None),
+            RetransmitReject::TEMPLATE_ID => {
+                let reject = RetransmitReject::read(message).ok_or_else(bad)?;
+                Err(ClientError::RetransmissionRefused {
+                    from: MessageSequence(self.next_report),
+                    code: reject.code,
+                })
+            }
+            Terminate::TEMPLATE_ID => {
+                let end = Terminate::read(message).ok_or_else(bad)?;
+                self.phase = Phase::Apart;
+                Ok(Some(Found::Terminated(end.code, end.detail)))
+            }
+            _ => Err(bad()),
+        }
+    }
+}
+
+fn unreadable(template: u16) -> ClientError {
+    let what = format!("a message with template {template} that does not belong here");
+    ClientError::Unreadable { what }
+}
+
+fn unreadable_frame(frame: BadFrame) -> ClientError {
+    let what = format!("a frame that cannot be cut: {frame:?}");
+    ClientError::Unreadable { what }
+}

@@ -1,0 +1,116 @@
+//! What a client is told.
+
+use exahour_wire::codes::{Raw, TerminationCode};
+use exahour_wire::events::{
+    CommandDone, CommandRejected, EventPrefix, MachineReady, OrderAccepted, OrderCancelled,
+    OrderFilled, OrderReduced, OrderRejected, OrderReplaced,
+};
+use exahour_wire::ids::MessageSequence;
+use exahour_wire::message::{Message, peek_header};
+
+/// One thing that happened to a session.
+#[derive(Clone, Copy, Debug)]
+pub enum ClientEvent<'a> {
+    /// A numbered report: each comes once and in order.
+    Report(Report<'a>),
+    /// Messages that were not applied and never will be; none of them was told before.
+    NotApplied {
+        /// The first.
+        from: MessageSequence,
+        /// How many.
+        count: u32,
+    },
+    /// A message was not applied because the exchange is behind; sending it anew gives it a new
+    /// number.
+    Busy {
+        /// The message.
+        sequence: MessageSequence,
+    },
+    /// The session on this connection ended; nothing follows.
+    Terminated {
+        /// Why.
+        code: Raw<TerminationCode>,
+        /// The length, encoding or template that was wrong, or zero.
+        detail: u32,
+    },
+}
+
+/// A report as it came, byte for byte as it lies in the event log.
+#[derive(Clone, Copy, Debug)]
+pub struct Report<'a> {
+    bytes: &'a [u8],
+    prefix: EventPrefix,
+}
+
+impl<'a> Report<'a> {
+    /// Takes bytes whose prefix was read from them.
+    pub(super) fn new(bytes: &'a [u8], prefix: EventPrefix) -> Self {
+        Self { bytes, prefix }
+    }
+
+    /// The bytes, header first.
+    #[must_use]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// What every event starts with.
+    #[must_use]
+    pub fn prefix(&self) -> &EventPrefix {
+        &self.prefix
+    }
+
+    /// The report as this message, where it is one.
+    #[inline]
+    #[must_use]
+    pub fn read<M: Message>(&self) -> Option<M> {
+        M::read(self.bytes)
+    }
+
+    /// The report by its kind.
+    #[must_use]
+    pub fn typed(&self) -> TypedReport {
+        let template = peek_header(self.bytes).map_or(0, |header| header.template_id);
+        let known = match template {
+            OrderAccepted::TEMPLATE_ID => self.read().map(TypedReport::Accepted),
+            OrderRejected::TEMPLATE_ID => self.read().map(TypedReport::Rejected),
+            OrderCancelled::TEMPLATE_ID => self.read().map(TypedReport::Cancelled),
+            OrderReplaced::TEMPLATE_ID => self.read().map(TypedReport::Replaced),
+            OrderFilled::TEMPLATE_ID => self.read().map(TypedReport::Filled),
+            OrderReduced::TEMPLATE_ID => self.read().map(TypedReport::Reduced),
+            CommandDone::TEMPLATE_ID => self.read().map(TypedReport::Done),
+            CommandRejected::TEMPLATE_ID => self.read().map(TypedReport::CommandRejected),
+            MachineReady::TEMPLATE_ID => self.read().map(TypedReport::MachineReady),
+            _ => None,
+        };
+        known.unwrap_or(TypedReport::Unknown { template })
+    }
+}
+
+/// A report by its kind.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum TypedReport {
+    /// An order was accepted.
+    Accepted(OrderAccepted),
+    /// An order, cancel or replace was refused.
+    Rejected(OrderRejected),
+    /// An order left the book.
+    Cancelled(OrderCancelled),
+    /// An order was changed.
+    Replaced(OrderReplaced),
+    /// An order traded.
+    Filled(OrderFilled),
+    /// Self-trade prevention took a part of an order.
+    Reduced(OrderReduced),
+    /// Another command was carried out.
+    Done(CommandDone),
+    /// Another command was refused.
+    CommandRejected(CommandRejected),
+    /// A machine that was bought answers.
+    MachineReady(MachineReady),
+    /// A report of a newer exchange.
+    Unknown {
+        /// Its template.
+        template: u16,
+    },
+}

@@ -1,0 +1,100 @@
+//! Who holds which session, and where its reports lie in the event log.
+//!
+//! Kept by `order_gateway`: the connections change who holds a session, the event log everything
+//! else.
+//!
+//! Always holds: a table of fixed size covers every session that can exist; a session is held by
+//! at most one connection.
+
+use exahour_journal::Position;
+use exahour_wire::ids::{EventSequence, MessageSequence, SessionId};
+use exahour_wire::limits::SESSIONS_MAX;
+
+use crate::report_index::ReportIndex;
+use crate::sockets::Slot;
+
+/// What the gateway knows of one session.
+#[derive(Debug, Default)]
+struct Entry {
+    holder: Option<Slot>,
+    opened: EventSequence,
+    index: Option<Box<ReportIndex>>,
+}
+
+/// All sessions.
+#[derive(Debug)]
+pub struct Directory {
+    entries: Box<[Entry]>,
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self {
+            entries: (0..=SESSIONS_MAX).map(|_| Entry::default()).collect(),
+        }
+    }
+}
+
+impl Directory {
+    /// The connection that holds the session.
+    #[inline]
+    #[must_use]
+    pub fn holder(&self, session: SessionId) -> Option<Slot> {
+        self.entries.get(session.0 as usize)?.holder
+    }
+
+    /// Gives the session to a connection.
+    pub fn hold(&mut self, session: SessionId, slot: Slot) {
+        if let Some(entry) = self.entries.get_mut(session.0 as usize) {
+            entry.holder = Some(slot);
+        }
+    }
+
+    /// Takes the session from a connection, if it still holds it.
+    pub fn release(&mut self, session: SessionId, slot: Slot) {
+        if let Some(entry) = self.entries.get_mut(session.0 as usize)
+            && entry.holder == Some(slot)
+        {
+            entry.holder = None;
+        }
+    }
+
+    /// Notes that an event opened a new version: its reports are numbered from 1 again.
+    pub fn on_opened(&mut self, session: SessionId, event: EventSequence) {
+        let Some(entry) = self.entries.get_mut(session.0 as usize) else {
+            return;
+        };
+        entry.opened = event;
+        entry
+            .index
+            .get_or_insert_with(Box::<ReportIndex>::default)
+            .clear();
+    }
+
+    /// Notes a report in the frame at `position`, and says who holds the session.
+    #[inline]
+    pub fn on_report(
+        &mut self,
+        session: SessionId,
+        sequence: MessageSequence,
+        position: Position,
+    ) -> Option<Slot> {
+        let entry = self.entries.get_mut(session.0 as usize)?;
+        if let Some(index) = &mut entry.index {
+            index.note(sequence, position);
+        }
+        entry.holder
+    }
+
+    /// Where to look for a report, and the event that opened the session's present version.
+    #[must_use]
+    pub fn find(
+        &self,
+        session: SessionId,
+        sequence: MessageSequence,
+    ) -> Option<(Position, EventSequence)> {
+        let entry = self.entries.get(session.0 as usize)?;
+        let position = entry.index.as_ref()?.find(sequence)?;
+        Some((position, entry.opened))
+    }
+}

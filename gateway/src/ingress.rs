@@ -1,0 +1,54 @@
+//! The gateway's way into the exchange: commands go into its own ring, whole or not at all.
+//!
+//! Called by `session` for every message it accepts.
+//!
+//! Always holds: all lines of a command become visible together; full is an answer.
+
+use exahour_rings::{Full, Producer};
+use exahour_wire::message::Message;
+use exahour_wire::record::{Line, NoRecord, Record};
+
+/// Why a message was not handed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The exchange is behind.
+    Busy,
+    /// The bytes are no command.
+    NoRecord(NoRecord),
+}
+
+/// The writing end of the gateway's ring.
+pub struct Ingress {
+    lines: Producer<Line>,
+}
+
+impl Ingress {
+    /// Takes the writing end.
+    #[must_use]
+    pub fn new(lines: Producer<Line>) -> Self {
+        Self { lines }
+    }
+
+    /// Hands on a command as it came from a client.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing was handed on.
+    #[inline]
+    pub fn push_wire(&mut self, message: &[u8]) -> Result<(), Refused> {
+        let record = Record::from_wire(message).map_err(Refused::NoRecord)?;
+        self.push(&record).map_err(|Full| Refused::Busy)
+    }
+
+    #[inline]
+    fn push(&mut self, record: &Record) -> Result<(), Full> {
+        self.lines.try_push_slice(record.lines())
+    }
+
+    /// Hands on a command of the gateway's own.
+    ///
+    /// # Errors
+    /// [`Full`] where the exchange is behind; nothing was handed on.
+    pub fn push_own<M: Message>(&mut self, command: &M) -> Result<(), Full> {
+        self.push(&Record::new(command))
+    }
+}

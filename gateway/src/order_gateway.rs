@@ -1,0 +1,637 @@
+//! The polling agent of order entry: accepts, reads, drives the sessions, follows the event log
+//! and writes.
+//!
+//! Turned by a runner, alone on a thread or fused with the sequencer and the engine.
+//!
+//! Always holds: every step of a turn is bounded, for each connection and in all; reports leave in
+//! one write for each connection and turn; a connection's slot is free again only when the engine
+//! was told of its end. Does not: allocate once the buffers of a slot have been used.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use exahour_journal::{Position, Reader, Verify};
+use exahour_rings::{Agent, Halt, Producer};
+use exahour_wire::codes::EstablishmentRejectCode;
+use exahour_wire::events::{
+    EventPrefix, SequenceGap, SessionClosed, SessionExpelled, SessionOpened, SessionReady,
+};
+use exahour_wire::ids::{MessageSequence, SessionId};
+use exahour_wire::message::{Message, messages};
+use exahour_wire::record::Line;
+use exahour_wire::session::{Establish, RetransmitRequest};
+use exahour_wire::units::Nanos;
+
+use crate::back_off::BackOffs;
+use crate::clock::Clock;
+use crate::credentials::Keys;
+use crate::directory::Directory;
+use crate::error::GatewayError;
+use crate::inbox::Inbox;
+use crate::ingress::Ingress;
+use crate::outbox::Outbox;
+use crate::retransmission::{Progress, Retransmitting};
+use crate::session::{Claim, ConnectionId, Desk, Session, SessionSettings, Step};
+use crate::sockets::{Accepted, Received, Slot, Sockets, Written};
+
+/// Bytes read from one connection in one turn, at most.
+const READ_BYTES: usize = 16 << 10;
+
+/// Bytes written to one connection in one call, at most.
+const WRITE_BYTES: usize = 64 << 10;
+
+/// Bytes of the event log followed in one turn, at most, beyond the frame begun.
+const FOLLOW_BYTES: usize = 256 << 10;
+
+/// How often deadlines are looked at.
+const SWEEP_EVERY: Nanos = Nanos(1_000_000);
+
+/// Deadlines are looked at after so many turns too, should the clock stand still.
+const TURNS_TO_SWEEP: u32 = 1_024;
+
+/// How long the last bytes of a connection may take to be read by the other side.
+const LINGER: Nanos = Nanos(1_000_000_000);
+
+/// The most connections that a gateway can be set up for.
+pub const CONNECTIONS_MAX: usize = 16_384;
+
+/// What a gateway is set up with.
+#[derive(Clone, Debug)]
+pub struct GatewaySettings {
+    /// Where to listen; port 0 lets the system choose.
+    pub address: SocketAddr,
+    /// Connections at a time; further ones are closed at once.
+    pub connections_max: usize,
+    /// Bytes that may wait for one client before it counts as a slow reader.
+    pub outbox_bytes: usize,
+    /// Times and promises of the sessions.
+    pub session: SessionSettings,
+    /// The folder of the event log.
+    pub event_log: PathBuf,
+}
+
+impl GatewaySettings {
+    /// The defaults: 256 connections, 1 MiB for each.
+    #[must_use]
+    pub fn new(address: SocketAddr, event_log: &Path) -> Self {
+        Self {
+            address,
+            connections_max: 256,
+            outbox_bytes: 1 << 20,
+            session: SessionSettings::default(),
+            event_log: event_log.to_path_buf(),
+        }
+    }
+}
+
+/// What stands in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The session is alive.
+    Open,
+    /// The last bytes are on their way, until this time.
+    Draining(Nanos),
+    /// Nothing more is written; bytes that still come are thrown away, until this time.
+    HalfClosed(Nanos),
+    /// The socket is closed; the slot waits until the engine has been told.
+    Closed,
+}
+
+struct Connection {
+    session: Session,
+    /// The session that this connection holds in the directory.
+    holds: Option<SessionId>,
+    stage: Stage,
+    inbox: Inbox,
+    outbox: Outbox,
+    retransmitting: Option<Retransmitting>,
+}
+
+/// The agent.
+pub struct OrderGateway<C> {
+    settings: GatewaySettings,
+    clock: C,
+    sockets: Sockets,
+    connections: Box<[Connection]>,
+    /// Slots in use, in no particular order.
+    active: Vec<Slot>,
+    directory: Directory,
+    keys: Keys,
+    back_offs: BackOffs,
+    ingress: Ingress,
+    /// Follows the end of the event log.
+    live: Reader,
+    /// Reads what is sent again.
+    history: Reader,
+    next_connection: u64,
+    next_retransmission: usize,
+    swept_at: Nanos,
+    turns_to_sweep: u32,
+    now: Nanos,
+}
+
+impl<C: Clock> OrderGateway<C> {
+    /// Opens the event log and listens; clients are served from the first turn on.
+    ///
+    /// # Errors
+    /// [`GatewayError::Setting`], [`GatewayError::Listen`], [`GatewayError::Watch`] and
+    /// [`GatewayError::EventLog`].
+    pub fn start(
+        settings: GatewaySettings,
+        keys: Keys,
+        mut clock: C,
+        ingress: Producer<Line>,
+    ) -> Result<Self, GatewayError> {
+        if !(1..=CONNECTIONS_MAX).contains(&settings.connections_max) {
+            return Err(GatewayError::Setting {
+                name: "connections_max",
+                value: settings.connections_max as u64,
+                rule: "choose 1 to 16384",
+            });
+        }
+        let live = Reader::follow(&settings.event_log, Verify::Trust)?;
+        let history = Reader::follow(&settings.event_log, Verify::Trust)?;
+        let sockets = Sockets::listen(settings.address, settings.connections_max)?;
+        let now = clock.now();
+        let connections = (0..settings.connections_max)
+            .map(|_| Connection {
+                session: Session::new(ConnectionId(0), now, &settings.session),
+                holds: None,
+                stage: Stage::Closed,
+                inbox: Inbox::new(READ_BYTES),
+                outbox: Outbox::new(settings.outbox_bytes),
+                retransmitting: None,
+            })
+            .collect();
+        Ok(Self {
+            active: Vec::with_capacity(settings.connections_max),
+            settings,
+            clock,
+            sockets,
+            connections,
+            directory: Directory::default(),
+            keys,
+            back_offs: BackOffs::default(),
+            ingress: Ingress::new(ingress),
+            live,
+            history,
+            // Names given back by events of an earlier run are lower than every new one.
+            next_connection: now.0,
+            next_retransmission: 0,
+            swept_at: now,
+            turns_to_sweep: TURNS_TO_SWEEP,
+            now,
+        })
+    }
+
+    /// The address that clients connect to.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.sockets.address()
+    }
+
+    /// How many connections are in use.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.active.len()
+    }
+
+    fn turn(&mut self) -> Result<usize, GatewayError> {
+        self.now = self.clock.now();
+        // Reports that are ready leave before anything else costs time.
+        let mut work = self.follow(FOLLOW_BYTES)?;
+        work += self.retransmit()?;
+        work += self.write_all();
+        self.sockets.poll_ready()?;
+        work += self.accept();
+        work += self.read_all();
+        self.turns_to_sweep -= 1;
+        if self.turns_to_sweep == 0 || self.now >= self.swept_at.after(SWEEP_EVERY) {
+            self.sweep();
+        }
+        Ok(work)
+    }
+
+    /// Follows the event log for about `bytes`; gives the number of frames.
+    fn follow(&mut self, bytes: usize) -> Result<usize, GatewayError> {
+        let (mut frames, mut followed) = (0, 0);
+        while followed < bytes {
+            let Some(frame) = self.live.next(Position::new(u64::MAX))? else {
+                break;
+            };
+            frames += 1;
+            followed += frame.payload.len();
+            let mut hall = Hall {
+                now: self.now,
+                settings: &self.settings.session,
+                connections: &mut self.connections,
+                active: &self.active,
+                directory: &mut self.directory,
+                keys: &self.keys,
+                back_offs: &mut self.back_offs,
+                ingress: &mut self.ingress,
+            };
+            for event in messages(frame.payload) {
+                hall.on_event(event, frame.position);
+            }
+        }
+        Ok(frames)
+    }
+
+    /// Goes on with one of the retransmissions under way.
+    fn retransmit(&mut self) -> Result<usize, GatewayError> {
+        for _ in 0..self.active.len() {
+            self.next_retransmission = (self.next_retransmission + 1) % self.active.len();
+            let slot = self.active[self.next_retransmission];
+            let connection = &mut self.connections[slot.0];
+            let Some(retransmitting) = &mut connection.retransmitting else {
+                continue;
+            };
+            if connection.session.ends() {
+                connection.retransmitting = None;
+                continue;
+            }
+            if !connection.outbox.has_ample_room() {
+                continue;
+            }
+            match retransmitting.turn(&mut self.history, &mut connection.outbox)? {
+                Progress::More => {}
+                Progress::Done => {
+                    connection.retransmitting = None;
+                    connection.session.on_retransmitted();
+                }
+                Progress::Unavailable => {
+                    let request = *retransmitting.request();
+                    connection.retransmitting = None;
+                    self.with_desk(slot, |session, desk| {
+                        session.on_unavailable(&request, desk);
+                    });
+                }
+            }
+            return Ok(1);
+        }
+        Ok(0)
+    }
+
+    /// One write for each connection that has something to say.
+    fn write_all(&mut self) -> usize {
+        let mut work = 0;
+        for index in (0..self.active.len()).rev() {
+            let slot = self.active[index];
+            let connection = &mut self.connections[slot.0];
+            let front = connection.outbox.front();
+            if front.is_empty() {
+                continue;
+            }
+            match self
+                .sockets
+                .try_write(slot, &front[..front.len().min(WRITE_BYTES)])
+            {
+                Written::Bytes(count) => {
+                    connection.outbox.sent(count);
+                    work += 1;
+                }
+                Written::Nothing => {}
+                Written::Ended => self.on_lost(slot),
+            }
+        }
+        work
+    }
+
+    fn accept(&mut self) -> usize {
+        let mut count = 0;
+        while let Some(accepted) = self.sockets.accept() {
+            count += 1;
+            let Accepted::Connection(slot) = accepted else {
+                continue;
+            };
+            self.next_connection += 1;
+            let id = ConnectionId(self.next_connection);
+            let connection = &mut self.connections[slot.0];
+            connection.session = Session::new(id, self.now, &self.settings.session);
+            connection.holds = None;
+            connection.stage = Stage::Open;
+            connection.inbox.clear();
+            connection.outbox.clear();
+            connection.retransmitting = None;
+            self.active.push(slot);
+        }
+        count
+    }
+
+    /// One bounded read from each connection that may have something.
+    fn read_all(&mut self) -> usize {
+        let mut work = 0;
+        for index in (0..self.active.len()).rev() {
+            let slot = self.active[index];
+            let connection = &mut self.connections[slot.0];
+            if connection.stage == Stage::Closed {
+                continue;
+            }
+            match self.sockets.try_read(slot, connection.inbox.room()) {
+                Received::Nothing => {}
+                Received::Bytes(count) => {
+                    work += 1;
+                    self.on_bytes(slot, count);
+                }
+                Received::Ended => {
+                    work += 1;
+                    self.on_lost(slot);
+                }
+            }
+        }
+        work
+    }
+
+    fn on_bytes(&mut self, slot: Slot, count: usize) {
+        if self.connections[slot.0].stage != Stage::Open {
+            self.connections[slot.0].inbox.clear();
+            return;
+        }
+        self.connections[slot.0].inbox.filled(count);
+        loop {
+            let connection = &mut self.connections[slot.0];
+            let mut desk = Desk {
+                now: self.now,
+                ingress: &mut self.ingress,
+                outbox: &mut connection.outbox,
+                keys: &self.keys,
+                back_offs: &mut self.back_offs,
+                settings: &self.settings.session,
+            };
+            let step = match connection.inbox.next_message() {
+                Ok(Some(message)) => connection.session.on_message(message, &mut desk),
+                Ok(None) => return,
+                Err(frame) => connection.session.on_breach(frame.into(), &mut desk),
+            };
+            match step {
+                Step::Continue => {}
+                Step::Claim(request) => self.on_claim(slot, &request),
+                Step::Retransmit(request) => self.on_retransmit(slot, &request),
+                Step::End => {}
+            }
+            if self.connections[slot.0].session.ends() {
+                self.connections[slot.0].inbox.clear();
+                return;
+            }
+        }
+    }
+
+    /// Decides on a client's proven wish to have a session on this connection.
+    ///
+    /// A firm that recovers from a crash must not wait for its dead connection to time out: the
+    /// newer establishment wins. One that is not newer is a recording played back.
+    fn on_claim(&mut self, slot: Slot, request: &Establish) {
+        let holder = self.directory.holder(request.session);
+        let mut claim = Claim::Granted;
+        if let Some(other) = holder.filter(|other| *other != slot) {
+            let held = self.connections[other.0].session.claim_held();
+            claim = match held {
+                Some((version, _)) if version != request.version => {
+                    Claim::Refused(EstablishmentRejectCode::Unnegotiated)
+                }
+                Some((_, timestamp)) if request.timestamp <= timestamp => {
+                    Claim::Refused(EstablishmentRejectCode::AlreadyEstablished)
+                }
+                _ => Claim::Granted,
+            };
+            if claim == Claim::Granted {
+                self.with_desk(other, |session, desk| {
+                    session.on_taken_over(desk);
+                });
+            }
+            // What the old connection owes must reach the engine before the new one is ready.
+            if self.connections[other.0].session.owes() {
+                claim = Claim::Refused(EstablishmentRejectCode::Busy);
+            }
+        }
+        if claim == Claim::Granted {
+            self.connections[slot.0].holds = Some(request.session);
+            self.directory.hold(request.session, slot);
+        }
+        self.with_desk(slot, |session, desk| {
+            session.on_claim(request, claim, desk);
+        });
+    }
+
+    fn on_retransmit(&mut self, slot: Slot, request: &RetransmitRequest) {
+        let place = self.directory.find(request.session, request.from_sequence);
+        match place {
+            Some((position, opened)) => {
+                let answer = Retransmitting::new(request, position, opened);
+                self.connections[slot.0].retransmitting = Some(answer);
+            }
+            None => self.with_desk(slot, |session, desk| {
+                session.on_unavailable(request, desk);
+            }),
+        }
+    }
+
+    fn on_lost(&mut self, slot: Slot) {
+        self.with_desk(slot, Session::on_lost);
+        self.sockets.close(slot);
+        let connection = &mut self.connections[slot.0];
+        connection.stage = Stage::Closed;
+        connection.outbox.clear();
+    }
+
+    fn with_desk<T>(
+        &mut self,
+        slot: Slot,
+        act: impl FnOnce(&mut Session, &mut Desk<'_>) -> T,
+    ) -> T {
+        let connection = &mut self.connections[slot.0];
+        let mut desk = Desk {
+            now: self.now,
+            ingress: &mut self.ingress,
+            outbox: &mut connection.outbox,
+            keys: &self.keys,
+            back_offs: &mut self.back_offs,
+            settings: &self.settings.session,
+        };
+        act(&mut connection.session, &mut desk)
+    }
+
+    /// Looks at every connection's deadlines, and takes ended ones down step by step.
+    fn sweep(&mut self) {
+        self.swept_at = self.now;
+        self.turns_to_sweep = TURNS_TO_SWEEP;
+        for index in (0..self.active.len()).rev() {
+            let slot = self.active[index];
+            self.with_desk(slot, Session::on_time);
+            self.take_down(index, slot);
+        }
+    }
+
+    fn take_down(&mut self, index: usize, slot: Slot) {
+        let now = self.now;
+        let connection = &mut self.connections[slot.0];
+        if connection.session.ends() {
+            if let Some(session) = connection.holds.take() {
+                self.directory.release(session, slot);
+            }
+            connection.retransmitting = None;
+        }
+        match connection.stage {
+            Stage::Open if connection.session.ends() => {
+                connection.stage = Stage::Draining(now.after(LINGER));
+            }
+            Stage::Draining(until) => {
+                if connection.outbox.waiting() == 0 {
+                    // Closing with bytes unread would reset the connection and could take the
+                    // last message with it.
+                    self.sockets.end_writing(slot);
+                    connection.stage = Stage::HalfClosed(until);
+                } else if now > until {
+                    self.on_lost(slot);
+                }
+            }
+            Stage::HalfClosed(until) if now > until => self.on_lost(slot),
+            Stage::Closed if !connection.session.owes() => {
+                self.active.swap_remove(index);
+                self.sockets.release(slot);
+            }
+            _ => {}
+        }
+    }
+
+    fn stop(&mut self) {
+        self.now = self.clock.now();
+        for index in 0..self.active.len() {
+            let slot = self.active[index];
+            self.with_desk(slot, |session, desk| {
+                session.on_node_stopping(desk);
+            });
+        }
+        self.write_all();
+        for index in 0..self.active.len() {
+            self.sockets.end_writing(self.active[index]);
+        }
+    }
+}
+
+impl<C: Clock> Agent for OrderGateway<C> {
+    fn name(&self) -> &'static str {
+        "order-gateway"
+    }
+
+    fn do_work(&mut self) -> Result<usize, Halt> {
+        self.turn().map_err(Halt::new)
+    }
+
+    /// Follows the event log to its present end, so that every report can be found again.
+    fn on_start(&mut self) -> Result<(), Halt> {
+        while self.follow(FOLLOW_BYTES).map_err(Halt::new)? > 0 {}
+        Ok(())
+    }
+
+    fn on_close(&mut self) {
+        self.stop();
+    }
+}
+
+/// All sessions, while the event log is followed: no socket is touched meanwhile.
+struct Hall<'a> {
+    now: Nanos,
+    settings: &'a SessionSettings,
+    connections: &'a mut [Connection],
+    active: &'a [Slot],
+    directory: &'a mut Directory,
+    keys: &'a Keys,
+    back_offs: &'a mut BackOffs,
+    ingress: &'a mut Ingress,
+}
+
+impl Hall<'_> {
+    #[inline]
+    fn on_event(&mut self, event: &[u8], position: Position) {
+        let Some(prefix) = EventPrefix::peek(event) else {
+            return;
+        };
+        if prefix.session == SessionId::NONE {
+            return;
+        }
+        if prefix.sequence == MessageSequence::NONE {
+            self.on_instruction(event, &prefix);
+            return;
+        }
+        let holder = self
+            .directory
+            .on_report(prefix.session, prefix.sequence, position);
+        if let Some(slot) = holder {
+            self.tell(slot, |session, desk| {
+                session.on_report(event, prefix.sequence, desk);
+            });
+        }
+    }
+
+    /// Handles an event that is meant for the gateway and not for the client.
+    fn on_instruction(&mut self, event: &[u8], prefix: &EventPrefix) {
+        let holder = self.directory.holder(prefix.session);
+        match prefix.header.template_id {
+            SessionOpened::TEMPLATE_ID => {
+                if let Some(opened) = SessionOpened::read(event) {
+                    self.on_opened(&opened, holder);
+                }
+            }
+            SessionReady::TEMPLATE_ID => {
+                let ready = SessionReady::read(event);
+                if let Some(ready) = ready
+                    && let Some(slot) = self.find(ConnectionId(ready.connection))
+                {
+                    self.tell(slot, |session, desk| session.on_ready(&ready, desk));
+                }
+            }
+            SequenceGap::TEMPLATE_ID => {
+                if let (Some(gap), Some(slot)) = (SequenceGap::read(event), holder) {
+                    self.tell(slot, |session, desk| session.on_gap(&gap, desk));
+                }
+            }
+            SessionExpelled::TEMPLATE_ID => {
+                if let (Some(expelled), Some(slot)) = (SessionExpelled::read(event), holder) {
+                    self.tell(slot, |session, desk| session.on_expelled(&expelled, desk));
+                }
+            }
+            SessionClosed::TEMPLATE_ID => {
+                if let (Some(closed), Some(slot)) = (SessionClosed::read(event), holder) {
+                    self.tell(slot, |session, desk| session.on_closed(&closed, desk));
+                }
+            }
+            // A duplicate was applied before: its report tells the client all there is to know.
+            _ => {}
+        }
+    }
+
+    fn on_opened(&mut self, opened: &SessionOpened, holder: Option<Slot>) {
+        let asking = self.find(ConnectionId(opened.connection));
+        if opened.refusal.0 == 0 {
+            self.directory.on_opened(opened.session, opened.event);
+            if let Some(old) = holder.filter(|old| Some(*old) != asking) {
+                self.tell(old, |session, desk| session.on_superseded(desk));
+                self.directory.release(opened.session, old);
+            }
+        }
+        if let Some(slot) = asking {
+            self.tell(slot, |session, desk| session.on_opened(opened, desk));
+        }
+    }
+
+    fn find(&self, connection: ConnectionId) -> Option<Slot> {
+        let named = |slot: &&Slot| self.connections[slot.0].session.connection() == connection;
+        self.active.iter().find(named).copied()
+    }
+
+    #[inline]
+    fn tell<T>(&mut self, slot: Slot, act: impl FnOnce(&mut Session, &mut Desk<'_>) -> T) -> T {
+        let connection = &mut self.connections[slot.0];
+        let mut desk = Desk {
+            now: self.now,
+            ingress: self.ingress,
+            outbox: &mut connection.outbox,
+            keys: self.keys,
+            back_offs: self.back_offs,
+            settings: self.settings,
+        };
+        act(&mut connection.session, &mut desk)
+    }
+}

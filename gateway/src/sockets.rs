@@ -1,0 +1,387 @@
+//! The only file with sockets: listening, accepting, reading and writing, never waiting.
+//!
+//! Called by the polling agents of this crate, and by the client library.
+//!
+//! Always holds: no call on the server side blocks; a read or write is bounded by its buffer, so
+//! one busy client costs the others one buffer's time; Nagle's algorithm is off.
+//! Does not: know what the bytes mean, or when to give up on a connection.
+//!
+//! Epoll reports a socket once and then stays silent until it has been read empty. Readiness is
+//! therefore kept per socket until a read proves it empty, which a short read does: it saves the
+//! second call that would only say so.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream as BlockingStream};
+use std::time::Duration;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+
+use crate::error::GatewayError;
+
+/// Up to this many connections it is cheaper to try to read each than to ask epoll first.
+pub const DIRECT_CONNECTIONS_MAX: usize = 4;
+
+/// While connections are read directly, epoll is asked only once in this many turns: for new
+/// connections and for room to write.
+const TURNS_BETWEEN_POLLS: u32 = 32;
+
+/// Connections accepted in one turn at most.
+const ACCEPTS_PER_TURN: usize = 8;
+
+const EVENTS_PER_POLL: usize = 256;
+const LISTENER: Token = Token(usize::MAX);
+
+/// Where a connection stands in the slab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub usize);
+
+/// What a read brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// This many bytes, at least one.
+    Bytes(usize),
+    /// Nothing now.
+    Nothing,
+    /// The other side has ended, or the connection broke.
+    Ended,
+}
+
+/// What a write did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// This many bytes were taken, at least one.
+    Bytes(usize),
+    /// The other side does not read: nothing was taken.
+    Nothing,
+    /// The connection broke.
+    Ended,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Readiness {
+    /// Proven empty: epoll will tell.
+    Empty,
+    /// There may be bytes.
+    Maybe,
+    /// The other side has ended: read to the end, however short the reads are.
+    ToTheEnd,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    Full,
+    Maybe,
+}
+
+#[derive(Debug)]
+struct Connection {
+    stream: TcpStream,
+    readiness: Readiness,
+    room: Room,
+}
+
+/// What came of accepting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// A new connection.
+    Connection(Slot),
+    /// Every slot is taken: the connection was closed at once.
+    Refused,
+}
+
+/// A listening socket and its connections.
+#[derive(Debug)]
+pub struct Sockets {
+    poll: Poll,
+    events: Events,
+    listener: TcpListener,
+    address: SocketAddr,
+    connections: Box<[Option<Connection>]>,
+    free: Vec<Slot>,
+    acceptable: bool,
+    accepted_this_turn: usize,
+    turn: u32,
+}
+
+impl Sockets {
+    /// Listens on `address` for at most `connections_max` connections at a time.
+    ///
+    /// # Errors
+    /// [`GatewayError::Listen`] and [`GatewayError::Watch`].
+    pub fn listen(address: SocketAddr, connections_max: usize) -> Result<Self, GatewayError> {
+        let refused = |source| GatewayError::Listen { address, source };
+        let mut listener = TcpListener::bind(address).map_err(refused)?;
+        let bound = listener.local_addr().map_err(refused)?;
+        let poll = Poll::new().map_err(GatewayError::Watch)?;
+        poll.registry()
+            .register(&mut listener, LISTENER, Interest::READABLE)
+            .map_err(GatewayError::Watch)?;
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(EVENTS_PER_POLL),
+            listener,
+            address: bound,
+            connections: (0..connections_max).map(|_| None).collect(),
+            free: (0..connections_max).rev().map(Slot).collect(),
+            acceptable: true,
+            accepted_this_turn: 0,
+            turn: 0,
+        })
+    }
+
+    /// The address that clients connect to.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many slots are taken.
+    #[inline]
+    #[must_use]
+    pub fn taken_count(&self) -> usize {
+        self.connections.len() - self.free.len()
+    }
+
+    /// Begins a turn: learns from epoll what is ready, where that is worth a call.
+    ///
+    /// # Errors
+    /// [`GatewayError::Watch`] where epoll itself fails.
+    #[inline]
+    pub fn poll_ready(&mut self) -> Result<(), GatewayError> {
+        self.turn = self.turn.wrapping_add(1);
+        self.accepted_this_turn = 0;
+        let direct = self.reads_directly() && self.taken_count() > 0;
+        if direct && !self.turn.is_multiple_of(TURNS_BETWEEN_POLLS) {
+            return Ok(());
+        }
+        match self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(GatewayError::Watch(error)),
+        }
+        for event in &self.events {
+            if event.token() == LISTENER {
+                self.acceptable = true;
+                continue;
+            }
+            // An event of a connection closed since it was reported meets an empty slot, or a new
+            // connection, which then makes one read too many.
+            let Some(Some(connection)) = self.connections.get_mut(event.token().0) else {
+                continue;
+            };
+            if event.is_read_closed() || event.is_error() {
+                connection.readiness = Readiness::ToTheEnd;
+            } else if event.is_readable() && connection.readiness == Readiness::Empty {
+                connection.readiness = Readiness::Maybe;
+            }
+            if event.is_writable() || event.is_error() {
+                connection.room = Room::Maybe;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a waiting connection, a bounded number of times in a turn.
+    pub fn accept(&mut self) -> Option<Accepted> {
+        if !self.acceptable || self.accepted_this_turn == ACCEPTS_PER_TURN {
+            return None;
+        }
+        self.accepted_this_turn += 1;
+        let mut stream = match self.listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Where files ran out the connection still waits: it is tried again next turn.
+                self.acceptable = error.kind() != io::ErrorKind::WouldBlock;
+                self.accepted_this_turn = ACCEPTS_PER_TURN;
+                return None;
+            }
+        };
+        let Some(slot) = self.free.pop() else {
+            return Some(Accepted::Refused);
+        };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let registry = self.poll.registry();
+        let ready = stream
+            .set_nodelay(true)
+            .and_then(|()| registry.register(&mut stream, Token(slot.0), interest));
+        if ready.is_err() {
+            // The other side went away already.
+            self.free.push(slot);
+            return Some(Accepted::Refused);
+        }
+        self.connections[slot.0] = Some(Connection {
+            stream,
+            readiness: Readiness::Maybe,
+            room: Room::Maybe,
+        });
+        Some(Accepted::Connection(slot))
+    }
+
+    /// Reads what is there, if anything may be, into `room`.
+    #[inline]
+    pub fn try_read(&mut self, slot: Slot, room: &mut [u8]) -> Received {
+        let direct = self.reads_directly();
+        let Some(Some(connection)) = self.connections.get_mut(slot.0) else {
+            return Received::Ended;
+        };
+        if !direct && connection.readiness == Readiness::Empty || room.is_empty() {
+            return Received::Nothing;
+        }
+        match connection.stream.read(room) {
+            Ok(0) => Received::Ended,
+            Ok(count) => {
+                if connection.readiness != Readiness::ToTheEnd {
+                    let proven = count < room.len();
+                    connection.readiness = if proven {
+                        Readiness::Empty
+                    } else {
+                        Readiness::Maybe
+                    };
+                }
+                Received::Bytes(count)
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => {
+                    connection.readiness = Readiness::Empty;
+                    Received::Nothing
+                }
+                io::ErrorKind::Interrupted => Received::Nothing,
+                _ => Received::Ended,
+            },
+        }
+    }
+
+    /// Writes the start of `bytes`, if there may be room.
+    #[inline]
+    pub fn try_write(&mut self, slot: Slot, bytes: &[u8]) -> Written {
+        let Some(Some(connection)) = self.connections.get_mut(slot.0) else {
+            return Written::Ended;
+        };
+        if connection.room == Room::Full || bytes.is_empty() {
+            return Written::Nothing;
+        }
+        match connection.stream.write(bytes) {
+            Ok(count) => {
+                if count < bytes.len() {
+                    connection.room = Room::Full;
+                }
+                Written::Bytes(count)
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => {
+                    connection.room = Room::Full;
+                    Written::Nothing
+                }
+                io::ErrorKind::Interrupted => Written::Nothing,
+                _ => Written::Ended,
+            },
+        }
+    }
+
+    /// Tells the other side that nothing more will be written.
+    pub fn end_writing(&mut self, slot: Slot) {
+        if let Some(Some(connection)) = self.connections.get_mut(slot.0) {
+            // A connection that is broken already is found so by the next read.
+            let _ = connection.stream.shutdown(Shutdown::Write);
+        }
+    }
+
+    /// Closes a connection; its slot stays taken until [`Sockets::release`].
+    pub fn close(&mut self, slot: Slot) {
+        if let Some(mut connection) = self.connections.get_mut(slot.0).and_then(Option::take) {
+            // Closing the file takes it out of epoll anyway.
+            let _ = self.poll.registry().deregister(&mut connection.stream);
+        }
+    }
+
+    /// Gives a slot back whose connection was closed.
+    ///
+    /// # Panics
+    /// If the slot is open or free: our own fault.
+    pub fn release(&mut self, slot: Slot) {
+        assert!(self.connections[slot.0].is_none() && !self.free.contains(&slot));
+        self.free.push(slot);
+    }
+
+    #[inline]
+    fn reads_directly(&self) -> bool {
+        self.taken_count() <= DIRECT_CONNECTIONS_MAX
+    }
+}
+
+/// The client's end of one connection.
+#[derive(Debug)]
+pub struct ClientSocket {
+    stream: TcpStream,
+    poll: Poll,
+    events: Events,
+}
+
+impl ClientSocket {
+    /// Connects, waiting up to `timeout`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn connect(address: SocketAddr, timeout: Duration) -> io::Result<Self> {
+        let stream = BlockingStream::connect_timeout(&address, timeout)?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        let mut stream = TcpStream::from_std(stream);
+        let poll = Poll::new()?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        poll.registry().register(&mut stream, Token(0), interest)?;
+        Ok(Self {
+            stream,
+            poll,
+            events: Events::with_capacity(4),
+        })
+    }
+
+    /// Reads what is there.
+    ///
+    /// # Errors
+    /// What the system says of a broken connection.
+    #[inline]
+    pub fn try_read(&mut self, room: &mut [u8]) -> io::Result<Received> {
+        match self.stream.read(room) {
+            Ok(0) => Ok(Received::Ended),
+            Ok(count) => Ok(Received::Bytes(count)),
+            Err(error) if would_block(&error) => Ok(Received::Nothing),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes what the connection takes of `bytes`.
+    ///
+    /// # Errors
+    /// What the system says of a broken connection.
+    #[inline]
+    pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<Written> {
+        match self.stream.write(bytes) {
+            Ok(count) => Ok(Written::Bytes(count)),
+            Err(error) if would_block(&error) => Ok(Written::Nothing),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sleeps until something may be read or written, or `timeout` passed.
+    ///
+    /// Call it only after a read found nothing: a socket that was not read empty is not reported.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, Some(timeout)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            other => other,
+        }
+    }
+}
+
+fn would_block(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}
