@@ -16,7 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use exahour_journal::{
-    Chain, Config, FRAME_HEADER_BYTES, FlushBody, FrameMeta, Journal, JournalError, LogId,
+    Chain, Config, FRAME_HEADER_BYTES, FlushBody, FrameMeta, Journal, JournalError, LogId, Reader,
+    Verify, inspect,
 };
 
 const ROUNDS: usize = 5;
@@ -65,6 +66,7 @@ fn main() {
             one.flush();
         },
     );
+    read_back(dir.path());
     println!("sustained: one thread appends, one flushes without pause, {SUSTAINED:?} each");
     for bytes in [SMALL, LARGE] {
         sustained(dir.path(), bytes);
@@ -261,6 +263,50 @@ fn compare(
     for (contestant, samples) in contestants.iter().zip(&mut samples) {
         println!("{:<34} {}", contestant.name(), samples.row(Some(floor)));
     }
+    println!();
+}
+
+/// Prints how fast a written log is walked, checked and recovered, beside a copy of its bytes.
+fn read_back(dir: &Path) {
+    const FRAMES: u64 = 400_000;
+    let folder = tempfile::tempdir_in(dir).unwrap();
+    let Some(mut log) = Log::new(folder.path(), FlushBody::Pwrite, Chain::On) else {
+        return;
+    };
+    (0..FRAMES).for_each(|_| log.append(SMALL));
+    log.flush();
+    let path = folder.path().join(&log.name);
+    let end = log.journal.appender.appended();
+    drop(log);
+    let rate = |what: &str, work: &mut dyn FnMut()| {
+        let best = (0..3).map(|_| {
+            let started = Instant::now();
+            work();
+            started.elapsed().as_nanos() as f64 / FRAMES as f64
+        });
+        println!(
+            "{what:<40} {:>7.1} ns a frame",
+            best.fold(f64::MAX, f64::min)
+        );
+    };
+    println!("read back {FRAMES} frames of 128 B, best of 3");
+    let bytes = std::fs::read(path.join("00000000000000000000.log")).unwrap();
+    let used = &bytes[4096..4096 + FRAMES as usize * SMALL];
+    let mut copy = vec![1; used.len()];
+    rate("floor: memory copy", &mut || {
+        copy.copy_from_slice(std::hint::black_box(used))
+    });
+    for verify in [Verify::Trust, Verify::Every] {
+        rate(&format!("reader, {verify:?}"), &mut || {
+            let mut reader = Reader::follow(&path, verify).unwrap();
+            while let Some(frame) = reader.next(end).unwrap() {
+                std::hint::black_box(frame.payload[0]);
+            }
+        });
+    }
+    rate("recovery, chain and checksum of all", &mut || {
+        assert_eq!(inspect(&path, Verify::Every).unwrap().frames, FRAMES);
+    });
     println!();
 }
 

@@ -13,12 +13,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{LogId, Verify};
+use crate::config::{Chain, LogId, Verify};
 use crate::control::ControlPage;
 use crate::directory::list;
 use crate::error::{JournalError, Result};
-use crate::frame::{Damage, Frame, FrameHeader, KIND_RESTART, KIND_SEGMENT_END};
-use crate::frame::{check_sum, header_in};
+use crate::frame::{
+    ChainValue, Damage, Frame, FrameHeader, KIND_RESTART, KIND_SEGMENT_END, check_place, check_sum,
+    header_in,
+};
 use crate::position::{FRAME_ALIGN, Position, SEGMENT_HEADER_BYTES, SegmentNumber, align_up};
 use crate::recovery::Recovered;
 use crate::segment::{FrameRef, LogShape, SegmentMap, live_name};
@@ -41,6 +43,8 @@ pub struct Reader {
     end: End,
     verify: Verify,
     position: Position,
+    /// Index of the frame read last, for error texts.
+    last_index: u64,
     current: Option<Arc<SegmentMap>>,
     /// The maps last used by [`Reader::frame_at`], newest last.
     kept: RefCell<Vec<Arc<SegmentMap>>>,
@@ -73,6 +77,7 @@ impl Reader {
             end,
             verify,
             position: Position::ZERO,
+            last_index: 0,
             current: None,
             kept: RefCell::new(Vec::with_capacity(MAPS_KEPT)),
         };
@@ -108,10 +113,10 @@ impl Reader {
 
     /// Moves the cursor over one frame; returns its offset in `current` and its length.
     fn step(&mut self, limit: Position) -> Result<Option<(usize, usize)>> {
-        let limit = limit.min(self.appended());
+        let appended = self.appended();
         let geometry = self.shape.geometry;
         loop {
-            if self.position >= limit {
+            if self.position >= limit.min(appended) {
                 return Ok(None);
             }
             let offset = geometry.offset_of(self.position);
@@ -124,7 +129,7 @@ impl Reader {
             let Some(map) = &self.current else {
                 return Ok(None);
             };
-            let header = self.checked(map, offset, limit)?;
+            let header = self.checked(map, offset, appended)?;
             if header.kind == KIND_SEGMENT_END {
                 self.position = geometry.start_of(number.next());
                 continue;
@@ -134,39 +139,43 @@ impl Reader {
             if end > limit {
                 return Ok(None);
             }
+            self.last_index = header.index;
             self.position = end;
             return Ok(Some((offset, length)));
         }
     }
 
+    /// The header of the frame at `offset`, checked as far as this reader checks.
     fn checked<'m>(
         &self,
         map: &'m SegmentMap,
         offset: usize,
-        limit: Position,
+        appended: Position,
     ) -> Result<&'m FrameHeader> {
         let room = map.room(offset);
+        let position = map.header().first_position().plus(offset as u64);
         let header = header_in(room).and_then(|header| {
-            let end = map
-                .header()
-                .first_position()
-                .plus(offset as u64 + align_up(header.length.into()));
-            match self.verify {
-                // A frame that reaches beyond the limit may be a stale length: it is not summed.
-                Verify::Every if end <= limit => check_sum(room),
-                Verify::Every | Verify::Trust => Ok(header),
+            if position.plus(align_up(u64::from(header.length))) > appended {
+                return Err(Damage::Broken(
+                    "the frame's length reaches beyond the end of the log",
+                ));
+            }
+            match (self.verify, self.shape.chain) {
+                (Verify::Trust, _) => Ok(header),
+                (Verify::Every, Chain::On) => check_sum(room),
+                (Verify::Every, Chain::Off) => {
+                    let header = check_sum(room)?;
+                    check_place(room, header, position, Chain::Off, ChainValue([0; 24]))?;
+                    Ok(header)
+                }
             }
         });
-        header.map_err(|damage| self.corrupt(map, offset, damage))
-    }
-
-    fn corrupt(&self, map: &SegmentMap, offset: usize, damage: Damage) -> JournalError {
-        JournalError::Corrupt {
+        header.map_err(|damage| JournalError::Corrupt {
             segment: map.path().to_path_buf(),
-            position: map.header().first_position().plus(offset as u64),
-            index: map.header().first_index().saturating_sub(1),
+            position,
+            index: self.last_index,
             why: damage.why(),
-        }
+        })
     }
 
     /// Maps the segment of the cursor if it is not the current one.
@@ -223,11 +232,14 @@ impl Reader {
         let map = self.kept_map(number)?;
         let header = self.checked(&map, offset, end)?;
         let length = header.length as usize;
-        let frame_end = position.plus(align_up(u64::from(header.length)));
         let aligned = position.value().is_multiple_of(FRAME_ALIGN);
-        if !aligned || frame_end > end || header.kind == KIND_SEGMENT_END {
-            let damage = Damage::Broken("no frame starts here");
-            return Err(self.corrupt(&map, offset, damage));
+        if !aligned || header.kind == KIND_SEGMENT_END {
+            return Err(JournalError::Corrupt {
+                segment: map.path().to_path_buf(),
+                position,
+                index: self.last_index,
+                why: "no frame starts here",
+            });
         }
         Ok(FrameRef::new(map, offset, length))
     }

@@ -3,7 +3,8 @@
 //! Called when a log is opened, and by `inspect` for audits; `scan` changes nothing, `repair` cuts.
 //! Bytes below the *bound* must be whole. The bound is the highest of: the durable mark of the
 //! control page, the flusher's notes beside it, the durable position in each segment's header, and,
-//! if the machine has not restarted since, the appended mark (page cache outlives a process).
+//! if the machine has not restarted since, the appended mark: page cache outlives a process, so a
+//! visible frame that is gone in the same run of the machine was damaged, not torn.
 //!
 //! ```text
 //! at the first place that is no good frame       bound beyond it   bound at or before it
@@ -34,7 +35,7 @@ use crate::frame::{
 };
 use crate::index_map::IndexMap;
 use crate::position::{FRAME_ALIGN, Position, SEGMENT_HEADER_BYTES, SegmentNumber, align_up};
-use crate::segment::{LogShape, SegmentMap, live_name};
+use crate::segment::{LogShape, SegmentHeader, SegmentMap, live_name};
 
 /// How a log ended when it was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,8 +190,8 @@ impl<'a> Walk<'a> {
         let mut bound = evidence.durable.max(evidence.appended_this_boot);
         for &position in live {
             let path = dir.join(format!("{:020}.log", position.value()));
-            if let Ok(map) = SegmentMap::open(path, Some(&shape)) {
-                bound = bound.max(Some(map.header().durable_before()));
+            if let Some(header) = SegmentHeader::read(&path).filter(|one| one.shape() == shape) {
+                bound = bound.max(Some(header.durable_before()));
             }
         }
         let genesis = ChainValue::genesis(shape.chain, shape.log_id);

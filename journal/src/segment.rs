@@ -12,6 +12,7 @@
 //! Always holds: a mapped segment stays readable while anyone holds it, even after its release.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -98,6 +99,15 @@ impl SegmentHeader {
             return Err("the segment header has an unknown format version");
         }
         Ok(header)
+    }
+
+    /// Reads the header of a segment file, if it has a whole one.
+    pub(crate) fn read(path: &Path) -> Option<Self> {
+        let mut page = [0; PAGE];
+        File::open(path)
+            .and_then(|file| file.read_exact_at(&mut page, 0))
+            .ok()?;
+        SegmentHeader::parse(&page).ok()
     }
 
     /// The index of the first frame, a hint for searches.

@@ -18,6 +18,13 @@ const LOG: LogId = LogId(*b"damaged logs....");
 const SEGMENT: u64 = 64 << 10;
 const ALL: Position = Position::new(u64::MAX);
 
+/// A folder in memory where there is one: these tests damage or check files, not the disk.
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
+
 /// One frame as the judge remembers it.
 #[derive(Clone, Debug, PartialEq)]
 struct Known {
@@ -46,7 +53,7 @@ struct Small {
 /// A log of some small frames, a large one that nearly fills the segment, and, if asked for, more
 /// in a second segment; flushed up to the frame before the last three.
 fn small_log(chain: Chain, segments: u64, since: Since) -> Small {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let config = Config {
         chain,
         verify: Verify::Every,
@@ -189,7 +196,7 @@ impl Small {
 
     /// Opens a copy for writing and checks that it goes on from what was judged good.
     fn go_on(&self, what: &str) {
-        let copy = tempfile::tempdir().unwrap();
+        let copy = scratch();
         for file in self.files() {
             std::fs::copy(&file, copy.path().join(file.file_name().unwrap())).unwrap();
         }
@@ -257,7 +264,7 @@ fn flip_every_byte(
 
 #[test]
 fn flip_every_byte_of_one_segment_chained() {
-    let tally = flip_every_byte(Chain::On, Since::PowerCut, 1, 1, 1);
+    let tally = flip_every_byte(Chain::On, Since::PowerCut, 1, 1, 3);
     assert!(
         tally.cut >= 384 && tally.refused > 1000 && tally.same > 1000,
         "{tally:?}"
@@ -392,4 +399,110 @@ fn lost_files_are_missed_by_name() {
             std::fs::write(&path, bytes).unwrap();
         }
     }
+}
+
+/// What a power cut can take from a turn to the next segment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Lost {
+    Name,
+    Header,
+    Frame,
+    Mark,
+}
+
+#[test]
+fn a_turn_of_segments_interrupted_at_any_step_is_cut_or_refused() {
+    for since in [Since::PowerCut, Since::ProcessDeath] {
+        for lost in [Lost::Name, Lost::Header, Lost::Frame, Lost::Mark] {
+            let dir = scratch();
+            let base = Config::new(dir.path(), LOG).with_segment_bytes(SEGMENT);
+            let mut journal = Journal::create(&base).unwrap();
+            for index in 1..=4 {
+                let meta = FrameMeta {
+                    index,
+                    term: 1,
+                    ..FrameMeta::default()
+                };
+                let bytes = if index == 4 { 2000 } else { 20_000 };
+                journal
+                    .appender
+                    .append(&meta, &[&vec![index as u8; bytes]])
+                    .unwrap();
+                if index == 2 {
+                    journal.flusher.flush().unwrap();
+                }
+            }
+            let third_ends = journal.appender.position_of(3).unwrap().value() as usize + 20_096;
+            assert!(journal.appender.position_of(4).unwrap().value() > SEGMENT);
+            drop(journal);
+            let (first, second) = (format!("{:020}.log", 0), format!("{SEGMENT:020}.log"));
+            let (first, second) = (dir.path().join(first), dir.path().join(second));
+            match lost {
+                Lost::Name => std::fs::rename(&second, second.with_extension("staged")).unwrap(),
+                Lost::Header => zero(&second, 0, 4096),
+                Lost::Frame => zero(&second, 4096, 2112),
+                Lost::Mark => zero(&first, third_ends, 64),
+            }
+            if since == Since::PowerCut {
+                forget_boot(dir.path());
+            }
+            let what = format!("{since:?} {lost:?}");
+            match (since, Journal::open(&base)) {
+                (Since::ProcessDeath, Err(JournalError::Corrupt { index: 3, .. })) => {}
+                (Since::PowerCut, Ok(mut journal)) => {
+                    let recovered = &journal.recovered;
+                    assert_eq!((recovered.frames, recovered.last_index), (3, 3), "{what}");
+                    let clean = recovered.tail == Tail::Clean;
+                    assert_eq!(clean, lost == Lost::Frame, "{what} {:?}", recovered.tail);
+                    let meta = FrameMeta {
+                        index: 4,
+                        term: 2,
+                        ..FrameMeta::default()
+                    };
+                    journal.appender.append(&meta, &[&[9; 10_000]]).unwrap();
+                    journal.flusher.flush().unwrap();
+                    drop(journal);
+                    let found = inspect(dir.path(), Verify::Every).unwrap();
+                    assert_eq!((found.frames, found.last_term), (4, 2), "{what}");
+                    assert_eq!(found.tail, Tail::Clean, "{what}");
+                }
+                (_, other) => panic!("{what}: {other:?}"),
+            }
+        }
+    }
+}
+
+fn zero(path: &Path, at: usize, bytes: usize) {
+    let file = File::options().write(true).open(path).unwrap();
+    file.write_all_at(&vec![0; bytes], at as u64).unwrap();
+}
+
+#[test]
+fn a_creation_interrupted_half_way_can_be_repeated() {
+    let small = small_log(Chain::On, 1, Since::ProcessDeath);
+    let dir = scratch();
+    let config = Config {
+        dir: dir.path().to_path_buf(),
+        ..small.config.clone()
+    };
+    for leftover in [
+        "lock",
+        "00000000000000000000.staging",
+        "00000000000000000000.staged",
+    ] {
+        std::fs::write(dir.path().join(leftover), vec![7; 5000]).unwrap();
+        assert!(
+            matches!(Journal::open(&config), Err(JournalError::Missing { .. })),
+            "{leftover}"
+        );
+    }
+    let journal = Journal::create(&config).unwrap();
+    assert_eq!(
+        (journal.recovered.frames, journal.recovered.tail),
+        (0, Tail::Clean)
+    );
+    drop(journal);
+    // The last step of a creation is the control page: a log without one is whole, and empty.
+    std::fs::remove_file(dir.path().join("control")).unwrap();
+    assert_eq!(Journal::open(&config).unwrap().recovered.frames, 0);
 }

@@ -32,6 +32,13 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
+/// A folder in memory where there is one: these tests damage or check files, not the disk.
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
+
 /// One frame as the list remembers it; a restart has no payload.
 #[derive(Clone, Debug, PartialEq)]
 struct Known {
@@ -75,7 +82,7 @@ fn compare(journal: &Journal, known: &[Known]) {
 }
 
 fn run(acts: &[Act], chain: Chain, flush: FlushBody) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let base = Config::new(dir.path(), LogId([9; 16])).with_segment_bytes(64 << 10);
     let config = Config {
         chain,
@@ -166,7 +173,7 @@ fn run(acts: &[Act], chain: Chain, flush: FlushBody) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_history_comes_back(acts in prop::collection::vec(act(), 1..40), chained: bool) {
