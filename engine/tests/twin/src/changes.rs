@@ -1,0 +1,220 @@
+//! Chapter 5, the rest: cancel, replace and mass cancel.
+//!
+//! Called by `admission`.
+//!
+//! Always holds: several orders cancelled at once go by ascending order id.
+
+use exahour_wire::codes::{CancelReason, Priority, Scope};
+use exahour_wire::events::OrderReplaced;
+use exahour_wire::ids::{
+    AccountId, ClientOrderId, InstrumentId, OrderId, ParticipantId, SessionId,
+};
+use exahour_wire::message::Message;
+use exahour_wire::orders::{CancelOrder, MassCancel, ReplaceOrder};
+use exahour_wire::reject::Reject;
+use exahour_wire::units::{Price, Quantity};
+
+use crate::admission::{Sender, ensure};
+use crate::ledger::Open;
+use crate::orders::{ensure_collar, ensure_limit, ensure_notional, ensure_quantity};
+use crate::twin::{Order, Twin};
+
+/// Where a scope and a target point.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Covered {
+    Session(SessionId),
+    Account(AccountId),
+    Participant(ParticipantId),
+    Instrument(InstrumentId),
+}
+
+impl Covered {
+    pub(crate) fn new(scope: Scope, target: u32) -> Self {
+        match scope {
+            Scope::Session => Self::Session(SessionId(target)),
+            Scope::Account => Self::Account(AccountId(target)),
+            Scope::Participant => Self::Participant(ParticipantId(target)),
+            Scope::Instrument => Self::Instrument(InstrumentId(target)),
+        }
+    }
+
+    pub(crate) fn covers(self, order: &Order) -> bool {
+        match self {
+            Self::Session(session) => order.session == session,
+            Self::Account(account) => order.account == account,
+            Self::Participant(participant) => order.participant == participant,
+            Self::Instrument(instrument) => order.instrument == instrument,
+        }
+    }
+}
+
+impl Twin {
+    /// Live orders that fit, by ascending id.
+    pub(crate) fn orders_where(&self, fits: impl Fn(&Order) -> bool) -> Vec<OrderId> {
+        let orders = self.orders.values();
+        orders
+            .filter(|order| fits(order))
+            .map(|order| order.id)
+            .collect()
+    }
+
+    pub(crate) fn cancel_order(
+        &mut self,
+        sender: &Sender,
+        command: &CancelOrder,
+    ) -> Result<(), Reject> {
+        self.ensure_may_trade(sender)?;
+        self.known_instrument(command.instrument)?;
+        let participant = self.participant_of(sender);
+        let found = if command.order == OrderId::NONE {
+            self.order_named(sender.session, command.client_order_id)
+        } else {
+            let order = self.orders.get(&command.order);
+            order.filter(|order| order.participant == participant)
+        };
+        let order = *found
+            .filter(|order| order.instrument == command.instrument)
+            .ok_or(Reject::UnknownOrder)?;
+        self.cancel(order.id, CancelReason::Requested, command.request);
+        if order.session != sender.session {
+            self.done(sender, 1);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn replace_order(
+        &mut self,
+        sender: &Sender,
+        command: &ReplaceOrder,
+    ) -> Result<(), Reject> {
+        self.ensure_may_trade(sender)?;
+        let instrument = self.known_instrument(command.instrument)?;
+        ensure(!self.is_stopped_sender(sender), Reject::KillSwitchEngaged)?;
+        ensure_quantity(instrument, command.quantity)?;
+        ensure_limit(instrument, command.price)?;
+        let order = self.order_to_replace(command)?;
+        let stopped = self.is_stopped(Scope::Account, order.account.0);
+        ensure(!stopped, Reject::KillSwitchEngaged)?;
+        let (price, total) = (command.price.0, command.quantity.0);
+        let changed = price != order.limit || total != order.total();
+        ensure(changed, Reject::NothingToChange)?;
+        if command.client_order_id != order.client_order_id {
+            let named = self.order_named(sender.session, command.client_order_id);
+            ensure(named.is_none(), Reject::DuplicateClientOrderId)?;
+        }
+        if total <= order.traded {
+            let reason = CancelReason::ReplacedToNothing;
+            self.cancel(order.id, reason, command.client_order_id);
+            return Ok(());
+        }
+        if price != order.limit {
+            ensure_collar(instrument, price)?;
+        }
+        ensure_notional(instrument, price, total)?;
+        let leaves = total - order.traded;
+        let before = self.open_orders(order.instrument, order.account);
+        let after = self.open_orders_after(&order, price, leaves);
+        self.ensure_position_limit(order.instrument, order.account, &after, order.side)?;
+        self.ensure_funds(order.instrument, order.account, &before, &after)?;
+        self.carry_out_replace(&order, command, leaves);
+        Ok(())
+    }
+
+    fn order_to_replace(&self, command: &ReplaceOrder) -> Result<Order, Reject> {
+        let found = if command.order == OrderId::NONE {
+            self.order_named(command.session, command.original)
+        } else {
+            self.orders.get(&command.order)
+        };
+        found
+            .filter(|order| order.session == command.session)
+            .filter(|order| order.instrument == command.instrument)
+            .copied()
+            .ok_or(Reject::UnknownOrder)
+    }
+
+    /// The account's open orders with one of them changed.
+    fn open_orders_after(&self, changed: &Order, limit: i64, leaves: u64) -> Vec<Open> {
+        let of_account = self.orders.values().filter(|order| {
+            order.instrument == changed.instrument && order.account == changed.account
+        });
+        of_account
+            .map(|order| match order.id == changed.id {
+                true => Open {
+                    side: changed.side,
+                    limit,
+                    leaves,
+                },
+                false => Open::from(order),
+            })
+            .collect()
+    }
+
+    fn carry_out_replace(&mut self, order: &Order, command: &ReplaceOrder, leaves: u64) {
+        let kept = command.price.0 == order.limit && leaves < order.leaves;
+        if !kept {
+            self.take_out_of_book(order);
+        }
+        self.orders.insert(
+            order.id,
+            Order {
+                client_order_id: command.client_order_id,
+                limit: command.price.0,
+                leaves,
+                ..*order
+            },
+        );
+        let priority = if kept { Priority::Kept } else { Priority::Lost };
+        let event = OrderReplaced {
+            client_order_id: command.client_order_id,
+            order: order.id,
+            original: order.client_order_id,
+            price: Price(command.price.0),
+            quantity: command.quantity,
+            leaves: Quantity(leaves),
+            account: order.account,
+            instrument: order.instrument,
+            side: order.side.into(),
+            priority: priority.into(),
+            ..OrderReplaced::blank()
+        };
+        self.report(order.session, event);
+        if !kept {
+            self.place(order.id);
+        }
+    }
+
+    pub(crate) fn mass_cancel(
+        &mut self,
+        sender: &Sender,
+        command: &MassCancel,
+    ) -> Result<(), Reject> {
+        self.ensure_may_trade(sender)?;
+        let scope = command.scope.decode().ok_or(Reject::InvalidScope)?;
+        let participant = self.participant_of(sender);
+        let covered = Covered::new(scope, command.target);
+        match covered {
+            Covered::Session(id) => {
+                let session = self.sessions.get(&id);
+                let own = session.is_some_and(|session| session.participant == participant);
+                ensure(own, Reject::UnknownSession)?;
+            }
+            Covered::Account(id) => self.ensure_account_of(id, participant)?,
+            Covered::Participant(id) => ensure(id == participant, Reject::UnknownParticipant)?,
+            Covered::Instrument(id) => self.known_instrument(id).map(|_| ())?,
+        }
+        let orders =
+            self.orders_where(|order| order.participant == participant && covered.covers(order));
+        for id in &orders {
+            let by_sender = self.orders[id].session == sender.session;
+            let request = if by_sender {
+                command.request
+            } else {
+                ClientOrderId::NONE
+            };
+            self.cancel(*id, CancelReason::MassCancel, request);
+        }
+        self.done(sender, orders.len());
+        Ok(())
+    }
+}

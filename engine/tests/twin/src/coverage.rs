@@ -1,0 +1,54 @@
+//! What a run of events contained: tests use it to prove that they tested something.
+
+use std::collections::BTreeMap;
+
+use exahour_wire::catalogue::declaration;
+use exahour_wire::codes::{CancelReason, Enumeration};
+use exahour_wire::events::{CommandRejected, OrderCancelled, OrderRejected};
+use exahour_wire::message::{Message, messages, peek_header};
+use exahour_wire::reject::Reject;
+
+/// How often each kind of event, each rejection and each reason of a cancel was seen.
+#[derive(Clone, Debug, Default)]
+pub struct Coverage(BTreeMap<String, u64>);
+
+impl Coverage {
+    /// Counts these events.
+    pub fn count(&mut self, events: &[u8]) {
+        for event in messages(events) {
+            let template = peek_header(event).map_or(0, |header| header.template_id);
+            if let Some(declaration) = declaration(template) {
+                self.see(declaration.name.to_owned());
+            }
+            if let Some(rejected) = OrderRejected::read(event) {
+                self.see(format!("{:?}", rejected.reason));
+            } else if let Some(rejected) = CommandRejected::read(event) {
+                self.see(format!("{:?}", rejected.reason));
+            } else if let Some(cancelled) = OrderCancelled::read(event) {
+                self.see(format!("cancelled {:?}", cancelled.reason));
+            }
+        }
+    }
+
+    fn see(&mut self, what: String) {
+        *self.0.entry(what).or_default() += 1;
+    }
+
+    /// What of everything that can happen was never seen.
+    #[must_use]
+    pub fn missing(&self) -> Vec<String> {
+        let events = exahour_wire::catalogue::MESSAGES
+            .iter()
+            .filter(|message| (301..400).contains(&message.template_id))
+            .map(|message| message.name.to_owned());
+        let rejects = Reject::TABLE.iter().map(|(_, name, _)| (*name).to_owned());
+        let reasons = CancelReason::TABLE
+            .iter()
+            .map(|(_, name, _)| format!("cancelled {name}"));
+        events
+            .chain(rejects)
+            .chain(reasons)
+            .filter(|what| !self.0.contains_key(what))
+            .collect()
+    }
+}

@@ -1,0 +1,188 @@
+//! Commands that nobody sane would send: fields at random or at their extremes.
+//!
+//! Always holds: a record still has the length that its template declares, or, where the template
+//! is none, a whole number of lines; that is what the gateway and the journal guarantee.
+
+use exahour_wire::catalogue::{ENUMERATIONS, declaration};
+use exahour_wire::limits::{
+    HOURS_MAX, MONEY_MAX, POSITION_MAX, PRICE_MAX, QUANTITY_MAX, RECORD_LINE_BYTES,
+};
+use exahour_wire::message::{Field, HEADER_BYTES, Header, Message, SCHEMA_ID, peek_header};
+use exahour_wire::operations::CreateInstrument;
+use exahour_wire::record::command_bytes;
+use exahour_wire::units::{Hours, Money, Nanos, Price, Quantity};
+
+use super::dice::Dice;
+use super::market::Market;
+
+/// Makes a sane command worse, or another one.
+pub(super) fn spoil(record: Vec<u8>, market: &Market, dice: &mut Dice, now: Nanos) -> Vec<u8> {
+    let mut record = spoil_somehow(record, market, dice, now);
+    // MASK: engine and rulebook differ in the order of two checks of 5.5.
+    if let Some(mut order) = exahour_wire::orders::NewOrder::read(&record)
+        && order.self_trade_prevention.decode().is_none()
+        && order.order_type == exahour_wire::codes::OrderType::Market.into()
+    {
+        order.self_trade_prevention = exahour_wire::codes::SelfTradePrevention::None.into();
+        record = order.bytes().to_vec();
+    }
+    record
+}
+
+fn spoil_somehow(mut record: Vec<u8>, market: &Market, dice: &mut Dice, now: Nanos) -> Vec<u8> {
+    match dice.below(100) {
+        0..35 => record,
+        35..38 => nonsense(market, dice),
+        38..42 => random_fields(market, dice),
+        42..52 => extreme_listing(record, dice, now),
+        52..62 => huge(record, dice),
+        _ => {
+            for _ in 0..dice.between(1, 3) {
+                spoil_field(&mut record, dice);
+            }
+            record
+        }
+    }
+}
+
+fn template_of(record: &[u8]) -> u16 {
+    peek_header(record).map_or(0, |header| header.template_id)
+}
+
+/// A record whose template is no command.
+fn nonsense(market: &Market, dice: &mut Dice) -> Vec<u8> {
+    let template_id = loop {
+        let template = dice.between(100, 299) as u16;
+        if command_bytes(template).is_none() {
+            break template;
+        }
+    };
+    let bytes = RECORD_LINE_BYTES * dice.between(1, 4) as usize;
+    let header = Header {
+        block_length: (bytes - HEADER_BYTES) as u16,
+        template_id,
+        schema_id: SCHEMA_ID,
+        version: 0,
+    };
+    let mut record = bytemuck::bytes_of(&header).to_vec();
+    record.extend((HEADER_BYTES..bytes).map(|_| dice.any() as u8));
+    name_sender(&mut record, market, dice);
+    record
+}
+
+/// A command with every field random, though it may be a real session's next message.
+fn random_fields(market: &Market, dice: &mut Dice) -> Vec<u8> {
+    let template = loop {
+        let template = dice.between(100, 299) as u16;
+        // A made-up checkpoint would rightly stop the replica.
+        if command_bytes(template).is_some() && template != 204 {
+            break template;
+        }
+    };
+    let Some(declaration) = declaration(template) else {
+        return nonsense(market, dice);
+    };
+    let header = Header {
+        block_length: declaration.block_length,
+        template_id: template,
+        schema_id: SCHEMA_ID,
+        version: 0,
+    };
+    let mut record = bytemuck::bytes_of(&header).to_vec();
+    record.extend((0..declaration.block_length).map(|_| dice.any() as u8));
+    name_sender(&mut record, market, dice);
+    record
+}
+
+/// Mostly makes a real session the sender, and the record its next message.
+fn name_sender(record: &mut [u8], market: &Market, dice: &mut Dice) {
+    if dice.percent(70) {
+        let sender = dice.pick(&market.sessions);
+        record[8..12].copy_from_slice(&sender.id.0.to_le_bytes());
+        record[12..16].copy_from_slice(&sender.next_sequence.to_le_bytes());
+    }
+}
+
+/// A listing at the limits of what is lawful, by the exchange itself.
+fn extreme_listing(record: Vec<u8>, dice: &mut Dice, now: Nanos) -> Vec<u8> {
+    let Some(mut listing) = CreateInstrument::read(&record) else {
+        return huge(record, dice);
+    };
+    listing.session = exahour_wire::ids::SessionId::NONE;
+    let tick = dice.pick(&[1, 7, 1_000_000, PRICE_MAX.0 / 3, PRICE_MAX.0]);
+    let steps = dice.pick(&[1, 2, PRICE_MAX.0 / tick, 1 + PRICE_MAX.0 / tick]);
+    listing.tick = Price(tick);
+    listing.reference_price = Price(tick * steps.max(1));
+    listing.hours = Hours(dice.pick(&[1, HOURS_MAX.0, HOURS_MAX.0 + 1]));
+    listing.initial_margin = Money(dice.pick(&[0, 1, MONEY_MAX.0, MONEY_MAX.0 + 1]));
+    listing.quantity_max = Quantity(dice.pick(&[1, QUANTITY_MAX.0, QUANTITY_MAX.0 + 1]));
+    listing.notional_max = Money(dice.pick(&[1, MONEY_MAX.0, MONEY_MAX.0]));
+    if dice.percent(20) {
+        listing.last_trade_at = Nanos(dice.pick(&[now.0, now.0 + 1, u64::MAX]));
+        listing.delivery_start = Nanos(dice.pick(&[now.0 + 1, u64::MAX]));
+    }
+    listing.bytes().to_vec()
+}
+
+/// Sizes, prices and amounts as large as they may be, and a little beyond.
+fn huge(mut record: Vec<u8>, dice: &mut Dice) -> Vec<u8> {
+    let Some(declaration) = declaration(template_of(&record)) else {
+        return record;
+    };
+    for field in declaration.fields {
+        let most: u64 = match field.type_name {
+            "Quantity" => dice.pick(&[QUANTITY_MAX.0, POSITION_MAX.0, QUANTITY_MAX.0 / 7]),
+            "Price" => PRICE_MAX.0 as u64,
+            "Money" => MONEY_MAX.0 as u64,
+            _ => continue,
+        };
+        let value = match dice.below(10) {
+            0 => most + 1,
+            1 => most - 1,
+            2 => most / 100,
+            3..6 => continue,
+            _ => most,
+        };
+        write(&mut record, field, &value.to_le_bytes());
+    }
+    record
+}
+
+fn write(record: &mut [u8], field: &Field, bytes: &[u8]) {
+    let start = HEADER_BYTES + field.offset;
+    let count = field.bytes.min(bytes.len());
+    record[start..start + count].copy_from_slice(&bytes[..count]);
+}
+
+/// Puts something odd in one field.
+fn spoil_field(record: &mut [u8], dice: &mut Dice) {
+    let template = template_of(record);
+    let Some(declaration) = declaration(template) else {
+        return;
+    };
+    if template == 204 {
+        return;
+    }
+    let place = dice.below(declaration.fields.len() as u64) as usize;
+    let field = &declaration.fields[place];
+    // Most spoiled commands must still get past the session's own counters.
+    if matches!(field.name, "session" | "sequence" | "version") && dice.percent(90) {
+        return;
+    }
+    let known = ENUMERATIONS
+        .iter()
+        .find(|(name, ..)| *name == field.type_name);
+    let value = match (known, dice.below(8)) {
+        (Some((_, _, table)), 0..6) => table[dice.below(table.len() as u64) as usize].0,
+        (_, 0) => 0,
+        (_, 1) => 1,
+        (_, 2) => u64::MAX,
+        (_, 3) => i64::MAX as u64,
+        (_, 4) => i64::MIN as u64,
+        (_, 5) => dice.below(200),
+        (_, 6) => u64::from(u32::MAX) + dice.below(3) - 1,
+        _ => dice.any(),
+    };
+    let bytes: Vec<u8> = value.to_le_bytes().into_iter().cycle().take(32).collect();
+    write(record, field, &bytes);
+}

@@ -1,0 +1,28 @@
+//! The rulebook as a program: slow, obvious, and independent of the engine.
+//!
+//! Used by the tests of the engine, which feed both the same commands and compare every byte of
+//! every event; by nobody else. It depends on the vocabulary of the wire and on nothing more.
+//!
+//! Always holds: one file is one chapter of docs/RULEBOOK.md; whatever can be worked out again from
+//! the plain facts (locks, timers, what is available) is worked out again, never kept.
+//! Does not: hash its state (`StateHashed` carries a zero digest), or care about speed.
+
+mod admission;
+mod changes;
+mod delivery;
+mod ledger;
+mod matching;
+mod operations;
+mod orders;
+mod reports;
+mod sessions;
+mod time;
+mod twin;
+
+pub mod check;
+pub mod coverage;
+pub mod flow;
+pub mod readable;
+pub mod seeds;
+
+pub use twin::Twin;

@@ -1,0 +1,231 @@
+//! Chapter 5, after acceptance: post-only, fill-or-kill, matching and rest.
+//!
+//! Called for a new order and for a replaced one that lost its place.
+//!
+//! Always holds: a book is never crossed at rest; at one price the oldest order trades first.
+
+use exahour_wire::codes::{
+    CancelReason, Liquidity, OrderType, SelfTradePrevention, Side, TimeInForce,
+};
+use exahour_wire::events::{OrderCancelled, OrderFilled, OrderReduced};
+use exahour_wire::ids::{ClientOrderId, InstrumentId, OrderId, TradeId};
+use exahour_wire::message::Message;
+use exahour_wire::units::{Price, Quantity};
+
+use crate::twin::{Order, Twin};
+
+/// Whether an order with this limit trades at this price of the other side.
+fn within(side: Side, limit: i64, price: i64) -> bool {
+    match side {
+        Side::Buy => price <= limit,
+        Side::Sell => price >= limit,
+    }
+}
+
+impl Twin {
+    /// Matches an order that is in no book, and rests what is left.
+    pub(crate) fn place(&mut self, id: OrderId) {
+        let order = self.orders[&id];
+        let opposite = self.best_price(order.instrument, order.side.opposite());
+        let would_trade = opposite.is_some_and(|price| within(order.side, order.limit, price));
+        if order.post_only && would_trade {
+            return self.cancel(id, CancelReason::PostOnly, ClientOrderId::NONE);
+        }
+        let whole = order.time_in_force == TimeInForce::FillOrKill;
+        if whole && self.fillable(&order) < i128::from(order.leaves) {
+            return self.cancel(id, CancelReason::NotFillable, ClientOrderId::NONE);
+        }
+        self.match_incoming(id);
+        let Some(rest) = self.orders.get(&id).copied() else {
+            return;
+        };
+        let immediate = rest.time_in_force == TimeInForce::ImmediateOrCancel
+            || rest.order_type == OrderType::Market;
+        if immediate {
+            self.cancel(id, CancelReason::ImmediateRest, ClientOrderId::NONE);
+        } else {
+            self.rest(&rest);
+        }
+    }
+
+    fn best_price(&self, instrument: InstrumentId, side: Side) -> Option<i64> {
+        self.instruments[&instrument].best(side)
+    }
+
+    /// What of the other side a fill-or-kill order can count on.
+    fn fillable(&self, incoming: &Order) -> i128 {
+        let book = &self.instruments[&incoming.instrument];
+        let mut lots = 0;
+        for id in book.in_order_of_trading(incoming.side.opposite()) {
+            let resting = &self.orders[&id];
+            if !within(incoming.side, incoming.limit, resting.limit) {
+                break;
+            }
+            let own = resting.participant == incoming.participant;
+            match incoming.prevention {
+                SelfTradePrevention::None => lots += i128::from(resting.leaves),
+                _ if !own => lots += i128::from(resting.leaves),
+                SelfTradePrevention::CancelOldest => {}
+                SelfTradePrevention::CancelNewest
+                | SelfTradePrevention::CancelBoth
+                | SelfTradePrevention::Decrement => break,
+            }
+        }
+        lots
+    }
+
+    fn match_incoming(&mut self, id: OrderId) {
+        while let Some(incoming) = self.orders.get(&id).copied() {
+            let book = &self.instruments[&incoming.instrument];
+            let queue = book.in_order_of_trading(incoming.side.opposite());
+            let Some(oldest_of_best) = queue.first() else {
+                return;
+            };
+            let resting = self.orders[oldest_of_best];
+            if !within(incoming.side, incoming.limit, resting.limit) {
+                return;
+            }
+            let own = resting.participant == incoming.participant;
+            let reason = CancelReason::SelfTrade;
+            match incoming.prevention {
+                _ if !own => self.trade(&resting, &incoming),
+                SelfTradePrevention::None => self.trade(&resting, &incoming),
+                SelfTradePrevention::CancelNewest => {
+                    self.cancel(incoming.id, reason, ClientOrderId::NONE);
+                }
+                SelfTradePrevention::CancelOldest => {
+                    self.cancel(resting.id, reason, ClientOrderId::NONE);
+                }
+                SelfTradePrevention::CancelBoth => {
+                    self.cancel(resting.id, reason, ClientOrderId::NONE);
+                    self.cancel(incoming.id, reason, ClientOrderId::NONE);
+                }
+                SelfTradePrevention::Decrement => {
+                    let lots = resting.leaves.min(incoming.leaves);
+                    self.reduce(resting.id, lots);
+                    self.reduce(incoming.id, lots);
+                }
+            }
+        }
+    }
+
+    fn trade(&mut self, maker: &Order, taker: &Order) {
+        let lots = maker.leaves.min(taker.leaves);
+        let price = maker.limit;
+        self.counts.trades += 1;
+        let trade = TradeId(self.counts.trades);
+        self.fill(maker.id, (trade, price, lots), Liquidity::Maker);
+        self.fill(taker.id, (trade, price, lots), Liquidity::Taker);
+        self.remove_if_done(maker.id);
+        self.remove_if_done(taker.id);
+        if let Some(instrument) = self.instruments.get_mut(&maker.instrument) {
+            instrument.last_trade_price = Some(price);
+        }
+        let buyer_and_seller = match taker.side {
+            Side::Buy => (taker.account, maker.account),
+            Side::Sell => (maker.account, taker.account),
+        };
+        self.settle_trade(maker.instrument, buyer_and_seller, (price, lots), trade);
+    }
+
+    fn fill(
+        &mut self,
+        id: OrderId,
+        (trade, price, lots): (TradeId, i64, u64),
+        liquidity: Liquidity,
+    ) {
+        let Some(order) = self.orders.get_mut(&id) else {
+            return;
+        };
+        order.leaves -= lots;
+        order.traded += lots;
+        let order = *order;
+        let event = OrderFilled {
+            client_order_id: order.client_order_id,
+            order: id,
+            trade,
+            price: Price(price),
+            quantity: Quantity(lots),
+            leaves: Quantity(order.leaves),
+            account: order.account,
+            instrument: order.instrument,
+            side: order.side.into(),
+            liquidity: liquidity.into(),
+            ..OrderFilled::blank()
+        };
+        self.report(order.session, event);
+    }
+
+    fn reduce(&mut self, id: OrderId, lots: u64) {
+        let Some(order) = self.orders.get_mut(&id) else {
+            return;
+        };
+        order.leaves -= lots;
+        let order = *order;
+        let event = OrderReduced {
+            client_order_id: order.client_order_id,
+            order: id,
+            quantity: Quantity(lots),
+            leaves: Quantity(order.leaves),
+            account: order.account,
+            instrument: order.instrument,
+            side: order.side.into(),
+            ..OrderReduced::blank()
+        };
+        self.report(order.session, event);
+        self.remove_if_done(id);
+    }
+
+    fn rest(&mut self, order: &Order) {
+        if let Some(instrument) = self.instruments.get_mut(&order.instrument) {
+            let queue = instrument.queue(order.side);
+            queue.entry(order.limit).or_default().push_back(order.id);
+        }
+    }
+
+    /// Takes an order out of its place in the book, if it has one; it stays alive.
+    pub(crate) fn take_out_of_book(&mut self, order: &Order) {
+        if let Some(instrument) = self.instruments.get_mut(&order.instrument) {
+            let queue = instrument.queue(order.side);
+            if let Some(level) = queue.get_mut(&order.limit) {
+                level.retain(|id| *id != order.id);
+                if level.is_empty() {
+                    queue.remove(&order.limit);
+                }
+            }
+        }
+    }
+
+    fn remove_if_done(&mut self, id: OrderId) {
+        if self.orders[&id].leaves == 0 {
+            self.remove(id);
+        }
+    }
+
+    /// The order is gone; its place in the table is free.
+    fn remove(&mut self, id: OrderId) {
+        if let Some(order) = self.orders.remove(&id) {
+            self.take_out_of_book(&order);
+            self.free_slots.push(id.0 & 0xFF_FFFF);
+        }
+    }
+
+    /// Cancels what is open of an order and reports to the session that entered it.
+    pub(crate) fn cancel(&mut self, id: OrderId, reason: CancelReason, request: ClientOrderId) {
+        let order = self.orders[&id];
+        self.remove(id);
+        let event = OrderCancelled {
+            client_order_id: order.client_order_id,
+            order: id,
+            request,
+            price: Price(order.limit),
+            quantity: Quantity(order.leaves),
+            account: order.account,
+            instrument: order.instrument,
+            side: order.side.into(),
+            reason: reason.into(),
+            ..OrderCancelled::blank()
+        };
+        self.report(order.session, event);
+    }
+}

@@ -1,0 +1,91 @@
+//! Chapter 1, rule 2: timers, and what a contract does when its last trading time has come.
+//!
+//! Called before the first command of a batch. There is no timer queue: what is due is looked for
+//! among all orders, sessions and instruments, again after each one that fires.
+//!
+//! Always holds: timers fire in order of due time, then kind, then id.
+
+use exahour_wire::codes::CancelReason;
+use exahour_wire::events::InstrumentExpired;
+use exahour_wire::ids::{ClientOrderId, InstrumentId, OrderId, SessionId};
+use exahour_wire::message::Message;
+use exahour_wire::units::{Nanos, Price, Quantity};
+
+use crate::twin::Twin;
+
+/// What a timer does; the order of the kinds is the order of the rulebook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    OrderExpiry(OrderId),
+    SessionCancel(SessionId),
+    InstrumentExpiry(InstrumentId),
+}
+
+impl Twin {
+    /// Fires every timer due at or before now.
+    pub(crate) fn fire_due_timers(&mut self) {
+        while let Some((at, due)) = self.earliest_timer() {
+            if at > self.now {
+                return;
+            }
+            match due {
+                Due::OrderExpiry(id) => {
+                    self.cancel(id, CancelReason::Expired, ClientOrderId::NONE);
+                }
+                Due::SessionCancel(id) => {
+                    if let Some(session) = self.sessions.get_mut(&id) {
+                        session.cancel_at = None;
+                    }
+                    self.cancel_orders_of_lost_session(id);
+                }
+                Due::InstrumentExpiry(id) => self.expire(id),
+            }
+        }
+    }
+
+    /// When the earliest timer is due, if there is one.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Nanos> {
+        self.earliest_timer().map(|(at, _)| at)
+    }
+
+    fn earliest_timer(&self) -> Option<(Nanos, Due)> {
+        let orders = self
+            .orders
+            .values()
+            .filter_map(|order| order.expires_at.map(|at| (at, Due::OrderExpiry(order.id))));
+        let sessions = self
+            .sessions
+            .iter()
+            .filter_map(|(id, session)| session.cancel_at.map(|at| (at, Due::SessionCancel(*id))));
+        let listed = self
+            .instruments
+            .iter()
+            .filter(|(_, listed)| !listed.expired);
+        let instruments = listed.map(|(id, instrument)| {
+            let at = instrument.definition.last_trade_at;
+            (at, Due::InstrumentExpiry(*id))
+        });
+        orders.chain(sessions).chain(instruments).min()
+    }
+
+    /// Chapter 7: the instrument expires.
+    fn expire(&mut self, id: InstrumentId) {
+        for order in self.orders_where(|order| order.instrument == id) {
+            self.cancel(order, CancelReason::InstrumentExpired, ClientOrderId::NONE);
+        }
+        let final_price = self.instruments[&id].reference();
+        self.mark(id, final_price);
+        if let Some(instrument) = self.instruments.get_mut(&id) {
+            instrument.expired = true;
+        }
+        let open_interest = Quantity(self.open_interest(id) as u64);
+        self.fact(InstrumentExpired {
+            instrument: id,
+            price: Price(final_price),
+            open_interest,
+            ..InstrumentExpired::blank()
+        });
+        self.assign_deliveries(id, final_price);
+    }
+}

@@ -1,0 +1,276 @@
+//! The engine and its slow twin are fed the same commands; every byte of every event must agree.
+//!
+//! Always holds: a red run prints its seed, the command, both lists of events by name, and the
+//! shortest list of commands found that still shows the difference.
+//!
+//! `EXAHOUR_SEEDS=1000 cargo test --release -p exahour-engine --test twin_agrees` looks further.
+
+use std::fmt::Write;
+
+use exahour_engine::{Batch, Capacity, Engine};
+use exahour_twin::coverage::Coverage;
+use exahour_twin::flow::{Commands, Flow, Style};
+use exahour_twin::{Twin, readable, seeds::seeds};
+use exahour_wire::ids::CommandSequence;
+use exahour_wire::message::{HEADER_BYTES, messages, peek_header};
+use exahour_wire::units::Nanos;
+
+const COMMANDS: u64 = 3_000;
+
+#[test]
+fn on_realistic_flows() {
+    for seed in seeds(24) {
+        compare(seed, Style::Realistic, 100_000);
+    }
+}
+
+#[test]
+fn on_hostile_flows() {
+    for seed in seeds(24) {
+        compare(seed, Style::Hostile, 100_000);
+    }
+}
+
+#[test]
+fn where_there_is_hardly_room_for_orders() {
+    for seed in seeds(4) {
+        compare(seed, Style::Realistic, 12);
+    }
+}
+
+/// The comparisons above mean something only if the flows lead everywhere.
+#[test]
+fn the_flows_lead_everywhere() {
+    let mut coverage = Coverage::default();
+    for seed in 0..24 {
+        for (style, orders) in [
+            (Style::Realistic, 100_000),
+            (Style::Hostile, 100_000),
+            (Style::Realistic, 12),
+        ] {
+            let (mut flow, mut twin) = (Flow::new(seed, style), Twin::new(orders));
+            for _ in 0..COMMANDS / 5 {
+                let commands = flow.next_batch();
+                let mut events = Vec::new();
+                twin.apply(
+                    commands.time,
+                    commands.first,
+                    &commands.bytes(),
+                    &mut events,
+                );
+                flow.observe(&events);
+                coverage.count(&events);
+            }
+        }
+    }
+    println!("{coverage:#?}");
+    // No rule of the rulebook cancels an order for this reason.
+    assert_eq!(coverage.missing(), ["cancelled RiskLimit"]);
+}
+
+/// Both machines side by side.
+struct Pair {
+    engine: Engine,
+    twin: Twin,
+}
+
+/// What each of the two made of a batch.
+struct Outcome {
+    engine: Vec<u8>,
+    twin: Vec<u8>,
+    timers: (Option<Nanos>, Option<Nanos>),
+}
+
+impl Outcome {
+    fn agrees(&self) -> bool {
+        self.engine == self.twin && self.wakes_in_time()
+    }
+
+    /// The engine may name a time at which nothing is left to do, but never one too late.
+    fn wakes_in_time(&self) -> bool {
+        match self.timers {
+            (engine, Some(twin)) => engine.is_some_and(|engine| engine <= twin),
+            (_, None) => true,
+        }
+    }
+}
+
+impl Pair {
+    fn new(orders: u32) -> Self {
+        let capacity = Capacity {
+            orders,
+            ..Capacity::default()
+        };
+        Self {
+            engine: Engine::new(&capacity),
+            twin: Twin::new(orders as usize),
+        }
+    }
+
+    fn apply(&mut self, commands: &Commands) -> Outcome {
+        let bytes = commands.bytes();
+        let batch = Batch {
+            time: commands.time,
+            first: commands.first,
+            commands: &bytes,
+        };
+        let (mut engine, mut twin) = (Vec::new(), Vec::new());
+        if let Err(divergence) = self.engine.apply(&batch, &mut engine) {
+            panic!("the engine stopped by itself: {divergence}");
+        }
+        self.twin
+            .apply(commands.time, commands.first, &bytes, &mut twin);
+        Outcome {
+            engine: without_hashes(engine),
+            twin,
+            timers: (self.engine.next_due(), self.twin.next_due()),
+        }
+    }
+}
+
+/// Digests of the state are zeroed: the twin has none.
+fn without_hashes(mut events: Vec<u8>) -> Vec<u8> {
+    let mut start = 0;
+    while let Some(header) = peek_header(&events[start..]) {
+        let end = start + HEADER_BYTES + usize::from(header.block_length);
+        if header.template_id == 360 {
+            events[end - 32..end].fill(0);
+        }
+        start = end;
+    }
+    events
+}
+
+fn compare(seed: u64, style: Style, orders: u32) {
+    let mut flow = Flow::new(seed, style);
+    let mut pair = Pair::new(orders);
+    let mut past = Vec::new();
+    let mut sent = 0;
+    while sent < COMMANDS {
+        let commands = flow.next_batch();
+        sent += commands.records.len() as u64;
+        past.push(commands.clone());
+        let outcome = pair.apply(&commands);
+        if !outcome.agrees() {
+            panic!("{}", report(seed, style, orders, &past, &outcome));
+        }
+        flow.observe(&outcome.twin);
+    }
+}
+
+fn report(seed: u64, style: Style, orders: u32, past: &[Commands], outcome: &Outcome) -> String {
+    let mut text = format!(
+        "engine and twin differ: EXAHOUR_SEED={seed}, {style:?} flow, room for {orders} orders\n"
+    );
+    describe(&mut text, past.last(), outcome);
+    let shortest = shorten(flatten(past), orders);
+    let _ = writeln!(
+        text,
+        "\nshown as well by these {} commands:",
+        shortest.len()
+    );
+    let mut pair = Pair::new(orders);
+    for (place, one) in shortest.iter().enumerate() {
+        let _ = writeln!(text, "{} {}", one.time, readable::message(&one.bytes()));
+        let outcome = pair.apply(&numbered(place, one));
+        if !outcome.agrees() {
+            describe(&mut text, None, &outcome);
+            break;
+        }
+    }
+    text
+}
+
+fn describe(text: &mut String, commands: Option<&Commands>, outcome: &Outcome) {
+    if let Some(commands) = commands {
+        let _ = writeln!(
+            text,
+            "batch at {} from command {}:",
+            commands.time, commands.first
+        );
+        for (place, record) in commands.records.iter().enumerate() {
+            let _ = writeln!(text, "  {place}: {}", readable::message(record));
+        }
+    }
+    let (engine, twin): (Vec<&[u8]>, Vec<&[u8]>) = (
+        messages(&outcome.engine).collect(),
+        messages(&outcome.twin).collect(),
+    );
+    let same = engine
+        .iter()
+        .zip(&twin)
+        .take_while(|(one, other)| one == other)
+        .count();
+    let _ = writeln!(text, "  {same} events agree; from there on");
+    for (name, events) in [("engine", &engine), ("twin", &twin)] {
+        for event in events[same..].iter().take(8) {
+            let _ = writeln!(text, "  {name:>6}: {}", readable::message(event));
+        }
+    }
+    let _ = writeln!(
+        text,
+        "  next timer: engine {:?}, twin {:?}",
+        outcome.timers.0, outcome.timers.1
+    );
+}
+
+/// Each command by itself, with the time of its batch.
+fn flatten(past: &[Commands]) -> Vec<Commands> {
+    let mut flat = Vec::new();
+    for commands in past {
+        for record in &commands.records {
+            flat.push(Commands {
+                time: commands.time,
+                first: CommandSequence(0),
+                records: vec![record.clone()],
+            });
+        }
+    }
+    flat
+}
+
+fn numbered(place: usize, one: &Commands) -> Commands {
+    Commands {
+        first: CommandSequence(place as u64 + 1),
+        ..one.clone()
+    }
+}
+
+/// How many commands it takes until the two differ, if they do.
+fn differ_after(commands: &[Commands], orders: u32) -> Option<usize> {
+    let mut pair = Pair::new(orders);
+    for (place, one) in commands.iter().enumerate() {
+        if !pair.apply(&numbered(place, one)).agrees() {
+            return Some(place + 1);
+        }
+    }
+    None
+}
+
+/// Leaves out commands, many at once and then few, as long as the difference stays.
+fn shorten(mut commands: Vec<Commands>, orders: u32) -> Vec<Commands> {
+    let Some(count) = differ_after(&commands, orders) else {
+        return Vec::new();
+    };
+    commands.truncate(count);
+    let mut chunk = commands.len().div_ceil(2);
+    loop {
+        let mut start = 0;
+        while start < commands.len() {
+            let end = (start + chunk).min(commands.len());
+            let mut fewer = commands.clone();
+            fewer.drain(start..end);
+            match differ_after(&fewer, orders) {
+                Some(count) => {
+                    fewer.truncate(count);
+                    commands = fewer;
+                }
+                None => start = end,
+            }
+        }
+        if chunk == 1 {
+            return commands;
+        }
+        chunk = chunk.div_ceil(2);
+    }
+}
