@@ -10,7 +10,24 @@
 //! does not read is behind, then cut off, and recovers by asking again.
 //! Does not: know the engine, or change anything.
 
+pub mod market_data;
+
+pub mod subscribers;
+
+pub mod drop_copy;
+
+pub mod back_office;
+pub mod event_index;
+pub mod owners;
+
 pub mod history;
 pub mod publisher;
-pub mod send_buffer;
 pub mod snapshot;
+
+pub mod peers;
+pub mod send_buffer;
+
+pub mod client;
+pub mod drop_copy_client;
+
+mod link;

@@ -5,5 +5,8 @@
 // Helpers of tests may unwrap as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod drop_copy;
+mod event_log;
 mod images;
 mod market;
+mod market_data;

@@ -1,0 +1,317 @@
+//! What the drop copy port answers: all reports of one participant, byte for byte, from any event.
+//!
+//! Called by the drop copy agent with what it reads of the log and, through [`Serve`], for each
+//! back office. Each has a cursor of its own over the event log: the log itself is the history, so
+//! a slow reader is only behind and never cut off.
+//!
+//! Always holds: nothing is sent before key, owner and permission are checked; every event after
+//! the one named that concerns the participant is sent once, in order.
+//! Does not: send what the agent has not read, so owners are known before their events are judged.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use exahour_journal::{FrameRef, JournalError, Position, Reader, Verify};
+use exahour_wire::codes::{FeedRejectCode, Permissions};
+use exahour_wire::events::EventPrefix;
+use exahour_wire::ids::{EventSequence, FeedSequence, ParticipantId, SessionId};
+use exahour_wire::market_data::{DropCopyRequest, FeedHeartbeat, FeedReject};
+use exahour_wire::message::{Digest, Message, messages, peek_length};
+use exahour_wire::units::{Millis, Nanos};
+
+use super::event_index::EventIndex;
+use super::owners::Owners;
+use super::peers::{HEARTBEAT_AFTER, Peer, REQUEST_WITHIN, Serve, Verdict};
+use super::send_buffer::SendBuffer;
+use crate::back_off::BackOffs;
+use crate::credentials::Keys;
+use crate::image::ImageFault;
+
+/// Bytes of the log looked at for one back office in one turn.
+const LOOK_BYTES_PER_TURN: usize = 256 << 10;
+
+/// Where a back office stands.
+#[derive(Debug, Default)]
+pub enum Office {
+    /// It has not asked for anything.
+    #[default]
+    Silent,
+    /// It is sent reports.
+    Copying(Box<Copying>),
+}
+
+/// The cursor of one back office.
+#[derive(Debug)]
+pub struct Copying {
+    participant: ParticipantId,
+    reader: Reader,
+    /// The frame being looked at, and how far.
+    frame: Option<FrameRef>,
+    offset: usize,
+    /// The next event to look at.
+    next: EventSequence,
+}
+
+/// How far a turn of copying came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Copied {
+    /// To the end of the log.
+    All,
+    /// As far as one turn goes, or as fits.
+    Part,
+}
+
+/// The drop copy port, without its sockets.
+#[derive(Debug)]
+pub struct BackOffices {
+    event_log: PathBuf,
+    keys: Keys,
+    owners: Owners,
+    index: EventIndex,
+    back_offs: BackOffs,
+    /// The newest time stamp of each session that proved who it is.
+    newest: BTreeMap<SessionId, Nanos>,
+    next_event: EventSequence,
+    time: Nanos,
+    /// The end of what the agent has read.
+    read_to: Position,
+}
+
+impl BackOffices {
+    /// The port before the first event of the log in this folder.
+    pub fn new(event_log: PathBuf, keys: Keys) -> Self {
+        BackOffices {
+            event_log,
+            keys,
+            owners: Owners::default(),
+            index: EventIndex::default(),
+            back_offs: BackOffs::default(),
+            newest: BTreeMap::new(),
+            next_event: EventSequence(1),
+            time: Nanos(0),
+            read_to: Position::ZERO,
+        }
+    }
+
+    /// Learns from a frame of the log that starts and ends at these positions.
+    ///
+    /// # Errors
+    /// [`ImageFault`] where the log contradicts itself or does not begin at its first event.
+    pub fn on_batch(
+        &mut self,
+        batch: &[u8],
+        start: Position,
+        end: Position,
+    ) -> Result<(), ImageFault> {
+        let first = self.next_event;
+        let mut walked = 0;
+        for event in messages(batch) {
+            walked += event.len();
+            let after = EventSequence(self.next_event.0 - 1);
+            let prefix = EventPrefix::peek(event).ok_or(ImageFault::CutBatch { after })?;
+            let expected = self.next_event;
+            if prefix.event != expected {
+                return Err(ImageFault::EventGap {
+                    expected,
+                    got: prefix.event,
+                });
+            }
+            self.owners.on_event(&prefix, event);
+            self.next_event = EventSequence(expected.0 + 1);
+            self.time = prefix.time;
+        }
+        if walked != batch.len() {
+            let after = EventSequence(self.next_event.0 - 1);
+            return Err(ImageFault::CutBatch { after });
+        }
+        if walked > 0 {
+            self.index.note(first, start);
+        }
+        self.read_to = end;
+        Ok(())
+    }
+
+    fn reject(&self, code: FeedRejectCode) -> FeedReject {
+        let oldest = self.index.oldest().unwrap_or(self.next_event);
+        FeedReject {
+            oldest_sequence: FeedSequence(oldest.0),
+            next_sequence: FeedSequence(self.next_event.0),
+            code: code.into(),
+            ..FeedReject::blank()
+        }
+    }
+
+    /// Whether a request is signed with its session's key, newer than the last, and allowed.
+    fn authenticate(
+        &mut self,
+        request: &DropCopyRequest,
+        now: Nanos,
+    ) -> Result<(), FeedRejectCode> {
+        let session = request.session;
+        let refused = Err(FeedRejectCode::Credentials);
+        if self.back_offs.remaining(session, now) > Millis(0) {
+            return refused;
+        }
+        let signed = &request.bytes()[..DropCopyRequest::BYTES - size_of::<Digest>()];
+        let key = self.keys.key_of(session);
+        if !key.is_some_and(|key| key.accepts(signed, &request.credentials)) {
+            self.back_offs.on_failure(session, now);
+            return refused;
+        }
+        self.back_offs.on_success(session);
+        // Who only recorded a request cannot use it again.
+        let newest = self.newest.entry(session).or_default();
+        if request.timestamp <= *newest {
+            return refused;
+        }
+        *newest = request.timestamp;
+        match self.owners.session(session) {
+            Some((owner, permissions))
+                if owner == request.participant && permissions.contains(Permissions::DROP_COPY) =>
+            {
+                Ok(())
+            }
+            _ => refused,
+        }
+    }
+
+    fn begin(&self, request: &DropCopyRequest) -> Result<Office, FeedRejectCode> {
+        let first = EventSequence(request.after_event.0.saturating_add(1));
+        let oldest = self.index.oldest().unwrap_or(self.next_event);
+        let all = request.after_event == EventSequence::NONE;
+        if first > self.next_event || first < oldest && !all {
+            return Err(FeedRejectCode::OutOfRange);
+        }
+        let begin = || {
+            let mut reader = Reader::follow(&self.event_log, Verify::Trust)?;
+            if let Some(position) = self.index.find(first) {
+                reader.seek(position)?;
+            }
+            Ok::<_, JournalError>(reader)
+        };
+        let reader = begin().map_err(|_| FeedRejectCode::OutOfRange)?;
+        Ok(Office::Copying(Box::new(Copying {
+            participant: request.participant,
+            reader,
+            frame: None,
+            offset: 0,
+            next: first,
+        })))
+    }
+
+    fn take_requests(&mut self, peer: &mut Peer<Office>, now: Nanos) -> Verdict {
+        loop {
+            let request = match peer.next_request() {
+                Ok(None) => return Verdict::Stay,
+                // A longer block of a newer schema is signed as a whole, which cannot be checked.
+                Ok(Some(message)) if message.len() != DropCopyRequest::BYTES => None,
+                Ok(Some(message)) if peek_length(message) != Some(message.len()) => None,
+                Ok(Some(message)) => DropCopyRequest::read(message),
+                Err(_) => None,
+            };
+            let Some(request) = request else {
+                peer.refuse(&self.reject(FeedRejectCode::BadRequest));
+                return Verdict::Finish;
+            };
+            let office = match self.authenticate(&request, now) {
+                Ok(()) => self.begin(&request),
+                Err(code) => Err(code),
+            };
+            match office {
+                Ok(office) => peer.state = office,
+                Err(code) => {
+                    peer.refuse(&self.reject(code));
+                    // Who cannot prove who it is does not get another try on this connection.
+                    if code == FeedRejectCode::Credentials {
+                        return Verdict::Finish;
+                    }
+                }
+            }
+        }
+    }
+
+    fn copy(&self, peer: &mut Peer<Office>, now: Nanos) -> Verdict {
+        let Office::Copying(copying) = &mut peer.state else {
+            return Verdict::Stay;
+        };
+        match copying.copy(&self.owners, self.read_to, &mut peer.buffer) {
+            Ok(Copied::Part) => Verdict::Stay,
+            Ok(Copied::All) => {
+                let silent = peer.buffer.waiting().is_empty()
+                    && now >= peer.last_sent.after(HEARTBEAT_AFTER);
+                if silent {
+                    let heartbeat = FeedHeartbeat {
+                        next_sequence: FeedSequence(copying.next.0),
+                        time: self.time,
+                        ..FeedHeartbeat::blank()
+                    };
+                    // An empty buffer takes any message.
+                    let _ = peer.buffer.push(heartbeat.bytes());
+                }
+                Verdict::Stay
+            }
+            Err(_) => {
+                // The log was released before this reader came to it.
+                let reject = self.reject(FeedRejectCode::OutOfRange);
+                let told = peer.buffer.push(reject.bytes());
+                if told { Verdict::Finish } else { Verdict::Cut }
+            }
+        }
+    }
+}
+
+impl Copying {
+    fn copy(
+        &mut self,
+        owners: &Owners,
+        limit: Position,
+        buffer: &mut SendBuffer,
+    ) -> Result<Copied, JournalError> {
+        let mut looked = 0;
+        loop {
+            let Some(frame) = &self.frame else {
+                self.frame = self.reader.next_ref(limit)?;
+                self.offset = 0;
+                if self.frame.is_none() {
+                    return Ok(Copied::All);
+                }
+                continue;
+            };
+            let payload = frame.payload();
+            for event in messages(&payload[self.offset..]) {
+                if looked > LOOK_BYTES_PER_TURN {
+                    return Ok(Copied::Part);
+                }
+                let Some(prefix) = EventPrefix::peek(event) else {
+                    break;
+                };
+                let wanted =
+                    prefix.event >= self.next && owners.concerns(self.participant, &prefix, event);
+                if wanted && !buffer.push(event) {
+                    return Ok(Copied::Part);
+                }
+                self.next = self.next.max(EventSequence(prefix.event.0 + 1));
+                self.offset += event.len();
+                looked += event.len();
+            }
+            self.frame = None;
+        }
+    }
+}
+
+impl Serve for BackOffices {
+    type State = Office;
+
+    fn serve(&mut self, peer: &mut Peer<Office>, now: Nanos) -> Verdict {
+        if self.take_requests(peer, now) == Verdict::Finish {
+            return Verdict::Finish;
+        }
+        let silent = matches!(peer.state, Office::Silent);
+        if silent && now > peer.since.after(REQUEST_WITHIN) {
+            return Verdict::Cut;
+        }
+        self.copy(peer, now)
+    }
+
+    fn gone(&mut self, _: Office) {}
+}

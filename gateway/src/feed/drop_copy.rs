@@ -1,0 +1,118 @@
+//! The drop copy agent: the event log in, each participant's reports out over a port of its own.
+//!
+//! Run by the node in a layout of its choice.
+//!
+//! Always holds: nobody is let in before the log that was there at the start has been read, so a
+//! session that exists is never called unknown; each turn is bounded, whatever clients do.
+//! Does not: keep a copy of the log: it only knows who owns what and where events lie.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use exahour_journal::{Position, Reader, Verify};
+use exahour_rings::{Agent, Halt};
+
+use super::back_office::{BackOffices, Office};
+use super::peers::Peers;
+use crate::clock::Clock;
+use crate::credentials::Keys;
+use crate::error::GatewayError;
+use crate::sockets::Sockets;
+
+/// Bytes of the event log read in one turn.
+const LOG_BYTES_PER_TURN: u64 = 256 << 10;
+
+/// The settings of the drop copy port.
+#[derive(Clone, Debug)]
+pub struct DropCopyConfig {
+    /// Where to listen.
+    pub address: SocketAddr,
+    /// The folder of the event log, from its first event.
+    pub event_log: PathBuf,
+    /// The keys of sessions.
+    pub keys: Keys,
+    /// Connections at a time.
+    pub clients_max: usize,
+    /// Bytes on their way to one client.
+    pub send_bytes: usize,
+}
+
+impl DropCopyConfig {
+    /// The default sizes: 256 clients, 64 KiB each.
+    pub fn new(address: SocketAddr, event_log: PathBuf, keys: Keys) -> Self {
+        DropCopyConfig {
+            address,
+            event_log,
+            keys,
+            clients_max: 256,
+            send_bytes: 64 << 10,
+        }
+    }
+}
+
+/// The drop copy agent.
+pub struct DropCopy<C> {
+    reader: Reader,
+    /// The end of the log at the start.
+    open_at: Position,
+    offices: BackOffices,
+    peers: Peers<Office>,
+    clock: C,
+}
+
+impl<C: Clock> DropCopy<C> {
+    /// Listens, and begins to read the event log.
+    ///
+    /// # Errors
+    /// [`GatewayError::Listen`], [`GatewayError::Watch`], [`GatewayError::EventLog`].
+    pub fn new(config: DropCopyConfig, clock: C) -> Result<Self, GatewayError> {
+        let reader = Reader::follow(&config.event_log, Verify::Trust)?;
+        let sockets = Sockets::listen(config.address, config.clients_max)?;
+        Ok(DropCopy {
+            open_at: reader.appended(),
+            reader,
+            offices: BackOffices::new(config.event_log, config.keys),
+            peers: Peers::new(sockets, config.clients_max, config.send_bytes),
+            clock,
+        })
+    }
+
+    /// The address that back offices connect to.
+    pub fn address(&self) -> SocketAddr {
+        self.peers.sockets().address()
+    }
+
+    /// Reads what is new in the log, a bounded part of it; gives how many frames.
+    fn follow(&mut self) -> Result<usize, Halt> {
+        let limit = Position::new(u64::MAX);
+        let stop = Position::new(self.reader.position().value() + LOG_BYTES_PER_TURN);
+        let mut frames = 0;
+        while self.reader.position() < stop {
+            let Some(frame) = self.reader.next(limit).map_err(Halt::new)? else {
+                break;
+            };
+            let (start, end) = (frame.position, frame.end());
+            self.offices
+                .on_batch(frame.payload, start, end)
+                .map_err(Halt::new)?;
+            frames += 1;
+        }
+        Ok(frames)
+    }
+}
+
+impl<C: Clock> Agent for DropCopy<C> {
+    fn name(&self) -> &'static str {
+        "drop-copy"
+    }
+
+    fn do_work(&mut self) -> Result<usize, Halt> {
+        let frames = self.follow()?;
+        if self.reader.position() < self.open_at {
+            return Ok(frames);
+        }
+        let now = self.clock.now();
+        let served = self.peers.turn(&mut self.offices, now).map_err(Halt::new)?;
+        Ok(frames + served)
+    }
+}

@@ -1,0 +1,175 @@
+//! The client of the drop copy port: every event of a participant, each exactly once.
+//!
+//! Used by tools and back offices. The caller turns it with [`DropCopyClient::poll`] and keeps
+//! [`DropCopyClient::after`] with what it did with the events, to go on after a restart.
+//!
+//! Always holds: events are shown in ascending order, none twice, whatever connections break.
+//! Does not: keep events.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use exahour_wire::events::EventPrefix;
+use exahour_wire::ids::{EventSequence, ParticipantId, SessionId};
+use exahour_wire::market_data::{DropCopyRequest, FeedHeartbeat, FeedReject};
+use exahour_wire::message::{Digest, Message, peek_header};
+use exahour_wire::units::Nanos;
+
+use super::client::FeedRefused;
+use super::link::{Link, Lost, Retry};
+use crate::credentials::Key;
+
+/// A client of the drop copy port.
+#[derive(Debug)]
+pub struct DropCopyClient {
+    address: SocketAddr,
+    session: SessionId,
+    participant: ParticipantId,
+    key: Key,
+    after: EventSequence,
+    timestamp: Nanos,
+    link: Option<Link>,
+    retry: Retry,
+}
+
+/// A request for drop copies, signed with the session's key.
+pub fn signed_request(
+    session: SessionId,
+    participant: ParticipantId,
+    after_event: EventSequence,
+    timestamp: Nanos,
+    key: &Key,
+) -> DropCopyRequest {
+    let mut request = DropCopyRequest {
+        session,
+        participant,
+        after_event,
+        timestamp,
+        ..DropCopyRequest::blank()
+    };
+    let signed = DropCopyRequest::BYTES - size_of::<Digest>();
+    request.credentials = key.sign(&request.bytes()[..signed]);
+    request
+}
+
+impl DropCopyClient {
+    /// A client that logs on with `session` and wants the events of `participant` after `after`.
+    pub fn new(
+        address: SocketAddr,
+        session: SessionId,
+        participant: ParticipantId,
+        key: Key,
+        after: EventSequence,
+    ) -> Self {
+        DropCopyClient {
+            address,
+            session,
+            participant,
+            key,
+            after,
+            timestamp: Nanos(0),
+            link: None,
+            retry: Retry::default(),
+        }
+    }
+
+    /// All events of the participant up to this one were shown.
+    pub fn after(&self) -> EventSequence {
+        self.after
+    }
+
+    /// Connects where needed and shows the events that are there, as they lie in the event log.
+    ///
+    /// Gives how many. Making a connection may take up to two seconds.
+    ///
+    /// # Errors
+    /// [`FeedRefused`] where the exchange will not serve this client.
+    pub fn poll(
+        &mut self,
+        now: Nanos,
+        on_event: &mut impl FnMut(&[u8]),
+    ) -> Result<usize, FeedRefused> {
+        if self.link.is_none() && !self.retry.due(now) {
+            return Ok(0);
+        }
+        match self.take(now, on_event) {
+            Ok(Taken::Events(count)) => Ok(count),
+            Ok(Taken::Refusal(reject)) => {
+                self.disconnect(now);
+                Err(FeedRefused(reject))
+            }
+            Err(Lost) => {
+                self.disconnect(now);
+                Ok(0)
+            }
+        }
+    }
+
+    /// Sleeps until something may be there, or `timeout` passed.
+    pub fn wait(&mut self, timeout: Duration) {
+        match &mut self.link {
+            // A broken link is found by the next poll.
+            Some(link) => {
+                let _ = link.wait(timeout);
+            }
+            None => std::thread::sleep(timeout),
+        }
+    }
+
+    /// Drops the connection; the next poll makes a new one and goes on after the last event.
+    pub fn disconnect(&mut self, now: Nanos) {
+        self.link = None;
+        self.retry.on_lost(now);
+    }
+
+    fn connect(&mut self, now: Nanos) -> Result<Link, Lost> {
+        // Each request must be newer than the last, also within one tick of the clock.
+        self.timestamp = Nanos(now.0.max(self.timestamp.0 + 1));
+        let mut link = Link::connect(self.address, now).map_err(|_| Lost)?;
+        let (session, participant) = (self.session, self.participant);
+        let request = signed_request(session, participant, self.after, self.timestamp, &self.key);
+        link.send(&request)?;
+        Ok(link)
+    }
+
+    fn take(&mut self, now: Nanos, on_event: &mut impl FnMut(&[u8])) -> Result<Taken, Lost> {
+        if self.link.is_none() {
+            self.link = Some(self.connect(now)?);
+        }
+        let Some(link) = &mut self.link else {
+            return Err(Lost);
+        };
+        link.poll(now)?;
+        let mut count = 0;
+        while let Some(message) = link.next_message()? {
+            self.retry.on_heard();
+            let template = peek_header(message).map_or(0, |header| header.template_id);
+            match template {
+                FeedReject::TEMPLATE_ID => {
+                    return FeedReject::read(message).map(Taken::Refusal).ok_or(Lost);
+                }
+                FeedHeartbeat::TEMPLATE_ID => {
+                    let heartbeat = FeedHeartbeat::read(message).ok_or(Lost)?;
+                    // All events before the one named were looked at.
+                    let looked_at = heartbeat.next_sequence.0.saturating_sub(1);
+                    self.after = self.after.max(EventSequence(looked_at));
+                }
+                _ => {
+                    let event = EventPrefix::peek(message).ok_or(Lost)?.event;
+                    if event > self.after {
+                        on_event(message);
+                        self.after = event;
+                        count += 1;
+                    }
+                }
+            }
+        }
+        Ok(Taken::Events(count))
+    }
+}
+
+/// What came.
+enum Taken {
+    Events(usize),
+    Refusal(FeedReject),
+}

@@ -1,0 +1,128 @@
+//! The market data agent: the event log in, the public feed out over TCP.
+//!
+//! Run by the node in a layout of its choice. Clients connect without a logon: the data is public.
+//!
+//! Always holds: nobody is let in before the log that was there at the start has been published,
+//! so a client never sees the past go by; each turn is bounded, whatever clients do.
+//! Does not: write anything that outlives it; the feed is made anew from the event log.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use exahour_journal::{Position, Reader, Verify};
+use exahour_rings::{Agent, Halt};
+
+use super::peers::Peers;
+use super::subscribers::{Stage, Subscribers};
+use crate::clock::Clock;
+use crate::error::GatewayError;
+use crate::sockets::Sockets;
+
+/// Bytes of the event log published in one turn.
+const LOG_BYTES_PER_TURN: u64 = 256 << 10;
+
+/// The settings of the market data port.
+#[derive(Clone, Debug)]
+pub struct MarketDataConfig {
+    /// Where to listen.
+    pub address: SocketAddr,
+    /// The folder of the event log, from its first event.
+    pub event_log: PathBuf,
+    /// Connections at a time.
+    pub clients_max: usize,
+    /// Bytes of past messages kept for recovery; a client further behind is cut off.
+    pub history_bytes: usize,
+    /// Bytes on their way to one client.
+    pub send_bytes: usize,
+}
+
+impl MarketDataConfig {
+    /// The default sizes: 1024 clients, 96 MiB of history (over a million messages), 64 KiB each.
+    pub fn new(address: SocketAddr, event_log: PathBuf) -> Self {
+        MarketDataConfig {
+            address,
+            event_log,
+            clients_max: 1024,
+            history_bytes: 96 << 20,
+            send_bytes: 64 << 10,
+        }
+    }
+}
+
+/// The market data agent.
+pub struct MarketData<C> {
+    reader: Reader,
+    /// The end of the log at the start.
+    open_at: Position,
+    subscribers: Subscribers,
+    peers: Peers<Stage>,
+    clock: C,
+}
+
+impl<C: Clock> MarketData<C> {
+    /// Listens, and begins to read the event log.
+    ///
+    /// # Errors
+    /// [`GatewayError::Listen`], [`GatewayError::Watch`], [`GatewayError::EventLog`].
+    pub fn new(config: &MarketDataConfig, clock: C) -> Result<Self, GatewayError> {
+        let reader = Reader::follow(&config.event_log, Verify::Trust)?;
+        let sockets = Sockets::listen(config.address, config.clients_max)?;
+        Ok(MarketData {
+            open_at: reader.appended(),
+            reader,
+            subscribers: Subscribers::new(config.history_bytes),
+            peers: Peers::new(sockets, config.clients_max, config.send_bytes),
+            clock,
+        })
+    }
+
+    /// The address that clients connect to.
+    pub fn address(&self) -> SocketAddr {
+        self.peers.sockets().address()
+    }
+
+    /// The port without its sockets.
+    pub fn subscribers(&self) -> &Subscribers {
+        &self.subscribers
+    }
+
+    /// Publishes what is new in the log, a bounded part of it; gives how many frames.
+    fn follow(&mut self) -> Result<usize, Halt> {
+        let end = Position::new(self.reader.position().value() + LOG_BYTES_PER_TURN);
+        let mut frames = 0;
+        while self.reader.position() < end {
+            let Some(frame) = self
+                .reader
+                .next(Position::new(u64::MAX))
+                .map_err(Halt::new)?
+            else {
+                break;
+            };
+            self.subscribers
+                .on_batch(frame.payload)
+                .map_err(Halt::new)?;
+            frames += 1;
+        }
+        Ok(frames)
+    }
+}
+
+impl<C: Clock> Agent for MarketData<C> {
+    fn name(&self) -> &'static str {
+        "market-data"
+    }
+
+    fn do_work(&mut self) -> Result<usize, Halt> {
+        let frames = self.follow()?;
+        let moved = self.subscribers.on_turn().map_err(Halt::new)?;
+        if self.reader.position() < self.open_at {
+            return Ok(frames + moved);
+        }
+        let now = self.clock.now();
+        let served = self
+            .peers
+            .turn(&mut self.subscribers, now)
+            .map_err(Halt::new)?;
+        Ok(frames + moved + served)
+    }
+}

@@ -1,0 +1,214 @@
+//! The connections of a feed port: accepts, reads, serves and writes each once in a turn.
+//!
+//! Called by the market data and drop copy agents, which say what to serve through [`Serve`].
+//!
+//! Always holds: one turn costs one bounded read, one serving and one bounded write for each
+//! connection; one that is refused gets its last message before it is closed.
+//! Does not: know what is asked or sent; sockets are in `sockets`.
+
+use exahour_wire::framing::FRAMING_BYTES;
+use exahour_wire::market_data::FeedReject;
+use exahour_wire::message::Message;
+use exahour_wire::units::Nanos;
+
+use super::send_buffer::SendBuffer;
+use crate::error::GatewayError;
+use crate::inbox::{BadFrame, Inbox};
+use crate::sockets::{Accepted, Received, Slot, Sockets, Written};
+
+/// Bytes of requests read at once: clients say little here.
+const READ_BYTES: usize = 256;
+
+/// How long a refused client may take to read why and to close.
+const CLOSING_MAX: Nanos = Nanos::SECOND;
+
+/// Silence after which a connection gets a sign of life.
+pub const HEARTBEAT_AFTER: Nanos = Nanos::SECOND;
+
+/// How long a new connection may take to ask for something.
+pub const REQUEST_WITHIN: Nanos = Nanos(10 * Nanos::SECOND.0);
+
+/// What becomes of a connection after it was served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It stays.
+    Stay,
+    /// It is closed once everything written is sent: the last message says why.
+    Finish,
+    /// It is closed at once: it does not read, so there is no way to tell it.
+    Cut,
+}
+
+/// What a port serves.
+pub trait Serve {
+    /// What it keeps for each connection.
+    type State: Default;
+
+    /// Takes requests from a connection and writes what fits its buffer.
+    fn serve(&mut self, peer: &mut Peer<Self::State>, now: Nanos) -> Verdict;
+
+    /// Gives back what was kept for a connection that is gone.
+    fn gone(&mut self, state: Self::State);
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Peer<S> {
+    inbox: Inbox,
+    /// What is on its way to the client.
+    pub buffer: SendBuffer,
+    /// What the service keeps for it.
+    pub state: S,
+    /// When it connected.
+    pub since: Nanos,
+    /// When it last took bytes, or connected.
+    pub last_sent: Nanos,
+    closing: Option<Nanos>,
+}
+
+impl<S: Default> Peer<S> {
+    /// A connection that was just accepted.
+    pub fn new(send_bytes: usize, now: Nanos) -> Self {
+        Peer {
+            inbox: Inbox::new(READ_BYTES),
+            buffer: SendBuffer::new(send_bytes),
+            state: S::default(),
+            since: now,
+            last_sent: now,
+            closing: None,
+        }
+    }
+
+    /// Takes in bytes as if they had been read; gives how many there was room for.
+    pub fn receive(&mut self, bytes: &[u8]) -> usize {
+        let room = self.inbox.room();
+        let count = bytes.len().min(room.len());
+        room[..count].copy_from_slice(&bytes[..count]);
+        self.inbox.filled(count);
+        count
+    }
+
+    /// The next whole request, while there is room to answer it.
+    ///
+    /// # Errors
+    /// [`BadFrame`] where the bytes received cannot be cut any more.
+    pub fn next_request(&mut self) -> Result<Option<&[u8]>, BadFrame> {
+        if self.buffer.room() < FRAMING_BYTES + FeedReject::BYTES {
+            return Ok(None);
+        }
+        self.inbox.next_message()
+    }
+
+    /// Writes a refusal; [`Peer::next_request`] has left room for it.
+    pub fn refuse(&mut self, reject: &FeedReject) {
+        let written = self.buffer.push(reject.bytes());
+        assert!(written, "a request is taken only with room to answer it");
+    }
+}
+
+/// All connections of one port.
+#[derive(Debug)]
+pub struct Peers<S> {
+    sockets: Sockets,
+    peers: Box<[Option<Peer<S>>]>,
+    send_bytes: usize,
+}
+
+impl<S: Default> Peers<S> {
+    /// Serves at most as many connections as `sockets` was made for, with `send_bytes` for each.
+    pub fn new(sockets: Sockets, peers_max: usize, send_bytes: usize) -> Self {
+        Peers {
+            sockets,
+            peers: (0..peers_max).map(|_| None).collect(),
+            send_bytes,
+        }
+    }
+
+    /// The socket side.
+    pub fn sockets(&self) -> &Sockets {
+        &self.sockets
+    }
+
+    /// Serves every connection once; gives how much there was to do.
+    ///
+    /// # Errors
+    /// [`GatewayError::Watch`] where the system cannot watch sockets any more.
+    pub fn turn(
+        &mut self,
+        service: &mut impl Serve<State = S>,
+        now: Nanos,
+    ) -> Result<usize, GatewayError> {
+        self.sockets.poll_ready()?;
+        let mut work = 0;
+        while let Some(accepted) = self.sockets.accept() {
+            work += 1;
+            if let Accepted::Connection(slot) = accepted {
+                self.peers[slot.0] = Some(Peer::new(self.send_bytes, now));
+            }
+        }
+        for place in 0..self.peers.len() {
+            let Some(peer) = &mut self.peers[place] else {
+                continue;
+            };
+            let (done, keep) = turn_one(&mut self.sockets, Slot(place), peer, service, now);
+            work += done;
+            if keep == Keep::No {
+                self.sockets.close(Slot(place));
+                if let Some(peer) = self.peers[place].take() {
+                    service.gone(peer.state);
+                }
+            }
+        }
+        Ok(work)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keep {
+    Yes,
+    No,
+}
+
+fn turn_one<S: Default>(
+    sockets: &mut Sockets,
+    slot: Slot,
+    peer: &mut Peer<S>,
+    service: &mut impl Serve<State = S>,
+    now: Nanos,
+) -> (usize, Keep) {
+    let mut work = 0;
+    match sockets.try_read(slot, peer.inbox.room()) {
+        Received::Bytes(count) => {
+            peer.inbox.filled(count);
+            work += 1;
+        }
+        Received::Nothing => {}
+        Received::Ended => return (1, Keep::No),
+    }
+    if peer.closing.is_some() {
+        // What still comes is read and dropped: unread bytes would destroy the last message.
+        peer.inbox.clear();
+    } else {
+        match service.serve(peer, now) {
+            Verdict::Stay => {}
+            Verdict::Finish => peer.closing = Some(now),
+            Verdict::Cut => return (1, Keep::No),
+        }
+    }
+    match sockets.try_write(slot, peer.buffer.waiting()) {
+        Written::Bytes(count) => {
+            peer.buffer.sent(count);
+            peer.last_sent = now;
+            work += 1;
+            if peer.closing.is_some() && peer.buffer.waiting().is_empty() {
+                sockets.end_writing(slot);
+            }
+        }
+        Written::Nothing => {}
+        Written::Ended => return (1, Keep::No),
+    }
+    let overdue = peer
+        .closing
+        .is_some_and(|since| now > since.after(CLOSING_MAX));
+    (work, if overdue { Keep::No } else { Keep::Yes })
+}

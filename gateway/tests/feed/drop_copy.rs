@@ -1,0 +1,246 @@
+//! Drop copies over real sockets: exactly once across reconnects, and only to whom they belong.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use exahour_gateway::clock::{Clock, ManualClock, SystemClock};
+use exahour_gateway::feed::drop_copy_client::{DropCopyClient, signed_request};
+use exahour_wire::codes::FeedRejectCode;
+use exahour_wire::events::{
+    DeliveryAssigned, DeliverySettled, EventPrefix, MachineReady, MoneyMoved,
+};
+use exahour_wire::framing::{FRAMING_BYTES, framing_header};
+use exahour_wire::ids::{EventSequence, ParticipantId, SessionId};
+use exahour_wire::market_data::{DropCopyRequest, FeedHeartbeat, FeedReject};
+use exahour_wire::message::{Message, messages};
+use exahour_wire::units::Nanos;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::event_log::{EventLog, key_of, settle, turn_until};
+use crate::market::{Market, PARTICIPANTS, account_of, back_office, participant_of};
+
+/// The events that must reach a participant, found the slow way.
+fn expected(log: &[Vec<u8>], participant: ParticipantId, after: EventSequence) -> Vec<Vec<u8>> {
+    let account = account_of(participant);
+    let mut own_obligations = Vec::new();
+    let mut found = Vec::new();
+    for event in log.iter().flat_map(|batch| messages(batch)) {
+        let prefix = EventPrefix::peek(event).unwrap();
+        let reported =
+            prefix.session != SessionId::NONE && participant_of(prefix.session) == participant;
+        let concerned = if let Some(moved) = MoneyMoved::read(event) {
+            moved.debit == account || moved.credit == account
+        } else if let Some(assigned) = DeliveryAssigned::read(event) {
+            let own = assigned.buyer == account || assigned.seller == account;
+            if own {
+                own_obligations.push(assigned.obligation);
+            }
+            own
+        } else if let Some(ready) = MachineReady::read(event) {
+            ready.buyer == account
+        } else if let Some(settled) = DeliverySettled::read(event) {
+            own_obligations.contains(&settled.obligation)
+        } else {
+            false
+        };
+        if (reported || concerned) && prefix.event > after {
+            found.push(event.to_vec());
+        }
+    }
+    found
+}
+
+#[test]
+fn every_event_comes_once_whatever_connections_break() {
+    for seed in 600..608 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let (mut market, mut log, mut events) = (Market::new(seed), EventLog::new(), Vec::new());
+        let mut go_on = |log: &mut EventLog, events: &mut Vec<Vec<u8>>, commands: u32| {
+            let frame: Vec<u8> = (0..commands).flat_map(|_| market.step()).collect();
+            log.append(&frame);
+            events.push(frame);
+        };
+        (0..100).for_each(|_| go_on(&mut log, &mut events, 7));
+        let mut agent = log.drop_copy(4096, SystemClock::default());
+        let mut clock = ManualClock::new(Nanos(1));
+        let mut clients: Vec<_> = (1..=PARTICIPANTS)
+            .map(|participant| {
+                let participant = ParticipantId(participant);
+                let session = back_office(participant);
+                let after = EventSequence(rng.random_range(0..500));
+                let key = key_of(session);
+                let client = DropCopyClient::new(agent.address(), session, participant, key, after);
+                (participant, after, client, Vec::new())
+            })
+            .collect();
+        for _ in 0..300 {
+            go_on(&mut log, &mut events, rng.random_range(1..6));
+            exahour_rings::Agent::do_work(&mut agent).unwrap();
+            clock.advance(Nanos(10_000_000));
+            for (_, _, client, got) in &mut clients {
+                if rng.random_bool(0.5) {
+                    client
+                        .poll(clock.now(), &mut |event| got.push(event.to_vec()))
+                        .unwrap();
+                }
+                if rng.random_bool(0.05) {
+                    client.disconnect(clock.now());
+                }
+            }
+        }
+        for (participant, after, mut client, mut got) in clients {
+            let wanted = expected(&events, participant, after);
+            turn_until(&mut agent, &format!("seed {seed}"), || {
+                clock.advance(Nanos(100_000));
+                client
+                    .poll(clock.now(), &mut |event| got.push(event.to_vec()))
+                    .unwrap();
+                got.len() >= wanted.len()
+            });
+            assert!(got == wanted, "seed {seed}, participant {participant}");
+            assert!(wanted.len() > 300, "seed {seed}: {} events", wanted.len());
+        }
+    }
+}
+
+fn answer(agent: &mut impl exahour_rings::Agent, address: SocketAddr, request: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(&framing_header(request.len())).unwrap();
+    stream.write_all(request).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let mut heard = Vec::new();
+    turn_until(agent, "an answer", || {
+        let mut room = [0; 65_536];
+        if let Ok(count) = stream.read(&mut room) {
+            heard.extend_from_slice(&room[..count]);
+        }
+        heard.len() > FRAMING_BYTES + 8
+    });
+    heard.split_off(FRAMING_BYTES)
+}
+
+#[test]
+fn only_who_may_gets_copies_and_failures_cost_time() {
+    let clock = ManualClock::new(Nanos(1_000_000_000_000));
+    let (mut market, mut log) = (Market::new(3), EventLog::new());
+    (0..300).for_each(|_| log.append(&market.step()));
+    let mut agent = log.drop_copy(0, clock.clone());
+    settle(&mut agent);
+    let address = agent.address();
+    let (own, other) = (ParticipantId(1), ParticipantId(2));
+    let (session, trading) = (back_office(own), SessionId(back_office(own).0 - 1));
+    let mut stamp = 0;
+    let mut sign = |session, participant, after, key_session| {
+        stamp += 1;
+        let after = EventSequence(after);
+        signed_request(
+            session,
+            participant,
+            after,
+            Nanos(stamp),
+            &key_of(key_session),
+        )
+    };
+    let code =
+        |bytes: Vec<u8>| FeedReject::read(&bytes).map(|reject| reject.code.decode().unwrap());
+    let mut try_it = |request: DropCopyRequest| code(answer(&mut agent, address, request.bytes()));
+
+    let right = sign(session, own, 0, session);
+    assert_eq!(try_it(right), None);
+    use FeedRejectCode::{Credentials, OutOfRange};
+    assert_eq!(try_it(right), Some(Credentials), "a recorded request");
+    assert_eq!(
+        try_it(sign(session, other, 0, session)),
+        Some(Credentials),
+        "another's reports"
+    );
+    assert_eq!(
+        try_it(sign(trading, own, 0, trading)),
+        Some(Credentials),
+        "no permission"
+    );
+    assert_eq!(
+        try_it(sign(session, own, 1 << 40, session)),
+        Some(OutOfRange),
+        "not yet"
+    );
+    let mut changed = sign(session, own, 0, session);
+    changed.after_event = EventSequence(5);
+    assert_eq!(try_it(changed), Some(Credentials), "a changed request");
+    // Now the session must wait, even with the right key.
+    assert_eq!(
+        try_it(sign(session, own, 0, session)),
+        Some(Credentials),
+        "too soon"
+    );
+    clock.advance(Nanos::SECOND);
+    assert_eq!(
+        try_it(sign(session, own, 0, session)),
+        None,
+        "after the wait"
+    );
+    let unknown = SessionId(9999);
+    assert_eq!(
+        try_it(sign(unknown, own, 0, session)),
+        Some(Credentials),
+        "unknown session"
+    );
+    let heartbeat = FeedHeartbeat::blank();
+    let bad = answer(&mut agent, address, heartbeat.bytes());
+    assert_eq!(code(bad), Some(FeedRejectCode::BadRequest));
+}
+
+#[test]
+fn a_request_with_any_bit_changed_is_refused() {
+    let (mut market, mut log) = (Market::new(4), EventLog::new());
+    (0..100).for_each(|_| log.append(&market.step()));
+    let clock = ManualClock::new(Nanos(1_000_000_000_000));
+    let mut agent = log.drop_copy(0, clock.clone());
+    settle(&mut agent);
+    let address = agent.address();
+    let own = ParticipantId(1);
+    let session = back_office(own);
+    for seed in 0..150 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let key = key_of(session);
+        let right = signed_request(session, own, EventSequence(0), Nanos(seed + 1), &key);
+        let mut bytes = right.bytes().to_vec();
+        let place = rng.random_range(0..bytes.len());
+        bytes[place] ^= 1 << rng.random_range(0..8);
+        // The wait after a failure passes, so that each request is looked at.
+        clock.advance(Nanos(60 * Nanos::SECOND.0));
+        let heard = answer(&mut agent, address, &bytes);
+        let reject = FeedReject::read(&heard);
+        assert!(reject.is_some(), "seed {seed}: byte {place} changed");
+    }
+}
+
+#[test]
+fn a_quiet_port_says_how_far_it_looked() {
+    let mut clock = ManualClock::new(Nanos(1_000_000_000_000));
+    let (mut market, mut log) = (Market::new(5), EventLog::new());
+    let mut events = Vec::new();
+    for _ in 0..50 {
+        let batch = market.step();
+        log.append(&batch);
+        events.push(batch);
+    }
+    let last = events.iter().flat_map(|batch| messages(batch)).count() as u64;
+    let mut agent = log.drop_copy(0, clock.clone());
+    let own = ParticipantId(2);
+    let (session, address) = (back_office(own), agent.address());
+    let key = key_of(session);
+    let mut client = DropCopyClient::new(address, session, own, key, EventSequence(0));
+    let wanted = expected(&events, own, EventSequence(0)).len();
+    let mut got = 0;
+    turn_until(&mut agent, "all events", || {
+        got += client.poll(clock.now(), &mut |_| ()).unwrap();
+        got == wanted
+    });
+    clock.advance(Nanos(2 * Nanos::SECOND.0));
+    turn_until(&mut agent, "a heartbeat", || {
+        client.poll(clock.now(), &mut |_| ()).unwrap();
+        client.after() == EventSequence(last)
+    });
+}

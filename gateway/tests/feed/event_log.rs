@@ -1,0 +1,199 @@
+//! A real event log in a folder of its own, and the agents that follow it, turned by hand.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use exahour_gateway::clock::Clock;
+use exahour_gateway::credentials::{Key, Keys};
+use exahour_gateway::feed::drop_copy::{DropCopy, DropCopyConfig};
+use exahour_gateway::feed::market_data::{MarketData, MarketDataConfig};
+use exahour_journal::{Chain, Config, FrameMeta, Journal, LogId};
+use exahour_rings::Agent;
+use exahour_wire::codes::Side;
+use exahour_wire::events::{EventPrefix, InstrumentListed, OrderAccepted, OrderCancelled};
+use exahour_wire::ids::{CommandSequence, EventSequence, InstrumentId, OrderId};
+use exahour_wire::message::{Message, messages};
+use exahour_wire::units::{Price, Quantity};
+
+use crate::market::{PARTICIPANTS, back_office, participant_of};
+
+pub(crate) struct EventLog {
+    pub(crate) folder: tempfile::TempDir,
+    journal: Journal,
+    index: u64,
+}
+
+impl EventLog {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // Small segments, so that readers cross many of them.
+        let config = Config {
+            chain: Chain::Off,
+            ..Config::new(folder.path(), LogId([7; 16])).with_segment_bytes(256 << 10)
+        };
+        EventLog {
+            journal: Journal::create(&config).unwrap(),
+            folder,
+            index: 0,
+        }
+    }
+
+    /// Appends the events of whole commands as one frame.
+    pub(crate) fn append(&mut self, batch: &[u8]) {
+        let Some(first) = EventPrefix::peek(batch) else {
+            return;
+        };
+        self.index += 1;
+        let meta = FrameMeta {
+            index: self.index,
+            term: 1,
+            count: messages(batch).count() as u16,
+            kind: 1,
+            first_sequence: first.event.0,
+            time_ns: first.time.0,
+        };
+        self.journal.appender.append(&meta, &[batch]).unwrap();
+    }
+
+    pub(crate) fn market_data<C: Clock>(
+        &self,
+        history_bytes: usize,
+        send_bytes: usize,
+        clock: C,
+    ) -> MarketData<C> {
+        let config = MarketDataConfig {
+            history_bytes,
+            send_bytes,
+            clients_max: 32,
+            ..MarketDataConfig::new(any_port(), self.folder.path().to_path_buf())
+        };
+        MarketData::new(&config, clock).unwrap()
+    }
+
+    pub(crate) fn drop_copy<C: Clock>(&self, send_bytes: usize, clock: C) -> DropCopy<C> {
+        let folder = self.folder.path().to_path_buf();
+        let config = DropCopyConfig {
+            send_bytes,
+            ..DropCopyConfig::new(any_port(), folder, keys())
+        };
+        DropCopy::new(config, clock).unwrap()
+    }
+}
+
+pub(crate) fn any_port() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+pub(crate) fn key_of(session: exahour_wire::ids::SessionId) -> Key {
+    Key::new([session.0 as u8; 32])
+}
+
+fn keys() -> Keys {
+    let mut keys = Keys::new();
+    for participant in 1..=PARTICIPANTS {
+        let second = back_office(exahour_wire::ids::ParticipantId(participant));
+        assert_eq!(participant_of(second).0, participant);
+        for session in [exahour_wire::ids::SessionId(second.0 - 1), second] {
+            keys.insert(session, key_of(session));
+        }
+    }
+    keys
+}
+
+/// Turns an agent and what else is given until it says that it is done.
+pub(crate) fn turn_until(agent: &mut impl Agent, context: &str, mut done: impl FnMut() -> bool) {
+    let started = Instant::now();
+    loop {
+        agent.do_work().unwrap();
+        if done() {
+            return;
+        }
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "{context}: not done in a minute"
+        );
+    }
+}
+
+/// Turns an agent until it has nothing to do.
+pub(crate) fn settle(agent: &mut impl Agent) {
+    while agent.do_work().unwrap() > 0 {}
+}
+
+/// Cheap events in bulk: orders of one instrument come and go.
+pub(crate) struct Flood {
+    next_event: u64,
+    command: u64,
+}
+
+impl Flood {
+    pub(crate) const INSTRUMENT: InstrumentId = InstrumentId(1);
+
+    pub(crate) fn new() -> Self {
+        Flood {
+            next_event: 1,
+            command: 0,
+        }
+    }
+
+    fn stamp(&mut self) -> (EventSequence, CommandSequence) {
+        self.command += 1;
+        self.next_event += 1;
+        (
+            EventSequence(self.next_event - 1),
+            CommandSequence(self.command),
+        )
+    }
+
+    pub(crate) fn list(&mut self) -> Vec<u8> {
+        let (event, command) = self.stamp();
+        let instrument = Self::INSTRUMENT;
+        let listed = InstrumentListed {
+            event,
+            command,
+            instrument,
+            ..InstrumentListed::blank()
+        };
+        listed.bytes().to_vec()
+    }
+
+    /// Orders that rest.
+    pub(crate) fn add(&mut self, count: u64) -> Vec<u8> {
+        let mut batch = Vec::new();
+        for _ in 0..count {
+            let (event, command) = self.stamp();
+            let accepted = OrderAccepted {
+                event,
+                command,
+                order: OrderId(event.0),
+                price: Price(100 + (event.0 % 50) as i64),
+                quantity: Quantity(3),
+                instrument: Self::INSTRUMENT,
+                side: Side::Sell.into(),
+                ..OrderAccepted::blank()
+            };
+            batch.extend_from_slice(accepted.bytes());
+        }
+        batch
+    }
+
+    /// Orders that come and go: four messages of the feed each.
+    pub(crate) fn churn(&mut self, count: u64) -> Vec<u8> {
+        let mut batch = Vec::new();
+        for _ in 0..count {
+            let order = OrderId(self.next_event);
+            batch.extend_from_slice(&self.add(1));
+            let (event, command) = self.stamp();
+            let cancelled = OrderCancelled {
+                event,
+                command,
+                order,
+                instrument: Self::INSTRUMENT,
+                side: Side::Sell.into(),
+                ..OrderCancelled::blank()
+            };
+            batch.extend_from_slice(cancelled.bytes());
+        }
+        batch
+    }
+}
