@@ -90,7 +90,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The earliest time at which something is due.
+    /// The earliest time at which something may be due: never later than the real one, and earlier
+    /// only while the timer of something that is gone has not come up yet.
     #[must_use]
     pub fn next_due(&self) -> Option<Nanos> {
         self.execute.timers.next()

@@ -70,6 +70,10 @@ pub(super) fn check_new(
         .time_in_force
         .decode()
         .ok_or(Reject::InvalidTimeInForce)?;
+    order
+        .self_trade_prevention
+        .decode()
+        .ok_or(Reject::InvalidSelfTradePrevention)?;
     let immediate = matches!(
         lifetime,
         TimeInForce::ImmediateOrCancel | TimeInForce::FillOrKill
@@ -77,10 +81,6 @@ pub(super) fn check_new(
     if order_type == OrderType::Market && !immediate {
         return Err(Reject::InvalidTimeInForce);
     }
-    order
-        .self_trade_prevention
-        .decode()
-        .ok_or(Reject::InvalidSelfTradePrevention)?;
     let post_only = order.flags.contains(OrderFlags::POST_ONLY);
     // A market order is immediate, so this covers it.
     if order.flags.has_unknown() || post_only && immediate {
