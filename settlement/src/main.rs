@@ -5,18 +5,41 @@
 
 use std::process::ExitCode;
 
+use clap::{Parser, Subcommand};
+
+mod operate;
+
+/// Delivers what the exchange agreed.
+#[derive(Debug, Parser)]
+#[command(name = "exahour-settlement")]
+struct Arguments {
+    #[command(subcommand)]
+    wanted: Wanted,
+}
+
+#[derive(Debug, Subcommand)]
+enum Wanted {
+    /// Work with the machines of the built-in provider by hand.
+    Machine(operate::Operate),
+}
+
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
-    match args.next() {
-        Some(name) if name == exahour_settlement::machine::SUBCOMMAND => {
-            exahour_settlement::machine::guest_main(args)
-        }
-        _ => {
-            eprintln!(
-                "exahour-settlement: no such subcommand; `{}` is for its own use",
-                exahour_settlement::machine::SUBCOMMAND
-            );
-            ExitCode::from(2)
+    // Before anything else is read: a guest has its own arguments and must not print help.
+    if args
+        .next()
+        .is_some_and(|name| name == exahour_settlement::machine::SUBCOMMAND)
+    {
+        return exahour_settlement::machine::guest_main(args);
+    }
+    let result = match Arguments::parse().wanted {
+        Wanted::Machine(wanted) => operate::run(wanted),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("exahour-settlement: {error:#}");
+            ExitCode::FAILURE
         }
     }
 }

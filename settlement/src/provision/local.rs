@@ -190,7 +190,8 @@ impl LocalProvider {
         let mut launches = 0;
         let mut came_up = false;
         loop {
-            if let Some(machine) = up(folder)? {
+            // A guest whose process 1 has just died still looks up; it does not greet.
+            if let Some(machine) = up(folder)?.filter(|m| greets(m.address)) {
                 return Ok(machine);
             }
             if now_ns() >= window_end_ns {

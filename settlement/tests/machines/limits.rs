@@ -1,10 +1,15 @@
 //! That the bounds of a machine hold, and that they bound nothing else.
 
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
-use exahour_settlement::provision::{Limits, MachineKey, Millicores, Provisioner};
+use exahour_settlement::provision::{Limits, Machine, MachineKey, Millicores, Provisioner};
 
-use super::support::{Site, run, spec};
+use super::support::{Site, buyer, log_in, on_runtime, run, run_in, spec, wait_until};
 
 const KEY: MachineKey = MachineKey(2);
 
@@ -77,4 +82,75 @@ fn processes_cannot_multiply_without_end() {
     );
     assert_eq!(run(&machine, "echo alive").out, "alive\n");
     site.release(KEY);
+}
+
+/// A user who owns nothing on this host.
+const NOBODY: u32 = 65_534;
+
+#[test]
+fn without_root_it_is_weaker_says_so_and_still_works() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: all the other tests run without root already");
+        return;
+    }
+    let site = Site::new();
+    let dir = site.dir.path().join("nobody");
+    fs::create_dir(&dir).expect("folder");
+    std::os::unix::fs::chown(&dir, Some(NOBODY), Some(NOBODY)).expect("chown");
+    // The build's own folder may be closed to others.
+    let program = site.dir.path().join("exahour-settlement");
+    fs::copy(env!("CARGO_BIN_EXE_exahour-settlement"), &program).expect("copy");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("executable");
+    let act = |act: &str, input: &[u8]| -> Output {
+        let mut child = Command::new(&program)
+            .args(["machine", "--dir"])
+            .arg(&dir)
+            .args([act, "4"])
+            .uid(NOBODY)
+            .gid(NOBODY)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("operator");
+        // A tool that fails at once does not read; its own words say why.
+        let _ = child.stdin.take().expect("pipe").write_all(input);
+        child.wait_with_output().expect("operator")
+    };
+    let spec = serde_json::to_vec(&spec()).expect("spec");
+    let said = act("provision", &spec);
+    assert!(said.status.success(), "{said:?}");
+    let machine: Machine = serde_json::from_slice(&said.stdout).expect("machine");
+    eprintln!("without root: {:?}", machine.isolation);
+    assert!(!machine.isolation.notes.is_empty());
+    assert_eq!(machine.isolation.limits, Limits::Rlimits);
+    let (hello, hog) = on_runtime(async {
+        let session = log_in(&machine, buyer()).await.expect("login");
+        let hello = run_in(&session, "cd; pwd; echo x > f; cat f; nproc", b"").await;
+        let hog = "head -c 400000000 /dev/zero | tail -c 300000000 | wc -c";
+        (hello, run_in(&session, hog, b"").await)
+    });
+    assert!(
+        hello.out.contains("\nx\n1\n"),
+        "half a core is rounded up to one: {hello:?}"
+    );
+    assert!(!hog.out.contains("300000000"), "{hog:?}");
+    run(
+        &machine,
+        "setsid sleep 1000 >/dev/null 2>&1 </dev/null & echo",
+    );
+    let measured = act("measure", b"");
+    assert!(
+        String::from_utf8_lossy(&measured.stdout).contains("\"alive\":true"),
+        "{measured:?}"
+    );
+    let released = act("release", b"");
+    assert!(released.status.success(), "{released:?}");
+    let folder = dir.join("4").display().to_string();
+    wait_until("its processes are gone", || {
+        super::support::processes_of(&folder).is_empty()
+    });
+    let intent = fs::read_to_string(dir.join("4/intent.json")).expect("intent");
+    let nonce = intent.split("\"nonce\":\"").nth(1).expect("nonce")[..32].to_owned();
+    assert_eq!(super::support::marked(&nonce), Vec::<i32>::new());
 }

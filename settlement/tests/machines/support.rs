@@ -145,6 +145,12 @@ pub(crate) fn marked(nonce: &str) -> Vec<i32> {
     all_pids().into_iter().filter(carries).collect()
 }
 
+/// Those of them that are process 1 of a machine.
+pub(crate) fn insides(nonce: &str) -> Vec<i32> {
+    let inside = |pid: &i32| arguments(*pid).iter().any(|a| a == "inside");
+    marked(nonce).into_iter().filter(inside).collect()
+}
+
 fn cgroups_of(nonce: &str) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     let mut frontier = vec![(std::path::PathBuf::from("/sys/fs/cgroup"), 0)];
