@@ -109,7 +109,7 @@ message! {
         request_timestamp: Nanos,
         /// The number of the next report the exchange will send.
         next_sequence: MessageSequence,
-        /// The number of the next message the exchange expects: all before it were applied.
+        /// The number of the next message the exchange expects.
         expected_sequence: MessageSequence,
         /// What an acknowledgement promises.
         durability: Raw<Durability>,

@@ -5,21 +5,36 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Once;
 
 use exahour_wire::message::{HEADER_BYTES, peek_length};
 
 use crate::every::forms;
 use crate::samples::{Sample, samples};
 
-/// The folder of the golden files.
+static REWRITTEN: Once = Once::new();
+
+/// The folder of the golden files, rewritten before the first test sees them where `UPDATE_EXPECT`
+/// is set.
 pub(crate) fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        REWRITTEN.call_once(|| {
+            let samples = samples();
+            std::fs::write(folder.join("messages.hex"), hex_lines(&samples)).unwrap();
+            std::fs::write(folder.join("messages.json"), json_lines(&samples)).unwrap();
+        });
+    }
+    folder
 }
 
 /// Compares a golden file with what it should be, or rewrites it where `UPDATE_EXPECT` is set.
 pub(crate) fn expect_file(path: &PathBuf, wanted: &str) {
     if std::env::var_os("UPDATE_EXPECT").is_some() {
-        std::fs::write(path, wanted).unwrap();
+        // In one step, so that tests beside this one never read half a file.
+        let whole = path.with_extension("new");
+        std::fs::write(&whole, wanted).unwrap();
+        std::fs::rename(&whole, path).unwrap();
     }
     let found = std::fs::read_to_string(path).unwrap_or_default();
     let differing = found
