@@ -115,6 +115,8 @@ pub(super) struct Sender<'a> {
     pub(super) prefix: Option<Word<'a>>,
 }
 
+const COMMAND: &str = "a command, such as `buy 10 @ 2.50`";
+
 /// Understands a line.
 ///
 /// # Errors
@@ -124,14 +126,14 @@ pub(super) fn parse<'a>(line: &'a str, memory: &Memory) -> Result<Statement<'a>,
     let Some(first) = phrase.next() else {
         return Ok(Statement::Nothing);
     };
-    let (sender, verb) = match first.text.strip_suffix(':') {
+    let (sender, mut verb) = match first.text.strip_suffix(':') {
         Some(digits) => {
             let session = number_of(first, digits, "the number of a session, such as `1:`")?;
             let sender = Sender {
                 session,
                 prefix: Some(first),
             };
-            (sender, phrase.word("a command, such as `buy 10 @ 2.50`")?)
+            (sender, phrase.word(COMMAND)?)
         }
         None => (
             Sender {
@@ -141,6 +143,10 @@ pub(super) fn parse<'a>(line: &'a str, memory: &Memory) -> Result<Statement<'a>,
             first,
         ),
     };
+    if verb.text == "seq" {
+        phrase.sequence = Some(phrase.number("a sequence number")?);
+        verb = phrase.word(COMMAND)?;
+    }
     let statement = match verb.text {
         "at" => Statement::At(phrase.moment(memory.now)?),
         "after" => Statement::At(memory.now.after(phrase.span()?)),
@@ -158,6 +164,10 @@ pub(super) fn parse<'a>(line: &'a str, memory: &Memory) -> Result<Statement<'a>,
         return Err(prefix.misfit(what, format!("`{}` alone", verb.text)));
     }
     phrase.finish()?;
+    if phrase.sequence.is_some() || phrase.request.is_some() {
+        let what = format!("`{}` is not numbered", verb.text);
+        return Err(verb.misfit(what, "no `seq` and no `request` in this line"));
+    }
     match phrase.overrides.first() {
         Some(word) => Err(word.misfit(format!("`{}` has no fields", verb.text), "nothing more")),
         None => Ok(statement),
