@@ -153,12 +153,14 @@ fn enter_root(orders: &Orders, had: &mut Had, owner: Owner) -> anyhow::Result<bo
             Err(e) => had.notes.push(format!("sees the host's files: {e:#}")),
         }
     }
-    chown(
-        &orders.home,
-        Some(Uid::from_raw(owner.uid)),
-        Some(Gid::from_raw(owner.gid)),
-    )
-    .context("cannot give the home to its user")?;
+    if owner.uid != geteuid().as_raw() {
+        chown(
+            &orders.home,
+            Some(Uid::from_raw(owner.uid)),
+            Some(Gid::from_raw(owner.gid)),
+        )
+        .context("cannot give the home to its user")?;
+    }
     Ok(false)
 }
 

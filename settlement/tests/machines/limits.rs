@@ -89,9 +89,46 @@ const NOBODY: u32 = 65_534;
 
 #[test]
 fn without_root_it_is_weaker_says_so_and_still_works() {
+    deliver_as_nobody(&[]);
+}
+
+/// Allows its arguments no namespace of any kind.
+const NO_NAMESPACES: &str = "for n in user pid mnt uts ipc net cgroup; do \
+    echo 0 > /proc/sys/user/max_${n}_namespaces; done; exec \"$0\" \"$@\"";
+
+#[test]
+fn without_any_namespace_it_says_so_and_still_works() {
+    let wrapper = [
+        "unshare",
+        "-U",
+        "--map-user=1000",
+        "--keep-caps",
+        "sh",
+        "-ec",
+        NO_NAMESPACES,
+    ];
+    let mut trial = Command::new(wrapper[0]);
+    let trial = trial
+        .args(&wrapper[1..])
+        .arg("true")
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .status();
+    if !trial.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: this host cannot take namespaces away from a process");
+        return;
+    }
+    if let Some(machine) = deliver_as_nobody(&wrapper) {
+        assert_eq!(machine.isolation.namespaces, []);
+        assert!(!machine.isolation.own_root);
+    }
+}
+
+/// Delivers, uses and releases a machine as a user without rights; none when already one.
+fn deliver_as_nobody(wrapper: &[&str]) -> Option<Machine> {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("skipped: all the other tests run without root already");
-        return;
+        return None;
     }
     let site = Site::new();
     let dir = site.dir.path().join("nobody");
@@ -102,7 +139,13 @@ fn without_root_it_is_weaker_says_so_and_still_works() {
     fs::copy(env!("CARGO_BIN_EXE_exahour-settlement"), &program).expect("copy");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("executable");
     let act = |act: &str, input: &[u8]| -> Output {
-        let mut child = Command::new(&program)
+        let whole: Vec<&std::ffi::OsStr> = wrapper
+            .iter()
+            .map(std::ffi::OsStr::new)
+            .chain([program.as_os_str()])
+            .collect();
+        let mut child = Command::new(whole[0])
+            .args(&whole[1..])
             .args(["machine", "--dir"])
             .arg(&dir)
             .args([act, "4"])
@@ -153,4 +196,5 @@ fn without_root_it_is_weaker_says_so_and_still_works() {
     let intent = fs::read_to_string(dir.join("4/intent.json")).expect("intent");
     let nonce = intent.split("\"nonce\":\"").nth(1).expect("nonce")[..32].to_owned();
     assert_eq!(super::support::marked(&nonce), Vec::<i32>::new());
+    Some(machine)
 }
