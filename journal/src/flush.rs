@@ -308,4 +308,66 @@ mod tests {
             );
         }
     }
+
+    /// A disk that remembers which files were synced.
+    #[derive(Debug)]
+    struct RecordingSync(Arc<std::sync::Mutex<Vec<u64>>>);
+
+    impl SyncBody for RecordingSync {
+        fn begin(&mut self, file: &File) -> io::Result<()> {
+            use std::os::unix::fs::MetadataExt;
+            self.0.lock().unwrap().push(file.metadata()?.ino());
+            Ok(())
+        }
+
+        fn poll(&mut self) -> io::Result<SyncState> {
+            Ok(SyncState::Done)
+        }
+
+        fn wait(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn every_segment_between_the_marks_is_synced_in_order() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config::new(dir.path(), LogId([3; 16])).with_segment_bytes(64 << 10);
+        let mut journal = Journal::create(&config).unwrap();
+        let synced = Arc::new(std::sync::Mutex::new(Vec::new()));
+        journal.flusher.body = Box::new(RecordingSync(Arc::clone(&synced)));
+        let files = |range: std::ops::Range<u64>| -> Vec<u64> {
+            let path = |number| dir.path().join(format!("{:020}.log", number * (64 << 10)));
+            range
+                .map(|number| path(number).metadata().unwrap().ino())
+                .collect()
+        };
+        let mut append = |index, bytes: usize| {
+            let meta = FrameMeta {
+                index,
+                ..FrameMeta::default()
+            };
+            journal.appender.append(&meta, &[&vec![1; bytes]]).unwrap()
+        };
+        for index in 1..=4 {
+            append(index, 40_000);
+        }
+        journal.flusher.flush().unwrap();
+        assert_eq!(*synced.lock().unwrap(), files(0..4));
+        synced.lock().unwrap().clear();
+        // The next frame fills the segment to its last byte: the next one is not needed yet.
+        let meta = FrameMeta {
+            index: 5,
+            ..FrameMeta::default()
+        };
+        let room = (64 << 10) - 4096 - 40_064 - 64;
+        journal.appender.append(&meta, &[&vec![1; room]]).unwrap();
+        journal.flusher.flush_begin().unwrap();
+        assert_eq!(
+            journal.flusher.flush_poll().unwrap(),
+            Position::new(4 * (64 << 10))
+        );
+        assert_eq!(*synced.lock().unwrap(), files(3..4));
+    }
 }

@@ -208,6 +208,12 @@ impl Small {
             return;
         };
         let before = frames(copy.path(), &journal.recovered);
+        let cut = inspect(copy.path(), Verify::Every).unwrap();
+        assert_eq!(
+            cut.tail,
+            Tail::Clean,
+            "{what}: the cut left something behind"
+        );
         let index = journal.appender.last_index() + 1;
         let meta = FrameMeta {
             index,
