@@ -250,12 +250,14 @@ impl BackOffices {
                 }
                 Verdict::Stay
             }
-            Err(_) => {
+            Err(JournalError::Released { .. }) => {
                 // The log was released before this reader came to it.
                 let reject = self.reject(FeedRejectCode::OutOfRange);
                 let told = peer.buffer.push(reject.bytes());
                 if told { Verdict::Finish } else { Verdict::Cut }
             }
+            // The agent's own reader meets the same error and stops the node.
+            Err(_) => Verdict::Cut,
         }
     }
 }

@@ -179,3 +179,181 @@ fn publish_top(
     };
     history.push(instrument, message.bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use exahour_wire::codes::{Liquidity, Phase, Priority, Side};
+    use exahour_wire::events::{
+        InstrumentExpired, InstrumentListed, InstrumentSettled, OrderAccepted, OrderCancelled,
+        OrderFilled, OrderReplaced,
+    };
+    use exahour_wire::ids::{CommandSequence, OrderId, TradeId};
+    use exahour_wire::limits::MESSAGE_BYTES_MAX;
+    use exahour_wire::units::{Price, Quantity};
+
+    use super::*;
+
+    const INSTRUMENT: InstrumentId = InstrumentId(9);
+
+    /// One frame with the events of several commands.
+    fn batch() -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut event = 0;
+        macro_rules! say {
+            ($command:literal, $message:ident { $($field:ident: $value:expr),* }) => {
+                event += 1;
+                bytes.extend_from_slice($message {
+                    event: EventSequence(event),
+                    command: CommandSequence($command),
+                    time: Nanos(100 * $command),
+                    instrument: INSTRUMENT,
+                    $($field: $value,)*
+                    ..$message::blank()
+                }.bytes());
+            };
+        }
+        let (maker, taker) = (OrderId(1), OrderId(2));
+        let (sell, buy) = (Side::Sell.into(), Side::Buy.into());
+        let price = Price(50);
+        say!(1, InstrumentListed { tick: Price(1) });
+        say!(
+            2,
+            OrderAccepted {
+                order: maker,
+                side: sell,
+                price: price,
+                quantity: Quantity(10)
+            }
+        );
+        say!(
+            3,
+            OrderAccepted {
+                order: taker,
+                side: buy,
+                price: Price(51),
+                quantity: Quantity(4)
+            }
+        );
+        say!(
+            3,
+            OrderFilled {
+                order: maker,
+                side: sell,
+                trade: TradeId(7),
+                price: price,
+                quantity: Quantity(4),
+                leaves: Quantity(6),
+                liquidity: Liquidity::Maker.into()
+            }
+        );
+        say!(
+            3,
+            OrderFilled {
+                order: taker,
+                side: buy,
+                trade: TradeId(7),
+                price: price,
+                quantity: Quantity(4),
+                leaves: Quantity(0),
+                liquidity: Liquidity::Taker.into()
+            }
+        );
+        say!(
+            4,
+            OrderReplaced {
+                order: maker,
+                side: sell,
+                price: price,
+                leaves: Quantity(5),
+                priority: Priority::Kept.into()
+            }
+        );
+        say!(
+            5,
+            OrderReplaced {
+                order: maker,
+                side: sell,
+                price: Price(49),
+                leaves: Quantity(5),
+                priority: Priority::Lost.into()
+            }
+        );
+        say!(6, InstrumentSettled { price: Price(48) });
+        say!(
+            7,
+            OrderCancelled {
+                order: maker,
+                side: sell
+            }
+        );
+        say!(7, InstrumentExpired { price: Price(47) });
+        bytes
+    }
+
+    #[test]
+    fn each_change_is_told_once_in_order_and_tops_after_each_command() {
+        let mut publisher = Publisher::new(0);
+        publisher.on_batch(&batch()).unwrap();
+        let mut room = [0; MESSAGE_BYTES_MAX];
+        let mut told = Vec::new();
+        for number in 1..publisher.history().next().0 {
+            let message = publisher
+                .history()
+                .message(FeedSequence(number), &mut room)
+                .unwrap();
+            told.push(if let Some(m) = InstrumentDefinition::read(message) {
+                assert_eq!((m.instrument, m.sequence.0), (INSTRUMENT, number));
+                format!("{} listed", m.time)
+            } else if let Some(m) = OrderAdded::read(message) {
+                format!(
+                    "{} added {} {} at {}",
+                    m.time, m.order, m.quantity, m.price.0
+                )
+            } else if let Some(m) = OrderExecuted::read(message) {
+                format!(
+                    "{} executed {} {} leaves {}",
+                    m.time, m.order, m.quantity, m.leaves
+                )
+            } else if let Some(m) = TradeReport::read(message) {
+                assert_eq!(m.sequence.0, number);
+                let aggressor = m.aggressor.decode().unwrap();
+                format!(
+                    "{} trade {} {} by {aggressor:?}",
+                    m.time, m.trade, m.quantity
+                )
+            } else if let Some(m) = OrderShrunk::read(message) {
+                format!("{} shrunk {} leaves {}", m.time, m.order, m.leaves)
+            } else if let Some(m) = OrderDeleted::read(message) {
+                format!("{} deleted {}", m.time, m.order)
+            } else if let Some(m) = TopOfBook::read(message) {
+                assert_eq!(m.bid_price, Price::NONE);
+                format!("{} top {} at {}", m.time, m.ask_quantity, m.ask_price)
+            } else {
+                let m = InstrumentPhase::read(message).unwrap();
+                let expired = m.phase.decode() == Some(Phase::Expired);
+                format!(
+                    "{} settled {} expired {expired}",
+                    m.time, m.settlement_price.0
+                )
+            });
+        }
+        let expected = [
+            "100 listed",
+            "200 added 1 10 at 50",
+            "200 top 10 at 0.00005",
+            "300 executed 1 4 leaves 6",
+            "300 trade 7 4 by Buy",
+            "300 top 6 at 0.00005",
+            "400 shrunk 1 leaves 5",
+            "400 top 5 at 0.00005",
+            "500 deleted 1",
+            "500 added 1 5 at 49",
+            "500 top 5 at 0.000049",
+            "600 settled 48 expired false",
+            "700 deleted 1",
+            "700 settled 47 expired true",
+            "700 top 0 at none",
+        ];
+        assert_eq!(told, expected);
+    }
+}

@@ -6,7 +6,8 @@
 //!
 //! Always holds: a snapshot is the book after exactly one message, whatever is published meanwhile;
 //! one turn writes at most what fits a client's buffer, and applies at most a bounded number.
-//! Does not: wait for a slow reader: the server cuts it off before the history runs out.
+//! Does not: wait for a slow reader: the server cuts it off before the history runs out. Should the
+//! history run out all the same, the shadow is made anew and its snapshots are void.
 
 use exahour_wire::codes::Phase;
 use exahour_wire::ids::{FeedSequence, InstrumentId};
@@ -19,13 +20,15 @@ use exahour_wire::units::Price;
 
 use super::history::History;
 use super::send_buffer::SendBuffer;
-use crate::image::{Book, BookCursor, FeedImage, Flow, ImageFault};
+use crate::image::{Book, BookCursor, Books, FeedImage, Flow, ImageFault};
 
 /// The image that snapshots are read from.
 #[derive(Debug)]
 pub struct Shadow {
     image: FeedImage,
     readers: usize,
+    /// Counts how often it was made anew: cursors of an earlier one mean nothing.
+    generation: u64,
 }
 
 impl Default for Shadow {
@@ -40,6 +43,7 @@ impl Shadow {
         Shadow {
             image: FeedImage::from_start(),
             readers: 0,
+            generation: 0,
         }
     }
 
@@ -63,7 +67,7 @@ impl Shadow {
         self.readers += 1;
         SnapshotWalk {
             flow,
-            at: self.next(),
+            generation: self.generation,
             step: Step::Book(None),
         }
     }
@@ -73,9 +77,26 @@ impl Shadow {
     /// # Panics
     /// If none is being read: our own fault.
     pub fn end(&mut self, walk: SnapshotWalk) {
-        assert!(self.readers > 0);
-        assert!(walk.at == self.next());
-        self.readers -= 1;
+        if walk.generation == self.generation {
+            assert!(self.readers > 0);
+            self.readers -= 1;
+        }
+    }
+
+    /// Makes the shadow anew from the books as they are, if the history no longer holds what comes
+    /// next: the one stall there is, and only where a single frame is larger than what is left of
+    /// the history. Snapshots under way are void.
+    ///
+    /// # Errors
+    /// [`ImageFault`] if the books contradict themselves: our own fault.
+    pub fn mend(&mut self, books: &Books, history: &History) -> Result<(), ImageFault> {
+        if self.next() >= history.oldest() {
+            return Ok(());
+        }
+        self.image = FeedImage::of_books(books, history.next(), self.image.time())?;
+        self.readers = 0;
+        self.generation += 1;
+        Ok(())
     }
 
     /// Applies up to `messages` messages of the history while nobody reads; gives how many.
@@ -98,6 +119,9 @@ impl Shadow {
 
     /// Writes the next pieces of a snapshot, as many as fit.
     pub fn write(&self, walk: &mut SnapshotWalk, buffer: &mut SendBuffer) -> SnapshotProgress {
+        if walk.generation != self.generation {
+            return SnapshotProgress::Void;
+        }
         loop {
             // The largest message that one step writes fits.
             if buffer.room() < STEP_BYTES_MAX {
@@ -188,16 +212,11 @@ const STEP_BYTES_MAX: usize = 512;
 #[derive(Debug)]
 pub struct SnapshotWalk {
     flow: Flow,
-    at: FeedSequence,
+    generation: u64,
     step: Step,
 }
 
 impl SnapshotWalk {
-    /// The number of the first update after the snapshot.
-    pub fn next(&self) -> FeedSequence {
-        self.at
-    }
-
     /// What is being read.
     pub fn flow(&self) -> Flow {
         self.flow
@@ -217,6 +236,8 @@ enum Step {
 pub enum SnapshotProgress {
     /// The buffer is full.
     More,
+    /// The shadow was made anew: the snapshot cannot be completed.
+    Void,
     /// All is written; updates go on with this number.
     Done {
         /// The number of the first update after the snapshot.

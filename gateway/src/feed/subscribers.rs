@@ -93,6 +93,8 @@ impl Subscribers {
         let before = self.publisher.history().next().0;
         self.publisher.on_batch(batch)?;
         let published = self.publisher.history().next().0 - before;
+        self.shadow
+            .mend(self.publisher.books(), self.publisher.history())?;
         // Twice as fast as the feed grows, so that the shadow never stays behind.
         self.catch_up(2 * published as usize).map(|_| ())
     }
@@ -233,9 +235,13 @@ impl Serve for Subscribers {
             Stage::Silent | Stage::Queued(_) | Stage::Live { .. } => {}
             Stage::Snapshot { walk, .. } => {
                 let (flow, progress) = (walk.flow(), self.shadow.write(walk, &mut peer.buffer));
-                if let SnapshotProgress::Done { next } = progress {
-                    let done = std::mem::replace(&mut peer.state, Stage::Live { next, flow });
-                    self.gone(done);
+                match progress {
+                    SnapshotProgress::More => {}
+                    SnapshotProgress::Void => return Verdict::Cut,
+                    SnapshotProgress::Done { next } => {
+                        let done = std::mem::replace(&mut peer.state, Stage::Live { next, flow });
+                        self.gone(done);
+                    }
                 }
             }
         }

@@ -125,6 +125,27 @@ impl FeedImage {
         }
     }
 
+    /// The image of books as they are before message `next`, copied order by order.
+    ///
+    /// # Errors
+    /// [`ImageFault`] if the books contradict themselves.
+    pub fn of_books(books: &Books, next: FeedSequence, time: Nanos) -> Result<Self, ImageFault> {
+        let mut image = FeedImage {
+            next,
+            time,
+            ..Self::from_start()
+        };
+        for (instrument, book) in books.all() {
+            image.books.list(*book.definition())?;
+            let (phase, settlement_price) = (book.phase(), book.settlement_price());
+            image.books.set_phase(instrument, phase, settlement_price)?;
+            for order in books.orders_of(instrument) {
+                image.books.add(order)?;
+            }
+        }
+        Ok(image)
+    }
+
     /// The books.
     pub fn books(&self) -> &Books {
         &self.books

@@ -203,6 +203,39 @@ fn a_snapshot_that_nobody_takes_frees_the_shadow() {
 }
 
 #[test]
+fn a_frame_larger_than_the_history_voids_snapshots_and_nothing_else() {
+    let (mut flood, mut log) = (Flood::new(), EventLog::new());
+    log.append(&flood.list());
+    log.append(&flood.add(1000));
+    let mut agent = log.market_data(64 << 10, 4096, SystemClock::default());
+    let mut clock = ManualClock::new(Nanos(1));
+    settle(&mut agent);
+    let mut client = FeedClient::new(agent.address(), Flow::All);
+    for round in 0..20 {
+        // The snapshot is under way when the frame comes.
+        for _ in 0..3 {
+            clock.advance(Nanos(10_000_000_000));
+            client.poll(clock.now(), &mut |_, _| ()).unwrap();
+            exahour_rings::Agent::do_work(&mut agent).unwrap();
+        }
+        log.append(&flood.churn(900));
+        exahour_rings::Agent::do_work(&mut agent).unwrap();
+        if round % 2 == 0 {
+            client.disconnect(clock.now());
+        }
+    }
+    let connections = client.connections();
+    assert!(connections > 5, "{connections} connections");
+    let next = agent.subscribers().publisher().history().next();
+    turn_until(&mut agent, "the client", || {
+        clock.advance(Nanos(1_000_000));
+        client.poll(clock.now(), &mut |_, _| ()).unwrap();
+        client.image().next_sequence() == next
+    });
+    assert_eq!(client.image().books().orders(), 1000);
+}
+
+#[test]
 fn silence_gets_a_sign_of_life_and_asking_nothing_gets_an_end() {
     let clock = ManualClock::new(Nanos(1_000_000_000_000));
     let (mut flood, mut log) = (Flood::new(), EventLog::new());
