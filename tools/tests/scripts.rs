@@ -3,6 +3,8 @@
 //! Always holds: every reason to refuse or to cancel, and every event of the engine, is earned by
 //! some script; what cannot be earned is listed here with the reason.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::BufReader;
