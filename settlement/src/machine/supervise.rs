@@ -8,6 +8,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::mem::ManuallyDrop;
 use std::net::SocketAddrV4;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -57,6 +58,8 @@ pub(super) fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let Some(lock) = take_lock(&folder)? else {
         return Ok(ExitCode::from(code::NOT_NEEDED));
     };
+    // Never let go of, only lost by dying: process 1 shares it and may die later.
+    let lock = ManuallyDrop::new(lock);
     let intent = folder
         .intent()?
         .context("nothing was asked for in this folder")?;

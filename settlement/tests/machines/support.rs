@@ -92,7 +92,16 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        for key in self.provider.list().unwrap_or_default() {
+        // Those too that are dead: their cgroups may be left.
+        for entry in fs::read_dir(self.dir.path())
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let Some(key) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
+                continue;
+            };
+            let key = MachineKey(key);
             let released = self.provider.release(key);
             if !std::thread::panicking() {
                 released.expect("release");
