@@ -9,7 +9,7 @@ use std::fmt::Write;
 
 use exahour_engine::{Batch, Capacity, Engine};
 use exahour_twin::coverage::Coverage;
-use exahour_twin::flow::{Commands, Flow, Style};
+use exahour_twin::flow::{Commands, Flow, Style, limits};
 use exahour_twin::{Twin, readable, seeds::seeds};
 use exahour_wire::ids::CommandSequence;
 use exahour_wire::message::{HEADER_BYTES, messages, peek_header};
@@ -36,6 +36,29 @@ fn where_there_is_hardly_room_for_orders() {
     for seed in seeds(4) {
         compare(seed, Style::Realistic, 12);
     }
+}
+
+/// Gains and losses of many contracts exceed what one amount can hold.
+#[test]
+fn on_fortunes_beyond_the_largest_amount() {
+    let mut pair = Pair::new(100);
+    let mut coverage = Coverage::default();
+    let mut past = Vec::new();
+    for (place, record) in limits::fortunes(20).into_iter().enumerate() {
+        let commands = Commands {
+            time: limits::TIME,
+            first: CommandSequence(place as u64 + 1),
+            records: vec![record],
+        };
+        past.push(commands.clone());
+        let outcome = pair.apply(&commands);
+        coverage.count(&outcome.twin);
+        if !outcome.agrees() {
+            panic!("{}", report(0, Style::Hostile, 100, &past, &outcome));
+        }
+    }
+    assert_eq!(coverage.of("OrderFilled"), 40);
+    assert_eq!(coverage.of("InstrumentSettled"), 80);
 }
 
 /// The comparisons above mean something only if the flows lead everywhere.

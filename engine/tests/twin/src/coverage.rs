@@ -34,6 +34,12 @@ impl Coverage {
         *self.0.entry(what).or_default() += 1;
     }
 
+    /// How often this was seen: the name of an event or rejection, or `cancelled` and a reason.
+    #[must_use]
+    pub fn of(&self, what: &str) -> u64 {
+        self.0.get(what).copied().unwrap_or(0)
+    }
+
     /// What of everything that can happen was never seen.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {

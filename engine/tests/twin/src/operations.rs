@@ -160,7 +160,7 @@ impl Twin {
         let kind = command.kind.decode().ok_or(Reject::InvalidDefinition)?;
         ensure(self.is_lawful(command), Reject::InvalidDefinition)?;
         let instrument = Instrument {
-            definition: *command,
+            definition: what_matters(command),
             kind,
             settlement_price: command.reference_price.0,
             last_trade_price: None,
@@ -343,6 +343,24 @@ impl Twin {
         });
         self.done(sender, 0);
         Ok(())
+    }
+}
+
+/// A listing without what is only told: who sent it, and what is delivered where.
+fn what_matters(d: &CreateInstrument) -> CreateInstrument {
+    CreateInstrument {
+        instrument: d.instrument,
+        hours: d.hours,
+        tick: d.tick,
+        delivery_start: d.delivery_start,
+        last_trade_at: d.last_trade_at,
+        initial_margin: d.initial_margin,
+        reference_price: d.reference_price,
+        quantity_max: d.quantity_max,
+        notional_max: d.notional_max,
+        collar: d.collar,
+        protection: d.protection,
+        ..CreateInstrument::blank()
     }
 }
 

@@ -20,7 +20,7 @@ use exahour_wire::operations::CreateInstrument;
 use exahour_wire::units::Nanos;
 
 /// The slow twin of the engine.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Twin {
     /// How many orders may live at once.
     pub(crate) orders_max: usize,
@@ -52,7 +52,7 @@ pub struct Twin {
 }
 
 /// Numbers given out so far.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Counts {
     pub(crate) events: u64,
     pub(crate) transfers: u64,
@@ -62,7 +62,7 @@ pub(crate) struct Counts {
 }
 
 /// A session: chapter 2.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Session {
     pub(crate) participant: ParticipantId,
     pub(crate) permissions: Permissions,
@@ -84,7 +84,7 @@ pub(crate) struct Session {
 }
 
 /// What a session that is ready said when it became so.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Ready {
     pub(crate) connection: u64,
     pub(crate) mode: CancelOnDisconnect,
@@ -92,7 +92,7 @@ pub(crate) struct Ready {
 }
 
 /// An account of a participant.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Account {
     pub(crate) participant: ParticipantId,
     /// The key of its machines, and the session that registered it.
@@ -103,8 +103,9 @@ pub(crate) struct Account {
 pub(crate) type Queue = BTreeMap<i64, VecDeque<OrderId>>;
 
 /// A contract and its book.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Instrument {
+    /// What of its listing still matters; the rest is blank.
     pub(crate) definition: CreateInstrument,
     pub(crate) kind: ContractKind,
     pub(crate) settlement_price: i64,
@@ -170,7 +171,7 @@ pub(crate) fn position_cap(definition: &CreateInstrument) -> i128 {
 }
 
 /// A live order.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Order {
     pub(crate) id: OrderId,
     pub(crate) client_order_id: ClientOrderId,
@@ -198,7 +199,7 @@ impl Order {
 }
 
 /// A duty to deliver.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Obligation {
     pub(crate) buyer: AccountId,
     pub(crate) seller: AccountId,
@@ -219,6 +220,16 @@ impl Twin {
             orders_max,
             ..Self::default()
         }
+    }
+
+    /// Whether more than time and the count of commands and events has changed.
+    #[must_use]
+    pub fn differs_beyond_numbers(&self, other: &Self) -> bool {
+        let mut like = other.clone();
+        like.now = self.now;
+        like.command = self.command;
+        like.counts.events = self.counts.events;
+        like != *self
     }
 
     /// Executes one batch and appends its events: rules 1.1 and 1.2.

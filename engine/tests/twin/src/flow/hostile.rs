@@ -186,3 +186,38 @@ fn spoil_field(record: &mut [u8], dice: &mut Dice) {
     let bytes: Vec<u8> = value.to_le_bytes().into_iter().cycle().take(32).collect();
     write(record, field, &bytes);
 }
+
+/// Cuts, lengthens or overwrites a row of records, or makes bytes up.
+pub(super) fn garbage(mut bytes: Vec<u8>, dice: &mut Dice) -> Vec<u8> {
+    let length = bytes.len() as u64;
+    match dice.below(6) {
+        0 => bytes.truncate(dice.below(length) as usize),
+        1 => bytes.extend((0..dice.below(300)).map(|_| dice.any() as u8)),
+        2 => bytes = (0..dice.below(400)).map(|_| dice.any() as u8).collect(),
+        3 => {
+            bytes.drain(..dice.below(length) as usize);
+        }
+        // A header that names another template or another length.
+        4 => {
+            let place = dice.below(HEADER_BYTES as u64) as usize;
+            if template_of(&bytes) != 204 {
+                bytes[place] = dice.any() as u8;
+            }
+        }
+        _ => {
+            let place = dice.below(length) as usize;
+            bytes[place] ^= 1 << dice.below(8);
+        }
+    }
+    bytes
+}
+
+/// The same command with one field a little different.
+pub(super) fn nudge(mut record: Vec<u8>, dice: &mut Dice) -> Vec<u8> {
+    if let Some(declaration) = declaration(template_of(&record)) {
+        let place = dice.below(declaration.fields.len() as u64) as usize;
+        let byte = HEADER_BYTES + declaration.fields[place].offset;
+        record[byte] = record[byte].wrapping_add(dice.pick(&[1, 2, 0xFF]));
+    }
+    record
+}

@@ -263,10 +263,11 @@ impl Market {
         self.instruments.values().copied().collect()
     }
 
-    /// How long it is until the next contract expires.
+    /// How long it is until the next contract expires, if that is within a year.
     pub(super) fn next_expiry(&self, now: u64) -> Option<u64> {
         let ends = self.instruments.values();
         ends.map(|listed| listed.definition.last_trade_at.0.saturating_sub(now))
+            .filter(|span| *span < 365 * Nanos::DAY.0)
             .min()
     }
 

@@ -8,6 +8,7 @@
 
 mod dice;
 mod hostile;
+pub mod limits;
 mod market;
 mod realistic;
 
@@ -63,6 +64,16 @@ enum Pace {
     Calm,
     /// Up to days: much expires.
     Restless,
+}
+
+/// The same command with one field a little different.
+pub fn nudge(flow: &mut Flow, record: Vec<u8>) -> Vec<u8> {
+    hostile::nudge(record, &mut flow.dice)
+}
+
+/// Bytes that are no row of records, made from these that are.
+pub fn garbage(flow: &mut Flow, commands: &Commands) -> Vec<u8> {
+    hostile::garbage(commands.bytes(), &mut flow.dice)
 }
 
 /// When every flow begins: in the year 2027, not at a round time of day.

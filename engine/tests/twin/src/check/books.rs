@@ -1,0 +1,413 @@
+//! Books rebuilt from events: never crossed, fair at each price, every lot accounted for.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use exahour_wire::codes::{
+    CancelReason, Liquidity, OrderFlags, OrderType, Priority, Raw, Side, TimeInForce,
+};
+use exahour_wire::events::{
+    DeliveryAssigned, EventPrefix, InstrumentExpired, InstrumentSettled, OrderAccepted,
+    OrderCancelled, OrderFilled, OrderReduced, OrderReplaced,
+};
+use exahour_wire::message::Message;
+use exahour_wire::units::Nanos;
+
+use super::{Violation, must};
+
+#[derive(Clone, Copy, Debug)]
+struct Order {
+    instrument: u32,
+    account: u32,
+    side: Side,
+    limit: i64,
+    /// The total that was asked for, less what self-trade prevention took away.
+    total: u64,
+    traded: u64,
+    leaves: u64,
+    order_type: Raw<OrderType>,
+    time_in_force: Raw<TimeInForce>,
+    post_only: bool,
+    accepted_at: u64,
+}
+
+type Queues = BTreeMap<i64, VecDeque<u64>>;
+
+/// Books, positions and trades.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Books {
+    orders: BTreeMap<u64, Order>,
+    /// Resting orders, oldest first; sell prices are negative, so that the last is the best.
+    queues: BTreeMap<(u32, Side), Queues>,
+    /// The order that came in or lost its place in this command.
+    arriving: Option<u64>,
+    /// The maker's half of a trade whose taker's half must come next.
+    maker: Option<OrderFilled>,
+    trades: u64,
+    accepted: u64,
+    positions: BTreeMap<(u32, u32), i128>,
+    expired: Vec<u32>,
+}
+
+/// The key under which a limit is sorted: the best is the highest.
+fn rank(side: Side, limit: i64) -> i64 {
+    match side {
+        Side::Buy => limit,
+        Side::Sell => -limit,
+    }
+}
+
+impl Books {
+    pub(super) fn on_event(&mut self, prefix: &EventPrefix, event: &[u8]) -> Result<(), Violation> {
+        if self.maker.is_some() {
+            must(
+                prefix.header.template_id == OrderFilled::TEMPLATE_ID,
+                || "the taker's fill follows the maker's".to_owned(),
+            )?;
+        }
+        if let Some(accepted) = OrderAccepted::read(event) {
+            self.on_accepted(prefix, &accepted)
+        } else if let Some(filled) = OrderFilled::read(event) {
+            self.on_filled(&filled)
+        } else if let Some(cancelled) = OrderCancelled::read(event) {
+            self.on_cancelled(&cancelled)
+        } else if let Some(replaced) = OrderReplaced::read(event) {
+            self.on_replaced(&replaced)
+        } else if let Some(reduced) = OrderReduced::read(event) {
+            self.on_reduced(&reduced)
+        } else if let Some(settled) = InstrumentSettled::read(event) {
+            self.check_open_interest(settled.instrument.0, settled.open_interest.0)
+        } else if let Some(expired) = InstrumentExpired::read(event) {
+            self.on_expired(&expired)
+        } else if let Some(assigned) = DeliveryAssigned::read(event) {
+            self.on_assigned(&assigned)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn on_accepted(
+        &mut self,
+        prefix: &EventPrefix,
+        accepted: &OrderAccepted,
+    ) -> Result<(), Violation> {
+        self.accepted += 1;
+        must(accepted.order.0 >> 24 == self.accepted, || {
+            "order ids grow by one".to_owned()
+        })?;
+        must(accepted.quantity.0 > 0 && accepted.price.0 > 0, || {
+            "an order has lots and a limit".to_owned()
+        })?;
+        must(!self.expired.contains(&accepted.instrument.0), || {
+            "an expired instrument takes no orders".to_owned()
+        })?;
+        let order = Order {
+            instrument: accepted.instrument.0,
+            account: accepted.account.0,
+            side: accepted.side.decode().ok_or("an order has a side")?,
+            limit: accepted.price.0,
+            total: accepted.quantity.0,
+            traded: 0,
+            leaves: accepted.quantity.0,
+            order_type: accepted.order_type,
+            time_in_force: accepted.time_in_force,
+            post_only: accepted.flags.contains(OrderFlags::POST_ONLY),
+            accepted_at: prefix.time.0,
+        };
+        let slot = accepted.order.0 & 0xFF_FFFF;
+        let taken = self.orders.keys().any(|id| id & 0xFF_FFFF == slot);
+        must(!taken, || "a place of the table holds one order".to_owned())?;
+        self.orders.insert(accepted.order.0, order);
+        self.arrive(accepted.order.0)
+    }
+
+    fn arrive(&mut self, id: u64) -> Result<(), Violation> {
+        let earlier = self.arriving.replace(id);
+        must(earlier.is_none(), || {
+            "one order arrives at a time".to_owned()
+        })
+    }
+
+    fn queue(&mut self, order: &Order) -> &mut Queues {
+        self.queues
+            .entry((order.instrument, order.side))
+            .or_default()
+    }
+
+    /// The order that must trade next on a side.
+    fn first(&self, instrument: u32, side: Side) -> Option<u64> {
+        let queues = self.queues.get(&(instrument, side))?;
+        let (_, best) = queues.last_key_value()?;
+        best.front().copied()
+    }
+
+    fn order(&self, id: u64) -> Result<Order, Violation> {
+        let order = self.orders.get(&id).copied();
+        order.ok_or("only live orders have reports".to_owned())
+    }
+
+    fn take_from_book(&mut self, id: u64, order: &Order) {
+        let place = rank(order.side, order.limit);
+        let queue = self.queue(order);
+        if let Some(level) = queue.get_mut(&place) {
+            level.retain(|other| *other != id);
+            if level.is_empty() {
+                queue.remove(&place);
+            }
+        }
+    }
+
+    fn remove(&mut self, id: u64) {
+        if let Some(order) = self.orders.remove(&id) {
+            self.take_from_book(id, &order);
+        }
+        if self.arriving == Some(id) {
+            self.arriving = None;
+        }
+    }
+
+    /// Takes lots away from an order and compares what is left.
+    fn shrink(&mut self, id: u64, lots: u64, traded: u64, leaves: u64) -> Result<(), Violation> {
+        let order = self.orders.get_mut(&id).ok_or("the order lives")?;
+        must(lots > 0 && lots <= order.leaves, || {
+            format!("at most what is open, {}, is taken", order.leaves)
+        })?;
+        order.leaves -= lots;
+        order.traded += traded;
+        order.total -= lots - traded;
+        must(order.leaves == leaves, || {
+            format!("{} stay open", order.leaves)
+        })?;
+        must(order.total == order.traded + order.leaves, || {
+            "every lot is traded, taken away or open".to_owned()
+        })?;
+        if leaves == 0 {
+            self.remove(id);
+        }
+        Ok(())
+    }
+
+    fn on_filled(&mut self, filled: &OrderFilled) -> Result<(), Violation> {
+        let id = filled.order.0;
+        let order = self.order(id)?;
+        let change = i128::from(filled.quantity.0);
+        let (beyond, change) = match order.side {
+            Side::Buy => (filled.price.0 > order.limit, change),
+            Side::Sell => (filled.price.0 < order.limit, -change),
+        };
+        must(!beyond, || {
+            format!("no fill is beyond the limit {}", order.limit)
+        })?;
+        let of = (order.instrument, order.account);
+        *self.positions.entry(of).or_default() += change;
+        match self.maker.take() {
+            None => {
+                self.trades += 1;
+                must(filled.trade.0 == self.trades, || {
+                    "trades are numbered without gap".to_owned()
+                })?;
+                must(filled.liquidity == Liquidity::Maker.into(), || {
+                    "the maker's fill comes first".to_owned()
+                })?;
+                must(filled.price.0 == order.limit, || {
+                    "a trade is at the maker's limit".to_owned()
+                })?;
+                let first = self.first(order.instrument, order.side);
+                must(first == Some(id), || {
+                    format!("the oldest order at the best price trades first: {first:?}")
+                })?;
+                self.maker = Some(*filled);
+            }
+            Some(maker) => {
+                let same = (maker.trade, maker.price, maker.quantity, maker.instrument)
+                    == (
+                        filled.trade,
+                        filled.price,
+                        filled.quantity,
+                        filled.instrument,
+                    );
+                must(same && maker.side != filled.side, || {
+                    "both halves of a trade agree".to_owned()
+                })?;
+                must(filled.liquidity == Liquidity::Taker.into(), || {
+                    "the taker's fill comes second".to_owned()
+                })?;
+                must(self.arriving == Some(id), || {
+                    "the taker is the order that arrives".to_owned()
+                })?;
+                must(!order.post_only, || {
+                    "a post-only order is never a taker".to_owned()
+                })?;
+            }
+        }
+        self.shrink(id, filled.quantity.0, filled.quantity.0, filled.leaves.0)
+    }
+
+    fn on_reduced(&mut self, reduced: &OrderReduced) -> Result<(), Violation> {
+        let id = reduced.order.0;
+        let order = self.order(id)?;
+        let first = self.first(order.instrument, order.side);
+        must(self.arriving == Some(id) || first == Some(id), || {
+            "self-trade prevention meets the oldest order at the best price".to_owned()
+        })?;
+        self.shrink(id, reduced.quantity.0, 0, reduced.leaves.0)
+    }
+
+    fn on_cancelled(&mut self, cancelled: &OrderCancelled) -> Result<(), Violation> {
+        let id = cancelled.order.0;
+        let order = self.order(id)?;
+        must(cancelled.quantity.0 == order.leaves, || {
+            format!("all that is open, {}, is cancelled", order.leaves)
+        })?;
+        let reason = cancelled.reason.decode().ok_or("a cancel has a reason")?;
+        let whole = order.time_in_force == TimeInForce::FillOrKill.into();
+        must(!whole || order.traded == 0, || {
+            "a fill-or-kill order trades all or nothing".to_owned()
+        })?;
+        let on_arrival = matches!(
+            reason,
+            CancelReason::PostOnly | CancelReason::NotFillable | CancelReason::ImmediateRest
+        );
+        must(!on_arrival || self.arriving == Some(id), || {
+            "only an order that arrives is cancelled for this".to_owned()
+        })?;
+        self.remove(id);
+        Ok(())
+    }
+
+    fn on_replaced(&mut self, replaced: &OrderReplaced) -> Result<(), Violation> {
+        let id = replaced.order.0;
+        let order = self.order(id)?;
+        must(
+            replaced.quantity.0 == order.traded + replaced.leaves.0,
+            || format!("the new total counts the {} that traded", order.traded),
+        )?;
+        let smaller = replaced.price.0 == order.limit && replaced.leaves.0 < order.leaves;
+        let kept = replaced.priority == Priority::Kept.into();
+        must(smaller == kept, || {
+            "only a smaller size at the same price keeps its place".to_owned()
+        })?;
+        if !kept {
+            self.take_from_book(id, &order);
+            self.arrive(id)?;
+        }
+        let changed = Order {
+            limit: replaced.price.0,
+            total: replaced.quantity.0,
+            leaves: replaced.leaves.0,
+            ..order
+        };
+        self.orders.insert(id, changed);
+        Ok(())
+    }
+
+    fn held_long(&self, instrument: u32) -> i128 {
+        let positions = self.positions.iter();
+        positions
+            .filter(|((of, _), _)| *of == instrument)
+            .map(|(_, lots)| (*lots).max(0))
+            .sum()
+    }
+
+    fn check_open_interest(&self, instrument: u32, stated: u64) -> Result<(), Violation> {
+        let held = self.held_long(instrument);
+        must(held == i128::from(stated), || {
+            format!("{held} lots are held long")
+        })
+    }
+
+    fn on_expired(&mut self, expired: &InstrumentExpired) -> Result<(), Violation> {
+        let instrument = expired.instrument.0;
+        let left = self
+            .orders
+            .values()
+            .any(|order| order.instrument == instrument);
+        must(!left, || "an expired instrument has no orders".to_owned())?;
+        must(!self.expired.contains(&instrument), || {
+            "an instrument expires once".to_owned()
+        })?;
+        self.expired.push(instrument);
+        self.check_open_interest(instrument, expired.open_interest.0)
+    }
+
+    fn on_assigned(&mut self, assigned: &DeliveryAssigned) -> Result<(), Violation> {
+        let instrument = assigned.instrument.0;
+        must(self.expired.contains(&instrument), || {
+            "delivery follows expiry".to_owned()
+        })?;
+        let lots = i128::from(assigned.quantity.0);
+        let buyer = self
+            .positions
+            .entry((instrument, assigned.buyer.0))
+            .or_default();
+        must(*buyer >= lots && lots > 0, || {
+            format!("the buyer holds {buyer}")
+        })?;
+        *buyer -= lots;
+        let seller = self
+            .positions
+            .entry((instrument, assigned.seller.0))
+            .or_default();
+        must(*seller <= -lots, || format!("the seller holds {seller}"))?;
+        *seller += lots;
+        Ok(())
+    }
+
+    pub(super) fn at_end_of_command(&mut self, time: u64) -> Result<(), Violation> {
+        if let Some(id) = self.arriving.take() {
+            let order = self.order(id)?;
+            self.check_may_rest(&order)?;
+            let place = rank(order.side, order.limit);
+            self.queue(&order).entry(place).or_default().push_back(id);
+            let best = |side| {
+                let first = self.first(order.instrument, side);
+                first.map(|first| self.orders[&first].limit)
+            };
+            let crossed = match (best(Side::Buy), best(Side::Sell)) {
+                (Some(bid), Some(ask)) => bid >= ask,
+                _ => false,
+            };
+            must(!crossed, || {
+                format!("the book of {} is crossed", order.instrument)
+            })?;
+        }
+        must(self.maker.is_none(), || "a trade has two halves".to_owned())?;
+        let net = |instrument: &u32| -> i128 {
+            let positions = self.positions.iter();
+            positions
+                .filter(|((of, _), _)| of == instrument)
+                .map(|(_, lots)| *lots)
+                .sum()
+        };
+        let open = self.expired.iter().any(|id| self.held_long(*id) != 0);
+        must(!open, || {
+            "an expired instrument leaves no position".to_owned()
+        })?;
+        let instruments = self.positions.keys().map(|(instrument, _)| instrument);
+        let unbalanced = instruments.clone().find(|id| net(id) != 0);
+        must(unbalanced.is_none(), || {
+            format!("positions in {unbalanced:?} sum to zero")
+        })?;
+        self.check_days(time)
+    }
+
+    fn check_may_rest(&self, order: &Order) -> Result<(), Violation> {
+        let immediate = matches!(
+            order.time_in_force.decode(),
+            Some(TimeInForce::ImmediateOrCancel | TimeInForce::FillOrKill)
+        );
+        let market = order.order_type == OrderType::Market.into();
+        must(!immediate && !market, || {
+            "an immediate order never rests".to_owned()
+        })
+    }
+
+    fn check_days(&self, time: u64) -> Result<(), Violation> {
+        let day = |at: u64| at / Nanos::DAY.0;
+        let late = self.orders.iter().find(|(_, order)| {
+            order.time_in_force == TimeInForce::Day.into() && day(order.accepted_at) < day(time)
+        });
+        must(late.is_none(), || {
+            format!("day order {late:?} outlived its day")
+        })
+    }
+}
