@@ -94,10 +94,7 @@ impl Journal {
     pub fn create(config: &Config) -> Result<Journal> {
         config.check()?;
         let dir = &config.dir;
-        match fs::create_dir(dir) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            other => other.map_err(write_at("create folder", dir, 0))?,
-        }
+        make_folder(dir)?;
         if !list(dir)?.vacant() {
             return Err(JournalError::Exists { path: dir.clone() });
         }
@@ -198,6 +195,18 @@ impl Journal {
             recovered,
         })
     }
+}
+
+/// Makes the folder of a log, durably, unless it is there already.
+fn make_folder(dir: &Path) -> Result<()> {
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        other => other.map_err(write_at("create folder", dir, 0))?,
+    }
+    // Flushed frames are lost with the name of their folder.
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    sync_dir(parent).map_err(io_at("sync", parent))
 }
 
 fn shape_of(config: &Config) -> LogShape {

@@ -266,9 +266,8 @@ impl Reader {
         if position > end {
             return Err(JournalError::Beyond { position, end });
         }
-        let first = self.first_position()?;
-        if position < first {
-            return Err(JournalError::Released { position, first });
+        if position < end {
+            self.enter(self.shape.geometry.segment_of(position))?;
         }
         self.position = position;
         Ok(())
