@@ -260,7 +260,8 @@ impl Reader {
     /// Puts the cursor at a position where a frame starts or ended.
     ///
     /// # Errors
-    /// [`JournalError::Beyond`] above the appended mark, [`JournalError::Released`] below the log.
+    /// [`JournalError::Beyond`] above the appended mark; [`JournalError::Released`] below the log,
+    /// unless this reader still has the segment mapped.
     pub fn seek(&mut self, position: Position) -> Result<()> {
         let end = self.appended();
         if position > end {
