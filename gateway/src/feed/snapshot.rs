@@ -258,3 +258,80 @@ fn write(buffer: &mut SendBuffer, message: &impl Message) {
     let written = buffer.push(message.bytes());
     assert!(written, "a step checks its room first");
 }
+
+#[cfg(test)]
+mod tests {
+    use exahour_wire::events::{InstrumentListed, OrderAccepted};
+    use exahour_wire::ids::{CommandSequence, EventSequence, OrderId};
+    use exahour_wire::units::Quantity;
+
+    use super::*;
+    use crate::feed::history::HISTORY_BYTES_MIN;
+    use crate::feed::publisher::Publisher;
+
+    fn orders(events: std::ops::RangeInclusive<u64>) -> Vec<u8> {
+        let mut batch = Vec::new();
+        for event in events {
+            let accepted = OrderAccepted {
+                event: EventSequence(event),
+                command: CommandSequence(event),
+                order: OrderId(event),
+                price: Price(event as i64 % 7 + 1),
+                quantity: Quantity(event),
+                instrument: InstrumentId(1),
+                side: exahour_wire::codes::Side::Buy.into(),
+                ..OrderAccepted::blank()
+            };
+            batch.extend_from_slice(accepted.bytes());
+        }
+        batch
+    }
+
+    #[test]
+    fn a_snapshot_stands_still_and_is_void_once_the_history_ran_out() {
+        let mut publisher = Publisher::new(HISTORY_BYTES_MIN);
+        let mut shadow = Shadow::new();
+        let listed = InstrumentListed {
+            event: EventSequence(1),
+            instrument: InstrumentId(1),
+            ..InstrumentListed::blank()
+        };
+        publisher.on_batch(listed.bytes()).unwrap();
+        publisher.on_batch(&orders(2..=300)).unwrap();
+        shadow.catch_up(publisher.history(), 10_000).unwrap();
+        let next = shadow.next();
+        assert_eq!(next, publisher.history().next());
+
+        let mut walk = shadow.begin(Flow::All);
+        let mut buffer = SendBuffer::new(0);
+        assert_eq!(shadow.write(&mut walk, &mut buffer), SnapshotProgress::More);
+        publisher.on_batch(&orders(301..=310)).unwrap();
+        shadow.mend(publisher.books(), publisher.history()).unwrap();
+        assert_eq!(shadow.catch_up(publisher.history(), 10_000), Ok(0));
+        assert_eq!(
+            (shadow.next(), shadow.readers()),
+            (next, 1),
+            "it stands still"
+        );
+
+        publisher.on_batch(&orders(311..=2000)).unwrap();
+        assert!(shadow.next() < publisher.history().oldest());
+        shadow.mend(publisher.books(), publisher.history()).unwrap();
+        buffer.clear();
+        assert_eq!(shadow.write(&mut walk, &mut buffer), SnapshotProgress::Void);
+        shadow.end(walk);
+        assert_eq!(shadow.readers(), 0);
+
+        let mut walk = shadow.begin(Flow::All);
+        let next = publisher.history().next();
+        loop {
+            buffer.clear();
+            if let SnapshotProgress::Done { next: told } = shadow.write(&mut walk, &mut buffer) {
+                assert_eq!(told, next);
+                break;
+            }
+        }
+        let books = shadow.image.books().orders_of(InstrumentId(1));
+        assert!(books.eq(publisher.books().orders_of(InstrumentId(1))));
+    }
+}

@@ -180,6 +180,16 @@ fn only_who_may_gets_copies_and_failures_cost_time() {
         None,
         "after the wait"
     );
+    let from = answer(
+        &mut agent,
+        address,
+        sign(session, own, 200, session).bytes(),
+    );
+    assert!(
+        EventPrefix::peek(&from).unwrap().event > EventSequence(200),
+        "from where it asked"
+    );
+    let mut try_it = |request: DropCopyRequest| code(answer(&mut agent, address, request.bytes()));
     let unknown = SessionId(9999);
     assert_eq!(
         try_it(sign(unknown, own, 0, session)),
