@@ -4,20 +4,9 @@
 //! Bytes below the *bound* must be whole. The bound is the highest of: the durable mark of the
 //! control page, the flusher's notes beside it, the durable position in each segment's header, and,
 //! if the machine has not restarted since, the appended mark: page cache outlives a process, so a
-//! visible frame that is gone in the same run of the machine was damaged, not torn.
+//! visible frame that is gone in the same run of the machine was damaged, not torn. The cases are
+//! drawn at `Walk::stop`.
 //!
-//! ```text
-//! at the first place that is no good frame       bound beyond it   bound at or before it
-//! ---------------------------------------------  ----------------  ----------------------------
-//! zeros to the end of the last segment           Corrupt: missing  Tail::Clean
-//! part of a frame, or a frame out of order       Corrupt           Tail::Torn, cut
-//! the same, good frames after it                 Corrupt           Tail::Torn, cut with them: a
-//!                                                                  power cut may keep later pages
-//! the same, and no mark of any kind survives     Corrupt           Corrupt: cannot tell
-//! end mark, next segment absent                  Corrupt: missing  Tail::Torn, mark cut
-//! next segment's header not whole                Corrupt           Tail::Torn, file removed
-//! a segment missing between others               Corrupt: missing  Tail::Torn, later ones removed
-//! ```
 //! Always holds: what remains is a prefix of what was appended, and holds every flushed frame.
 
 use std::fs::OpenOptions;
@@ -306,6 +295,19 @@ impl<'a> Walk<'a> {
     }
 
     /// Decides what a place that is no good frame means.
+    ///
+    /// ```text
+    /// at the first place that is no good frame       bound beyond it   bound at or before it
+    /// ---------------------------------------------  ----------------  ----------------------------
+    /// zeros to the end of the last segment           Corrupt: missing  Tail::Clean
+    /// part of a frame, or a frame out of order       Corrupt           Tail::Torn, cut
+    /// the same, good frames after it                 Corrupt           Tail::Torn, cut with them: a
+    ///                                                                  power cut may keep later pages
+    /// the same, and no mark of any kind survives     Corrupt           Corrupt: cannot tell
+    /// end mark, next segment absent                  Corrupt: missing  Tail::Torn, mark cut
+    /// next segment's header not whole                Corrupt           Tail::Torn, file removed
+    /// a segment missing between others               Corrupt: missing  Tail::Torn, later ones removed
+    /// ```
     fn stop(&mut self, at: Position, offset: usize, damage: Damage) -> Result<()> {
         let corrupt = |why| {
             Err(JournalError::Corrupt {
