@@ -9,6 +9,7 @@
 use exahour_journal::Position;
 use exahour_wire::ids::{EventSequence, MessageSequence, SessionId};
 use exahour_wire::limits::SESSIONS_MAX;
+use exahour_wire::units::Nanos;
 
 use crate::report_index::ReportIndex;
 use crate::sockets::Slot;
@@ -18,6 +19,8 @@ use crate::sockets::Slot;
 struct Entry {
     holder: Option<Slot>,
     opened: EventSequence,
+    /// The client's clock in the latest claim that was granted in this version.
+    claimed: Nanos,
     index: Option<Box<ReportIndex>>,
 }
 
@@ -43,10 +46,18 @@ impl Directory {
         self.entries.get(session.0 as usize)?.holder
     }
 
-    /// Gives the session to a connection.
-    pub fn hold(&mut self, session: SessionId, slot: Slot) {
+    /// The client's clock in the latest claim that was granted in the present version.
+    #[must_use]
+    pub fn claimed(&self, session: SessionId) -> Nanos {
+        let entry = self.entries.get(session.0 as usize);
+        entry.map_or(Nanos(0), |entry| entry.claimed)
+    }
+
+    /// Gives the session to a connection that claimed it at `timestamp` by the client's clock.
+    pub fn hold(&mut self, session: SessionId, slot: Slot, timestamp: Nanos) {
         if let Some(entry) = self.entries.get_mut(session.0 as usize) {
             entry.holder = Some(slot);
+            entry.claimed = timestamp;
         }
     }
 
@@ -65,6 +76,7 @@ impl Directory {
             return;
         };
         entry.opened = event;
+        entry.claimed = Nanos(0);
         entry
             .index
             .get_or_insert_with(Box::<ReportIndex>::default)

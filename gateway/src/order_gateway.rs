@@ -383,23 +383,23 @@ impl<C: Clock> OrderGateway<C> {
     /// newer establishment wins. One that is not newer is a recording played back.
     fn on_claim(&mut self, slot: Slot, request: &Establish) {
         let holder = self.directory.holder(request.session);
-        let mut claim = Claim::Granted;
-        if let Some(other) = holder.filter(|other| *other != slot) {
-            let held = self.connections[other.0].session.claim_held();
-            claim = match held {
-                Some((version, _)) if version != request.version => {
-                    Claim::Refused(EstablishmentRejectCode::Unnegotiated)
-                }
-                Some((_, timestamp)) if request.timestamp <= timestamp => {
-                    Claim::Refused(EstablishmentRejectCode::AlreadyEstablished)
-                }
-                _ => Claim::Granted,
-            };
-            if claim == Claim::Granted {
-                self.with_desk(other, |session, desk| {
-                    session.on_taken_over(desk);
-                });
+        let other = holder.filter(|other| *other != slot);
+        let held = other.and_then(|other| self.connections[other.0].session.version_held());
+        let newer = request.timestamp > self.directory.claimed(request.session);
+        let mut claim = match held {
+            Some(version) if version != request.version => {
+                Claim::Refused(EstablishmentRejectCode::Unnegotiated)
             }
+            Some(_) if !newer => Claim::Refused(EstablishmentRejectCode::AlreadyEstablished),
+            None if !newer => Claim::Refused(EstablishmentRejectCode::Credentials),
+            _ => Claim::Granted,
+        };
+        if let Some(other) = other
+            && claim == Claim::Granted
+        {
+            self.with_desk(other, |session, desk| {
+                session.on_taken_over(desk);
+            });
             // What the old connection owes must reach the engine before the new one is ready.
             if self.connections[other.0].session.owes() {
                 claim = Claim::Refused(EstablishmentRejectCode::Busy);
@@ -407,7 +407,8 @@ impl<C: Clock> OrderGateway<C> {
         }
         if claim == Claim::Granted {
             self.connections[slot.0].holds = Some(request.session);
-            self.directory.hold(request.session, slot);
+            self.directory
+                .hold(request.session, slot, request.timestamp);
         }
         self.with_desk(slot, |session, desk| {
             session.on_claim(request, claim, desk);

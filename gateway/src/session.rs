@@ -112,7 +112,6 @@ struct Flow {
     session: SessionId,
     version: SessionVersion,
     keep_alive: Nanos,
-    timestamp: Nanos,
     next_report: MessageSequence,
     retransmission: Retransmission,
 }
@@ -181,12 +180,12 @@ impl Session {
         }
     }
 
-    /// The version and the client's clock of a flow that is open or being opened here.
+    /// The version of the flow that is open or being opened here.
     #[must_use]
-    pub fn claim_held(&self) -> Option<(SessionVersion, Nanos)> {
+    pub fn version_held(&self) -> Option<SessionVersion> {
         match &self.state {
-            State::Establishing(request, _) => Some((request.version, request.timestamp)),
-            State::Established(flow) => Some((flow.version, flow.timestamp)),
+            State::Establishing(request, _) => Some(request.version),
+            State::Established(flow) => Some(flow.version),
             _ => None,
         }
     }
@@ -507,7 +506,6 @@ impl Session {
             session: request.session,
             version: request.version,
             keep_alive: request.keep_alive.into(),
-            timestamp: request.timestamp,
             next_report: event.next_sequence,
             retransmission: Retransmission::Idle,
         });

@@ -8,6 +8,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use exahour_wire::codes::EstablishmentRejectCode;
 use exahour_wire::ids::{MessageSequence, SessionVersion};
 use exahour_wire::message::Message;
 use exahour_wire::record::command_bytes;
@@ -111,12 +112,22 @@ impl<C: Clock> Client<C> {
     }
 
     /// Connects again and goes on with the same version: reports that were missed follow, and
-    /// messages that were lost are told as not applied.
+    /// messages that were lost are told as not applied. It may be called until it succeeds.
     ///
     /// # Errors
     /// As [`Client::connect`].
     pub fn reconnect(&mut self) -> Result<(), ClientError> {
         self.dial()?;
+        let now = self.clock.now();
+        self.core.probe(now)?;
+        match self.await_phase(Phase::Established, "asking where the session stands") {
+            Err(ClientError::EstablishmentRefused { code, expected, .. })
+                if code.decode() == Some(EstablishmentRejectCode::Sequence) =>
+            {
+                self.core.on_probed(expected);
+            }
+            other => return other,
+        }
         self.establish()
     }
 

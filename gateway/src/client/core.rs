@@ -85,6 +85,8 @@ pub(super) struct Core {
     busy: VecDeque<u32>,
     /// Messages not applied that were not told to the user yet.
     not_applied: Range<u32>,
+    /// What became of the messages before this one was found out by asking.
+    settled: u32,
     timestamp: Nanos,
     heard_at: Nanos,
     sent_at: Nanos,
@@ -104,6 +106,7 @@ impl Core {
             held: Held::new(config.held_bytes),
             busy: VecDeque::with_capacity(BUSY_COUNT_MAX),
             not_applied: 0..0,
+            settled: 0,
             timestamp: Nanos(0),
             heard_at: Nanos(0),
             sent_at: Nanos(0),
@@ -157,6 +160,8 @@ impl Core {
         self.next_report = 1;
         self.reports_end = 1;
         self.busy.clear();
+        self.not_applied = 0..0;
+        self.settled = 0;
         let mut request = Negotiate {
             session: self.config.session,
             client_flow: FlowType::Idempotent.into(),
@@ -169,15 +174,35 @@ impl Core {
         self.put(&request, now)
     }
 
+    /// Asks which message the exchange expects, by an establishment that it must refuse: number
+    /// zero is below every number. The refusal changes nothing, so it can be asked until answered.
+    pub(super) fn probe(&mut self, now: Nanos) -> Result<(), ClientError> {
+        self.ask_to_establish(MessageSequence::NONE, now)
+    }
+
+    /// Takes the answer to a probe: what was sent from `expected` on was not applied. The exchange
+    /// will say so too, but only once, and that may be lost with the next connection.
+    pub(super) fn on_probed(&mut self, expected: MessageSequence) {
+        if expected.0 < self.next_sequence {
+            self.not_applied = expected.0.max(self.settled)..self.next_sequence;
+        }
+        self.next_sequence = self.next_sequence.max(expected.0);
+        self.settled = self.next_sequence;
+    }
+
     /// Opens the flow where it stands.
     pub(super) fn establish(&mut self, now: Nanos) -> Result<(), ClientError> {
+        self.ask_to_establish(MessageSequence(self.next_sequence), now)
+    }
+
+    fn ask_to_establish(&mut self, next: MessageSequence, now: Nanos) -> Result<(), ClientError> {
         let timestamp = self.stamp(now);
         let mut request = Establish {
             session: self.config.session,
             keep_alive: self.config.keep_alive,
             version: self.version,
             timestamp,
-            next_sequence: MessageSequence(self.next_sequence),
+            next_sequence: next,
             cancel_mode: self.config.cancel_mode.into(),
             cancel_grace: self.config.cancel_grace,
             ..Establish::blank()
@@ -274,6 +299,7 @@ impl Core {
     pub(super) fn find(&mut self, now: Nanos) -> Result<Option<Found>, ClientError> {
         loop {
             if self.not_applied.start < self.not_applied.end
+                && self.phase == Phase::Established
                 && let Some(found) = self.tell_not_applied()
             {
                 return Ok(Some(found));
@@ -439,7 +465,8 @@ impl Core {
             NotApplied::TEMPLATE_ID => {
                 let news = NotApplied::read(message).ok_or_else(bad)?;
                 let from = news.from_sequence.0;
-                self.not_applied = from..from.saturating_add(news.count);
+                let end = from.saturating_add(news.count);
+                self.not_applied = from.max(self.settled)..end;
                 Ok(None)
             }
             Busy::TEMPLATE_ID => {

@@ -93,8 +93,10 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    pub fn new(dir: &Path, ring: Consumer<Line>, told: Told) -> Self {
-        let journal = Journal::create(&Config::new(dir, LogId([9; 16]))).unwrap();
+    /// An exchange whose event log turns to a new segment after so many bytes.
+    pub fn new(dir: &Path, segment_bytes: u64, ring: Consumer<Line>, told: Told) -> Self {
+        let config = Config::new(dir, LogId([9; 16])).with_segment_bytes(segment_bytes);
+        let journal = Journal::create(&config).unwrap();
         Self {
             ring,
             journal,
@@ -105,6 +107,11 @@ impl Exchange {
             index: 0,
             told,
         }
+    }
+
+    /// What it was told.
+    pub fn told(&self) -> &Told {
+        &self.told
     }
 
     /// The node has started again: every session is away.
@@ -385,7 +392,7 @@ impl Rig {
         let dir = tempfile::tempdir().unwrap();
         let (producer, consumer) = ring(Capacity::new(slots).unwrap());
         let told = Told::default();
-        let exchange = Exchange::new(&dir.path().join("events"), consumer, told.clone());
+        let exchange = Exchange::new(&dir.path().join("events"), 4 << 20, consumer, told.clone());
         let clock = ManualClock::new(Nanos(1_700_000_000_000_000_000));
         let mut rig = Self {
             address: "127.0.0.1:0".parse().unwrap(),
@@ -445,6 +452,23 @@ impl Rig {
     fn halt(&mut self) -> Option<Exchange> {
         self.stop.store(true, Ordering::SeqCst);
         self.thread.take().map(|thread| thread.join().unwrap())
+    }
+
+    /// Moves the clock on, and waits until no turn goes on by the earlier time.
+    pub fn advance(&self, span: Nanos) {
+        self.clock.advance(span);
+        self.let_turns_pass();
+    }
+
+    /// Takes the exchange's hand off the ring, and waits until it is off.
+    pub fn pause(&self) {
+        self.paused.store(true, Ordering::SeqCst);
+        self.let_turns_pass();
+    }
+
+    fn let_turns_pass(&self) {
+        let seen = self.turns.load(Ordering::SeqCst);
+        until(|| self.turns.load(Ordering::SeqCst) > seen + 1);
     }
 
     /// Waits until `what` holds; the test fails where it never does.

@@ -1,0 +1,233 @@
+//! Nothing lost and nothing doubled: over lost connections, over a restarted gateway, and for a
+//! client that stops reading while another trades.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // What goes wrong fails the test.
+
+mod exchange;
+mod proxy;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use exahour_gateway::client::{Client, ClientError, ClientEvent};
+use exahour_gateway::clock::Clock;
+use exahour_wire::codes::{DisconnectCause, TerminationCode};
+use exahour_wire::events::OrderAccepted;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use exchange::{Rig, config, order};
+use proxy::Proxy;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A trader that wants each of its orders in exactly once.
+#[derive(Default)]
+struct Trader {
+    wanted: Vec<u64>,
+    sent: BTreeMap<u32, u64>,
+    accepted: Vec<u64>,
+    reports: u32,
+}
+
+impl Trader {
+    fn on_event(&mut self, event: ClientEvent<'_>) {
+        match event {
+            ClientEvent::Report(report) => {
+                self.reports += 1;
+                assert_eq!(
+                    report.prefix().sequence.0,
+                    self.reports,
+                    "in order, each once"
+                );
+                let accepted: OrderAccepted = report.read().unwrap();
+                let name = self.sent.remove(&accepted.client_sequence.0);
+                assert_eq!(name, Some(accepted.client_order_id.0));
+                self.accepted.push(accepted.client_order_id.0);
+            }
+            ClientEvent::NotApplied { from, count } => {
+                for sequence in from.0..from.0 + count {
+                    self.wanted
+                        .push(self.sent.remove(&sequence).expect("it was sent"));
+                }
+            }
+            ClientEvent::Busy { sequence } => {
+                self.wanted
+                    .push(self.sent.remove(&sequence.0).expect("it was sent"));
+            }
+            ClientEvent::Terminated { code, .. } => {
+                // The connection before was cut, so its successor may end it by name.
+                assert_eq!(code.decode(), Some(TerminationCode::Superseded));
+            }
+        }
+    }
+
+    fn turn<C: Clock>(&mut self, client: &mut Client<C>, batch: usize) -> Result<(), ClientError> {
+        for _ in 0..batch.min(self.wanted.len()) {
+            let name = *self.wanted.last().unwrap();
+            let sequence = client.queue(&order(name, 1, 0))?;
+            self.wanted.pop();
+            self.sent.insert(sequence.0, name);
+        }
+        client.flush()?;
+        for _ in 0..batch * 2 {
+            match client.poll()? {
+                Some(event) => self.on_event(event),
+                None => {
+                    std::thread::yield_now();
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn random_cuts_lose_nothing_and_double_nothing() {
+    for seed in 0..6 {
+        let orders = 3_000;
+        let rig = Rig::start();
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let proxy = Proxy::start(rig.address);
+        proxy.allow(u64::MAX);
+        let mut client = Client::connect(proxy.address, config(1)).unwrap();
+        let mut trader = Trader {
+            wanted: (1..=orders).collect(),
+            ..Trader::default()
+        };
+        let (limit, mut cuts) = (Instant::now() + 3 * PATIENCE, 0);
+        proxy.allow(rng.random_range(0..30_000));
+        while trader.accepted.len() < orders as usize {
+            assert!(
+                Instant::now() < limit,
+                "seed {seed}: {} done",
+                trader.accepted.len()
+            );
+            match trader.turn(&mut client, rng.random_range(1..=16)) {
+                Ok(()) => continue,
+                Err(ClientError::Disconnected { .. }) => {}
+                Err(error) => panic!("seed {seed}: {error}"),
+            }
+            // The cut may fall into the logon too, at any byte.
+            loop {
+                cuts += 1;
+                proxy.allow(rng.random_range(0..30_000));
+                match client.reconnect() {
+                    Ok(()) => break,
+                    Err(ClientError::Disconnected { .. }) => {}
+                    Err(error) => panic!("seed {seed}, reconnecting: {error}"),
+                }
+                assert!(Instant::now() < limit, "seed {seed}: no way back");
+            }
+        }
+        trader.accepted.sort_unstable();
+        assert!(
+            trader.accepted.iter().copied().eq(1..=orders),
+            "seed {seed}"
+        );
+        assert_eq!(
+            rig.told.orders.load(Ordering::SeqCst),
+            orders as usize,
+            "seed {seed}"
+        );
+        assert!(cuts > 10, "seed {seed}: only {cuts} cuts");
+    }
+}
+
+#[test]
+fn a_restarted_gateway_serves_every_report_again() {
+    let mut rig = Rig::start();
+    let mut client = Client::connect(rig.address, config(1)).unwrap();
+    for name in 1..=300 {
+        client.send(&order(name, 1, 99)).unwrap();
+    }
+    let mut seen = 0;
+    while seen < 10_000 {
+        if let Some(ClientEvent::Report(report)) = client.wait(PATIENCE).unwrap() {
+            seen += 1;
+            assert_eq!(report.prefix().sequence.0, seen);
+        }
+    }
+    rig.until(|| rig.told.orders.load(Ordering::SeqCst) == 300);
+    rig.restart();
+    client.reconnect_to(rig.address).unwrap();
+    // New reports come while old ones are fetched.
+    client.send(&order(301, 1, 99)).unwrap();
+    while seen < 30_100 {
+        match client.wait(PATIENCE).unwrap() {
+            Some(ClientEvent::Report(report)) => {
+                seen += 1;
+                assert_eq!(report.prefix().sequence.0, seen);
+            }
+            other => panic!("{other:?} after {seen}"),
+        }
+    }
+    let position = client.position();
+    drop(client);
+    // Another process takes the session up, from an earlier report on.
+    let earlier = exahour_gateway::client::SessionPosition {
+        next_report: exahour_wire::ids::MessageSequence(29_000),
+        ..position
+    };
+    let mut client = Client::resume(rig.address, config(1), earlier).unwrap();
+    for expected in 29_000..30_101 {
+        match client.wait(PATIENCE).unwrap() {
+            Some(ClientEvent::Report(report)) => {
+                assert_eq!(report.prefix().sequence.0, expected);
+            }
+            other => panic!("{other:?} instead of {expected}"),
+        }
+    }
+}
+
+#[test]
+fn a_client_that_stops_reading_delays_nobody_and_recovers() {
+    let rig = Rig::start_with(|settings| settings.outbox_bytes = 1 << 20, 4_096);
+    let mut deaf = Client::connect(rig.address, config(1)).unwrap();
+    let mut trader = Client::connect(rig.address, config(2)).unwrap();
+    let (rounds, reports_each) = (1_500, 200);
+    let mut slowest = Duration::ZERO;
+    for name in 1..=rounds {
+        let asked = Instant::now();
+        trader.send(&order(name, 1, reports_each)).unwrap();
+        match trader.wait(PATIENCE).unwrap() {
+            Some(ClientEvent::Report(report)) => {
+                assert_eq!(u64::from(report.prefix().sequence.0), name);
+            }
+            other => panic!("{other:?}"),
+        }
+        slowest = slowest.max(asked.elapsed());
+    }
+    // The bound is for a busy machine; a stall would last until the deaf client is cut off.
+    assert!(
+        slowest < Duration::from_secs(2),
+        "one round took {slowest:?}"
+    );
+    rig.until(|| rig.closed(1) == [DisconnectCause::SlowReader]);
+    assert!(rig.closed(2).is_empty());
+    let mut seen = 0;
+    let ended = loop {
+        match deaf.wait(PATIENCE).unwrap() {
+            Some(ClientEvent::Report(report)) => {
+                seen += 1;
+                assert_eq!(report.prefix().sequence.0, seen);
+            }
+            Some(ClientEvent::Terminated { code, .. }) => break code.decode(),
+            other => panic!("{other:?} after {seen}"),
+        }
+    };
+    assert_eq!(ended, Some(TerminationCode::SlowReader));
+    let all = (rounds * reports_each) as u32;
+    assert!(seen < all, "everything fitted: the test proves nothing");
+    deaf.reconnect().unwrap();
+    while seen < all {
+        match deaf.wait(PATIENCE).unwrap() {
+            Some(ClientEvent::Report(report)) => {
+                seen += 1;
+                assert_eq!(report.prefix().sequence.0, seen);
+            }
+            other => panic!("{other:?} after {seen}"),
+        }
+    }
+}
