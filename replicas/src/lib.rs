@@ -1,1 +1,32 @@
-//! exahour-replicas.
+//! The node: everything the exchange needs in one process, from the order of commands to their
+//! events.
+//!
+//! Used by `tools` (`exahour start`) and by tests. Read in this order: `node` puts the agents
+//! together, `sequencer` decides the order, `storage` keeps it, `engine_agent` applies it.
+//!
+//! Always holds: the journal is the raft log; the engine sees only committed commands, in order; a
+//! single node is a raft group of one on the same path.
+//! Does not: match, check or parse what clients send.
+
+mod batch;
+mod config;
+mod disk_agent;
+mod engine_agent;
+mod error;
+mod event_log;
+mod genesis;
+mod hard_state;
+mod node;
+mod replay;
+mod sequencer;
+mod storage;
+
+pub use config::{ConfigError, ListenConfig, NodeConfig, SessionConfig};
+pub use engine_agent::EngineAgent;
+pub use error::NodeError;
+pub use event_log::{EVENTS_COMPLETE, EVENTS_CONTINUED, EventLog};
+pub use genesis::{Genesis, GenesisError};
+pub use node::{Addresses, Node};
+pub use replay::{Replay, ReplayReport, replay};
+pub use sequencer::{Sequencer, SequencerSettings};
+pub use storage::{FRAME_COMMANDS, FRAME_CONF_CHANGE, FRAME_CONF_CHANGE_V2, FRAME_EMPTY};

@@ -1,0 +1,318 @@
+//! The configuration of a node: one TOML file, every key optional.
+//!
+//! Read once, at the start. `node.toml` beside this file is the default, embedded; it is the
+//! documentation of every key, too.
+//!
+//! Always holds: an unknown key, or a value out of range, is refused with its place in the file.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use exahour_journal::FlushBody;
+use exahour_rings::{CoreId, IdleStrategy, Layout, ThreadLayout};
+use exahour_wire::codes::Durability;
+use serde::Deserialize;
+
+use crate::genesis::Genesis;
+
+/// The embedded defaults, as text.
+const DEFAULTS: &str = include_str!("node.toml");
+
+/// Why a configuration is not one.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("configuration {path}: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not TOML of the right shape.
+    #[error("configuration {place}: {reason}")]
+    Parse {
+        /// The file, or "defaults".
+        place: String,
+        /// What is wrong, with line and column.
+        reason: String,
+    },
+    /// A value is not one of those that are known.
+    #[error("configuration, {key}: {value:?} is not {expected}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// The value found.
+        value: String,
+        /// What was expected.
+        expected: &'static str,
+    },
+}
+
+/// Where a node listens.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenConfig {
+    /// Order entry.
+    pub orders: SocketAddr,
+    /// Market data.
+    pub market_data: SocketAddr,
+    /// Drop copy.
+    pub drop_copy: SocketAddr,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ThreadConfig {
+    name: String,
+    #[serde(default)]
+    core: Option<u16>,
+    idle: String,
+    agents: Vec<String>,
+}
+
+/// Bounds on sessions.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionConfig {
+    /// Connections to order entry at a time.
+    pub connections_max: usize,
+    /// Bytes that may wait for one client.
+    pub outbox_bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CapacityConfig {
+    orders: u32,
+    positions: u32,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JournalConfig {
+    segment_bytes: u64,
+}
+
+/// The file as it is written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileConfig {
+    data: PathBuf,
+    durability: String,
+    flush: String,
+    checkpoint_every: u64,
+    listen: ListenConfig,
+    sessions: SessionConfig,
+    capacity: CapacityConfig,
+    journal: JournalConfig,
+    thread: Vec<ThreadConfig>,
+    genesis: Genesis,
+}
+
+/// The configuration of a node.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// The folder of everything the node keeps.
+    pub data: PathBuf,
+    /// What an acknowledgement promises.
+    pub durability: Durability,
+    /// How bytes reach the disk.
+    pub flush: FlushBody,
+    /// Commands between two hashes of the state.
+    pub checkpoint_every: u64,
+    /// Where the node listens.
+    pub listen: ListenConfig,
+    /// Bounds on sessions.
+    pub sessions: SessionConfig,
+    /// Live orders and positions to make room for.
+    pub capacity: exahour_engine::Capacity,
+    /// Bytes of a segment of either log.
+    pub segment_bytes: u64,
+    /// Agents to threads, threads to cores.
+    pub layout: Layout,
+    /// What a new exchange starts with.
+    pub genesis: Genesis,
+}
+
+impl NodeConfig {
+    /// The embedded defaults.
+    ///
+    /// # Errors
+    /// [`ConfigError`] never: a test reads them.
+    pub fn defaults() -> Result<Self, ConfigError> {
+        Self::parse("defaults", toml::Table::new())
+    }
+
+    /// Reads a file; a key that it does not have keeps its default, a table is merged key by key.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let source = |source| ConfigError::Read {
+            path: path.to_path_buf(),
+            source,
+        };
+        let text = std::fs::read_to_string(path).map_err(source)?;
+        Self::from_text(&path.display().to_string(), &text)
+    }
+
+    /// As [`NodeConfig::load`], from a text; `place` is named in errors.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn from_text(place: &str, text: &str) -> Result<Self, ConfigError> {
+        Self::parse(place, table(place, text)?)
+    }
+
+    fn parse(place: &str, own: toml::Table) -> Result<Self, ConfigError> {
+        let mut merged = table("defaults", DEFAULTS)?;
+        merge(&mut merged, own);
+        let file: FileConfig = merged.try_into().map_err(|error| ConfigError::Parse {
+            place: place.to_owned(),
+            reason: toml::de::Error::to_string(&error),
+        })?;
+        Self::check(file)
+    }
+
+    fn check(file: FileConfig) -> Result<Self, ConfigError> {
+        let durability = match file.durability.as_str() {
+            "durable" => Durability::Durable,
+            "replicated" => Durability::Replicated,
+            other => return Err(value("durability", other, "durable or replicated")),
+        };
+        let flush = match file.flush.as_str() {
+            "pwrite" => FlushBody::Pwrite,
+            "uring" => FlushBody::Uring,
+            "map" => FlushBody::Map,
+            other => return Err(value("flush", other, "pwrite, uring or map")),
+        };
+        let orders_max = exahour_engine::Capacity::ORDERS_MAX;
+        if !(1..=orders_max).contains(&file.capacity.orders) {
+            let found = file.capacity.orders.to_string();
+            return Err(value("capacity.orders", &found, "between 1 and 16777216"));
+        }
+        if file.checkpoint_every == 0 {
+            return Err(value("checkpoint_every", "0", "above zero"));
+        }
+        let mut threads = Vec::new();
+        for thread in file.thread {
+            threads.push(thread.layout()?);
+        }
+        Ok(Self {
+            data: file.data,
+            durability,
+            flush,
+            checkpoint_every: file.checkpoint_every,
+            listen: file.listen,
+            sessions: file.sessions,
+            capacity: exahour_engine::Capacity {
+                orders: file.capacity.orders,
+                positions: file.capacity.positions,
+            },
+            segment_bytes: file.journal.segment_bytes,
+            layout: Layout::new(threads),
+            genesis: file.genesis,
+        })
+    }
+}
+
+impl ThreadConfig {
+    fn layout(self) -> Result<ThreadLayout, ConfigError> {
+        let idle: IdleStrategy = self.idle.parse().map_err(|_| {
+            value(
+                "thread.idle",
+                &self.idle,
+                "spin, yield, park:<n>us or backoff",
+            )
+        })?;
+        let agents: Vec<&str> = self.agents.iter().map(String::as_str).collect();
+        let thread = ThreadLayout::new(&self.name, idle, &agents);
+        Ok(match self.core {
+            Some(core) => thread.pinned(CoreId(core)),
+            None => thread,
+        })
+    }
+}
+
+fn table(place: &str, text: &str) -> Result<toml::Table, ConfigError> {
+    text.parse()
+        .map_err(|error: toml::de::Error| ConfigError::Parse {
+            place: place.to_owned(),
+            reason: error.to_string(),
+        })
+}
+
+/// Lays `own` over `base`; tables key by key, everything else whole.
+fn merge(base: &mut toml::Table, own: toml::Table) {
+    for (key, value) in own {
+        match (base.get_mut(&key), value) {
+            // A genesis is one thing: half of ours and half of another's would be neither.
+            (Some(toml::Value::Table(inner)), toml::Value::Table(own)) if key != "genesis" => {
+                merge(inner, own);
+            }
+            (_, value) => {
+                base.insert(key, value);
+            }
+        }
+    }
+}
+
+fn value(key: &'static str, found: &str, expected: &'static str) -> ConfigError {
+    ConfigError::Value {
+        key,
+        value: found.to_owned(),
+        expected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use exahour_wire::units::Nanos;
+
+    #[test]
+    fn the_defaults_are_a_configuration_and_their_genesis_an_exchange() {
+        let config = NodeConfig::defaults().unwrap();
+        assert_eq!(config.durability, Durability::Durable);
+        assert!(!config.genesis.commands(Nanos(1)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_file_changes_what_it_names() {
+        let text = "durability = \"replicated\"\n[listen]\norders = \"127.0.0.1:9\"\n";
+        let config = NodeConfig::from_text("test.toml", text).unwrap();
+        assert_eq!(config.durability, Durability::Replicated);
+        assert_eq!(config.listen.orders.port(), 9);
+        assert_ne!(config.listen.market_data.port(), 9);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, expected) in [
+            ("speed = 3", "unknown field `speed`"),
+            ("durability = \"maybe\"", "durable or replicated"),
+            ("listen = 3", "test.toml"),
+            ("[capacity]\norders = 0", "capacity.orders"),
+            ("data = ", "test.toml"),
+        ] {
+            let refused = NodeConfig::from_text("test.toml", text)
+                .err()
+                .unwrap()
+                .to_string();
+            assert!(refused.contains(expected), "{text}: {refused}");
+        }
+    }
+
+    #[test]
+    fn a_genesis_that_the_engine_would_reject_is_refused() {
+        let text = "[[genesis.participant]]\nid = 1\nname = \"A\"\n\
+                    [[genesis.account]]\nid = 5\nparticipant = 1\nname = \"x\"\n";
+        let config = NodeConfig::from_text("test.toml", text).unwrap();
+        let refused = config.genesis.commands(Nanos(1)).err().unwrap().to_string();
+        assert!(
+            refused.contains("account 5") && refused.contains("IdOutOfRange"),
+            "{refused}"
+        );
+    }
+}

@@ -1,0 +1,99 @@
+//! What the world can do to a node.
+
+use std::io;
+use std::path::PathBuf;
+
+use exahour_engine::Divergence;
+use exahour_gateway::error::GatewayError;
+use exahour_journal::JournalError;
+use exahour_rings::LayoutError;
+
+use crate::config::ConfigError;
+use crate::genesis::GenesisError;
+
+/// Why a node cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The configuration is not one.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// What a new exchange should start with contradicts itself.
+    #[error(transparent)]
+    Genesis(#[from] GenesisError),
+    /// A log cannot be used.
+    #[error("{log}: {source}")]
+    Log {
+        /// Which log.
+        log: &'static str,
+        /// What is wrong with it.
+        source: JournalError,
+    },
+    /// The consensus state cannot be read or written.
+    #[error("consensus state {path}: {reason}", path = path.display())]
+    HardState {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
+    /// A file or folder of the node cannot be used.
+    #[error("{path}: cannot {action}: {source}", path = path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file that names the exchange is damaged.
+    #[error(
+        "{path}: not 32 hexadecimal digits; write the id that `exahour journal inspect` shows into \
+         it", path = path.display()
+    )]
+    Identity {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The consensus library refused.
+    #[error("consensus: {0}")]
+    Raft(#[from] raft::Error),
+    /// The journal holds something that no version of this program writes.
+    #[error(
+        "journal frame {index}: {reason}; the journal was written by something else: do not start on it"
+    )]
+    Frame {
+        /// The raft index of the frame.
+        index: u64,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// This replica's state is not the one the journal states.
+    #[error(transparent)]
+    Divergence(#[from] Divergence),
+    /// The machine's clock is behind the journal.
+    #[error(
+        "the clock of this machine is {behind_s} s behind the last stamp in the journal; set the \
+         clock (or wait) and start again"
+    )]
+    ClockBehind {
+        /// Seconds.
+        behind_s: u64,
+    },
+    /// The machine's clock cannot be right.
+    #[error("the clock of this machine shows a time before 2020: set it and start again")]
+    ClockUnset,
+    /// A gateway cannot start.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+    /// Agents and threads do not fit together.
+    #[error("layout: {0}")]
+    Layout(#[from] LayoutError),
+}
+
+impl NodeError {
+    /// An error of a log, with the name of the log.
+    pub(crate) fn log(log: &'static str) -> impl Fn(JournalError) -> Self {
+        move |source| Self::Log { log, source }
+    }
+}

@@ -1,0 +1,123 @@
+//! The event log's writer: events become frames that every follower reads.
+//!
+//! Called by the engine agent, batch by batch.
+//!
+//! Always holds: events are numbered without gap; one that the log has already, from before a
+//! restart, is not written again. A frame of kind [`EVENTS_CONTINUED`] ends within a command, whose
+//! events go on in the next frame.
+//! Does not: flush. The log is derived; what a crash takes is written again by replay.
+
+use exahour_engine::EventSink;
+use exahour_journal::{Appender, FrameMeta, JournalError, Reader};
+use exahour_wire::events::EventPrefix;
+use exahour_wire::limits::MESSAGE_BYTES_MAX;
+use exahour_wire::units::Nanos;
+
+/// A frame that ends with the last event of a command.
+pub const EVENTS_COMPLETE: u8 = 1;
+/// A frame that ends within the events of a command.
+pub const EVENTS_CONTINUED: u8 = 2;
+
+/// Bytes of events in a frame, at most.
+const FRAME_BYTES: usize = 128 << 10;
+
+/// Writes events.
+pub struct EventLog {
+    appender: Appender,
+    buffer: Vec<u8>,
+    /// Events in the buffer.
+    count: u16,
+    /// The number of the first event in the buffer.
+    first: u64,
+    /// The last event that the log holds.
+    last: u64,
+    time: Nanos,
+    failure: Option<JournalError>,
+}
+
+impl EventLog {
+    /// Takes over a log and finds the last event that it holds.
+    ///
+    /// # Errors
+    /// [`JournalError`] where the last frame cannot be read.
+    pub fn new(appender: Appender, reader: &Reader) -> Result<Self, JournalError> {
+        let mut last = 0;
+        if let Some(position) = appender.position_of(appender.last_index()) {
+            let frame = reader.frame_at(position)?;
+            let header = frame.header();
+            last = header.first_sequence + u64::from(header.count) - 1;
+        }
+        Ok(Self {
+            appender,
+            buffer: Vec::with_capacity(FRAME_BYTES),
+            count: 0,
+            first: 0,
+            last,
+            time: Nanos(0),
+            failure: None,
+        })
+    }
+
+    /// Begins the events of a batch.
+    #[inline]
+    pub fn begin(&mut self, time: Nanos) {
+        self.time = time;
+    }
+
+    /// Ends the events of a batch: followers see them.
+    ///
+    /// # Errors
+    /// [`JournalError`] of any write since the last call.
+    #[inline]
+    pub fn finish(&mut self) -> Result<(), JournalError> {
+        self.write(EVENTS_COMPLETE);
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    /// The last event that the log holds.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    fn write(&mut self, kind: u8) {
+        if self.count == 0 {
+            return;
+        }
+        let meta = FrameMeta {
+            index: self.appender.last_index() + 1,
+            term: 0,
+            count: self.count,
+            kind,
+            first_sequence: self.first,
+            time_ns: self.time.0,
+        };
+        if let Err(error) = self.appender.append(&meta, &[&self.buffer]) {
+            self.failure.get_or_insert(error);
+        }
+        self.buffer.clear();
+        self.count = 0;
+    }
+}
+
+impl EventSink for EventLog {
+    #[inline]
+    fn emit(&mut self, event: &[u8]) {
+        let Some(prefix) = EventPrefix::peek(event) else {
+            return;
+        };
+        let number = prefix.event.0;
+        if number <= self.last {
+            return;
+        }
+        if self.buffer.len() + MESSAGE_BYTES_MAX > FRAME_BYTES {
+            self.write(EVENTS_CONTINUED);
+        }
+        if self.count == 0 {
+            self.first = number;
+        }
+        self.last = number;
+        self.count += 1;
+        self.buffer.extend_from_slice(event);
+    }
+}

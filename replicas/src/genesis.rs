@@ -1,0 +1,334 @@
+//! What a new exchange starts with: participants, accounts, sessions, contracts.
+//!
+//! Read from the configuration once, when the journal is empty; journaled as the exchange's own
+//! first commands, and never looked at again.
+//!
+//! Always holds: what the engine would reject is refused here by name, before anything is written.
+
+use exahour_engine::{Batch, Capacity, Engine};
+use exahour_wire::codes::{ContractKind, Enumeration, Firmness, Permissions, ResourceClass};
+use exahour_wire::events::{CommandRejected, EventPrefix};
+use exahour_wire::ids::{AccountId, CommandSequence, InstrumentId, ParticipantId, SessionId};
+use exahour_wire::message::{Message, Text8, Text16, Text32, messages};
+use exahour_wire::operations::{
+    CreateAccount, CreateInstrument, CreateParticipant, CreateSession, Deposit,
+};
+use exahour_wire::record::Record;
+use exahour_wire::units::{DecimalError, Hours, Money, Nanos, PartsPerMillion, Price, Quantity};
+use serde::Deserialize;
+
+/// Why a genesis cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum GenesisError {
+    /// A value is not what it should be.
+    #[error("genesis, {what}: {value:?} is not {expected}")]
+    Value {
+        /// Which entry and field.
+        what: String,
+        /// The text found.
+        value: String,
+        /// What was expected.
+        expected: String,
+    },
+    /// A price or an amount is not one.
+    #[error("genesis, {what}: {value:?} is {source}")]
+    Decimal {
+        /// Which entry and field.
+        what: String,
+        /// The text found.
+        value: String,
+        /// What is wrong with it.
+        source: DecimalError,
+    },
+    /// The engine would reject an entry.
+    #[error("genesis, {what}: refused as {reason}")]
+    Refused {
+        /// Which entry.
+        what: String,
+        /// The engine's own word.
+        reason: String,
+    },
+}
+
+/// A member firm.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenesisParticipant {
+    /// Its id.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+}
+
+/// An account.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenesisAccount {
+    /// Its id, from 100.
+    pub id: u32,
+    /// Its owner.
+    pub participant: u32,
+    /// Its name.
+    pub name: String,
+    /// Dollars to begin with.
+    #[serde(default)]
+    pub deposit: Option<String>,
+}
+
+/// A session.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenesisSession {
+    /// Its id.
+    pub id: u32,
+    /// Its owner.
+    pub participant: u32,
+    /// Names of permissions: trade, risk, drop-copy, settlement, operator.
+    pub may: Vec<String>,
+    /// Messages a second; none for no throttle.
+    #[serde(default)]
+    pub throttle_rate: u32,
+    /// Messages at once.
+    #[serde(default)]
+    pub throttle_burst: u32,
+}
+
+/// A contract. Times are given from the moment of the genesis.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenesisInstrument {
+    /// Its id.
+    pub id: u32,
+    /// Its name, at most 16 characters.
+    pub symbol: String,
+    /// spot or future.
+    pub kind: String,
+    /// cpu, gpu, tpu, memory, storage or network.
+    pub class: String,
+    /// Where it is delivered, at most 8 characters.
+    pub zone: String,
+    /// Lowest grades: performance 1 to 4, reliability 1 to 4, energy 1 to 3.
+    pub grade: [u8; 3],
+    /// Hours of the delivery window.
+    pub hours: u32,
+    /// The step between prices, in dollars.
+    pub tick: String,
+    /// The price to start from, in dollars.
+    pub reference: String,
+    /// Margin for one lot, in dollars.
+    pub margin: String,
+    /// Seconds until trading ends.
+    pub trades_for_s: u64,
+    /// Seconds from the end of trading to the start of delivery.
+    #[serde(default)]
+    pub delivers_after_s: u64,
+    /// The largest order in lots.
+    pub quantity_max: u64,
+    /// The largest value of an order, in dollars.
+    pub value_max: String,
+    /// How far a limit may be from the reference price, in parts per million.
+    pub collar_ppm: u32,
+    /// How far a market order may trade from the best price, in parts per million.
+    pub protection_ppm: u32,
+}
+
+/// What a new exchange starts with.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Genesis {
+    /// Member firms.
+    pub participant: Vec<GenesisParticipant>,
+    /// Accounts.
+    pub account: Vec<GenesisAccount>,
+    /// Sessions.
+    pub session: Vec<GenesisSession>,
+    /// Contracts.
+    pub instrument: Vec<GenesisInstrument>,
+}
+
+impl Genesis {
+    /// The commands that bring it about, tried on an engine first.
+    ///
+    /// # Errors
+    /// [`GenesisError`], naming the entry.
+    pub fn commands(&self, now: Nanos) -> Result<Vec<Record>, GenesisError> {
+        let mut named = Vec::new();
+        for participant in &self.participant {
+            let what = format!("participant {}", participant.id);
+            let name = text32(&what, &participant.name)?;
+            let participant = ParticipantId(participant.id);
+            let command = CreateParticipant {
+                participant,
+                name,
+                ..Message::blank()
+            };
+            named.push((what, Record::new(&command)));
+        }
+        for account in &self.account {
+            account.commands(&mut named)?;
+        }
+        for session in &self.session {
+            named.push((format!("session {}", session.id), session.command()?));
+        }
+        for instrument in &self.instrument {
+            let what = format!("instrument {}", instrument.id);
+            named.push((what, instrument.command(now)?));
+        }
+        try_out(&named, now)?;
+        Ok(named.into_iter().map(|(_, record)| record).collect())
+    }
+}
+
+impl GenesisAccount {
+    fn commands(&self, named: &mut Vec<(String, Record)>) -> Result<(), GenesisError> {
+        let what = format!("account {}", self.id);
+        let account = AccountId(self.id);
+        let create = CreateAccount {
+            account,
+            participant: ParticipantId(self.participant),
+            name: text32(&what, &self.name)?,
+            ..Message::blank()
+        };
+        named.push((what.clone(), Record::new(&create)));
+        if let Some(deposit) = &self.deposit {
+            let amount: Money = decimal(&what, deposit)?;
+            let deposit = Deposit {
+                account,
+                amount,
+                ..Message::blank()
+            };
+            named.push((what, Record::new(&deposit)));
+        }
+        Ok(())
+    }
+}
+
+impl GenesisSession {
+    fn command(&self) -> Result<Record, GenesisError> {
+        let mut permissions = 0;
+        for name in &self.may {
+            permissions |= match name.as_str() {
+                "trade" => Permissions::TRADE.0,
+                "risk" => Permissions::RISK.0,
+                "drop-copy" => Permissions::DROP_COPY.0,
+                "settlement" => Permissions::SETTLEMENT.0,
+                "operator" => Permissions::OPERATOR.0,
+                other => {
+                    let expected = "trade, risk, drop-copy, settlement or operator";
+                    return Err(value(&format!("session {}", self.id), other, expected));
+                }
+            };
+        }
+        Ok(Record::new(&CreateSession {
+            new_session: SessionId(self.id),
+            participant: ParticipantId(self.participant),
+            permissions: Permissions(permissions),
+            throttle_rate: self.throttle_rate,
+            throttle_burst: self.throttle_burst,
+            ..Message::blank()
+        }))
+    }
+}
+
+impl GenesisInstrument {
+    fn command(&self, now: Nanos) -> Result<Record, GenesisError> {
+        let what = format!("instrument {}", self.id);
+        let seconds = |count: u64| Nanos(count.saturating_mul(Nanos::SECOND.0));
+        let last_trade_at = now.after(seconds(self.trades_for_s));
+        let symbol = Text16::new(&self.symbol)
+            .ok_or_else(|| value(&what, &self.symbol, "at most 16 printable characters"))?;
+        let zone = Text8::new(&self.zone)
+            .ok_or_else(|| value(&what, &self.zone, "at most 8 printable characters"))?;
+        let [grade_performance, grade_reliability, grade_energy] = self.grade;
+        Ok(Record::new(&CreateInstrument {
+            instrument: InstrumentId(self.id),
+            kind: by_name::<ContractKind>(&what, &self.kind)?.into(),
+            class: by_name::<ResourceClass>(&what, &self.class)?.into(),
+            grade_performance,
+            grade_reliability,
+            grade_energy,
+            firmness: Firmness::Firm.into(),
+            reference_version: 1,
+            hours: Hours(self.hours),
+            symbol,
+            zone,
+            tick: decimal(&what, &self.tick)?,
+            delivery_start: last_trade_at.after(seconds(self.delivers_after_s)),
+            last_trade_at,
+            initial_margin: decimal(&what, &self.margin)?,
+            reference_price: decimal::<Price>(&what, &self.reference)?,
+            quantity_max: Quantity(self.quantity_max),
+            notional_max: decimal(&what, &self.value_max)?,
+            collar: PartsPerMillion(self.collar_ppm),
+            protection: PartsPerMillion(self.protection_ppm),
+            ..Message::blank()
+        }))
+    }
+}
+
+/// Applies the commands to an engine of their own and reports the first that it rejects.
+fn try_out(named: &[(String, Record)], now: Nanos) -> Result<(), GenesisError> {
+    let mut engine = Engine::new(&Capacity {
+        orders: 1,
+        positions: 1,
+    });
+    for (place, (what, record)) in named.iter().enumerate() {
+        let first = CommandSequence(place as u64 + 1);
+        let batch = Batch {
+            time: now,
+            first,
+            commands: record.bytes(),
+        };
+        let mut events = Vec::new();
+        // A genesis holds no checkpoint, so it cannot diverge.
+        let _ = engine.apply(&batch, &mut events);
+        let rejected = messages(&events).find_map(CommandRejected::read);
+        if let Some(rejected) = rejected {
+            let reason = format!("{:?}", rejected.reason);
+            return Err(GenesisError::Refused {
+                what: what.clone(),
+                reason,
+            });
+        }
+        debug_assert!(EventPrefix::peek(&events).is_some());
+    }
+    Ok(())
+}
+
+fn value(what: &str, value: &str, expected: &str) -> GenesisError {
+    GenesisError::Value {
+        what: what.to_owned(),
+        value: value.to_owned(),
+        expected: expected.to_owned(),
+    }
+}
+
+fn text32(what: &str, text: &str) -> Result<Text32, GenesisError> {
+    Text32::new(text).ok_or_else(|| value(what, text, "at most 32 printable characters"))
+}
+
+fn decimal<T: std::str::FromStr<Err = DecimalError>>(
+    what: &str,
+    text: &str,
+) -> Result<T, GenesisError> {
+    text.parse().map_err(|source| GenesisError::Decimal {
+        what: what.to_owned(),
+        value: text.to_owned(),
+        source,
+    })
+}
+
+/// The value of an enumeration by its published name, in any case.
+fn by_name<E: Enumeration>(what: &str, text: &str) -> Result<E, GenesisError>
+where
+    E::Repr: TryFrom<u64>,
+{
+    let found = E::TABLE
+        .iter()
+        .find(|(_, name, _)| name.eq_ignore_ascii_case(text));
+    let repr = found.and_then(|(number, _, _)| E::Repr::try_from(*number).ok());
+    repr.and_then(E::from_repr).ok_or_else(|| {
+        let names: Vec<&str> = E::TABLE.iter().map(|(_, name, _)| *name).collect();
+        value(what, text, &format!("one of {}", names.join(", ")))
+    })
+}

@@ -1,0 +1,355 @@
+//! A node: the agents put together, and everything it keeps on disk.
+//!
+//! ```text
+//! DATA/
+//!   journal/      the commands: the raft log, the audit log, the only truth
+//!   events/       what they gave; derived, and written again by replay where it is lost
+//!   raft-state    what this node has promised to its peers
+//!   identity      which exchange this is: every log of it carries the same id
+//!   keys          the sessions' keys, readable by the owner only
+//! ```
+//! Started by `exahour start` and by tests.
+//!
+//! Always holds: every ring has one producer; the engine starts before the first command, and
+//! clients are answered from what the event log says.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use exahour_engine::Engine;
+use exahour_gateway::clock::{Clock, SystemClock};
+use exahour_gateway::credentials::{KEY_BYTES, Keys};
+use exahour_gateway::feed::drop_copy::{DropCopy, DropCopyConfig};
+use exahour_gateway::feed::market_data::{MarketData, MarketDataConfig};
+use exahour_gateway::order_gateway::{GatewaySettings, OrderGateway};
+use exahour_journal::{Chain, Config as LogConfig, FlushBody, Journal, LogId, Reader, Verify};
+use exahour_rings::{
+    Agent, AgentFailure, Capacity as RingCapacity, Consumer, Producer, Running, StopHandle, ring,
+    run, watermark,
+};
+use exahour_wire::ids::CommandSequence;
+use exahour_wire::record::Line;
+use exahour_wire::units::Nanos;
+
+use crate::config::NodeConfig;
+use crate::disk_agent::{DiskAgent, StagingAgent};
+use crate::engine_agent::EngineAgent;
+use crate::error::NodeError;
+use crate::event_log::EventLog;
+use crate::genesis::Genesis;
+use crate::sequencer::{Sequencer, SequencerSettings};
+use crate::storage::JournalStorage;
+
+/// The id of the only member of a group of one.
+const ALONE: u64 = 1;
+
+/// Lines in the ring of a gateway.
+const GATEWAY_RING_LINES: usize = 1 << 16;
+
+/// Lines in the ring of the engine's wishes.
+const WISH_RING_LINES: usize = 1 << 10;
+
+/// 2020-01-01: a clock before it has never been set.
+const EARLIEST_TIME: Nanos = Nanos(1_577_836_800_000_000_000);
+
+/// How far a clock may be behind the journal: less is made up for by standing still.
+const CLOCK_BEHIND_MAX: Nanos = Nanos(60_000_000_000);
+
+/// Where a node is reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// Order entry.
+    pub orders: SocketAddr,
+    /// Market data.
+    pub market_data: SocketAddr,
+    /// Drop copy.
+    pub drop_copy: SocketAddr,
+}
+
+/// A node that runs.
+pub struct Node {
+    running: Running,
+    addresses: Addresses,
+    keys: PathBuf,
+}
+
+impl Node {
+    /// Recovers what is on disk, or creates it, and starts to serve.
+    ///
+    /// # Errors
+    /// [`NodeError`]; nothing is served then, and nothing on disk is lost.
+    pub fn start(config: &NodeConfig) -> Result<Self, NodeError> {
+        let data = &config.data;
+        create_folder(data)?;
+        let keys_path = data.join("keys");
+        let keys = open_keys(&keys_path, &config.genesis)?;
+        let (journal, events) = open_logs(config)?;
+        let (journal_path, events_path) = (data.join("journal"), data.join("events"));
+        let follow =
+            |path: &Path, log| Reader::follow(path, Verify::Trust).map_err(NodeError::log(log));
+
+        let (gateway_in, gateway_out) = line_ring(GATEWAY_RING_LINES);
+        let (wishes_in, wishes_out) = line_ring(WISH_RING_LINES);
+        let (applied_in, applied_out) = watermark();
+
+        let storage = JournalStorage::new(
+            journal.appender,
+            follow(&journal_path, "journal")?,
+            &data.join("raft-state"),
+            &[ALONE],
+        )?;
+        let end = storage.log_end().map_err(NodeError::log("journal"))?;
+        let now = check_clock(end.time)?;
+        let mut rings = vec![wishes_out, gateway_out];
+        if end.next == CommandSequence(1) {
+            rings.insert(0, genesis_ring(&config.genesis, now)?);
+        }
+        let settings = SequencerSettings {
+            node_id: ALONE,
+            durability: config.durability,
+        };
+        let clock = Box::new(SystemClock::default());
+        let sequencer = Sequencer::new(settings, storage, rings, applied_out, clock)?;
+
+        let event_log = EventLog::new(events.appender, &follow(&events_path, "event log")?)
+            .map_err(NodeError::log("event log"))?;
+        let engine = EngineAgent::new(
+            Engine::new(&config.capacity),
+            follow(&journal_path, "journal")?,
+            event_log,
+            applied_in,
+            (wishes_in, config.checkpoint_every),
+            Box::new(SystemClock::default()),
+        );
+        let front = FrontDoor::open(config, &events_path, keys, gateway_in)?;
+        let addresses = front.addresses();
+        let agents: Vec<Box<dyn Agent>> = vec![
+            Box::new(front.orders),
+            Box::new(sequencer),
+            Box::new(DiskAgent::new(journal.flusher)),
+            Box::new(engine),
+            Box::new(front.market_data),
+            Box::new(front.drop_copy),
+            Box::new(StagingAgent::new(vec![journal.stager, events.stager])),
+        ];
+        let running = run(&config.layout, agents)?;
+        Ok(Self {
+            running,
+            addresses,
+            keys: keys_path,
+        })
+    }
+
+    /// Where the node is reached.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// The file of the sessions' keys.
+    #[must_use]
+    pub fn keys(&self) -> &Path {
+        &self.keys
+    }
+
+    /// A handle that stops the node from elsewhere.
+    #[must_use]
+    pub fn stop_handle(&self) -> StopHandle {
+        self.running.stop_handle()
+    }
+
+    /// Whether the node has stopped.
+    #[must_use]
+    pub fn finished(&self) -> bool {
+        self.running.finished()
+    }
+
+    /// Stops the node in good order.
+    ///
+    /// # Errors
+    /// [`AgentFailure`] where an agent had failed before.
+    pub fn stop(self) -> Result<(), AgentFailure> {
+        self.running.stop();
+        self.running.join()
+    }
+
+    /// Waits until the node stops.
+    ///
+    /// # Errors
+    /// [`AgentFailure`]: which agent failed, and why.
+    pub fn join(self) -> Result<(), AgentFailure> {
+        self.running.join()
+    }
+}
+
+/// The agents that clients connect to.
+struct FrontDoor {
+    orders: OrderGateway<SystemClock>,
+    market_data: MarketData<SystemClock>,
+    drop_copy: DropCopy<SystemClock>,
+}
+
+impl FrontDoor {
+    fn open(
+        config: &NodeConfig,
+        events: &Path,
+        keys: Keys,
+        ingress: Producer<Line>,
+    ) -> Result<Self, NodeError> {
+        let clock = SystemClock::default();
+        let mut settings = GatewaySettings::new(config.listen.orders, events);
+        settings.connections_max = config.sessions.connections_max;
+        settings.outbox_bytes = config.sessions.outbox_bytes;
+        settings.session.durability = config.durability;
+        let events = events.to_path_buf();
+        let market_data = MarketDataConfig::new(config.listen.market_data, events.clone());
+        let drop_copy = DropCopyConfig::new(config.listen.drop_copy, events, keys.clone());
+        Ok(Self {
+            orders: OrderGateway::start(settings, keys, clock, ingress)?,
+            market_data: MarketData::new(&market_data, clock)?,
+            drop_copy: DropCopy::new(drop_copy, clock)?,
+        })
+    }
+
+    fn addresses(&self) -> Addresses {
+        Addresses {
+            orders: self.orders.address(),
+            market_data: self.market_data.address(),
+            drop_copy: self.drop_copy.address(),
+        }
+    }
+}
+
+fn line_ring(lines: usize) -> (Producer<Line>, Consumer<Line>) {
+    // The sizes are powers of two, written above.
+    match RingCapacity::new(lines) {
+        Ok(capacity) => ring(capacity),
+        Err(error) => unreachable!("{error}"),
+    }
+}
+
+/// A ring that holds the genesis, and nothing ever after.
+fn genesis_ring(genesis: &Genesis, now: Nanos) -> Result<Consumer<Line>, NodeError> {
+    let records = genesis.commands(now)?;
+    let lines: usize = records.iter().map(|record| record.lines().len()).sum();
+    let (mut producer, consumer) = line_ring(lines.next_power_of_two().max(2));
+    for record in &records {
+        let pushed = producer.try_push_slice(record.lines());
+        assert!(pushed.is_ok());
+    }
+    Ok(consumer)
+}
+
+fn open_logs(config: &NodeConfig) -> Result<(Journal, Journal), NodeError> {
+    let (journal_path, events_path) = (config.data.join("journal"), config.data.join("events"));
+    let log_id = open_identity(&config.data.join("identity"))?;
+    let mut journal =
+        LogConfig::new(&journal_path, log_id).with_segment_bytes(config.segment_bytes);
+    journal.flush = config.flush;
+    let journal = Journal::open_or_create(&journal).map_err(NodeError::log("journal"))?;
+    let mut events = LogConfig::new(&events_path, log_id).with_segment_bytes(config.segment_bytes);
+    events.chain = Chain::Off;
+    events.flush = FlushBody::Map;
+    let events = Journal::open_or_create(&events).map_err(NodeError::log("event log"))?;
+    Ok((journal, events))
+}
+
+/// Reads which exchange this is, or draws an id for a new one.
+fn open_identity(path: &Path) -> Result<LogId, NodeError> {
+    if !path.exists() {
+        let id = LogId(random_bytes()?);
+        create_file(path, &format!("{id}\n"))?;
+    }
+    let text = fs::read_to_string(path).map_err(|source| NodeError::Io {
+        path: path.to_path_buf(),
+        action: "read",
+        source,
+    })?;
+    let id = u128::from_str_radix(text.trim(), 16)
+        .ok()
+        .filter(|_| text.trim().len() == 32);
+    id.map(|id| LogId(id.to_be_bytes()))
+        .ok_or_else(|| NodeError::Identity {
+            path: path.to_path_buf(),
+        })
+}
+
+/// Reads the keys, or draws one for each session of the genesis.
+fn open_keys(path: &Path, genesis: &Genesis) -> Result<Keys, NodeError> {
+    if !path.exists() {
+        let mut text = String::from("# session, key: share each with its owner only\n");
+        for session in &genesis.session {
+            let key: [u8; KEY_BYTES] = random_bytes()?;
+            let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+            text.push_str(&format!("{} {hex}\n", session.id));
+        }
+        create_file(path, &text)?;
+    }
+    Ok(Keys::load(path)?)
+}
+
+/// Writes a small file that only its owner may read; it is there wholly or not at all.
+fn create_file(path: &Path, text: &str) -> Result<(), NodeError> {
+    let io = |action| {
+        move |source| NodeError::Io {
+            path: path.to_path_buf(),
+            action,
+            source,
+        }
+    };
+    let draft = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    let file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&draft);
+    let mut file = file.map_err(io("create"))?;
+    file.write_all(text.as_bytes()).map_err(io("write"))?;
+    file.sync_all().map_err(io("flush"))?;
+    fs::rename(&draft, path).map_err(io("name"))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(io("flush the folder of"))
+}
+
+fn create_folder(path: &Path) -> Result<(), NodeError> {
+    fs::create_dir_all(path).map_err(|source| NodeError::Io {
+        path: path.to_path_buf(),
+        action: "create the folder",
+        source,
+    })
+}
+
+fn random_bytes<const N: usize>() -> Result<[u8; N], NodeError> {
+    let path = Path::new("/dev/urandom");
+    let mut bytes = [0; N];
+    let read: io::Result<()> =
+        fs::File::open(path).and_then(|mut source| source.read_exact(&mut bytes));
+    read.map_err(|source| NodeError::Io {
+        path: path.to_path_buf(),
+        action: "read",
+        source,
+    })?;
+    Ok(bytes)
+}
+
+/// The time now, if this machine's clock can be believed beside the journal's last stamp.
+fn check_clock(last: Nanos) -> Result<Nanos, NodeError> {
+    let now = SystemClock::default().now();
+    if now < EARLIEST_TIME {
+        return Err(NodeError::ClockUnset);
+    }
+    let behind = Nanos(last.0.saturating_sub(now.0));
+    if behind > CLOCK_BEHIND_MAX {
+        return Err(NodeError::ClockBehind {
+            behind_s: behind.0 / Nanos::SECOND.0,
+        });
+    }
+    Ok(now)
+}

@@ -1,0 +1,145 @@
+//! Replay: the state from the journal alone, checked at every checkpoint.
+//!
+//! Called by `exahour replay` on a journal that nobody writes to, and by tests.
+//!
+//! Always holds: nothing is written; a frame that cannot be verified, or a checkpoint that differs,
+//! is an error that names its place.
+
+use std::path::Path;
+
+use exahour_engine::{Batch, Capacity, Engine, EventSink};
+use exahour_journal::{Reader, Recovered, Verify, inspect};
+use exahour_wire::ids::CommandSequence;
+use exahour_wire::internal::Checkpoint;
+use exahour_wire::message::{Digest, Message, messages, peek_header};
+use exahour_wire::units::Nanos;
+
+use crate::error::NodeError;
+use crate::storage::FRAME_COMMANDS;
+
+/// What a replay found.
+#[derive(Clone, Debug)]
+pub struct ReplayReport {
+    /// What recovery said of the journal and its tail.
+    pub recovered: Recovered,
+    /// Frames read.
+    pub frames: u64,
+    /// Commands applied.
+    pub commands: u64,
+    /// Events that they gave.
+    pub events: u64,
+    /// Checkpoints compared.
+    pub checkpoints: u64,
+    /// The stamp of the last batch.
+    pub time: Nanos,
+    /// The hash of the state at the end.
+    pub state_hash: Digest,
+}
+
+/// A replay under way.
+pub struct Replay {
+    reader: Reader,
+    engine: Engine,
+    report: ReplayReport,
+}
+
+struct Counted<'a, S: EventSink> {
+    sink: &'a mut S,
+    events: u64,
+}
+
+impl<S: EventSink> EventSink for Counted<'_, S> {
+    #[inline]
+    fn emit(&mut self, event: &[u8]) {
+        self.events += 1;
+        self.sink.emit(event);
+    }
+}
+
+impl Replay {
+    /// Verifies the journal in `folder` and stands before its first frame.
+    ///
+    /// # Errors
+    /// [`NodeError::Log`] where the journal is damaged.
+    pub fn open(folder: &Path, capacity: &Capacity) -> Result<Self, NodeError> {
+        let recovered = inspect(folder, Verify::Every).map_err(NodeError::log("journal"))?;
+        let reader =
+            Reader::closed(folder, &recovered, Verify::Trust).map_err(NodeError::log("journal"))?;
+        let report = ReplayReport {
+            recovered,
+            frames: 0,
+            commands: 0,
+            events: 0,
+            checkpoints: 0,
+            time: Nanos(0),
+            state_hash: Digest::default(),
+        };
+        Ok(Self {
+            reader,
+            engine: Engine::new(capacity),
+            report,
+        })
+    }
+
+    /// Applies up to `frames` frames; whether there may be more.
+    ///
+    /// # Errors
+    /// [`NodeError::Divergence`] at a checkpoint that differs; [`NodeError::Log`].
+    pub fn step<S: EventSink>(&mut self, frames: u64, sink: &mut S) -> Result<bool, NodeError> {
+        let end = self.report.recovered.appended;
+        for _ in 0..frames {
+            let next = self.reader.next(end).map_err(NodeError::log("journal"))?;
+            let Some(frame) = next else { return Ok(false) };
+            self.report.frames += 1;
+            if frame.header.kind != FRAME_COMMANDS {
+                continue;
+            }
+            let batch = Batch {
+                time: Nanos(frame.header.time_ns),
+                first: CommandSequence(frame.header.first_sequence),
+                commands: frame.payload,
+            };
+            let mut counted = Counted { sink, events: 0 };
+            self.engine.apply(&batch, &mut counted)?;
+            self.report.events += counted.events;
+            self.report.commands += u64::from(frame.header.count);
+            self.report.time = batch.time;
+            let checkpoints = messages(batch.commands)
+                .filter_map(peek_header)
+                .filter(|header| header.template_id == Checkpoint::TEMPLATE_ID);
+            self.report.checkpoints += checkpoints.count() as u64;
+        }
+        Ok(true)
+    }
+
+    /// How much of the journal has been read, in bytes, and how much there is.
+    #[must_use]
+    pub fn progress(&self) -> (u64, u64) {
+        (
+            self.reader.position().value(),
+            self.report.recovered.appended.value(),
+        )
+    }
+
+    /// The findings so far, with the hash of the state as it is now.
+    #[must_use]
+    pub fn report(mut self) -> ReplayReport {
+        self.report.state_hash = self.engine.state_hash();
+        self.report
+    }
+}
+
+/// Replays the journal in `folder` to its end.
+///
+/// # Errors
+/// As [`Replay::open`] and [`Replay::step`].
+pub fn replay<S: EventSink>(
+    folder: &Path,
+    capacity: &Capacity,
+    sink: &mut S,
+) -> Result<ReplayReport, NodeError> {
+    const FRAMES_A_STEP: u64 = 1 << 16;
+    let mut replay = Replay::open(folder, capacity)?;
+    while replay.step(FRAMES_A_STEP, sink)? {}
+    Ok(replay.report())
+}

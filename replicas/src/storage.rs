@@ -1,0 +1,253 @@
+//! Raft's storage: the journal itself.
+//!
+//! Owned by the sequencer's raft node. One frame is one raft entry; nothing is written twice.
+//!
+//! Always holds: what raft is told to have is in the journal; entries are read back through the
+//! maps, without a copy of their data.
+//! Does not: flush (the disk agent does), or apply (the engine agent does).
+
+use std::path::Path;
+
+use bytes::Bytes;
+use exahour_journal::{Appender, FrameMeta, FrameRef, JournalError, Position, Reader};
+use exahour_wire::ids::CommandSequence;
+use exahour_wire::units::Nanos;
+use raft::prelude::{ConfState, Entry, EntryType, HardState, Snapshot};
+use raft::{GetEntriesContext, RaftState, Storage, StorageError};
+
+use crate::batch::Stamp;
+use crate::error::NodeError;
+use crate::hard_state::HardStateFile;
+
+/// A frame without commands: a new leader's first entry.
+pub const FRAME_EMPTY: u8 = 0;
+/// A frame of commands.
+pub const FRAME_COMMANDS: u8 = 1;
+/// A frame that changes the members, in raft's first form.
+pub const FRAME_CONF_CHANGE: u8 = 2;
+/// A frame that changes the members, in raft's second form.
+pub const FRAME_CONF_CHANGE_V2: u8 = 3;
+
+/// The journal as raft sees it.
+pub(crate) struct JournalStorage {
+    appender: Appender,
+    reader: Reader,
+    promises: HardStateFile,
+}
+
+/// What the last commands in a journal were stamped with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LogEnd {
+    /// The number of the next command.
+    pub(crate) next: CommandSequence,
+    /// The last time.
+    pub(crate) time: Nanos,
+}
+
+impl JournalStorage {
+    /// Takes over a journal and the file of promises beside it.
+    ///
+    /// # Errors
+    /// [`NodeError`] where the file of promises cannot be used.
+    pub(crate) fn new(
+        appender: Appender,
+        reader: Reader,
+        promises: &Path,
+        voters: &[u64],
+    ) -> Result<Self, NodeError> {
+        Ok(Self {
+            appender,
+            reader,
+            promises: HardStateFile::open(promises, voters)?,
+        })
+    }
+
+    /// Appends entries as raft hands them out, and gives the position behind the last.
+    ///
+    /// # Errors
+    /// [`JournalError`]; nothing after the entry that failed is appended.
+    pub(crate) fn append(&mut self, entries: &[Entry]) -> Result<Position, JournalError> {
+        for entry in entries {
+            let stamp = Stamp::from_bytes(&entry.context);
+            let kind = match entry.get_entry_type() {
+                EntryType::EntryNormal if stamp.is_some() => FRAME_COMMANDS,
+                EntryType::EntryNormal => FRAME_EMPTY,
+                EntryType::EntryConfChange => FRAME_CONF_CHANGE,
+                EntryType::EntryConfChangeV2 => FRAME_CONF_CHANGE_V2,
+            };
+            let (time, first, count) = stamp.map_or((0, 0, 0), |stamp| {
+                (stamp.time.0, stamp.first.0, stamp.count)
+            });
+            let meta = FrameMeta {
+                index: entry.index,
+                // Terms grow by one an election; four billion of them never come.
+                term: entry.term as u32,
+                count: count as u16,
+                kind,
+                first_sequence: first,
+                time_ns: time,
+            };
+            self.appender.append(&meta, &[&entry.data])?;
+        }
+        Ok(self.appender.appended())
+    }
+
+    /// Keeps a promise.
+    ///
+    /// # Errors
+    /// [`NodeError`]: nothing that rests on the promise may be sent.
+    pub(crate) fn promise(&mut self, state: &HardState) -> Result<(), NodeError> {
+        self.promises.promise(state)
+    }
+
+    /// Keeps new members.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub(crate) fn set_members(&mut self, members: &ConfState) -> Result<(), NodeError> {
+        self.promises.set_members(members)
+    }
+
+    /// Tells followers that everything up to the frame of this index is committed.
+    ///
+    /// # Errors
+    /// [`JournalError`] where the frame cannot be read.
+    pub(crate) fn publish_commit(&mut self, index: u64) -> Result<(), JournalError> {
+        if let Some(position) = self.appender.position_of(index) {
+            let end = self.reader.frame_at(position)?.frame().end();
+            self.appender.publish_commit(end.value());
+        }
+        Ok(())
+    }
+
+    /// How far the journal is on disk.
+    #[inline]
+    pub(crate) fn durable(&self) -> Position {
+        self.appender.durable()
+    }
+
+    /// The end of the journal.
+    #[inline]
+    pub(crate) fn appended(&self) -> Position {
+        self.appender.appended()
+    }
+
+    /// Where the numbering of commands and the time go on.
+    ///
+    /// # Errors
+    /// [`JournalError`] where a frame cannot be read.
+    pub(crate) fn log_end(&self) -> Result<LogEnd, JournalError> {
+        let first = self.appender.first_index().unwrap_or(1);
+        for index in (first..=self.appender.last_index()).rev() {
+            let Some(frame) = self.frame(index)? else {
+                break;
+            };
+            let header = frame.header();
+            if header.kind == FRAME_COMMANDS {
+                let next = header.first_sequence + u64::from(header.count);
+                return Ok(LogEnd {
+                    next: CommandSequence(next),
+                    time: Nanos(header.time_ns),
+                });
+            }
+        }
+        Ok(LogEnd {
+            next: CommandSequence(1),
+            time: Nanos(0),
+        })
+    }
+
+    fn frame(&self, index: u64) -> Result<Option<FrameRef>, JournalError> {
+        let position = self.appender.position_of(index);
+        position
+            .map(|position| self.reader.frame_at(position))
+            .transpose()
+    }
+
+    /// The entry of an index; its data only where somebody will read it.
+    fn entry(&self, index: u64, with_data: bool) -> raft::Result<Entry> {
+        let found = self.frame(index).map_err(other)?;
+        let frame = found.ok_or(raft::Error::Store(StorageError::Unavailable))?;
+        let header = frame.header();
+        let mut entry = Entry {
+            index,
+            term: u64::from(header.term),
+            ..Entry::default()
+        };
+        match header.kind {
+            FRAME_CONF_CHANGE => entry.set_entry_type(EntryType::EntryConfChange),
+            FRAME_CONF_CHANGE_V2 => entry.set_entry_type(EntryType::EntryConfChangeV2),
+            FRAME_COMMANDS if with_data => {
+                let stamp = Stamp {
+                    time: Nanos(header.time_ns),
+                    first: CommandSequence(header.first_sequence),
+                    count: u32::from(header.count),
+                };
+                entry.context = Bytes::copy_from_slice(&stamp.to_bytes());
+            }
+            _ => {}
+        }
+        if with_data || entry.get_entry_type() != EntryType::EntryNormal {
+            entry.data = Bytes::from_owner(frame);
+        }
+        Ok(entry)
+    }
+}
+
+fn other(error: JournalError) -> raft::Error {
+    raft::Error::Store(StorageError::Other(Box::new(error)))
+}
+
+impl Storage for JournalStorage {
+    fn initial_state(&self) -> raft::Result<RaftState> {
+        Ok(RaftState::new(
+            self.promises.hard_state(),
+            self.promises.conf_state(),
+        ))
+    }
+
+    fn entries(
+        &self,
+        low: u64,
+        high: u64,
+        max_size: impl Into<Option<u64>>,
+        context: GetEntriesContext,
+    ) -> raft::Result<Vec<Entry>> {
+        // Only entries that go to a peer need their data: the engine reads the journal itself.
+        let with_data = context.can_async();
+        let limit = max_size.into().unwrap_or(u64::MAX);
+        let mut entries = Vec::new();
+        let mut size = 0;
+        for index in low..high {
+            let entry = self.entry(index, with_data)?;
+            size += entry.data.len() as u64 + std::mem::size_of::<Entry>() as u64;
+            if size > limit && !entries.is_empty() {
+                break;
+            }
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+
+    fn term(&self, index: u64) -> raft::Result<u64> {
+        if index == 0 {
+            return Ok(0);
+        }
+        let term = self.appender.term_of(index).map(u64::from);
+        term.ok_or(raft::Error::Store(StorageError::Unavailable))
+    }
+
+    fn first_index(&self) -> raft::Result<u64> {
+        Ok(self.appender.first_index().unwrap_or(1))
+    }
+
+    fn last_index(&self) -> raft::Result<u64> {
+        Ok(self.appender.last_index())
+    }
+
+    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
+        Err(raft::Error::Store(
+            StorageError::SnapshotTemporarilyUnavailable,
+        ))
+    }
+}

@@ -1,0 +1,95 @@
+//! One node over real sockets and files: orders go in, are journaled, matched and reported, and
+//! survive a stop.
+
+use std::time::{Duration, Instant};
+
+use exahour_engine::Capacity;
+use exahour_gateway::client::{Client, ClientConfig, ClientEvent};
+use exahour_gateway::credentials::Keys;
+use exahour_replicas::{Node, NodeConfig, replay};
+use exahour_wire::codes::{OrderType, Side, TimeInForce};
+use exahour_wire::events::{OrderAccepted, OrderFilled};
+use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId, SessionId};
+use exahour_wire::message::Message;
+use exahour_wire::orders::NewOrder;
+use exahour_wire::units::{Price, Quantity};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn config(data: &std::path::Path) -> NodeConfig {
+    let text = "[listen]\norders = \"127.0.0.1:0\"\nmarket_data = \"127.0.0.1:0\"\n\
+                drop_copy = \"127.0.0.1:0\"\n[journal]\nsegment_bytes = 1048576\n";
+    let mut config = NodeConfig::from_text("test", text).unwrap();
+    config.data = data.to_path_buf();
+    config
+}
+
+fn connect(node: &Node, session: u32) -> Client {
+    let keys = Keys::load(node.keys()).unwrap();
+    let session = SessionId(session);
+    let key = keys.key_of(session).unwrap().clone();
+    Client::connect(node.addresses().orders, ClientConfig::new(session, key)).unwrap()
+}
+
+fn order(name: u64, account: u32, side: Side, quantity: u64) -> NewOrder {
+    NewOrder {
+        client_order_id: ClientOrderId(name),
+        price: "2.50".parse::<Price>().unwrap(),
+        quantity: Quantity(quantity),
+        account: AccountId(account),
+        instrument: InstrumentId(1),
+        side: side.into(),
+        order_type: OrderType::Limit.into(),
+        time_in_force: TimeInForce::GoodTillCancelled.into(),
+        ..NewOrder::blank()
+    }
+}
+
+fn next_report<M: Message>(client: &mut Client) -> M {
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        if let Some(ClientEvent::Report(report)) = client.wait(Duration::from_secs(1)).unwrap() {
+            return report
+                .read()
+                .unwrap_or_else(|| panic!("another report: {:?}", report.prefix()));
+        }
+    }
+    panic!("no report within {PATIENCE:?}");
+}
+
+#[test]
+fn orders_trade_and_survive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::start(&config(folder.path())).unwrap();
+    let mut alpha = connect(&node, 1);
+    let mut beta = connect(&node, 2);
+
+    beta.send(&order(1, 200, Side::Sell, 10)).unwrap();
+    let resting: OrderAccepted = next_report(&mut beta);
+    alpha.send(&order(2, 100, Side::Buy, 4)).unwrap();
+    let _: OrderAccepted = next_report(&mut alpha);
+    let fill: OrderFilled = next_report(&mut alpha);
+    assert_eq!((fill.quantity, fill.leaves), (Quantity(4), Quantity(0)));
+    let maker: OrderFilled = next_report(&mut beta);
+    assert_eq!((maker.trade, maker.leaves), (fill.trade, Quantity(6)));
+    drop((alpha, beta));
+    node.stop().unwrap();
+
+    let node = Node::start(&config(folder.path())).unwrap();
+    let mut alpha = connect(&node, 1);
+    alpha.send(&order(3, 100, Side::Buy, 6)).unwrap();
+    let _: OrderAccepted = next_report(&mut alpha);
+    let fill: OrderFilled = next_report(&mut alpha);
+    assert_eq!((fill.quantity, fill.leaves), (Quantity(6), Quantity(0)));
+    assert_ne!(fill.order, resting.order);
+    node.stop().unwrap();
+
+    let journal = folder.path().join("journal");
+    let mut events = Vec::new();
+    let first = replay(&journal, &Capacity::default(), &mut events).unwrap();
+    let mut again = Vec::new();
+    let second = replay(&journal, &Capacity::default(), &mut again).unwrap();
+    assert_eq!(first.state_hash, second.state_hash);
+    assert_eq!(events, again);
+    assert!(first.checkpoints >= 1, "{first:?}");
+}
