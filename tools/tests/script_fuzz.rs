@@ -253,7 +253,7 @@ fn bytes_from_nowhere_are_refused_with_a_place() {
             // Half of the scripts are printable, so that they get past the encoding.
             let printable = 32 + byte % 95;
             let kept = if seed % 2 == 0 { byte } else { printable };
-            script.push(if byte % 29 == 0 { b'\n' } else { kept });
+            script.push(if byte.is_multiple_of(29) { b'\n' } else { kept });
         }
         run(&script, seed);
     }
