@@ -7,10 +7,11 @@
 //! Does not: match. A book that is crossed here was crossed in the messages.
 
 use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::hash_map::{Entry, HashMap};
 
 use exahour_wire::codes::{Phase, Side};
-use exahour_wire::ids::{InstrumentId, OrderId};
+use exahour_wire::ids::{FeedSequence, InstrumentId, OrderId};
+use exahour_wire::limits::INSTRUMENTS_MAX;
 use exahour_wire::market_data::InstrumentDefinition;
 use exahour_wire::units::{Price, Quantity};
 use foldhash::fast::FixedState;
@@ -61,6 +62,8 @@ pub struct Book {
     bids: BTreeMap<Price, Level>,
     asks: BTreeMap<Price, Level>,
     orders: u32,
+    /// The top that was last told to whoever follows the books.
+    pub(super) told: Top,
 }
 
 impl Book {
@@ -72,6 +75,7 @@ impl Book {
             bids: BTreeMap::new(),
             asks: BTreeMap::new(),
             orders: 0,
+            told: Top::EMPTY,
         }
     }
 
@@ -185,7 +189,9 @@ impl BookCursor {
 pub struct Books {
     slots: Slots,
     by_order: HashMap<OrderId, Slot, FixedState>,
-    by_instrument: BTreeMap<InstrumentId, Book>,
+    books: Vec<Book>,
+    /// The place in `books` of each instrument, by its id, from 1; 0 where there is none.
+    places: Vec<u32>,
 }
 
 impl Default for Books {
@@ -200,24 +206,41 @@ impl Books {
         Books {
             slots: Slots::new(),
             by_order: HashMap::with_hasher(FixedState::default()),
-            by_instrument: BTreeMap::new(),
+            books: Vec::new(),
+            places: Vec::new(),
         }
     }
 
     /// The book of an instrument.
     pub fn book(&self, instrument: InstrumentId) -> Option<&Book> {
-        self.by_instrument.get(&instrument)
+        let place = *self.places.get(instrument.0 as usize)?;
+        self.books.get((place as usize).checked_sub(1)?)
+    }
+
+    pub(super) fn book_mut(&mut self, instrument: InstrumentId) -> Result<&mut Book, ImageFault> {
+        let place = self.places.get(instrument.0 as usize).copied().unwrap_or(0) as usize;
+        place
+            .checked_sub(1)
+            .and_then(|place| self.books.get_mut(place))
+            .ok_or(ImageFault::UnknownInstrument(instrument))
     }
 
     /// All books by ascending instrument.
     pub fn all(&self) -> impl Iterator<Item = (InstrumentId, &Book)> {
-        self.by_instrument.iter().map(|(id, book)| (*id, book))
+        let mut instrument = None;
+        std::iter::from_fn(move || {
+            instrument = self.instrument_after(instrument);
+            let id = instrument?;
+            self.book(id).map(|book| (id, book))
+        })
     }
 
     /// The first instrument above `instrument`, or the first of all.
     pub fn instrument_after(&self, instrument: Option<InstrumentId>) -> Option<InstrumentId> {
-        let above = InstrumentId(instrument.map_or(0, |id| id.0.saturating_add(1)));
-        self.by_instrument.range(above..).next().map(|(id, _)| *id)
+        let above = instrument.map_or(0, |id| id.0 as usize + 1);
+        let rest = self.places.get(above..)?;
+        let found = above + rest.iter().position(|place| *place > 0)?;
+        u32::try_from(found).ok().map(InstrumentId)
     }
 
     /// How many orders rest in all books.
@@ -261,16 +284,26 @@ impl Books {
     pub(super) fn clear(&mut self) {
         self.slots.clear();
         self.by_order.clear();
-        self.by_instrument.clear();
+        self.books.clear();
+        self.places.clear();
     }
 
     pub(super) fn list(&mut self, mut definition: InstrumentDefinition) -> Result<(), ImageFault> {
-        definition.sequence = exahour_wire::ids::FeedSequence::NONE;
+        definition.sequence = FeedSequence::NONE;
         let instrument = definition.instrument;
-        if self.by_instrument.contains_key(&instrument) {
+        if self.book(instrument).is_some() {
             return Err(ImageFault::InstrumentTwice(instrument));
         }
-        self.by_instrument.insert(instrument, Book::new(definition));
+        if instrument.0 > INSTRUMENTS_MAX {
+            return Err(ImageFault::UnknownInstrument(instrument));
+        }
+        let index = instrument.0 as usize;
+        if self.places.len() <= index {
+            self.places.resize(index + 1, 0);
+        }
+        self.books.push(Book::new(definition));
+        // There are at most as many books as instruments, which 32 bits number.
+        self.places[index] = self.books.len() as u32;
         Ok(())
     }
 
@@ -280,8 +313,7 @@ impl Books {
         phase: Phase,
         settlement_price: Price,
     ) -> Result<(), ImageFault> {
-        let book = self.by_instrument.get_mut(&instrument);
-        let book = book.ok_or(ImageFault::UnknownInstrument(instrument))?;
+        let book = self.book_mut(instrument)?;
         (book.phase, book.settlement_price) = (phase, settlement_price);
         Ok(())
     }
@@ -291,19 +323,21 @@ impl Books {
         if resting.quantity.0 == 0 {
             return Err(ImageFault::WrongSize(resting.order));
         }
-        if self.by_order.contains_key(&resting.order) {
-            return Err(ImageFault::OrderTwice(resting.order));
-        }
-        let book = self.by_instrument.get_mut(&resting.instrument);
-        let book = book.ok_or(ImageFault::UnknownInstrument(resting.instrument))?;
         self.slots.check_room()?;
+        let place = self.places.get(resting.instrument.0 as usize).copied();
+        let book = place
+            .and_then(|place| (place as usize).checked_sub(1))
+            .and_then(|place| self.books.get_mut(place))
+            .ok_or(ImageFault::UnknownInstrument(resting.instrument))?;
+        let Entry::Vacant(entry) = self.by_order.entry(resting.order) else {
+            return Err(ImageFault::OrderTwice(resting.order));
+        };
         let level = book
             .side_mut(resting.side)
             .entry(resting.price)
             .or_insert(Level::EMPTY);
-        let slot = self.slots.push(level, resting);
+        entry.insert(self.slots.push(level, resting));
         book.orders += 1;
-        self.by_order.insert(resting.order, slot);
         Ok(())
     }
 
@@ -313,16 +347,16 @@ impl Books {
         order: OrderId,
         leaves: Quantity,
     ) -> Result<RestingOrder, ImageFault> {
-        let slot = *self
-            .by_order
-            .get(&order)
-            .ok_or(ImageFault::UnknownOrder(order))?;
+        let Entry::Occupied(entry) = self.by_order.entry(order) else {
+            return Err(ImageFault::UnknownOrder(order));
+        };
+        let slot = *entry.get();
         let before = *self.slots.order(slot);
         if leaves >= before.quantity {
             return Err(ImageFault::WrongSize(order));
         }
-        let book = self.by_instrument.get_mut(&before.instrument);
-        let book = book.ok_or(ImageFault::UnknownInstrument(before.instrument))?;
+        // A resting order's book exists: books are only ever forgotten all at once.
+        let book = &mut self.books[self.places[before.instrument.0 as usize] as usize - 1];
         let levels = book.side_mut(before.side);
         let level = levels
             .get_mut(&before.price)
@@ -336,7 +370,7 @@ impl Books {
             levels.remove(&before.price);
         }
         book.orders -= 1;
-        self.by_order.remove(&order);
+        entry.remove();
         Ok(before)
     }
 

@@ -7,8 +7,6 @@
 //! command is over, and rests then with what is left; tops are told after all changes of a command.
 //! Does not: number or encode what it tells (that is `feed::publisher`).
 
-use std::collections::BTreeMap;
-
 use exahour_wire::codes::{Enumeration, Phase, Priority, Raw};
 use exahour_wire::events::{
     EventPrefix, InstrumentExpired, InstrumentListed, InstrumentSettled, OrderAccepted,
@@ -74,8 +72,6 @@ pub struct BookImage {
     pending: Vec<RestingOrder>,
     /// Instruments that the present command touched, in the order touched.
     touched: Vec<InstrumentId>,
-    /// The tops last told.
-    told: BTreeMap<InstrumentId, Top>,
 }
 
 impl Default for BookImage {
@@ -94,7 +90,6 @@ impl BookImage {
             time: Nanos(0),
             pending: Vec::new(),
             touched: Vec::new(),
-            told: BTreeMap::new(),
         }
     }
 
@@ -184,14 +179,11 @@ impl BookImage {
         }
         self.pending.clear();
         for instrument in self.touched.drain(..) {
-            let Some(book) = self.books.book(instrument) else {
-                continue;
-            };
+            let book = self.books.book_mut(instrument)?;
             let top = book.top();
             // An instrument that was touched twice is told once: the second time nothing differs.
-            let told = self.told.entry(instrument).or_insert(Top::EMPTY);
-            if *told != top {
-                *told = top;
+            if book.told != top {
+                book.told = top;
                 on_change(self.time, Change::Top { instrument, top });
             }
         }
