@@ -34,10 +34,13 @@ pub struct MarketDataConfig {
     pub history_bytes: usize,
     /// Bytes on their way to one client.
     pub send_bytes: usize,
+    /// Resting orders that memory is reserved for; growing beyond holds the feed up for a while.
+    pub orders_room: usize,
 }
 
 impl MarketDataConfig {
-    /// The default sizes: 1024 clients, 96 MiB of history (over a million messages), 64 KiB each.
+    /// The default sizes: 1024 clients, 96 MiB of history (over a million messages), 64 KiB each,
+    /// and a million resting orders.
     pub fn new(address: SocketAddr, event_log: PathBuf) -> Self {
         MarketDataConfig {
             address,
@@ -45,6 +48,7 @@ impl MarketDataConfig {
             clients_max: 1024,
             history_bytes: 96 << 20,
             send_bytes: 64 << 10,
+            orders_room: 1 << 20,
         }
     }
 }
@@ -70,7 +74,7 @@ impl<C: Clock> MarketData<C> {
         Ok(MarketData {
             open_at: reader.appended(),
             reader,
-            subscribers: Subscribers::new(config.history_bytes),
+            subscribers: Subscribers::new(config.history_bytes, config.orders_room),
             peers: Peers::new(sockets, config.clients_max, config.send_bytes),
             clock,
         })

@@ -25,10 +25,11 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// The feed before the first event, with room for `history_bytes` of past messages.
-    pub fn new(history_bytes: usize) -> Self {
+    /// The feed before the first event, with room for `history_bytes` of past messages; memory is
+    /// reserved for `orders_room` resting orders, and grows beyond.
+    pub fn new(history_bytes: usize, orders_room: usize) -> Self {
         Publisher {
-            image: BookImage::new(),
+            image: BookImage::with_room(orders_room),
             history: History::new(history_bytes),
         }
     }
@@ -292,7 +293,7 @@ mod tests {
 
     #[test]
     fn each_change_is_told_once_in_order_and_tops_after_each_command() {
-        let mut publisher = Publisher::new(0);
+        let mut publisher = Publisher::new(0, 0);
         publisher.on_batch(&batch()).unwrap();
         let mut room = [0; MESSAGE_BYTES_MAX];
         let mut told = Vec::new();

@@ -31,17 +31,11 @@ pub struct Shadow {
     generation: u64,
 }
 
-impl Default for Shadow {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Shadow {
-    /// The shadow before the first message of the feed.
-    pub fn new() -> Self {
+    /// The shadow before the first message of the feed, with memory for `orders_room` orders.
+    pub fn new(orders_room: usize) -> Self {
         Shadow {
-            image: FeedImage::from_start(),
+            image: FeedImage::from_start_with_room(orders_room),
             readers: 0,
             generation: 0,
         }
@@ -289,8 +283,8 @@ mod tests {
 
     #[test]
     fn a_snapshot_stands_still_and_is_void_once_the_history_ran_out() {
-        let mut publisher = Publisher::new(HISTORY_BYTES_MIN);
-        let mut shadow = Shadow::new();
+        let mut publisher = Publisher::new(HISTORY_BYTES_MIN, 0);
+        let mut shadow = Shadow::new(0);
         let listed = InstrumentListed {
             event: EventSequence(1),
             instrument: InstrumentId(1),

@@ -71,11 +71,12 @@ enum Queue {
 }
 
 impl Subscribers {
-    /// The port before the first event, with room for `history_bytes` of past messages.
-    pub fn new(history_bytes: usize) -> Self {
+    /// The port before the first event, with room for `history_bytes` of past messages; memory is
+    /// reserved for `orders_room` resting orders, and grows beyond.
+    pub fn new(history_bytes: usize, orders_room: usize) -> Self {
         Subscribers {
-            publisher: Publisher::new(history_bytes),
-            shadow: Shadow::new(),
+            publisher: Publisher::new(history_bytes, orders_room),
+            shadow: Shadow::new(orders_room),
             queue: Queue::Empty,
         }
     }

@@ -203,9 +203,14 @@ impl Default for Books {
 impl Books {
     /// No instruments, no orders.
     pub fn new() -> Self {
+        Self::with_room(0)
+    }
+
+    /// The same with memory reserved for as many orders: with more it grows, which takes a while.
+    pub fn with_room(orders: usize) -> Self {
         Books {
-            slots: Slots::new(),
-            by_order: HashMap::with_hasher(FixedState::default()),
+            slots: Slots::with_room(orders),
+            by_order: HashMap::with_capacity_and_hasher(orders, FixedState::default()),
             books: Vec::new(),
             places: Vec::new(),
         }
@@ -241,6 +246,11 @@ impl Books {
         let rest = self.places.get(above..)?;
         let found = above + rest.iter().position(|place| *place > 0)?;
         u32::try_from(found).ok().map(InstrumentId)
+    }
+
+    /// For how many orders memory is reserved.
+    pub fn orders_room(&self) -> usize {
+        self.by_order.capacity()
     }
 
     /// How many orders rest in all books.

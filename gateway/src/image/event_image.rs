@@ -83,8 +83,13 @@ impl Default for BookImage {
 impl BookImage {
     /// The books before the first event.
     pub fn new() -> Self {
+        Self::with_room(0)
+    }
+
+    /// The same with memory reserved for as many orders.
+    pub fn with_room(orders: usize) -> Self {
         BookImage {
-            books: Books::new(),
+            books: Books::with_room(orders),
             last_event: EventSequence::NONE,
             command: CommandSequence::NONE,
             time: Nanos(0),

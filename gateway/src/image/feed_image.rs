@@ -118,7 +118,13 @@ impl FeedImage {
 
     /// The image of all instruments before the first message of the feed, which is whole.
     pub fn from_start() -> Self {
+        Self::from_start_with_room(0)
+    }
+
+    /// The same with memory reserved for as many orders.
+    pub fn from_start_with_room(orders: usize) -> Self {
         FeedImage {
+            books: Books::with_room(orders),
             state: State::Whole,
             next: FeedSequence(1),
             ..Self::new(Flow::All)
@@ -133,7 +139,7 @@ impl FeedImage {
         let mut image = FeedImage {
             next,
             time,
-            ..Self::from_start()
+            ..Self::from_start_with_room(books.orders_room())
         };
         for (instrument, book) in books.all() {
             image.books.list(*book.definition())?;

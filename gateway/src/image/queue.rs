@@ -86,9 +86,9 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    pub(super) fn new() -> Self {
+    pub(super) fn with_room(orders: usize) -> Self {
         Slots {
-            nodes: Vec::new(),
+            nodes: Vec::with_capacity(orders),
             free: Slot::NONE,
         }
     }

@@ -65,6 +65,7 @@ impl EventLog {
             history_bytes,
             send_bytes,
             clients_max: 32,
+            orders_room: 0,
             ..MarketDataConfig::new(any_port(), self.folder.path().to_path_buf())
         };
         MarketData::new(&config, clock).unwrap()

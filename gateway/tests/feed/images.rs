@@ -42,7 +42,7 @@ fn the_image_of_events_is_right_after_every_command() {
 fn the_image_of_the_feed_is_right_after_every_command() {
     for seed in 100..120 {
         let mut market = Market::new(seed);
-        let mut publisher = Publisher::new(HISTORY_BYTES);
+        let mut publisher = Publisher::new(HISTORY_BYTES, 0);
         let mut image = FeedImage::from_start();
         let mut room = [0; MESSAGE_BYTES_MAX];
         for step in 0..1500 {
@@ -66,7 +66,7 @@ fn the_feed_is_the_same_bytes_whatever_the_frames() {
         let commands: Vec<_> = (0..1000).map(|_| market.step()).collect();
         let feeds: Vec<Vec<u8>> = (0..3)
             .map(|_| {
-                let mut publisher = Publisher::new(HISTORY_BYTES);
+                let mut publisher = Publisher::new(HISTORY_BYTES, 0);
                 for frame in frames(&commands, &mut rng) {
                     publisher.on_batch(&frame).unwrap();
                 }
@@ -94,8 +94,8 @@ impl Exchange {
     fn new(seed: u64) -> Self {
         Exchange {
             market: Market::new(seed),
-            publisher: Publisher::new(HISTORY_BYTES),
-            shadow: Shadow::new(),
+            publisher: Publisher::new(HISTORY_BYTES, 0),
+            shadow: Shadow::new(0),
         }
     }
 

@@ -396,7 +396,7 @@ fn every_bad_request_gets_its_named_reject() {
 #[test]
 fn no_bytes_of_a_client_harm_the_port() {
     let mut market = Market::new(9);
-    let mut subscribers = Subscribers::new(0);
+    let mut subscribers = Subscribers::new(0, 0);
     (0..300).for_each(|_| subscribers.on_batch(&market.step()).unwrap());
     let right = framed(request(FeedRequestKind::SnapshotThenUpdates.into(), 0, 0).bytes());
     let (mut finished, mut stayed) = (0, 0);
