@@ -1,6 +1,6 @@
 //! Books rebuilt from events: never crossed, fair at each price, every lot accounted for.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use exahour_wire::codes::{
     CancelReason, Liquidity, OrderFlags, OrderType, Priority, Raw, Side, TimeInForce,
@@ -46,6 +46,10 @@ pub(super) struct Books {
     accepted: u64,
     positions: BTreeMap<(u32, u32), i128>,
     expired: Vec<u32>,
+    /// Instruments with a trade, an expiry or a delivery in this command.
+    touched: BTreeSet<u32>,
+    /// The day up to which day orders were looked at.
+    day: u64,
 }
 
 /// The key under which a limit is sorted: the best is the highest.
@@ -199,6 +203,7 @@ impl Books {
         })?;
         let of = (order.instrument, order.account);
         *self.positions.entry(of).or_default() += change;
+        self.touched.insert(order.instrument);
         match self.maker.take() {
             None => {
                 self.trades += 1;
@@ -282,7 +287,8 @@ impl Books {
             || format!("the new total counts the {} that traded", order.traded),
         )?;
         let smaller = replaced.price.0 == order.limit && replaced.leaves.0 < order.leaves;
-        let kept = replaced.priority == Priority::Kept.into();
+        let priority = replaced.priority.decode();
+        let kept = priority.ok_or("a priority is kept or lost")? == Priority::Kept;
         must(smaller == kept, || {
             "only a smaller size at the same price keeps its place".to_owned()
         })?;
@@ -326,6 +332,7 @@ impl Books {
             "an instrument expires once".to_owned()
         })?;
         self.expired.push(instrument);
+        self.touched.insert(instrument);
         self.check_open_interest(instrument, expired.open_interest.0)
     }
 
@@ -334,6 +341,7 @@ impl Books {
         must(self.expired.contains(&instrument), || {
             "delivery follows expiry".to_owned()
         })?;
+        self.touched.insert(instrument);
         let lots = i128::from(assigned.quantity.0);
         let buyer = self
             .positions
@@ -371,22 +379,19 @@ impl Books {
             })?;
         }
         must(self.maker.is_none(), || "a trade has two halves".to_owned())?;
-        let net = |instrument: &u32| -> i128 {
-            let positions = self.positions.iter();
-            positions
-                .filter(|((of, _), _)| of == instrument)
-                .map(|(_, lots)| *lots)
-                .sum()
-        };
-        let open = self.expired.iter().any(|id| self.held_long(*id) != 0);
-        must(!open, || {
-            "an expired instrument leaves no position".to_owned()
-        })?;
-        let instruments = self.positions.keys().map(|(instrument, _)| instrument);
-        let unbalanced = instruments.clone().find(|id| net(id) != 0);
-        must(unbalanced.is_none(), || {
-            format!("positions in {unbalanced:?} sum to zero")
-        })?;
+        for instrument in std::mem::take(&mut self.touched) {
+            let lots = self
+                .positions
+                .range((instrument, 0)..=(instrument, u32::MAX));
+            let net: i128 = lots.map(|(_, lots)| lots).sum();
+            must(net == 0, || {
+                format!("positions in {instrument} sum to zero, not {net}")
+            })?;
+            let open = self.expired.contains(&instrument) && self.held_long(instrument) != 0;
+            must(!open, || {
+                format!("{instrument} expired and leaves no position")
+            })?;
+        }
         self.check_days(time)
     }
 
@@ -401,8 +406,12 @@ impl Books {
         })
     }
 
-    fn check_days(&self, time: u64) -> Result<(), Violation> {
+    fn check_days(&mut self, time: u64) -> Result<(), Violation> {
         let day = |at: u64| at / Nanos::DAY.0;
+        if day(time) == self.day {
+            return Ok(());
+        }
+        self.day = day(time);
         let late = self.orders.iter().find(|(_, order)| {
             order.time_in_force == TimeInForce::Day.into() && day(order.accepted_at) < day(time)
         });

@@ -6,6 +6,7 @@
 //! Always holds: the first thing that is wrong is named, with the event that shows it.
 
 mod books;
+mod gains;
 mod money;
 mod sessions;
 
@@ -15,6 +16,7 @@ use exahour_wire::message::messages;
 use crate::readable;
 
 use books::Books;
+use gains::Gains;
 use money::Money;
 use sessions::Sessions;
 
@@ -26,6 +28,7 @@ pub struct Checker {
     time: u64,
     books: Books,
     money: Money,
+    gains: Gains,
     sessions: Sessions,
 }
 
@@ -73,12 +76,14 @@ impl Checker {
         self.command = prefix.command.0;
         self.sessions.on_event(&prefix, event)?;
         self.money.on_event(event)?;
+        self.gains.on_event(event)?;
         self.books.on_event(&prefix, event)
     }
 
     fn at_end_of_command(&mut self) -> Result<(), Violation> {
         let place = |rule| format!("after command {}: {rule}", self.command);
         self.books.at_end_of_command(self.time).map_err(place)?;
-        self.money.at_end_of_command().map_err(place)
+        self.money.at_end_of_command().map_err(place)?;
+        self.gains.at_end_of_command().map_err(place)
     }
 }

@@ -16,20 +16,7 @@ use super::dice::Dice;
 use super::market::Market;
 
 /// Makes a sane command worse, or another one.
-pub(super) fn spoil(record: Vec<u8>, market: &Market, dice: &mut Dice, now: Nanos) -> Vec<u8> {
-    let mut record = spoil_somehow(record, market, dice, now);
-    // MASK: engine and rulebook differ in the order of two checks of 5.5.
-    if let Some(mut order) = exahour_wire::orders::NewOrder::read(&record)
-        && order.self_trade_prevention.decode().is_none()
-        && order.order_type == exahour_wire::codes::OrderType::Market.into()
-    {
-        order.self_trade_prevention = exahour_wire::codes::SelfTradePrevention::None.into();
-        record = order.bytes().to_vec();
-    }
-    record
-}
-
-fn spoil_somehow(mut record: Vec<u8>, market: &Market, dice: &mut Dice, now: Nanos) -> Vec<u8> {
+pub(super) fn spoil(mut record: Vec<u8>, market: &Market, dice: &mut Dice, now: Nanos) -> Vec<u8> {
     match dice.below(100) {
         0..35 => record,
         35..38 => nonsense(market, dice),
