@@ -20,6 +20,8 @@ use exahour_wire::message::{Digest, Message, peek_header};
 use exahour_wire::orders::{NewOrder, ReplaceOrder};
 use exahour_wire::units::Nanos;
 
+use super::statement::{sequence_of, session_of};
+
 /// 2026-01-01T00:00:00Z, when every script begins.
 const BEGINNING: Nanos = Nanos(1_767_225_600_000_000_000);
 
@@ -39,6 +41,10 @@ pub(super) struct SessionMemory {
     /// Whether they did before the establishment that is under way.
     was_ready: bool,
 }
+
+/// What is remembered of all sessions at one moment.
+#[derive(Debug)]
+pub(super) struct Sessions(HashMap<u32, SessionMemory>);
 
 /// What the script remembers.
 #[derive(Clone, Debug)]
@@ -97,15 +103,26 @@ impl Memory {
         self.accounts.get(self.owners.get(&session)?).copied()
     }
 
+    /// The state of all sessions, to be put back with [`Memory::put_back`].
+    pub(super) fn sessions(&self) -> Sessions {
+        Sessions(self.sessions.clone())
+    }
+
+    /// Forgets what was noted of sessions since then.
+    pub(super) fn put_back(&mut self, sessions: Sessions) {
+        self.sessions = sessions.0;
+    }
+
     /// Takes note of a command that will be sent.
-    pub(super) fn on_command(&mut self, command: &[u8], session: u32, sequence: u32) {
+    pub(super) fn on_command(&mut self, command: &[u8]) {
         let template = peek_header(command).map_or(0, |header| header.template_id);
         match template {
             OpenSession::TEMPLATE_ID => self.on_open(command),
             ReadySession::TEMPLATE_ID => self.on_ready(command),
             _ => {}
         }
-        if template >= OpenSession::TEMPLATE_ID || session == 0 {
+        let (session, sequence) = (session_of(command), sequence_of(command));
+        if session == 0 {
             return;
         }
         let client_order_id = match template {

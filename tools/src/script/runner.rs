@@ -7,12 +7,13 @@
 //! Does not: print, compare, or open a file.
 
 use exahour_engine::{Batch, Capacity, Engine};
+use exahour_wire::events::EventPrefix;
 use exahour_wire::ids::CommandSequence;
 use exahour_wire::limits::BATCH_MESSAGES_MAX;
 use exahour_wire::message::messages;
 use exahour_wire::units::Nanos;
 
-use super::memory::Memory;
+use super::memory::{Memory, Sessions};
 use super::phrase::Word;
 use super::statement::{Draft, Numbering, Statement, parse};
 use crate::text::Misfit;
@@ -33,10 +34,12 @@ pub struct Runner {
 }
 
 /// A batch that is being gathered.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct OpenBatch {
     commands: Vec<u8>,
     count: usize,
+    /// What was known of sessions before it.
+    before: Sessions,
 }
 
 /// What has run so far.
@@ -96,15 +99,20 @@ impl Runner {
                     "`end` before it",
                 )),
                 None => {
-                    self.batch = Some(OpenBatch::default());
+                    self.batch = Some(OpenBatch {
+                        commands: Vec::new(),
+                        count: 0,
+                        before: self.memory.sessions(),
+                    });
                     Ok(Outcome::Nothing)
                 }
             },
             Statement::BatchEnd => match self.batch.take() {
                 None => Err(misfit_of(line, "no batch is open", "`batch` before it")),
+                Some(batch) if batch.commands.is_empty() => Ok(Outcome::Nothing),
                 Some(batch) => {
                     self.ready = batch.commands;
-                    self.apply(line)
+                    self.apply(line, Some(batch.before))
                 }
             },
             Statement::Include(word) => self.on_include(word),
@@ -183,8 +191,7 @@ impl Runner {
             if draft.numbering == Numbering::Automatic {
                 draft.set_sequence(self.memory.session(draft.session()).next_sequence);
             }
-            self.memory
-                .on_command(&draft.message, draft.session(), draft.sequence());
+            self.memory.on_command(&draft.message);
             match &mut self.batch {
                 Some(batch) => {
                     batch.commands.extend_from_slice(&draft.message);
@@ -196,12 +203,13 @@ impl Runner {
         if self.batch.is_some() {
             Ok(Outcome::Nothing)
         } else {
-            self.apply(line)
+            self.apply(line, None)
         }
     }
 
-    /// Sends what is ready as one batch.
-    fn apply(&mut self, line: &str) -> Result<Outcome<'_>, Misfit> {
+    /// Sends what is ready as one batch. Where it was gathered from several lines, `before` is what
+    /// was known of sessions then: what was assumed meanwhile is replaced by what happened.
+    fn apply(&mut self, line: &str, before: Option<Sessions>) -> Result<Outcome<'_>, Misfit> {
         let orders = self.orders.unwrap_or(ORDERS_USUAL);
         let engine = self.engine.get_or_insert_with(|| {
             Engine::new(&Capacity {
@@ -209,25 +217,38 @@ impl Runner {
                 ..Capacity::default()
             })
         });
+        let first = CommandSequence(self.counts.commands + 1);
         let batch = Batch {
             time: self.memory.now,
-            first: CommandSequence(self.counts.commands + 1),
+            first,
             commands: &self.ready,
         };
         self.events.clear();
-        engine
-            .apply(&batch, &mut self.events)
-            .map_err(|divergence| {
-                misfit_of(
-                    line,
-                    &divergence.to_string(),
-                    "the hash that this state has",
-                )
-            })?;
-        self.counts.commands += messages(&self.ready).map(|_| 1).sum::<u64>();
-        for event in messages(&self.events) {
-            self.counts.events += 1;
-            self.memory.on_event(event);
+        let applied = engine.apply(&batch, &mut self.events);
+        applied.map_err(|divergence| {
+            misfit_of(
+                line,
+                &divergence.to_string(),
+                "the hash that this state has",
+            )
+        })?;
+        let replayed = before.is_some();
+        if let Some(before) = before {
+            self.memory.put_back(before);
+        }
+        let mut events = messages(&self.events).peekable();
+        for (command, number) in messages(&self.ready).zip(first.0..) {
+            self.counts.commands += 1;
+            if replayed {
+                self.memory.on_command(command);
+            }
+            let caused = |event: &&[u8]| {
+                EventPrefix::peek(event).is_some_and(|prefix| prefix.command.0 <= number)
+            };
+            while let Some(event) = events.next_if(caused) {
+                self.counts.events += 1;
+                self.memory.on_event(event);
+            }
         }
         Ok(Outcome::Events(&self.events))
     }

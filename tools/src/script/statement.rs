@@ -69,25 +69,12 @@ impl Draft {
 
     /// Whether a session can send it.
     pub(super) fn has_sender(&self) -> bool {
-        peek_header(&self.message).is_some_and(|header| header.template_id < INTERNAL_TEMPLATE_MIN)
+        has_sender(&self.message)
     }
 
     /// The session that sends it, or zero.
     pub(super) fn session(&self) -> u32 {
-        if self.has_sender() {
-            word_at(&self.message, SESSION)
-        } else {
-            0
-        }
-    }
-
-    /// Its number.
-    pub(super) fn sequence(&self) -> u32 {
-        if self.has_sender() {
-            word_at(&self.message, SEQUENCE)
-        } else {
-            0
-        }
+        session_of(&self.message)
     }
 
     /// Numbers it.
@@ -97,6 +84,29 @@ impl Draft {
 
     fn set_session(&mut self, session: u32) {
         self.message[SESSION].copy_from_slice(&session.to_le_bytes());
+    }
+}
+
+/// Whether a session can send this command.
+pub(super) fn has_sender(command: &[u8]) -> bool {
+    peek_header(command).is_some_and(|header| header.template_id < INTERNAL_TEMPLATE_MIN)
+}
+
+/// The session that sends this command, or zero.
+pub(super) fn session_of(command: &[u8]) -> u32 {
+    if has_sender(command) {
+        word_at(command, SESSION)
+    } else {
+        0
+    }
+}
+
+/// The number of this command, or zero.
+pub(super) fn sequence_of(command: &[u8]) -> u32 {
+    if has_sender(command) {
+        word_at(command, SEQUENCE)
+    } else {
+        0
     }
 }
 
