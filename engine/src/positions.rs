@@ -10,7 +10,7 @@ use exahour_wire::codes::Side;
 use exahour_wire::ids::{AccountId, InstrumentId};
 use exahour_wire::units::{Price, Quantity};
 
-use crate::slot_index::{SlotIndex, spread};
+use crate::slot_index::{SlotIndex, hash_of};
 use crate::terms::Terms;
 
 /// One account in one instrument.
@@ -142,8 +142,8 @@ pub(crate) struct Positions {
 }
 
 #[inline]
-fn hash(account: AccountId, instrument: InstrumentId) -> u64 {
-    spread(u64::from(account.0), u64::from(instrument.0))
+fn hash(account: AccountId, instrument: InstrumentId) -> u32 {
+    hash_of(u64::from(instrument.0), u64::from(account.0))
 }
 
 impl Positions {

@@ -15,7 +15,7 @@ use exahour_wire::ids::{
 use exahour_wire::units::{Nanos, Price, Quantity};
 
 use crate::capacity::Capacity;
-use crate::slot_index::{SlotIndex, spread};
+use crate::slot_index::{SlotIndex, hash_of};
 
 /// The place of an order in the table.
 pub(crate) type Slot = u32;
@@ -68,8 +68,8 @@ pub(crate) struct OrderTable {
 }
 
 #[inline]
-fn client_hash(session: SessionId, client_order_id: ClientOrderId) -> u64 {
-    spread(u64::from(session.0), client_order_id.0)
+fn client_hash(session: SessionId, client_order_id: ClientOrderId) -> u32 {
+    hash_of(u64::from(session.0), client_order_id.0)
 }
 
 impl OrderTable {
