@@ -9,7 +9,9 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use exahour_journal::{Appender, FrameMeta, FrameRef, JournalError, Position, Reader};
+use exahour_journal::{
+    Appender, FRAME_HEADER_BYTES, FrameMeta, FrameRef, JournalError, Position, Reader,
+};
 use exahour_wire::ids::CommandSequence;
 use exahour_wire::units::Nanos;
 use raft::prelude::{ConfState, Entry, EntryType, HardState, Snapshot};
@@ -188,7 +190,7 @@ impl JournalStorage {
             _ => {}
         }
         if with_data || entry.get_entry_type() != EntryType::EntryNormal {
-            entry.data = Bytes::from_owner(frame);
+            entry.data = Bytes::from_owner(frame).slice(FRAME_HEADER_BYTES..);
         }
         Ok(entry)
     }
