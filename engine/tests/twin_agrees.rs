@@ -38,6 +38,32 @@ fn where_there_is_hardly_room_for_orders() {
     }
 }
 
+/// Times are 64 bits of nanoseconds, and somebody's clock may say the year 2554.
+#[test]
+fn at_the_end_of_time() {
+    for seed in seeds(6) {
+        let mut pair = Pair::new(1_000);
+        let mut flow = Flow::new(seed, Style::Hostile);
+        let mut past = Vec::new();
+        for place in 0..300 {
+            match place {
+                100 => flow.jump(Nanos(u64::MAX - 3 * Nanos::DAY.0)),
+                200 => flow.jump(Nanos(u64::MAX - 5 * Nanos::SECOND.0)),
+                // The last time that can be stamped.
+                290 => flow.jump(Nanos(Nanos::NEVER.0 - 1)),
+                _ => {}
+            }
+            let commands = flow.next_batch();
+            past.push(commands.clone());
+            let outcome = pair.apply(&commands);
+            if !outcome.agrees() {
+                panic!("{}", report(seed, Style::Hostile, 1_000, &past, &outcome));
+            }
+            flow.observe(&outcome.twin);
+        }
+    }
+}
+
 /// Gains and losses of many contracts exceed what one amount can hold.
 #[test]
 fn on_fortunes_beyond_the_largest_amount() {
@@ -122,7 +148,8 @@ impl Pair {
     fn new(orders: u32) -> Self {
         let capacity = Capacity {
             orders,
-            ..Capacity::default()
+            // It must grow beyond what it expects.
+            positions: 1,
         };
         Self {
             engine: Engine::new(&capacity),

@@ -5,7 +5,8 @@
 
 use exahour_wire::catalogue::{ENUMERATIONS, declaration};
 use exahour_wire::limits::{
-    HOURS_MAX, MONEY_MAX, POSITION_MAX, PRICE_MAX, QUANTITY_MAX, RECORD_LINE_BYTES,
+    ACCOUNTS_MAX, HOURS_MAX, MONEY_MAX, POSITION_MAX, PRICE_MAX, QUANTITY_MAX, RECORD_LINE_BYTES,
+    SESSIONS_MAX,
 };
 use exahour_wire::message::{Field, HEADER_BYTES, Header, Message, SCHEMA_ID, peek_header};
 use exahour_wire::operations::CreateInstrument;
@@ -105,8 +106,8 @@ fn extreme_listing(record: Vec<u8>, dice: &mut Dice, now: Nanos) -> Vec<u8> {
     listing.quantity_max = Quantity(dice.pick(&[1, QUANTITY_MAX.0, QUANTITY_MAX.0 + 1]));
     listing.notional_max = Money(dice.pick(&[1, MONEY_MAX.0, MONEY_MAX.0]));
     if dice.percent(20) {
-        listing.last_trade_at = Nanos(dice.pick(&[now.0, now.0 + 1, u64::MAX]));
-        listing.delivery_start = Nanos(dice.pick(&[now.0 + 1, u64::MAX]));
+        listing.last_trade_at = Nanos(dice.pick(&[now.0, now.0.saturating_add(1), u64::MAX]));
+        listing.delivery_start = Nanos(dice.pick(&[now.0.saturating_add(1), u64::MAX]));
     }
     listing.bytes().to_vec()
 }
@@ -166,6 +167,12 @@ fn spoil_field(record: &mut [u8], dice: &mut Dice) {
         (_, 2) => u64::MAX,
         (_, 3) => i64::MAX as u64,
         (_, 4) => i64::MIN as u64,
+        (_, 5) if dice.percent(50) => dice.pick(&[
+            u64::from(SESSIONS_MAX),
+            u64::from(SESSIONS_MAX) + 1,
+            u64::from(ACCOUNTS_MAX),
+            u64::from(ACCOUNTS_MAX) + 1,
+        ]),
         (_, 5) => dice.below(200),
         (_, 6) => u64::from(u32::MAX) + dice.below(3) - 1,
         _ => dice.any(),

@@ -180,11 +180,11 @@ impl Market {
         let reference = tick * dice.between(20, 4_000) as i64;
         let hours = dice.pick(&[1, 4, 24, 720]);
         let worth = reference * i64::from(hours);
-        let last_trade_at = now.0 + dice.between(1, 4 * Nanos::DAY.0);
+        let last_trade_at = now.0.saturating_add(dice.between(1, 4 * Nanos::DAY.0));
         let day = Nanos::DAY.0;
         let last_trade_at = match dice.below(4) {
             // Several things may be due at one midnight.
-            0 => (last_trade_at / day + 1) * day,
+            0 => (last_trade_at / day + 1).saturating_mul(day),
             _ => last_trade_at,
         };
         CreateInstrument {
@@ -202,7 +202,7 @@ impl Market {
             symbol: Text16::new("GPU-A").unwrap_or_default(),
             zone: Text8::new("EU-1").unwrap_or_default(),
             tick: Price(tick),
-            delivery_start: Nanos(last_trade_at + dice.below(2) * Nanos::HOUR.0),
+            delivery_start: Nanos(last_trade_at.saturating_add(dice.below(2) * Nanos::HOUR.0)),
             last_trade_at: Nanos(last_trade_at),
             initial_margin: Money(dice.pick(&[0, worth / 20, worth / 4, worth])),
             reference_price: Price(reference),

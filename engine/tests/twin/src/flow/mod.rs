@@ -103,7 +103,8 @@ impl Flow {
         } else if self.dice.below(150) == 0 {
             realistic::flood(&mut self.market, &mut self.dice)
         } else {
-            self.time += self.step();
+            let last = Nanos::NEVER.0 - 1;
+            self.time = self.time.saturating_add(self.step()).min(last);
             let count = match self.dice.below(4) {
                 0 => 1,
                 1 => self.dice.between(2, 24),
@@ -118,6 +119,11 @@ impl Flow {
             first,
             records,
         }
+    }
+
+    /// Lets the next batch happen no earlier than this.
+    pub fn jump(&mut self, to: Nanos) {
+        self.time = self.time.max(to.0);
     }
 
     /// Shows the flow what its last batch led to.

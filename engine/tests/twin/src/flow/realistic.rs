@@ -194,7 +194,10 @@ fn new_order(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u8> {
         (Some(contract), _) => price_near(contract, dice),
     };
     let expire_at = match time_in_force == TimeInForce::GoodTillDate {
-        true => Nanos(now.0 - 5 + dice.pick(&[6, 10_000_000, Nanos::SECOND.0, Nanos::DAY.0])),
+        true => {
+            let span = dice.pick(&[5, 6, 10_000_000, Nanos::SECOND.0, Nanos::DAY.0]);
+            Nanos((now.0 - 5).saturating_add(span))
+        }
         false => Nanos(u64::from(dice.percent(1))),
     };
     let expire_at = match dice.percent(1) {
