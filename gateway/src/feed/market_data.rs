@@ -40,7 +40,7 @@ pub struct MarketDataConfig {
 
 impl MarketDataConfig {
     /// The default sizes: 1024 clients, 96 MiB of history (over a million messages), 64 KiB each,
-    /// and a million resting orders.
+    /// and a million resting orders (pages are taken only as they are used).
     pub fn new(address: SocketAddr, event_log: PathBuf) -> Self {
         MarketDataConfig {
             address,

@@ -14,9 +14,9 @@ use exahour_wire::ids::{FeedSequence, InstrumentId, OrderId};
 use exahour_wire::limits::INSTRUMENTS_MAX;
 use exahour_wire::market_data::InstrumentDefinition;
 use exahour_wire::units::{Price, Quantity};
-use foldhash::fast::FixedState;
 
 use super::fault::ImageFault;
+use super::order_hash::OrderHash;
 use super::queue::{Level, RestingOrder, Slot, Slots};
 
 /// The best prices of a book; a price is none and its quantity zero where a side is empty.
@@ -188,7 +188,7 @@ impl BookCursor {
 #[derive(Debug)]
 pub struct Books {
     slots: Slots,
-    by_order: HashMap<OrderId, Slot, FixedState>,
+    by_order: HashMap<OrderId, Slot, OrderHash>,
     books: Vec<Book>,
     /// The place in `books` of each instrument, by its id, from 1; 0 where there is none.
     places: Vec<u32>,
@@ -210,7 +210,7 @@ impl Books {
     pub fn with_room(orders: usize) -> Self {
         Books {
             slots: Slots::with_room(orders),
-            by_order: HashMap::with_capacity_and_hasher(orders, FixedState::default()),
+            by_order: HashMap::with_capacity_and_hasher(orders, OrderHash),
             books: Vec::new(),
             places: Vec::new(),
         }

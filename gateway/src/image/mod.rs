@@ -10,6 +10,7 @@ mod books;
 mod event_image;
 mod fault;
 mod feed_image;
+mod order_hash;
 mod queue;
 
 pub use books::{Book, BookCursor, Books, LevelView, Top};
