@@ -66,6 +66,33 @@ fn two_engines_and_a_replay_agree() {
     }
 }
 
+/// How much room was made at the start is a matter of speed: it never reaches events or hashes.
+#[test]
+fn the_room_made_at_the_start_changes_nothing() {
+    for seed in seeds(6) {
+        for style in [Style::Realistic, Style::Hostile] {
+            let mut narrow = Engine::new(&Capacity {
+                orders: 5_000,
+                positions: 1,
+            });
+            let mut wide = Engine::new(&Capacity {
+                orders: 70_000,
+                positions: 9_000,
+            });
+            let mut flow = Flow::new(seed, style);
+            for place in 0..300 {
+                let commands = flow.next_batch();
+                let events = must_apply(&mut narrow, &commands);
+                let same = events == must_apply(&mut wide, &commands);
+                assert!(same, "EXAHOUR_SEED={seed} {style:?}: batch {place}");
+                flow.observe(&events);
+            }
+            let same = narrow.state_hash() == wide.state_hash();
+            assert!(same, "EXAHOUR_SEED={seed} {style:?}: the hashes differ");
+        }
+    }
+}
+
 /// An engine and its twin that have seen the same commands, each in a batch of its own.
 struct Both {
     engine: Engine,

@@ -182,9 +182,11 @@ impl Market {
         let worth = reference * i64::from(hours);
         let last_trade_at = now.0.saturating_add(dice.between(1, 4 * Nanos::DAY.0));
         let day = Nanos::DAY.0;
-        let last_trade_at = match dice.below(4) {
+        let last_trade_at = match dice.below(24) {
+            // Too late, if only just.
+            0 => now.0,
             // Several things may be due at one midnight.
-            0 => (last_trade_at / day + 1).saturating_mul(day),
+            1..6 => (last_trade_at / day + 1).saturating_mul(day),
             _ => last_trade_at,
         };
         CreateInstrument {
@@ -207,7 +209,12 @@ impl Market {
             initial_margin: Money(dice.pick(&[0, worth / 20, worth / 4, worth])),
             reference_price: Price(reference),
             quantity_max: Quantity(dice.pick(&[60, 500, 1_000_000])),
-            notional_max: Money(dice.pick(&[worth * 150, worth * 2_000, 1_000_000_000_000_000])),
+            notional_max: Money(dice.pick(&[
+                worth * 9,
+                worth * 150,
+                worth * 2_000,
+                1_000_000_000_000_000,
+            ])),
             collar: PartsPerMillion(dice.pick(&[0, 60_000, 300_000, 1_000_000])),
             protection: PartsPerMillion(dice.pick(&[0, 20_000, 150_000, 1_000_000])),
             ..CreateInstrument::blank()
@@ -221,6 +228,7 @@ impl Market {
         session.connection += 1;
         session.next_sequence = 1;
         session.established_at = 0;
+        session.ready = false;
         OpenSession {
             session: session.id,
             version: SessionVersion(session.version),

@@ -26,6 +26,13 @@ use super::market::{Instrument, Market, PARTICIPANTS, Session, owner};
 
 /// The next command.
 pub(super) fn command(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u8> {
+    // A session whose numbers are used up is worth nothing until it is opened anew.
+    let used_up = |session: &Session| session.next_sequence > u32::MAX / 2;
+    if let Some(place) = market.sessions.iter().position(used_up)
+        && dice.percent(30)
+    {
+        return market.open(place).bytes().to_vec();
+    }
     let away = market.sessions.iter().filter(|session| !session.ready);
     if away.count() > 2 && dice.percent(30) {
         return session_news(market, dice, now);
