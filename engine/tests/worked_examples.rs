@@ -56,7 +56,7 @@ impl Exchange {
     }
 
     fn admit_member(&mut self, id: u32, rate: u32, burst: u32) {
-        let name = Text32::new("A member").unwrap();
+        let name = Text32::new("A member").unwrap_or_default();
         self.send(&CreateParticipant {
             participant: ParticipantId(id),
             name,
@@ -116,8 +116,8 @@ impl Exchange {
             grade_energy: 1,
             firmness: Firmness::Firm.into(),
             hours: Hours(2),
-            symbol: Text16::new("GPU").unwrap(),
-            zone: Text8::new("EU").unwrap(),
+            symbol: Text16::new("GPU").unwrap_or_default(),
+            zone: Text8::new("EU").unwrap_or_default(),
             tick: Price(10),
             delivery_start: Nanos(START + 1_000),
             last_trade_at: Nanos(START + 1_000),
