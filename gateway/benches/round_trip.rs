@@ -70,6 +70,17 @@ fn main() {
             trip as f64 / echo as f64
         );
     }
+    // Beyond a few connections the gateway asks epoll before it reads.
+    let mut idle = Vec::new();
+    for session in 2..=17 {
+        idle.push(Client::connect(gateway, config(session)).unwrap());
+        if matches!(idle.len(), 1 | 3 | 4 | 8 | 16) {
+            let mut trips: Vec<_> = (0..2 * TRIPS).map(|_| trip_once(&mut client)).collect();
+            trips.sort_unstable();
+            println!("{:>18} idle, p50 {:>21}", idle.len(), trips[TRIPS]);
+        }
+    }
+    drop(idle);
     let rate = burst(&mut client);
     println!("{:>28} {rate:>10.0}", "orders/s, 16 a packet");
     turn.store(OVER, Ordering::SeqCst);

@@ -7,20 +7,21 @@
 //! one write for each connection and turn; a connection's slot is free again only when the engine
 //! was told of its end. Does not: allocate once the buffers of a slot have been used.
 
+mod hall;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use exahour_journal::{Position, Reader, Verify};
 use exahour_rings::{Agent, Halt, Producer};
 use exahour_wire::codes::EstablishmentRejectCode;
-use exahour_wire::events::{
-    EventPrefix, SequenceGap, SessionClosed, SessionExpelled, SessionOpened, SessionReady,
-};
-use exahour_wire::ids::{MessageSequence, SessionId};
-use exahour_wire::message::{Message, messages};
+use exahour_wire::ids::SessionId;
+use exahour_wire::message::messages;
 use exahour_wire::record::Line;
 use exahour_wire::session::{Establish, RetransmitRequest};
-use exahour_wire::units::Nanos;
+use exahour_wire::units::{Millis, Nanos};
+
+use hall::Hall;
 
 use crate::back_off::BackOffs;
 use crate::clock::Clock;
@@ -29,7 +30,7 @@ use crate::directory::Directory;
 use crate::error::GatewayError;
 use crate::inbox::Inbox;
 use crate::ingress::Ingress;
-use crate::outbox::Outbox;
+use crate::outbox::{OUTBOX_BYTES_MAX, OUTBOX_BYTES_MIN, Outbox};
 use crate::retransmission::{Progress, Retransmitting};
 use crate::session::{Claim, ConnectionId, Desk, Session, SessionSettings, Step};
 use crate::sockets::{Accepted, Received, Slot, Sockets, Written};
@@ -81,6 +82,26 @@ impl GatewaySettings {
             session: SessionSettings::default(),
             event_log: event_log.to_path_buf(),
         }
+    }
+
+    fn check(&self) -> Result<(), GatewayError> {
+        let refuse = |name, value, rule| Err(GatewayError::Setting { name, value, rule });
+        let connections = self.connections_max;
+        if !(1..=CONNECTIONS_MAX).contains(&connections) {
+            return refuse("connections_max", connections as u64, "choose 1 to 16384");
+        }
+        let bytes = self.outbox_bytes;
+        if !(OUTBOX_BYTES_MIN..=OUTBOX_BYTES_MAX).contains(&bytes) {
+            return refuse("outbox_bytes", bytes as u64, "choose 4 KiB to 64 MiB");
+        }
+        let (min, max) = (self.session.keep_alive_min, self.session.keep_alive_max);
+        if min == Millis(0) {
+            return refuse("keep_alive_min", 0, "choose 1 ms or more");
+        }
+        if max < min {
+            return refuse("keep_alive_max", max.0.into(), "it is below keep_alive_min");
+        }
+        Ok(())
     }
 }
 
@@ -142,13 +163,7 @@ impl<C: Clock> OrderGateway<C> {
         mut clock: C,
         ingress: Producer<Line>,
     ) -> Result<Self, GatewayError> {
-        if !(1..=CONNECTIONS_MAX).contains(&settings.connections_max) {
-            return Err(GatewayError::Setting {
-                name: "connections_max",
-                value: settings.connections_max as u64,
-                rule: "choose 1 to 16384",
-            });
-        }
+        settings.check()?;
         let live = Reader::follow(&settings.event_log, Verify::Trust)?;
         let history = Reader::follow(&settings.event_log, Verify::Trust)?;
         let sockets = Sockets::listen(settings.address, settings.connections_max)?;
@@ -528,111 +543,5 @@ impl<C: Clock> Agent for OrderGateway<C> {
 
     fn on_close(&mut self) {
         self.stop();
-    }
-}
-
-/// All sessions, while the event log is followed: no socket is touched meanwhile.
-struct Hall<'a> {
-    now: Nanos,
-    settings: &'a SessionSettings,
-    connections: &'a mut [Connection],
-    active: &'a [Slot],
-    directory: &'a mut Directory,
-    keys: &'a Keys,
-    back_offs: &'a mut BackOffs,
-    ingress: &'a mut Ingress,
-}
-
-impl Hall<'_> {
-    #[inline]
-    fn on_event(&mut self, event: &[u8], position: Position) {
-        let Some(prefix) = EventPrefix::peek(event) else {
-            return;
-        };
-        if prefix.session == SessionId::NONE {
-            return;
-        }
-        if prefix.sequence == MessageSequence::NONE {
-            self.on_instruction(event, &prefix);
-            return;
-        }
-        let holder = self
-            .directory
-            .on_report(prefix.session, prefix.sequence, position);
-        if let Some(slot) = holder {
-            self.tell(slot, |session, desk| {
-                session.on_report(event, prefix.sequence, desk);
-            });
-        }
-    }
-
-    /// Handles an event that is meant for the gateway and not for the client.
-    fn on_instruction(&mut self, event: &[u8], prefix: &EventPrefix) {
-        let holder = self.directory.holder(prefix.session);
-        match prefix.header.template_id {
-            SessionOpened::TEMPLATE_ID => {
-                if let Some(opened) = SessionOpened::read(event) {
-                    self.on_opened(&opened, holder);
-                }
-            }
-            SessionReady::TEMPLATE_ID => {
-                let ready = SessionReady::read(event);
-                if let Some(ready) = ready
-                    && let Some(slot) = self.find(ConnectionId(ready.connection))
-                {
-                    self.tell(slot, |session, desk| session.on_ready(&ready, desk));
-                }
-            }
-            SequenceGap::TEMPLATE_ID => {
-                if let (Some(gap), Some(slot)) = (SequenceGap::read(event), holder) {
-                    self.tell(slot, |session, desk| session.on_gap(&gap, desk));
-                }
-            }
-            SessionExpelled::TEMPLATE_ID => {
-                if let (Some(expelled), Some(slot)) = (SessionExpelled::read(event), holder) {
-                    self.tell(slot, |session, desk| session.on_expelled(&expelled, desk));
-                }
-            }
-            SessionClosed::TEMPLATE_ID => {
-                if let (Some(closed), Some(slot)) = (SessionClosed::read(event), holder) {
-                    self.tell(slot, |session, desk| session.on_closed(&closed, desk));
-                }
-            }
-            // A duplicate was applied before: its report tells the client all there is to know.
-            _ => {}
-        }
-    }
-
-    fn on_opened(&mut self, opened: &SessionOpened, holder: Option<Slot>) {
-        let asking = self.find(ConnectionId(opened.connection));
-        if opened.refusal.0 == 0 {
-            self.directory.on_opened(opened.session, opened.event);
-            if let Some(old) = holder.filter(|old| Some(*old) != asking) {
-                self.tell(old, |session, desk| session.on_superseded(desk));
-                self.directory.release(opened.session, old);
-            }
-        }
-        if let Some(slot) = asking {
-            self.tell(slot, |session, desk| session.on_opened(opened, desk));
-        }
-    }
-
-    fn find(&self, connection: ConnectionId) -> Option<Slot> {
-        let named = |slot: &&Slot| self.connections[slot.0].session.connection() == connection;
-        self.active.iter().find(named).copied()
-    }
-
-    #[inline]
-    fn tell<T>(&mut self, slot: Slot, act: impl FnOnce(&mut Session, &mut Desk<'_>) -> T) -> T {
-        let connection = &mut self.connections[slot.0];
-        let mut desk = Desk {
-            now: self.now,
-            ingress: self.ingress,
-            outbox: &mut connection.outbox,
-            keys: self.keys,
-            back_offs: self.back_offs,
-            settings: self.settings,
-        };
-        act(&mut connection.session, &mut desk)
     }
 }

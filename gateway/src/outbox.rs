@@ -14,6 +14,9 @@ const LAST_MESSAGE_BYTES: usize = 64;
 /// The smallest outbox.
 pub const OUTBOX_BYTES_MIN: usize = 4_096;
 
+/// The largest outbox that a gateway can be set up with.
+pub const OUTBOX_BYTES_MAX: usize = 64 << 20;
+
 /// There is no room for the message: the other side does not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutboxFull;

@@ -12,11 +12,14 @@ use std::time::{Duration, Instant};
 use exahour_gateway::client::{Client, ClientError, ClientEvent};
 use exahour_gateway::clock::Clock;
 use exahour_wire::codes::{DisconnectCause, TerminationCode};
-use exahour_wire::events::OrderAccepted;
+use exahour_wire::events::{EventPrefix, OrderAccepted};
+use exahour_wire::ids::{MessageSequence, SessionId};
+use exahour_wire::message::Message;
+use exahour_wire::session::{EstablishmentAck, Retransmission, RetransmitRequest};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use exchange::{Rig, config, order};
+use exchange::{Raw64, Rig, config, establish, numbered, order};
 use proxy::Proxy;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -85,7 +88,7 @@ impl Trader {
 
 #[test]
 fn random_cuts_lose_nothing_and_double_nothing() {
-    for seed in 0..6 {
+    for seed in 0..8 {
         let orders = 3_000;
         let rig = Rig::start();
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -167,7 +170,7 @@ fn a_restarted_gateway_serves_every_report_again() {
     drop(client);
     // Another process takes the session up, from an earlier report on.
     let earlier = exahour_gateway::client::SessionPosition {
-        next_report: exahour_wire::ids::MessageSequence(29_000),
+        next_report: MessageSequence(29_000),
         ..position
     };
     let mut client = Client::resume(rig.address, config(1), earlier).unwrap();
@@ -230,4 +233,57 @@ fn a_client_that_stops_reading_delays_nobody_and_recovers() {
             other => panic!("{other:?} after {seen}"),
         }
     }
+}
+
+#[test]
+fn asking_for_much_without_reading_delays_nobody_and_ends_nobody() {
+    let rig = Rig::start_with(|settings| settings.outbox_bytes = 64 << 10, 4_096);
+    let mut raw = Raw64::established(&rig, 1, 10);
+    drop(raw);
+    rig.until(|| rig.closed(1).len() == 1);
+    let mut trader = Client::connect(rig.address, config(2)).unwrap();
+    let (rounds, reports_each) = (300, 200);
+    let mut trade = |name: u64, about: u64| {
+        trader.send(&order(name, 1, about)).unwrap();
+        match trader.wait(PATIENCE).unwrap() {
+            Some(ClientEvent::Report(report)) => {
+                assert_eq!(u64::from(report.prefix().sequence.0), name);
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    (1..=rounds).for_each(|name| trade(name, reports_each));
+    let missed = (rounds * reports_each) as u32;
+    raw = Raw64::connect(&rig);
+    raw.say(&establish(1, 10, 1, 20));
+    assert_eq!(raw.hear::<EstablishmentAck>().next_sequence.0, missed + 1);
+    raw.say(&RetransmitRequest {
+        session: SessionId(1),
+        from_sequence: MessageSequence(1),
+        count: missed,
+        ..RetransmitRequest::blank()
+    });
+    // The deaf one gets a few new reports as well, while its old ones wait for it to read.
+    (rounds + 1..=rounds + 200).for_each(|name| trade(name, 1));
+    assert_eq!(rig.closed(1).len(), 1, "asking is no reason to be cut off");
+    raw.say(&numbered(1, 1, order(9, 1, 0)));
+    let (mut again, mut new, mut left_of_run) = (1, missed + 1, 0);
+    while again <= missed || new < missed + 202 {
+        let bytes = raw.next().unwrap();
+        if let Some(run) = Retransmission::read(&bytes) {
+            assert_eq!((left_of_run, run.from_sequence.0), (0, again));
+            left_of_run = run.count;
+            continue;
+        }
+        let sequence = EventPrefix::peek(&bytes).unwrap().sequence.0;
+        let expected = if left_of_run > 0 {
+            &mut again
+        } else {
+            &mut new
+        };
+        assert_eq!(sequence, *expected);
+        *expected += 1;
+        left_of_run = left_of_run.saturating_sub(1);
+    }
+    assert_eq!((again, new, left_of_run), (missed + 1, missed + 202, 0));
 }

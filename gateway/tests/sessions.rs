@@ -4,10 +4,17 @@ mod exchange;
 
 use std::time::Duration;
 
-use exahour_gateway::client::{Client, ClientEvent, TypedReport};
+use exahour_gateway::client::{Client, ClientError, ClientEvent, TypedReport};
+use exahour_gateway::clock::SystemClock;
+use exahour_gateway::credentials::Keys;
+use exahour_gateway::error::GatewayError;
+use exahour_gateway::order_gateway::{GatewaySettings, OrderGateway};
+use exahour_rings::{Capacity, ring};
+use exahour_wire::codes::NegotiationRejectCode;
 use exahour_wire::ids::MessageSequence;
+use exahour_wire::units::Millis;
 
-use exchange::{Rig, config, order};
+use exchange::{Exchange, Rig, Told, config, key, order};
 
 #[test]
 fn an_order_goes_in_and_its_report_comes_back() {
@@ -34,4 +41,105 @@ fn an_order_goes_in_and_its_report_comes_back() {
         rig.told.orders.load(std::sync::atomic::Ordering::SeqCst),
         1_000
     );
+}
+
+#[test]
+fn many_sessions_each_get_their_own_reports() {
+    let rig = Rig::start();
+    let mut clients: Vec<_> = (1..=20)
+        .map(|session| Client::connect(rig.address, config(session)).unwrap())
+        .collect();
+    for round in 0..50 {
+        for (place, client) in clients.iter_mut().enumerate() {
+            let name = round * 100 + place as u64;
+            client
+                .send_all(&[order(name, 1 + place as u32, 0); 16])
+                .unwrap();
+        }
+        for (place, client) in clients.iter_mut().enumerate() {
+            for _ in 0..16 {
+                match client.wait(Duration::from_secs(20)).unwrap() {
+                    Some(ClientEvent::Report(report)) => match report.typed() {
+                        TypedReport::Accepted(accepted) => {
+                            assert_eq!(accepted.client_order_id.0, round * 100 + place as u64);
+                            assert_eq!(accepted.session.0, place as u32 + 1);
+                        }
+                        other => panic!("{other:?}"),
+                    },
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_client_is_told_why_it_cannot_log_on() {
+    let rig = Rig::start();
+    let mut wrong = config(1);
+    wrong.key = key(2);
+    match Client::connect(rig.address, wrong).unwrap_err() {
+        ClientError::NegotiationRefused { code, back_off } => {
+            assert_eq!(code.decode(), Some(NegotiationRejectCode::Credentials));
+            assert_eq!(back_off, Millis(100));
+        }
+        other => panic!("{other}"),
+    }
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = free.local_addr().unwrap();
+    drop(free);
+    let error = Client::connect(nobody, config(1)).unwrap_err().to_string();
+    assert!(
+        error.contains(&nobody.to_string()) && error.contains("running"),
+        "{error}"
+    );
+    // Somebody listens but never answers.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut hasty = config(1);
+    hasty.connect_timeout = Duration::from_millis(50);
+    let error = Client::connect(mute.local_addr().unwrap(), hasty).unwrap_err();
+    assert!(matches!(error, ClientError::Timeout { .. }), "{error}");
+}
+
+#[test]
+fn a_gateway_is_told_why_it_cannot_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let events = dir.path().join("events");
+    let start = |settings: GatewaySettings| {
+        let (producer, _consumer) = ring(Capacity::new(8).unwrap());
+        OrderGateway::start(settings, Keys::new(), SystemClock::default(), producer)
+    };
+    let any = "127.0.0.1:0".parse().unwrap();
+    let missing = start(GatewaySettings::new(any, &events)).err().unwrap();
+    assert!(matches!(missing, GatewayError::EventLog(_)), "{missing}");
+    let (_, consumer) = ring(Capacity::new(8).unwrap());
+    let _exchange = Exchange::new(&events, 4 << 20, consumer, Told::default());
+    let first = start(GatewaySettings::new(any, &events)).unwrap();
+    let taken = start(GatewaySettings::new(first.address(), &events))
+        .err()
+        .unwrap();
+    let text = taken.to_string();
+    assert!(
+        text.contains(&first.address().to_string()) && text.contains("another port"),
+        "{text}"
+    );
+    type Adjust = fn(&mut GatewaySettings);
+    let adjusts: [(&str, Adjust); 4] = [
+        ("connections_max", |settings| settings.connections_max = 0),
+        ("outbox_bytes", |settings| {
+            settings.outbox_bytes = usize::MAX
+        }),
+        ("keep_alive_min", |settings| {
+            settings.session.keep_alive_min = Millis(0)
+        }),
+        ("keep_alive_max", |settings| {
+            settings.session.keep_alive_max = Millis(1)
+        }),
+    ];
+    for (name, adjust) in adjusts {
+        let mut settings = GatewaySettings::new(any, &events);
+        adjust(&mut settings);
+        let error = start(settings).err().unwrap().to_string();
+        assert!(error.contains(name), "{error}");
+    }
 }

@@ -3,7 +3,7 @@
 //! Called by settlement, tools, load generators and tests.
 //!
 //! Always holds: no call but `connect`, `reconnect`, `terminate` and `wait` blocks; a poll costs at
-//! most one write and one read.
+//! most one write, and one read unless what it reads is no event.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -333,14 +333,20 @@ impl<C: Clock> Client<C> {
         let Some(socket) = &mut self.socket else {
             return Err(gone("not connected"));
         };
-        match socket.try_read(self.core.inbox.room()) {
-            Ok(Received::Bytes(count)) => {
-                self.core.on_received(count, now);
-                self.core.find(now)
+        // Bytes that make no event may hide the end of the stream behind them, which is not
+        // reported again: only a read that finds nothing may be followed by a sleep.
+        loop {
+            match socket.try_read(self.core.inbox.room()) {
+                Ok(Received::Bytes(count)) => {
+                    self.core.on_received(count, now);
+                    if let Some(found) = self.core.find(now)? {
+                        return Ok(Some(found));
+                    }
+                }
+                Ok(Received::Nothing) => return Ok(None),
+                Ok(Received::Ended) => return Err(gone("closed by the exchange")),
+                Err(error) => return Err(gone(&error.to_string())),
             }
-            Ok(Received::Nothing) => Ok(None),
-            Ok(Received::Ended) => Err(gone("closed by the exchange")),
-            Err(error) => Err(gone(&error.to_string())),
         }
     }
 

@@ -35,6 +35,9 @@ use crate::outbox::Outbox;
 /// Messages refused as busy that are remembered until the exchange names them as not applied.
 const BUSY_COUNT_MAX: usize = 4_096;
 
+/// Ranges of messages not applied that may wait to be told without another allocation.
+const RANGES_USUAL: usize = 16;
+
 /// The first template that is an event.
 const EVENT_TEMPLATE_MIN: u16 = 300;
 const EVENT_TEMPLATE_END: u16 = 400;
@@ -84,7 +87,7 @@ pub(super) struct Core {
     held: Held,
     busy: VecDeque<u32>,
     /// Messages not applied that were not told to the user yet.
-    not_applied: Range<u32>,
+    not_applied: VecDeque<Range<u32>>,
     /// What became of the messages before this one was found out by asking.
     settled: u32,
     timestamp: Nanos,
@@ -105,7 +108,7 @@ impl Core {
             asked_until: None,
             held: Held::new(config.held_bytes),
             busy: VecDeque::with_capacity(BUSY_COUNT_MAX),
-            not_applied: 0..0,
+            not_applied: VecDeque::with_capacity(RANGES_USUAL),
             settled: 0,
             timestamp: Nanos(0),
             heard_at: Nanos(0),
@@ -160,7 +163,7 @@ impl Core {
         self.next_report = 1;
         self.reports_end = 1;
         self.busy.clear();
-        self.not_applied = 0..0;
+        self.not_applied.clear();
         self.settled = 0;
         let mut request = Negotiate {
             session: self.config.session,
@@ -183,9 +186,8 @@ impl Core {
     /// Takes the answer to a probe: what was sent from `expected` on was not applied. The exchange
     /// will say so too, but only once, and that may be lost with the next connection.
     pub(super) fn on_probed(&mut self, expected: MessageSequence) {
-        if expected.0 < self.next_sequence {
-            self.not_applied = expected.0.max(self.settled)..self.next_sequence;
-        }
+        // What an earlier probe found may still have to be told: it is kept.
+        self.note_not_applied(expected.0, self.next_sequence);
         self.next_sequence = self.next_sequence.max(expected.0);
         self.settled = self.next_sequence;
     }
@@ -298,7 +300,7 @@ impl Core {
     #[inline]
     pub(super) fn find(&mut self, now: Nanos) -> Result<Option<Found>, ClientError> {
         loop {
-            if self.not_applied.start < self.not_applied.end
+            if !self.not_applied.is_empty()
                 && self.phase == Phase::Established
                 && let Some(found) = self.tell_not_applied()
             {
@@ -402,26 +404,34 @@ impl Core {
         self.put(&request, now)
     }
 
+    /// Notes that the messages from `from` up to `end` were not applied, as far as that is news.
+    fn note_not_applied(&mut self, from: u32, end: u32) {
+        let from = from.max(self.settled);
+        if from < end {
+            self.not_applied.push_back(from..end);
+        }
+    }
+
+    /// The next messages to be told as not applied, less those that were told as busy.
     fn tell_not_applied(&mut self) -> Option<Found> {
-        let range = &mut self.not_applied;
-        while self.busy.front().is_some_and(|first| *first < range.start) {
-            self.busy.pop_front();
+        while let Some(range) = self.not_applied.front_mut() {
+            while self.busy.front().is_some_and(|busy| *busy < range.start) {
+                self.busy.pop_front();
+            }
+            while range.start < range.end && self.busy.front() == Some(&range.start) {
+                self.busy.pop_front();
+                range.start += 1;
+            }
+            if range.start >= range.end {
+                self.not_applied.pop_front();
+                continue;
+            }
+            let from = range.start;
+            let busy = self.busy.front().copied();
+            range.start = busy.map_or(range.end, |busy| busy.min(range.end));
+            return Some(Found::NotApplied(MessageSequence(from), range.start - from));
         }
-        // What was told as busy is not told again.
-        while range.start < range.end && self.busy.front() == Some(&range.start) {
-            self.busy.pop_front();
-            range.start += 1;
-        }
-        let end = self
-            .busy
-            .front()
-            .map_or(range.end, |next| range.end.min(*next));
-        if range.start >= range.end {
-            return None;
-        }
-        let from = range.start;
-        range.start = end;
-        Some(Found::NotApplied(MessageSequence(from), end - from))
+        None
     }
 
     fn on_session_message(
@@ -465,8 +475,7 @@ impl Core {
             NotApplied::TEMPLATE_ID => {
                 let news = NotApplied::read(message).ok_or_else(bad)?;
                 let from = news.from_sequence.0;
-                let end = from.saturating_add(news.count);
-                self.not_applied = from.max(self.settled)..end;
+                self.note_not_applied(from, from.saturating_add(news.count));
                 Ok(None)
             }
             Busy::TEMPLATE_ID => {
