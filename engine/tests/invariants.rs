@@ -66,6 +66,14 @@ fn tamper(stream: &mut Vec<Vec<u8>>, how: Tampering, place: usize) -> bool {
     true
 }
 
+/// Whether there is something to change in this event.
+fn concerns(event: &[u8], how: Tampering) -> bool {
+    match how {
+        Tampering::Field(..) => tamper(&mut vec![event.to_vec()], how, 0),
+        Tampering::Dropped | Tampering::Doubled | Tampering::Swapped => true,
+    }
+}
+
 /// Money that comes from outside or goes there: how much, no event can contradict.
 fn is_external(moved: MoneyMoved) -> bool {
     let kind = moved.kind.decode();
@@ -137,14 +145,16 @@ fn are_seen_to_be_broken() {
             assert_eq!(Checker::default().follow(&stream.concat()), Ok(()));
             let mut place = 0;
             while place + 1 < stream.len() {
-                let mut other = stream.clone();
-                if tamper(&mut other, how, place) {
-                    tried += 1;
-                    let noticed = Checker::default().follow(&other.concat()).is_err();
-                    assert!(noticed, "{how:?} at {place} went unnoticed");
-                    place += stream.len() / 8;
+                if !concerns(&stream[place], how) {
+                    place += 1;
+                    continue;
                 }
-                place += 1;
+                let mut other = stream.clone();
+                assert!(tamper(&mut other, how, place));
+                let noticed = Checker::default().follow(&other.concat()).is_err();
+                assert!(noticed, "{how:?} at {place} went unnoticed");
+                tried += 1;
+                place += 1 + stream.len() / 8;
             }
         }
         assert!(tried > 0, "{how:?} had nothing to change");

@@ -19,14 +19,14 @@ const COMMANDS: u64 = 3_000;
 
 #[test]
 fn on_realistic_flows() {
-    for seed in seeds(24) {
+    for seed in seeds(120) {
         compare(seed, Style::Realistic, 100_000);
     }
 }
 
 #[test]
 fn on_hostile_flows() {
-    for seed in seeds(24) {
+    for seed in seeds(120) {
         compare(seed, Style::Hostile, 100_000);
     }
 }
