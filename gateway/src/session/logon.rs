@@ -7,7 +7,8 @@
 //! Does not: decide between two connections for one session (that is `order_gateway`).
 
 use exahour_wire::codes::{
-    CancelOnDisconnect, EstablishmentRejectCode, FlowType, NegotiationRejectCode, TerminationCode,
+    CancelOnDisconnect, EstablishmentRejectCode, FlowType, NegotiationRejectCode, Raw,
+    TerminationCode,
 };
 use exahour_wire::events::{SessionOpened, SessionReady};
 use exahour_wire::ids::SessionId;
@@ -63,7 +64,7 @@ impl Session {
     fn refuse_negotiation(
         &mut self,
         request: &Negotiate,
-        code: NegotiationRejectCode,
+        code: impl Into<Raw<NegotiationRejectCode>>,
         back_off: Millis,
         desk: &mut Desk<'_>,
     ) -> Step {
@@ -88,10 +89,7 @@ impl Session {
         }
         if event.refusal.0 != 0 {
             self.state = State::Connected;
-            // A code that this build does not know is passed on as it is by the engine's number.
-            let code = event.refusal.decode();
-            let code = code.unwrap_or(NegotiationRejectCode::Busy);
-            return self.refuse_negotiation(&request, code, Millis(0), desk);
+            return self.refuse_negotiation(&request, event.refusal, Millis(0), desk);
         }
         self.state = State::Negotiated {
             session: request.session,
