@@ -5,8 +5,8 @@
 use exahour_engine::{Batch, Capacity, Engine};
 use exahour_twin::{Twin, readable};
 use exahour_wire::codes::{
-    ContractKind, Firmness, OrderFlags, OrderType, Permissions, Raw, ResourceClass, Scope,
-    SelfTradePrevention, Side, TimeInForce,
+    CancelOnDisconnect, CancelReason, ContractKind, DisconnectCause, Firmness, OrderFlags,
+    OrderType, Permissions, Raw, ResourceClass, Scope, SelfTradePrevention, Side, TimeInForce,
 };
 use exahour_wire::events::{
     DeliveryAssigned, DeliverySettled, MoneyMoved, OrderAccepted, OrderCancelled, OrderFilled,
@@ -16,7 +16,7 @@ use exahour_wire::ids::{
     AccountId, ClientOrderId, CommandSequence, InstrumentId, MessageSequence, ObligationId,
     ParticipantId, SessionId, SessionVersion,
 };
-use exahour_wire::internal::{OpenSession, ReadySession, Tick};
+use exahour_wire::internal::{CloseSession, OpenSession, ReadySession, Tick};
 use exahour_wire::message::{Message, Text8, Text16, Text32, messages};
 use exahour_wire::operations::{
     ConfirmDelivery, CreateAccount, CreateInstrument, CreateParticipant, CreateSession, Deposit,
@@ -24,7 +24,7 @@ use exahour_wire::operations::{
 };
 use exahour_wire::orders::{MassCancel, NewOrder, ReplaceOrder};
 use exahour_wire::reject::Reject;
-use exahour_wire::units::{Hours, Money, Nanos, PartsPerMillion, Price, Quantity};
+use exahour_wire::units::{Hours, Millis, Money, Nanos, PartsPerMillion, Price, Quantity};
 
 const START: u64 = 1_800_000_000_000_000_000;
 
@@ -464,4 +464,51 @@ fn expiry_pairs_equal_sizes_and_delivery_pays_verified_time() {
     assert!(exchange.available_is(4, 102_692));
     // 102: sold 7, of them 5 at 1,000 and 2 at 1,000; marked -140; 7 x 100 stay locked.
     assert!(exchange.available_is(2, 99_160));
+}
+
+/// Three things are due at once: an order's date, a lost session's grace and a contract's end.
+#[test]
+fn what_is_due_at_once_happens_by_kind() {
+    let due = START + 1_000_000;
+    let mut exchange = Exchange::new();
+    exchange.list(|listing| {
+        listing.last_trade_at = Nanos(due);
+        listing.delivery_start = Nanos(due);
+    });
+    exchange.deposit(1, 100_000);
+    exchange.deposit(2, 100_000);
+    exchange.send(&ReadySession {
+        session: SessionId(1),
+        version: SessionVersion(1),
+        next_sequence: MessageSequence(1),
+        timestamp: Nanos(START + 1),
+        cancel_grace: Millis(1),
+        cancel_mode: CancelOnDisconnect::OnDisconnect.into(),
+        ..ReadySession::blank()
+    });
+    exchange.order(2, Side::Buy, 900, 1);
+    exchange.order(1, Side::Buy, 900, 2);
+    exchange.order_with(1, Side::Buy, 900, 3, |order| {
+        order.time_in_force = TimeInForce::GoodTillDate.into();
+        order.expire_at = Nanos(due);
+    });
+    exchange.send(&CloseSession {
+        session: SessionId(1),
+        version: SessionVersion(1),
+        cause: DisconnectCause::ConnectionLost.into(),
+        ..CloseSession::blank()
+    });
+    exchange.time = due - 1;
+    assert!(exchange.send(&Tick::blank()).is_empty());
+    exchange.time = due;
+    let gone: Vec<_> = all::<OrderCancelled>(&exchange.send(&Tick::blank()))
+        .iter()
+        .map(|cancelled| (cancelled.quantity.0, cancelled.reason.decode()))
+        .collect();
+    let expected = [
+        (3, Some(CancelReason::Expired)),
+        (2, Some(CancelReason::Disconnect)),
+        (1, Some(CancelReason::InstrumentExpired)),
+    ];
+    assert_eq!(gone, expected);
 }
