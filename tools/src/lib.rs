@@ -3,5 +3,13 @@
 //! Used by the binary of the same package and by its tests. A subcommand that is more than a few
 //! lines has a module here.
 
+pub mod audit;
+pub mod connection;
+pub mod desk;
+pub mod feed;
+pub mod journal;
+pub mod progress;
+pub mod replay;
 pub mod script;
+pub mod start;
 pub mod text;

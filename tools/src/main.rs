@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use exahour_tools::script;
+use exahour_tools::{audit, desk, feed, journal, replay, script, start};
 
 /// Exahour, an exchange for compute hours.
 #[derive(Debug, Parser)]
@@ -18,11 +18,30 @@ struct Invocation {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Start(start::Arguments),
+    Feed(Box<feed::Arguments>),
+    Replay(replay::Arguments),
+    Audit(audit::Arguments),
+    Journal(journal::Arguments),
+    Order(desk::order::Arguments),
+    Cancel(desk::cancel::Arguments),
+    Orders(desk::orders::Arguments),
+    Book(desk::book::Arguments),
     Script(script::Arguments),
 }
 
 fn main() -> ExitCode {
+    let done = |()| ExitCode::SUCCESS;
     let outcome = match Invocation::parse().command {
+        Command::Start(arguments) => start::run(&arguments).map(done),
+        Command::Feed(arguments) => feed::run(&arguments).map(done),
+        Command::Replay(arguments) => replay::run(&arguments).map(done),
+        Command::Audit(arguments) => audit::run(&arguments).map(done),
+        Command::Journal(arguments) => journal::run(&arguments).map(done),
+        Command::Order(arguments) => desk::order::run(&arguments).map(done),
+        Command::Cancel(arguments) => desk::cancel::run(&arguments).map(done),
+        Command::Orders(arguments) => desk::orders::run(&arguments).map(done),
+        Command::Book(arguments) => desk::book::run(&arguments).map(done),
         Command::Script(arguments) => script::run(&arguments).map_err(anyhow::Error::from),
     };
     outcome.unwrap_or_else(|error| {

@@ -1,0 +1,184 @@
+//! The rows of an audit as text, JSON Lines or CSV.
+//!
+//! Called by `audit::run` for every command in the span.
+//!
+//! Always holds: every row carries time, frame, command number and, where known, session,
+//! participant and account; the whole message stands in the last column.
+
+use std::io::Write;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::Format;
+use super::record::{Owners, Record, accounts_in, id_in, name_of};
+use super::selection::Selection;
+use crate::journal::time_text;
+use crate::text::{JsonForm, Verbosity, write_line};
+
+const COLUMNS: [&str; 12] = [
+    "time",
+    "frame",
+    "command",
+    "event",
+    "row",
+    "message",
+    "session",
+    "participant",
+    "account",
+    "instrument",
+    "order",
+    "detail",
+];
+
+/// Where rows go.
+pub(super) enum Export<W: Write> {
+    Text(W),
+    Json(W),
+    Csv(Box<csv::Writer<W>>),
+}
+
+#[derive(Serialize)]
+struct JsonRow<'a> {
+    time: &'a str,
+    frame: u64,
+    command: u64,
+    event: Option<u64>,
+    row: &'static str,
+    session: Option<u64>,
+    participant: Option<u64>,
+    account: Option<u64>,
+    detail: JsonForm<'a>,
+}
+
+/// A command or an event, about to be written.
+struct Row<'a> {
+    time: &'a str,
+    frame: u64,
+    command: u64,
+    event: Option<u64>,
+    message: &'a [u8],
+}
+
+impl Row<'_> {
+    fn kind(&self) -> &'static str {
+        match self.event {
+            None => "command",
+            Some(_) => "event",
+        }
+    }
+}
+
+impl<W: Write> Export<W> {
+    pub(super) fn new(format: Format, out: W) -> Result<Self> {
+        Ok(match format {
+            Format::Text => Self::Text(out),
+            Format::Json => Self::Json(out),
+            Format::Csv => {
+                let mut writer = csv::Writer::from_writer(out);
+                writer.write_record(COLUMNS)?;
+                Self::Csv(Box::new(writer))
+            }
+        })
+    }
+
+    /// Writes what is chosen of a command and its events.
+    pub(super) fn write(
+        &mut self,
+        record: &Record<'_>,
+        selection: &Selection,
+        owners: &Owners,
+    ) -> Result<()> {
+        let whole = selection.chooses_command(record, owners);
+        let time = time_text(record.time);
+        let mut row = Row {
+            time: &time,
+            frame: record.index,
+            command: record.number,
+            event: None,
+            message: record.command,
+        };
+        if whole {
+            self.row(&row, owners)?;
+        }
+        for event in &record.events {
+            if whole || selection.chooses(event.bytes, owners) {
+                row.event = Some(event.number);
+                row.message = event.bytes;
+                self.row(&row, owners)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn row(&mut self, row: &Row<'_>, owners: &Owners) -> Result<()> {
+        let session = id_in(row.message, "session");
+        let participant = owners.participant_of(row.message);
+        let account = accounts_in(row.message).next();
+        match self {
+            Self::Text(out) => write_text(out, row, participant),
+            Self::Json(out) => {
+                let line = JsonRow {
+                    time: row.time,
+                    frame: row.frame,
+                    command: row.command,
+                    event: row.event,
+                    row: row.kind(),
+                    session,
+                    participant,
+                    account,
+                    detail: JsonForm::new(row.message)?,
+                };
+                serde_json::to_writer(&mut *out, &line)?;
+                writeln!(out)?;
+                Ok(())
+            }
+            Self::Csv(writer) => {
+                let number = |id: Option<u64>| id.map(|id| id.to_string()).unwrap_or_default();
+                let mut detail = String::new();
+                write_line(row.message, Verbosity::Brief, &mut detail)?;
+                writer.write_record([
+                    row.time,
+                    &row.frame.to_string(),
+                    &row.command.to_string(),
+                    &number(row.event),
+                    row.kind(),
+                    name_of(row.message),
+                    &number(session),
+                    &number(participant),
+                    &number(account),
+                    &number(id_in(row.message, "instrument")),
+                    &number(id_in(row.message, "order")),
+                    &detail,
+                ])?;
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn finish(self) -> Result<()> {
+        match self {
+            Self::Text(mut out) | Self::Json(mut out) => out.flush()?,
+            Self::Csv(mut writer) => writer.flush()?,
+        }
+        Ok(())
+    }
+}
+
+fn write_text(out: &mut impl Write, row: &Row<'_>, participant: Option<u64>) -> Result<()> {
+    let mut line = String::new();
+    write_line(row.message, Verbosity::Brief, &mut line)?;
+    match row.event {
+        None => write!(
+            out,
+            "{} frame {} command {} {line}",
+            row.time, row.frame, row.command
+        )?,
+        Some(event) => write!(out, "  event {event} {line}")?,
+    }
+    match participant {
+        Some(participant) => writeln!(out, " (participant {participant})")?,
+        None => writeln!(out)?,
+    }
+    Ok(())
+}

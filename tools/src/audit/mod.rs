@@ -1,0 +1,149 @@
+//! `exahour audit`: a journal verified from end to end, and who did what between two times.
+//!
+//! Called by the command line. `walk` verifies and replays, `selection` chooses, `export` writes,
+//! `summary` counts.
+//!
+//! Always holds: nothing is written to the journal; nothing is exported from a journal that fails a
+//! check before the place of the failure is told.
+
+mod export;
+mod record;
+mod selection;
+mod summary;
+mod walk;
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use exahour_engine::Capacity;
+use exahour_journal::{Verify, inspect};
+use exahour_replicas::NodeConfig;
+
+use crate::journal::{Log, count_commands, log_folder, unless_reader_left};
+use crate::progress::byte_bar;
+use export::Export;
+use record::Owners;
+use selection::{Selection, Who};
+use summary::Summary;
+use walk::Walk;
+
+/// How rows are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Lines to read: a command, then its events.
+    Text,
+    /// JSON, one object a line.
+    Json,
+    /// Comma-separated values with a header.
+    Csv,
+}
+
+/// Verify a journal and tell who did what between two times.
+#[derive(Clone, Debug, Args)]
+pub struct Arguments {
+    /// A node's data folder, or the journal in it. The node must not be running.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Rows from this time on: 2026-01-31T14:03:07Z, or 14:03:07 of the journal's last day.
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// Rows before this time.
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+    /// Rows of this one second, minute or moment, as the time is written: 14:03:07, or 14:03.
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["from", "to"])]
+    at: Option<String>,
+    /// What this session, participant or account did, and what happened to it.
+    #[arg(long, num_args = 2, value_names = ["session|participant|account", "N"])]
+    who: Option<Vec<String>>,
+    /// What happened to this order, by the exchange's name for it.
+    #[arg(long, value_name = "ID")]
+    order: Option<u64>,
+    /// What happened in this instrument.
+    #[arg(long, value_name = "N")]
+    instrument: Option<u32>,
+    /// How rows are written.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Write the rows to this file.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The configuration that the node ran with, for its capacity.
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+}
+
+/// Verifies the journal, writes the rows chosen, and sums up on standard error.
+///
+/// # Errors
+/// Where the journal is damaged or contradicts itself, a time cannot be read, or the output cannot
+/// be written.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let folder = log_folder(&arguments.folder, Log::Journal)?;
+    let capacity = capacity(arguments)?;
+    let recovered = inspect(&folder, Verify::Every)?;
+    let commands = count_commands(&folder, &recovered)?;
+    let selection = selection(arguments, commands.last_time)?;
+    let out: Box<dyn Write> = match &arguments.output {
+        Some(path) => Box::new(File::create(path).with_context(|| {
+            format!("cannot write {}: name a folder that exists", path.display())
+        })?),
+        None => Box::new(std::io::stdout().lock()),
+    };
+    let mut export = Export::new(arguments.format, BufWriter::with_capacity(1 << 16, out))?;
+    let mut owners = Owners::default();
+    let mut summary = Summary::default();
+    let mut walk = Walk::open(&folder, &recovered, &capacity)?;
+    let bar = byte_bar(recovered.appended.value(), "audit");
+    while let Some(batch) = walk.next()? {
+        bar.set_position(batch.position.value());
+        for record in batch.records(&mut owners) {
+            if !selection.covers(&record) {
+                continue;
+            }
+            summary.count(&record, &selection, &owners);
+            if let Err(error) = export.write(&record, &selection, &owners) {
+                return unless_reader_left(error);
+            }
+        }
+    }
+    bar.finish_and_clear();
+    if let Err(error) = export.finish() {
+        return unless_reader_left(error);
+    }
+    eprint!("{}", summary.text(&walk.verified(), &selection));
+    Ok(())
+}
+
+fn capacity(arguments: &Arguments) -> Result<Capacity> {
+    Ok(match &arguments.config {
+        Some(path) => NodeConfig::load(path)?.capacity,
+        None => NodeConfig::defaults()?.capacity,
+    })
+}
+
+fn selection(arguments: &Arguments, last: exahour_wire::units::Nanos) -> Result<Selection> {
+    let (from, to) = match &arguments.at {
+        Some(text) => selection::span_of(text, last)?,
+        None => {
+            let moment = |text: &Option<String>| {
+                let parsed = text.as_deref().map(|text| selection::moment_of(text, last));
+                parsed.transpose()
+            };
+            (
+                moment(&arguments.from)?.unwrap_or_default(),
+                moment(&arguments.to)?.unwrap_or(exahour_wire::units::Nanos::NEVER),
+            )
+        }
+    };
+    Ok(Selection {
+        from,
+        to,
+        who: arguments.who.as_deref().map(Who::parse).transpose()?,
+        order: arguments.order,
+        instrument: arguments.instrument,
+    })
+}

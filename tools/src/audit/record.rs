@@ -1,0 +1,104 @@
+//! One command with its events, and whom each concerns.
+//!
+//! Made by `walk`, judged by `selection`, written by `export`, counted by `summary`.
+//!
+//! Always holds: a field is found by its published name, so every message of the schema has a row.
+
+use std::collections::BTreeMap;
+
+use exahour_wire::events::{AccountCreated, EventPrefix, SessionCreated};
+use exahour_wire::message::Message;
+use exahour_wire::units::Nanos;
+
+use crate::text::form_of;
+
+/// An event with its numbers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Batched<'a> {
+    pub(super) number: u64,
+    pub(super) command: u64,
+    pub(super) bytes: &'a [u8],
+}
+
+impl<'a> Batched<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        let prefix = EventPrefix::peek(bytes);
+        Self {
+            number: prefix.map_or(0, |it| it.event.0),
+            command: prefix.map_or(0, |it| it.command.0),
+            bytes,
+        }
+    }
+}
+
+/// A command and what it gave.
+#[derive(Clone, Debug)]
+pub(super) struct Record<'a> {
+    pub(super) time: Nanos,
+    pub(super) index: u64,
+    pub(super) number: u64,
+    pub(super) command: &'a [u8],
+    pub(super) events: Vec<Batched<'a>>,
+}
+
+/// A field of a message as a number, by its published name; `None` where there is no such field.
+pub(super) fn number_in(message: &[u8], name: &str) -> Option<u64> {
+    let field = form_of(message)?.field(name)?;
+    let bytes = field.of(message);
+    let mut wide = [0; 8];
+    wide.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    Some(u64::from_le_bytes(wide))
+}
+
+/// As [`number_in`], without zeros: there an id stands for nothing.
+pub(super) fn id_in(message: &[u8], name: &str) -> Option<u64> {
+    number_in(message, name).filter(|id| *id != 0)
+}
+
+/// The name of a message.
+pub(super) fn name_of(message: &[u8]) -> &'static str {
+    form_of(message).map_or("unknown", |form| form.declaration.name)
+}
+
+/// The accounts that a message names: its own, or both ends of a posting or a delivery.
+pub(super) fn accounts_in(message: &[u8]) -> impl Iterator<Item = u64> {
+    const NAMES: [&str; 5] = ["account", "debit", "credit", "buyer", "seller"];
+    NAMES.into_iter().filter_map(|name| id_in(message, name))
+}
+
+/// Which participant a session or an account belongs to, as the journal itself says.
+#[derive(Debug, Default)]
+pub(super) struct Owners {
+    sessions: BTreeMap<u64, u64>,
+    accounts: BTreeMap<u64, u64>,
+}
+
+impl Owners {
+    pub(super) fn learn(&mut self, event: &[u8]) {
+        if let Some(created) = SessionCreated::read(event) {
+            let owner = u64::from(created.participant.0);
+            self.sessions.insert(created.new_session.0.into(), owner);
+        }
+        if let Some(created) = AccountCreated::read(event) {
+            let owner = u64::from(created.participant.0);
+            self.accounts.insert(created.account.0.into(), owner);
+        }
+    }
+
+    /// The participant behind a message: the one named, or the owner of its session or account.
+    pub(super) fn participant_of(&self, message: &[u8]) -> Option<u64> {
+        let session = id_in(message, "session").and_then(|id| self.sessions.get(&id).copied());
+        let account = || accounts_in(message).find_map(|id| self.accounts.get(&id).copied());
+        session
+            .or_else(account)
+            .or_else(|| id_in(message, "participant"))
+    }
+
+    /// Whether a message concerns a participant in any of these ways.
+    pub(super) fn concerns(&self, message: &[u8], participant: u64) -> bool {
+        let owns = |found: Option<&u64>| found == Some(&participant);
+        id_in(message, "participant") == Some(participant)
+            || id_in(message, "session").is_some_and(|id| owns(self.sessions.get(&id)))
+            || accounts_in(message).any(|id| owns(self.accounts.get(&id)))
+    }
+}

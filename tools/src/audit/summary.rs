@@ -1,0 +1,111 @@
+//! What an audit verified and what the rows chosen add up to.
+//!
+//! Called by `audit::run`; printed on standard error, so that exports stay clean.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use exahour_wire::codes::Raw;
+use exahour_wire::events::{CommandRejected, OrderFilled, OrderRejected};
+use exahour_wire::message::Message;
+use exahour_wire::reject::Reject;
+
+use super::record::{Owners, Record, name_of};
+use super::selection::Selection;
+use super::walk::Verified;
+use crate::journal::time_text;
+
+/// Counts over the rows chosen.
+#[derive(Debug, Default)]
+pub(super) struct Summary {
+    commands: BTreeMap<&'static str, u64>,
+    rejects: BTreeMap<String, u64>,
+    events: u64,
+    trades: u64,
+    lots: u64,
+    frames: u64,
+    last_frame: u64,
+}
+
+impl Summary {
+    pub(super) fn count(&mut self, record: &Record<'_>, selection: &Selection, owners: &Owners) {
+        let whole = selection.chooses_command(record, owners);
+        if whole {
+            *self.commands.entry(name_of(record.command)).or_default() += 1;
+        }
+        let mut any = whole;
+        let mut trades = Vec::new();
+        for event in &record.events {
+            if !whole && !selection.chooses(event.bytes, owners) {
+                continue;
+            }
+            any = true;
+            self.events += 1;
+            if let Some(rejected) = OrderRejected::read(event.bytes) {
+                self.reject(rejected.reason);
+            } else if let Some(rejected) = CommandRejected::read(event.bytes) {
+                self.reject(rejected.reason);
+            } else if let Some(fill) = OrderFilled::read(event.bytes) {
+                // A trade gives two of these; where one side is chosen it still counts once.
+                if !trades.contains(&fill.trade) {
+                    trades.push(fill.trade);
+                    self.trades += 1;
+                    self.lots = self.lots.saturating_add(fill.quantity.0);
+                }
+            }
+        }
+        if any && record.index != self.last_frame {
+            self.frames += 1;
+            self.last_frame = record.index;
+        }
+    }
+
+    fn reject(&mut self, reason: Raw<Reject>) {
+        *self.rejects.entry(format!("{reason:?}")).or_default() += 1;
+    }
+
+    pub(super) fn text(&self, verified: &Verified, selection: &Selection) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = self.write(verified, selection, &mut text);
+        text
+    }
+
+    fn write(
+        &self,
+        verified: &Verified,
+        selection: &Selection,
+        out: &mut String,
+    ) -> std::fmt::Result {
+        writeln!(
+            out,
+            "verified   {} frames, {} commands, {} events, {} checkpoints, {} to {}: checksums, \
+             chain, indices, command numbers, times and state hashes hold",
+            verified.frames,
+            verified.commands,
+            verified.events,
+            verified.checkpoints,
+            time_text(verified.first_time),
+            time_text(verified.last_time)
+        )?;
+        let span = match selection.to {
+            exahour_wire::units::Nanos::NEVER => "the end".to_owned(),
+            to => time_text(to),
+        };
+        let commands: u64 = self.commands.values().sum();
+        writeln!(
+            out,
+            "chosen     {} to {span}: {} frames, {commands} commands, {} events",
+            time_text(selection.from),
+            self.frames,
+            self.events
+        )?;
+        for (name, count) in &self.commands {
+            writeln!(out, "  command  {name} {count}")?;
+        }
+        for (reason, count) in &self.rejects {
+            writeln!(out, "  reject   {reason} {count}")?;
+        }
+        writeln!(out, "trades     {}, {} lots", self.trades, self.lots)
+    }
+}

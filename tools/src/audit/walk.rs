@@ -1,0 +1,174 @@
+//! Every frame of a journal in order, checked, and replayed to learn what its commands gave.
+//!
+//! Called by `audit::run` only.
+//!
+//! Always holds: checksums and chain were verified by the recovery scan before the first step;
+//! here indices have no hole, commands no gap, and time never goes back.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use exahour_engine::{Batch, Capacity, Engine};
+use exahour_journal::{Position, Reader, Recovered, Verify};
+use exahour_replicas::FRAME_COMMANDS;
+use exahour_wire::ids::CommandSequence;
+use exahour_wire::internal::Checkpoint;
+use exahour_wire::message::{Message, messages};
+use exahour_wire::units::Nanos;
+
+use super::record::{Batched, Owners, Record};
+use crate::journal::time_text;
+
+/// What has been verified.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Verified {
+    pub(super) frames: u64,
+    pub(super) commands: u64,
+    pub(super) events: u64,
+    pub(super) checkpoints: u64,
+    pub(super) first_time: Nanos,
+    pub(super) last_time: Nanos,
+}
+
+/// A journal being walked.
+pub(super) struct Walk {
+    reader: Reader,
+    end: Position,
+    engine: Engine,
+    last_index: u64,
+    verified: Verified,
+    commands: Vec<u8>,
+    events: Vec<u8>,
+}
+
+/// One frame of commands, with their events.
+pub(super) struct Step<'a> {
+    pub(super) position: Position,
+    index: u64,
+    time: Nanos,
+    first: u64,
+    commands: &'a [u8],
+    events: &'a [u8],
+}
+
+impl Walk {
+    pub(super) fn open(folder: &Path, recovered: &Recovered, capacity: &Capacity) -> Result<Self> {
+        Ok(Self {
+            reader: Reader::closed(folder, recovered, Verify::Trust).context("journal")?,
+            end: recovered.appended,
+            engine: Engine::new(capacity),
+            last_index: 0,
+            verified: Verified::default(),
+            commands: Vec::new(),
+            events: Vec::new(),
+        })
+    }
+
+    /// The next frame that holds commands.
+    pub(super) fn next(&mut self) -> Result<Option<Step<'_>>> {
+        loop {
+            let Some(frame) = self.reader.next(self.end).context("journal")? else {
+                return Ok(None);
+            };
+            let (header, position) = (*frame.header, frame.position);
+            self.verified.frames += 1;
+            if header.index != self.last_index + 1 {
+                bail!(
+                    "journal frame {} at position {position} follows frame {}: the indices of one \
+                     node's journal have no hole; restore the journal from a backup",
+                    header.index,
+                    self.last_index
+                );
+            }
+            self.last_index = header.index;
+            if header.kind != FRAME_COMMANDS {
+                continue;
+            }
+            self.commands.clear();
+            self.commands.extend_from_slice(frame.payload);
+            self.check_order(
+                header.index,
+                header.first_sequence,
+                header.count,
+                header.time_ns,
+            )?;
+            let (index, time) = (header.index, Nanos(header.time_ns));
+            self.events.clear();
+            let batch = Batch {
+                time,
+                first: CommandSequence(header.first_sequence),
+                commands: &self.commands,
+            };
+            self.engine
+                .apply(&batch, &mut self.events)
+                .with_context(|| format!("journal frame {index}"))?;
+            self.verified.events += messages(&self.events).count() as u64;
+            let checkpoints = messages(&self.commands).filter_map(Checkpoint::read);
+            self.verified.checkpoints += checkpoints.count() as u64;
+            return Ok(Some(Step {
+                position,
+                index,
+                time,
+                first: header.first_sequence,
+                commands: &self.commands,
+                events: &self.events,
+            }));
+        }
+    }
+
+    /// Checks numbers and time of a frame against those before it.
+    fn check_order(&mut self, index: u64, first: u64, count: u16, time_ns: u64) -> Result<()> {
+        let verified = &mut self.verified;
+        if first != verified.commands + 1 {
+            bail!(
+                "journal frame {index} begins with command {first}, after command {}: commands \
+                 have no gap; restore the journal from a backup",
+                verified.commands
+            );
+        }
+        let held = messages(&self.commands).count();
+        if held != usize::from(count) {
+            bail!("journal frame {index} holds {held} commands and says {count}");
+        }
+        if Nanos(time_ns) < verified.last_time {
+            bail!(
+                "journal frame {index} is stamped {}, before {}: time never goes back",
+                time_text(Nanos(time_ns)),
+                time_text(verified.last_time)
+            );
+        }
+        verified.commands += u64::from(count);
+        verified.last_time = Nanos(time_ns);
+        if verified.first_time == Nanos(0) {
+            verified.first_time = Nanos(time_ns);
+        }
+        Ok(())
+    }
+
+    pub(super) fn verified(&self) -> Verified {
+        self.verified
+    }
+}
+
+impl<'a> Step<'a> {
+    /// The commands, each with its events. Owners are learnt on the way.
+    pub(super) fn records(&self, owners: &mut Owners) -> Vec<Record<'a>> {
+        let mut events = messages(self.events).map(Batched::new).peekable();
+        let mut records = Vec::new();
+        for (number, command) in (self.first..).zip(messages(self.commands)) {
+            let mut own = Vec::new();
+            while let Some(event) = events.next_if(|event| event.command <= number) {
+                owners.learn(event.bytes);
+                own.push(event);
+            }
+            records.push(Record {
+                time: self.time,
+                index: self.index,
+                number,
+                command,
+                events: own,
+            });
+        }
+        records
+    }
+}

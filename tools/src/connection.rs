@@ -1,0 +1,217 @@
+//! How a subcommand reaches a node: its addresses, the keys, and a logged-on session.
+//!
+//! Called by the small client, by `feed`, and by `start`, which writes the addresses down.
+//!
+//! Always holds: what is named on the command line counts before what the data folder says, and
+//! that before the defaults; a key is never printed.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use exahour_gateway::client::{Client, ClientConfig};
+use exahour_gateway::credentials::{Key, Keys};
+use exahour_replicas::{Addresses, Genesis, NodeConfig};
+use exahour_wire::ids::{AccountId, ParticipantId, SessionId};
+use serde::{Deserialize, Serialize};
+
+/// The file of a data folder in which a running node says where it is reached.
+pub const ADDRESSES_FILE: &str = "addresses.json";
+
+/// Where a running node is reached, as `start` writes it down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Serving {
+    /// Order entry.
+    pub orders: SocketAddr,
+    /// Market data.
+    pub market_data: SocketAddr,
+    /// Drop copy.
+    pub drop_copy: SocketAddr,
+    /// The data folder.
+    pub data: PathBuf,
+    /// The file of the sessions' keys.
+    pub keys: PathBuf,
+    /// The process of the node.
+    pub process: u32,
+}
+
+impl Serving {
+    /// Writes it to `path`, wholly or not at all.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let draft = path.with_extension(format!("{}.new", self.process));
+        let mut text = serde_json::to_vec(self).context("addresses cannot be written as JSON")?;
+        text.push(b'\n');
+        fs::write(&draft, text)
+            .and_then(|()| fs::rename(&draft, path))
+            .with_context(|| format!("cannot write the addresses to {}", path.display()))
+    }
+
+    /// Reads what a node wrote; `None` where there is no such file.
+    ///
+    /// # Errors
+    /// Where the file is there and cannot be read.
+    pub fn read(path: &Path) -> Result<Option<Self>> {
+        let text = match fs::read(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+            }
+        };
+        let serving = serde_json::from_slice(&text).with_context(|| {
+            format!(
+                "{} is not what a node wrote; remove it and start the node again",
+                path.display()
+            )
+        })?;
+        Ok(Some(serving))
+    }
+}
+
+/// Which node, and whose keys.
+#[derive(Clone, Debug, Args)]
+pub struct NodeArguments {
+    /// The node's data folder: its keys and its addresses are read from there.
+    #[arg(long, value_name = "DIR", default_value = "exahour-data")]
+    pub data: PathBuf,
+    /// The file of session keys [default: DATA/keys].
+    #[arg(long, value_name = "FILE")]
+    pub keys: Option<PathBuf>,
+    /// The configuration that the node was created with, for owners and addresses.
+    #[arg(long, value_name = "FILE.toml")]
+    pub config: Option<PathBuf>,
+    /// Where orders are entered [default: what the running node wrote into DATA].
+    #[arg(long, value_name = "ADDRESS")]
+    pub node: Option<SocketAddr>,
+    /// Where market data is served [default: as for --node].
+    #[arg(long, value_name = "ADDRESS")]
+    pub market_data: Option<SocketAddr>,
+    /// Where drop copies are served [default: as for --node].
+    #[arg(long, value_name = "ADDRESS")]
+    pub drop_copy: Option<SocketAddr>,
+}
+
+impl NodeArguments {
+    /// Where the node is reached.
+    ///
+    /// # Errors
+    /// Where the configuration or the addresses in the data folder cannot be read.
+    pub fn addresses(&self) -> Result<Addresses> {
+        let written = Serving::read(&self.data.join(ADDRESSES_FILE))?;
+        let found = match written {
+            Some(it) => Addresses {
+                orders: it.orders,
+                market_data: it.market_data,
+                drop_copy: it.drop_copy,
+            },
+            None => {
+                let listen = self.node_config()?.listen;
+                Addresses {
+                    orders: listen.orders,
+                    market_data: listen.market_data,
+                    drop_copy: listen.drop_copy,
+                }
+            }
+        };
+        Ok(Addresses {
+            orders: self.node.unwrap_or(found.orders),
+            market_data: self.market_data.unwrap_or(found.market_data),
+            drop_copy: self.drop_copy.unwrap_or(found.drop_copy),
+        })
+    }
+
+    /// The configuration named, or the defaults.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn node_config(&self) -> Result<NodeConfig> {
+        Ok(match &self.config {
+            Some(path) => NodeConfig::load(path)?,
+            None => NodeConfig::defaults()?,
+        })
+    }
+
+    /// The key of a session.
+    ///
+    /// # Errors
+    /// Where the key file cannot be read or has no such session.
+    pub fn key(&self, session: SessionId) -> Result<Key> {
+        let path = self.keys.clone().unwrap_or_else(|| self.data.join("keys"));
+        let keys = Keys::load(&path).context(
+            "session keys are needed: name the node's folder with --data, or a file with --keys",
+        )?;
+        match keys.key_of(session) {
+            Some(key) => Ok(key.clone()),
+            None => bail!(
+                "{} holds no key of session {session}: choose another --session, or ask the \
+                 operator for the key",
+                path.display()
+            ),
+        }
+    }
+
+    /// Logs a session on.
+    ///
+    /// # Errors
+    /// Where the key is missing, nobody listens, or the exchange refuses.
+    pub fn connect(&self, session: SessionId) -> Result<Client> {
+        let key = self.key(session)?;
+        let address = self.addresses()?.orders;
+        Client::connect(address, ClientConfig::new(session, key))
+            .with_context(|| format!("session {session} cannot log on"))
+    }
+}
+
+/// The owner of a session, as the genesis says.
+#[must_use]
+pub fn owner_of(genesis: &Genesis, session: SessionId) -> Option<ParticipantId> {
+    let found = genesis.session.iter().find(|it| it.id == session.0);
+    found.map(|it| ParticipantId(it.participant))
+}
+
+/// The first account of the owner of a session, as the genesis says.
+#[must_use]
+pub fn account_of(genesis: &Genesis, session: SessionId) -> Option<AccountId> {
+    let owner = owner_of(genesis, session)?;
+    let found = genesis.account.iter().find(|it| it.participant == owner.0);
+    found.map(|it| AccountId(it.id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_as_they_were_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(ADDRESSES_FILE);
+        assert_eq!(Serving::read(&path).unwrap(), None);
+        let serving = Serving {
+            orders: "127.0.0.1:1".parse().unwrap(),
+            market_data: "127.0.0.1:2".parse().unwrap(),
+            drop_copy: "127.0.0.1:3".parse().unwrap(),
+            data: folder.path().to_path_buf(),
+            keys: folder.path().join("keys"),
+            process: 7,
+        };
+        serving.write(&path).unwrap();
+        assert_eq!(Serving::read(&path).unwrap(), Some(serving));
+        fs::write(&path, "{").unwrap();
+        let refused = format!("{:#}", Serving::read(&path).unwrap_err());
+        assert!(refused.contains("remove it"), "{refused}");
+    }
+
+    #[test]
+    fn the_default_owners_are_those_of_the_genesis() {
+        let genesis = NodeConfig::defaults().unwrap().genesis;
+        assert_eq!(owner_of(&genesis, SessionId(2)), Some(ParticipantId(2)));
+        assert_eq!(account_of(&genesis, SessionId(2)), Some(AccountId(200)));
+        assert_eq!(account_of(&genesis, SessionId(9)), None);
+        assert_eq!(owner_of(&genesis, SessionId(77)), None);
+    }
+}

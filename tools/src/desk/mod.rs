@@ -1,0 +1,123 @@
+//! The small client: `order`, `cancel`, `orders` and `book` from the command line.
+//!
+//! Called by the command line. Each call logs on, does one thing and leaves; orders stay.
+//!
+//! Always holds: what is printed is what the exchange reported, in the words of the schema.
+//! Does not: keep a session's state between two calls; a new version of the session is negotiated.
+
+pub mod book;
+pub mod cancel;
+pub mod order;
+pub mod orders;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use exahour_gateway::client::{Client, ClientError, ClientEvent};
+use exahour_gateway::clock::{Clock, SystemClock};
+use exahour_wire::codes::{Enumeration, Raw};
+use exahour_wire::events::{CommandRejected, OrderRejected};
+use exahour_wire::ids::{ClientOrderId, CommandSequence};
+use exahour_wire::message::Message;
+use exahour_wire::reject::Reject;
+
+use crate::text::{Verbosity, write_json, write_line};
+
+/// How long the exchange may take to answer a command.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// A name for an order or request that no live one of ours has: the time in nanoseconds.
+fn fresh_name() -> ClientOrderId {
+    ClientOrderId(SystemClock::default().now().0)
+}
+
+/// Prints a message, as a line or as a JSON object.
+fn print_message(message: &[u8], json: bool) -> Result<()> {
+    let mut line = Vec::new();
+    if json {
+        write_json(message, &mut line)?;
+    } else {
+        let mut text = String::new();
+        write_line(message, Verbosity::Brief, &mut text)?;
+        line = text.into_bytes();
+    }
+    println!("{}", String::from_utf8_lossy(&line));
+    Ok(())
+}
+
+/// The exchange's own words for a reason.
+fn reason_text(reason: Raw<Reject>) -> String {
+    let number = u64::from(reason.0);
+    let named = Reject::TABLE.iter().find(|(it, _, _)| *it == number);
+    match named {
+        Some((_, name, description)) => format!("{name}: {}", description.trim()),
+        None => format!("reason {number}"),
+    }
+}
+
+/// Waits for the answer to the command just sent, then for what else happens for `patience`; shows
+/// every report to `on_report`, which says when it has seen enough.
+fn follow(
+    client: &mut Client,
+    patience: Duration,
+    json: bool,
+    mut on_report: impl FnMut(&[u8]) -> Seen,
+) -> Result<()> {
+    let mut until = Instant::now() + ANSWER_WITHIN;
+    let mut answered: Option<CommandSequence> = None;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let event = match client.wait(left) {
+            Ok(event) => event,
+            Err(error @ ClientError::Disconnected { .. }) => {
+                bail!("{error}; `exahour orders` shows what became of the order")
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match event {
+            Some(ClientEvent::Report(report)) => {
+                print_message(report.bytes(), json)?;
+                let rejected = OrderRejected::read(report.bytes())
+                    .map(|it| it.reason)
+                    .or_else(|| CommandRejected::read(report.bytes()).map(|it| it.reason));
+                if let Some(reason) = rejected {
+                    bail!("the exchange refused it: {}", reason_text(reason));
+                }
+                if answered.is_none() {
+                    answered = Some(report.prefix().command);
+                    until = Instant::now() + patience;
+                }
+                match on_report(report.bytes()) {
+                    Seen::Enough => return Ok(()),
+                    Seen::Part => {}
+                }
+            }
+            Some(ClientEvent::Busy { .. }) => {
+                bail!("the exchange is busy and did not take it: try again")
+            }
+            Some(ClientEvent::NotApplied { .. }) => {
+                bail!("the exchange did not apply it: try again")
+            }
+            Some(ClientEvent::Terminated { code, detail }) => {
+                bail!("the exchange ended the session: {code:?} (detail {detail})")
+            }
+            None if answered.is_some() => return Ok(()),
+            None => bail!(
+                "no answer within {} s: is the node overloaded?",
+                ANSWER_WITHIN.as_secs()
+            ),
+        }
+    }
+}
+
+/// Whether more is to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    Part,
+    Enough,
+}
+
+/// Leaves in good order; what can go wrong then concerns nobody.
+fn leave(mut client: Client) {
+    let _ = client.terminate();
+}

@@ -1,0 +1,246 @@
+//! `exahour orders`: the live orders of a participant, from the reports that its drop copy holds.
+//!
+//! Called by the command line, and by `cancel` to find an order's instrument.
+//!
+//! Always holds: an order is live from its acceptance until a report says that nothing of it is
+//! open; the reports are replayed from the first event on, so nothing is guessed.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use exahour_gateway::clock::{Clock, SystemClock};
+use exahour_gateway::feed::drop_copy_client::DropCopyClient;
+use exahour_gateway::feed::peers::HEARTBEAT_AFTER;
+use exahour_wire::codes::{Raw, Side};
+use exahour_wire::events::{
+    OrderAccepted, OrderCancelled, OrderFilled, OrderReduced, OrderReplaced,
+};
+use exahour_wire::ids::{
+    AccountId, ClientOrderId, EventSequence, InstrumentId, OrderId, ParticipantId, SessionId,
+};
+use exahour_wire::message::Message;
+use exahour_wire::units::{Price, Quantity};
+use serde::Serialize;
+
+use crate::connection::{NodeArguments, owner_of};
+
+/// How long the drop copy may be silent at first.
+const FIRST_WORD_WITHIN: Duration = Duration::from_secs(5);
+
+/// List the live orders of a session or of its whole participant.
+#[derive(Clone, Debug, Args)]
+pub struct Arguments {
+    /// The session, which needs the permission `drop-copy`.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    session: u32,
+    /// The session's participant [default: as the configuration says].
+    #[arg(long, value_name = "N")]
+    participant: Option<u32>,
+    /// List the orders of all sessions of the participant.
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    node: NodeArguments,
+    /// Write JSON, one object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// An order that is live.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct LiveOrder {
+    pub(super) session: SessionId,
+    pub(super) instrument: InstrumentId,
+    account: AccountId,
+    name: ClientOrderId,
+    side: Raw<Side>,
+    price: Price,
+    quantity: Quantity,
+    leaves: Quantity,
+}
+
+#[derive(Serialize)]
+struct JsonOrder {
+    order: u64,
+    session: u32,
+    account: u32,
+    instrument: u32,
+    client_order_id: String,
+    side: String,
+    price: String,
+    quantity: u64,
+    leaves: u64,
+}
+
+/// Lists the orders.
+///
+/// # Errors
+/// Where nobody listens, or the session may not have drop copies.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let session = SessionId(arguments.session);
+    let live = live_orders(&arguments.node, session, arguments.participant)?;
+    let mut count = 0;
+    for (order, it) in &live {
+        if !arguments.all && it.session != session {
+            continue;
+        }
+        count += 1;
+        if arguments.json {
+            let line = JsonOrder {
+                order: order.0,
+                session: it.session.0,
+                account: it.account.0,
+                instrument: it.instrument.0,
+                client_order_id: it.name.0.to_string(),
+                side: format!("{:?}", it.side),
+                price: it.price.to_string(),
+                quantity: it.quantity.0,
+                leaves: it.leaves.0,
+            };
+            println!("{}", serde_json::to_string(&line)?);
+        } else {
+            println!(
+                "order {order}: {:?} {} of {} @ {} in {}, account {}, session {}, name {}",
+                it.side,
+                it.leaves,
+                it.quantity,
+                it.price,
+                it.instrument,
+                it.account,
+                it.session,
+                it.name
+            );
+        }
+    }
+    if count == 0 && !arguments.json {
+        println!("no live orders");
+    }
+    Ok(())
+}
+
+/// The live orders of a participant, by the exchange's name.
+pub(super) fn live_orders(
+    node: &NodeArguments,
+    session: SessionId,
+    participant: Option<u32>,
+) -> Result<BTreeMap<OrderId, LiveOrder>> {
+    let participant = match participant {
+        Some(participant) => ParticipantId(participant),
+        None => owner_of(&node.node_config()?.genesis, session).with_context(|| {
+            format!(
+                "the participant of session {session} is not known here: name it with --participant"
+            )
+        })?,
+    };
+    let address = node.addresses()?.drop_copy;
+    let key = node.key(session)?;
+    let mut client = DropCopyClient::new(address, session, participant, key, EventSequence(0));
+    let mut clock = SystemClock::default();
+    let mut live = BTreeMap::new();
+    let quiet = Duration::from_nanos(HEARTBEAT_AFTER.0) + Duration::from_millis(500);
+    let mut heard = Instant::now();
+    let begun = Instant::now();
+    loop {
+        let before = client.after();
+        let mut last = before;
+        let count = client.poll(clock.now(), &mut |event| {
+            note(event, &mut live);
+            if let Some(prefix) = exahour_wire::events::EventPrefix::peek(event) {
+                last = prefix.event;
+            }
+        })?;
+        // A heartbeat comes when all is copied, and names what was looked at.
+        if client.after() > last {
+            return Ok(live);
+        }
+        if count > 0 {
+            heard = Instant::now();
+        }
+        let said_something = client.after() > EventSequence(0);
+        if said_something && heard.elapsed() > quiet {
+            return Ok(live);
+        }
+        if !said_something && begun.elapsed() > FIRST_WORD_WITHIN {
+            bail!("no drop copy from {address}: is the node running, and is this its port?");
+        }
+        client.wait(Duration::from_millis(50));
+    }
+}
+
+/// Takes one report into account.
+fn note(event: &[u8], live: &mut BTreeMap<OrderId, LiveOrder>) {
+    let mut leave = |order: OrderId, leaves: Quantity| {
+        if leaves == Quantity(0) {
+            live.remove(&order);
+        } else if let Some(it) = live.get_mut(&order) {
+            it.leaves = leaves;
+        }
+    };
+    if let Some(it) = OrderFilled::read(event) {
+        leave(it.order, it.leaves);
+    } else if let Some(it) = OrderReduced::read(event) {
+        leave(it.order, it.leaves);
+    } else if let Some(it) = OrderCancelled::read(event) {
+        leave(it.order, Quantity(0));
+    } else if let Some(it) = OrderReplaced::read(event) {
+        if let Some(order) = live.get_mut(&it.order) {
+            order.name = it.client_order_id;
+            order.price = it.price;
+            order.quantity = it.quantity;
+            order.leaves = it.leaves;
+        }
+    } else if let Some(it) = OrderAccepted::read(event) {
+        live.insert(
+            it.order,
+            LiveOrder {
+                session: it.session,
+                instrument: it.instrument,
+                account: it.account,
+                name: it.client_order_id,
+                side: it.side,
+                price: it.price,
+                quantity: it.quantity,
+                leaves: it.quantity,
+            },
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_lives_until_nothing_of_it_is_open() {
+        let mut live = BTreeMap::new();
+        let accepted = |order| OrderAccepted {
+            order: OrderId(order),
+            quantity: Quantity(10),
+            ..OrderAccepted::blank()
+        };
+        note(accepted(1).bytes(), &mut live);
+        note(accepted(2).bytes(), &mut live);
+        note(accepted(3).bytes(), &mut live);
+        let fill = OrderFilled {
+            order: OrderId(1),
+            leaves: Quantity(4),
+            ..OrderFilled::blank()
+        };
+        note(fill.bytes(), &mut live);
+        assert_eq!(live[&OrderId(1)].leaves, Quantity(4));
+        let whole = OrderFilled {
+            leaves: Quantity(0),
+            ..fill
+        };
+        note(whole.bytes(), &mut live);
+        let cancelled = OrderCancelled {
+            order: OrderId(2),
+            quantity: Quantity(10),
+            ..OrderCancelled::blank()
+        };
+        note(cancelled.bytes(), &mut live);
+        assert_eq!(live.keys().copied().collect::<Vec<_>>(), [OrderId(3)]);
+    }
+}

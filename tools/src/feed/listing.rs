@@ -1,0 +1,149 @@
+//! The instrument and the money that a feed needs, set up through an operator's session.
+//!
+//! Called once by `feed::run`.
+//!
+//! Always holds: every command is answered before the next is sent; a refusal that is not foreseen
+//! ends the feed with the exchange's own word.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, bail};
+use exahour_gateway::client::{Client, ClientEvent, TypedReport};
+use exahour_gateway::clock::{Clock, SystemClock};
+use exahour_wire::codes::{ContractKind, Firmness, Raw, ResourceClass};
+use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId};
+use exahour_wire::limits::{
+    INSTRUMENTS_MAX, MONEY_MAX, PRICE_MAX, PRICE_RANGE_FACTOR, QUANTITY_MAX,
+};
+use exahour_wire::message::{Message, Text8, Text16};
+use exahour_wire::operations::{CreateInstrument, Deposit};
+use exahour_wire::reject::Reject;
+use exahour_wire::units::{Hours, Money, Nanos, PartsPerMillion, Price, Quantity};
+
+/// The first instrument that a feed tries to list.
+const FIRST_INSTRUMENT: u32 = 100;
+
+/// How long the listed contract trades.
+const TRADES_FOR: Nanos = Nanos(30 * Nanos::DAY.0);
+
+/// How long the exchange may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// What is listed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// The price to start from.
+    pub(super) reference: Price,
+    /// The step between prices.
+    pub(super) tick: Price,
+    /// The one instrument to list; none for the first that is free.
+    pub(super) instrument: Option<InstrumentId>,
+}
+
+/// Lists a future of one hour without collar; margin is a tenth of the reference.
+pub(super) fn list(client: &mut Client, terms: &Terms) -> Result<InstrumentId> {
+    check(terms)?;
+    let first = terms.instrument.map_or(FIRST_INSTRUMENT, |it| it.0);
+    for id in first..=INSTRUMENTS_MAX {
+        let command = definition(InstrumentId(id), terms)?;
+        match ask(client, &command)? {
+            None => return Ok(InstrumentId(id)),
+            Some(reason) => match reason.decode() {
+                Some(Reject::AlreadyExists) if terms.instrument.is_none() => {}
+                _ => bail!("instrument {id} cannot be listed: {reason:?}"),
+            },
+        }
+    }
+    bail!("every instrument up to {INSTRUMENTS_MAX} is listed already: start a new node")
+}
+
+/// Gives an account money.
+pub(super) fn fund(client: &mut Client, account: AccountId, amount: Money) -> Result<()> {
+    let command = Deposit {
+        account,
+        amount,
+        ..Message::blank()
+    };
+    match ask(client, &command)? {
+        None => Ok(()),
+        Some(reason) => bail!("account {account} cannot be funded with {amount}: {reason:?}"),
+    }
+}
+
+fn check(terms: &Terms) -> Result<()> {
+    let Price(reference) = terms.reference;
+    let Price(tick) = terms.tick;
+    if tick <= 0 || reference < tick || reference % tick != 0 || terms.reference > PRICE_MAX {
+        bail!(
+            "the reference price {} is not a multiple of the tick {} between it and {PRICE_MAX}: \
+             name others with --reference and --tick",
+            terms.reference,
+            terms.tick
+        );
+    }
+    Ok(())
+}
+
+fn definition(instrument: InstrumentId, terms: &Terms) -> Result<CreateInstrument> {
+    let now = SystemClock::default().now();
+    let symbol = format!("FEED-{instrument}");
+    Ok(CreateInstrument {
+        request: ClientOrderId(u64::from(instrument.0)),
+        instrument,
+        kind: ContractKind::Future.into(),
+        class: ResourceClass::Gpu.into(),
+        grade_performance: 2,
+        grade_reliability: 2,
+        grade_energy: 2,
+        firmness: Firmness::Firm.into(),
+        reference_version: 1,
+        hours: Hours(1),
+        symbol: Text16::new(&symbol).ok_or_else(|| anyhow!("{symbol} is too long a name"))?,
+        zone: Text8::new("feed").ok_or_else(|| anyhow!("the zone is too long a name"))?,
+        tick: terms.tick,
+        delivery_start: now.after(TRADES_FOR).after(Nanos::DAY),
+        last_trade_at: now.after(TRADES_FOR),
+        initial_margin: Money(terms.reference.0 / 10),
+        reference_price: terms.reference,
+        quantity_max: QUANTITY_MAX,
+        notional_max: MONEY_MAX,
+        collar: PartsPerMillion(0),
+        protection: PartsPerMillion(1_000_000),
+        ..CreateInstrument::blank()
+    })
+}
+
+/// The largest position that the rulebook allows in such a contract.
+pub(super) fn position_cap(reference: Price) -> Quantity {
+    let cap = reference
+        .0
+        .saturating_mul(PRICE_RANGE_FACTOR)
+        .min(PRICE_MAX.0);
+    Quantity((MONEY_MAX.0 / cap.max(1)).unsigned_abs())
+}
+
+/// Sends a command and waits for its answer: none where it was carried out.
+fn ask<M: Message>(client: &mut Client, command: &M) -> Result<Option<Raw<Reject>>> {
+    client.send(command)?;
+    let until = Instant::now() + ANSWER_WITHIN;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        match client.wait(left)? {
+            Some(ClientEvent::Report(report)) => match report.typed() {
+                TypedReport::Done(_) => return Ok(None),
+                TypedReport::CommandRejected(rejected) => return Ok(Some(rejected.reason)),
+                _ => {}
+            },
+            Some(ClientEvent::Terminated { code, detail }) => {
+                bail!("the exchange ended the operator's session: {code:?} (detail {detail})")
+            }
+            Some(_) => {
+                bail!("the exchange is busy and did not take an operator's command: try again")
+            }
+            None => bail!(
+                "no answer to an operator's command within {} s: is the node overloaded?",
+                ANSWER_WITHIN.as_secs()
+            ),
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The rows of an order-by-order file, one at a time, each checked.
+//!
+//! Called by `feed::run`.
+//!
+//! Always holds: a row that is not as it should be is refused with file, line and column; memory
+//! does not grow with the file.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use csv::{Reader, ReaderBuilder, StringRecord};
+use exahour_wire::codes::Side;
+use exahour_wire::units::Price;
+
+/// The columns that are read; others are passed over.
+const NAMES: [&str; 6] = ["id", "timestamp", "price", "volume", "action", "direction"];
+
+/// The largest id: the rest of the 64 bits names the instrument.
+pub(super) const ID_MAX: u64 = (1 << 40) - 1;
+
+/// What happened to an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// It was entered.
+    Created,
+    /// Its remaining volume changed.
+    Changed,
+    /// It left the book.
+    Deleted,
+}
+
+/// One row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    /// The order's name in the file.
+    pub(super) id: u64,
+    /// When, in milliseconds.
+    pub(super) at_ms: u64,
+    /// Its limit.
+    pub(super) price: Price,
+    /// What remains of it after the event, in units of the file.
+    pub(super) volume: u64,
+    /// What happened.
+    pub(super) action: Action,
+    /// Bid or ask.
+    pub(super) side: Side,
+}
+
+/// The rows of a file.
+pub(super) struct Rows {
+    path: PathBuf,
+    reader: Reader<File>,
+    record: StringRecord,
+    /// Where each of [`NAMES`] stands.
+    columns: [usize; NAMES.len()],
+}
+
+impl Rows {
+    /// Opens a file and reads its header.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut reader = ReaderBuilder::new().flexible(true).from_reader(file);
+        let header = reader
+            .headers()
+            .map_err(|error| refused(path, 1, 1, &error.to_string(), "a header"))?
+            .clone();
+        let mut columns = [0; NAMES.len()];
+        for (place, name) in columns.iter_mut().zip(NAMES) {
+            *place = header
+                .iter()
+                .position(|it| it.trim() == name)
+                .ok_or_else(|| {
+                    let found = header.iter().collect::<Vec<_>>().join(",");
+                    let expected = format!("a header with {}", NAMES.join(","));
+                    refused(
+                        path,
+                        1,
+                        1,
+                        &format!("no column `{name}` in `{found}`"),
+                        &expected,
+                    )
+                })?;
+        }
+        Ok(Self {
+            path: path.to_path_buf(),
+            reader,
+            record: StringRecord::new(),
+            columns,
+        })
+    }
+
+    /// Bytes read so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.reader.position().byte()
+    }
+
+    /// The next row.
+    pub(super) fn next(&mut self) -> Result<Option<Row>> {
+        let path = &self.path;
+        let more = self.reader.read_record(&mut self.record);
+        let more = more.map_err(|error| {
+            let line = error.position().map_or(0, csv::Position::line);
+            refused(path, line, 1, &error.to_string(), "a row of UTF-8 text")
+        })?;
+        if !more {
+            return Ok(None);
+        }
+        let [id, at, price, volume, action, side] = self.columns;
+        let row = Row {
+            id: self.number(id, ID_MAX)?,
+            at_ms: self.number(at, u64::MAX)?,
+            price: self.price(price)?,
+            volume: self.number(volume, u64::MAX)?,
+            action: self.word(
+                action,
+                &[
+                    ("created", Action::Created),
+                    ("changed", Action::Changed),
+                    ("deleted", Action::Deleted),
+                ],
+            )?,
+            side: self.word(side, &[("bid", Side::Buy), ("ask", Side::Sell)])?,
+        };
+        Ok(Some(row))
+    }
+
+    fn field(&self, place: usize) -> Result<&str> {
+        match self.record.get(place) {
+            Some(text) => Ok(text.trim()),
+            None => bail!(self.misfit(
+                place,
+                &format!("the row ends after {} fields", self.record.len()),
+                &format!("{} fields", self.columns.len())
+            )),
+        }
+    }
+
+    fn number(&self, place: usize, max: u64) -> Result<u64> {
+        let text = self.field(place)?;
+        let expected = format!("a whole number of at most {max}");
+        match text.parse::<u64>() {
+            Ok(number) if number <= max => Ok(number),
+            Ok(_) => Err(self.misfit(place, &format!("{text} is too large"), &expected)),
+            Err(_) => Err(self.misfit(place, &format!("`{text}` is no such number"), &expected)),
+        }
+    }
+
+    fn price(&self, place: usize) -> Result<Price> {
+        let text = self.field(place)?;
+        text.parse().map_err(|error| {
+            let what = format!("the price `{text}` is {error}");
+            self.misfit(place, &what, "dollars such as 236.47")
+        })
+    }
+
+    fn word<T: Copy>(&self, place: usize, known: &[(&str, T)]) -> Result<T> {
+        let text = self.field(place)?;
+        let found = known.iter().find(|(word, _)| *word == text);
+        found.map(|(_, value)| *value).ok_or_else(|| {
+            let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
+            let what = format!("`{text}` is not known here");
+            self.misfit(place, &what, &words.join(", "))
+        })
+    }
+
+    /// A refusal of the field at `place`: its column counts characters, as an editor does.
+    fn misfit(&self, place: usize, what: &str, expected: &str) -> anyhow::Error {
+        let line = self.record.position().map_or(0, csv::Position::line);
+        let before = self.record.iter().take(place);
+        let column = 1 + before.map(|field| field.chars().count() + 1).sum::<usize>();
+        refused(&self.path, line, column, what, expected)
+    }
+}
+
+fn refused(path: &Path, line: u64, column: usize, what: &str, expected: &str) -> anyhow::Error {
+    anyhow!(
+        "{}:{line}:{column}: {what}; expected {expected}: mend the row or take it out",
+        path.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: &str = "id,timestamp,exchange.timestamp,price,volume,action,direction\n";
+
+    fn read(text: &str) -> Result<Vec<Row>> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("orders.csv");
+        std::fs::write(&path, text).unwrap();
+        let mut rows = Rows::open(&path)?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(row);
+        }
+        Ok(found)
+    }
+
+    #[test]
+    fn rows_are_read() {
+        let rows = read(&format!("{HEADER}7,1500,1000,236.47,20,created,bid\n")).unwrap();
+        let expected = Row {
+            id: 7,
+            at_ms: 1_500,
+            price: Price(236_470_000),
+            volume: 20,
+            action: Action::Created,
+            side: Side::Buy,
+        };
+        assert_eq!(rows, [expected]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place() {
+        for (row, place, what) in [
+            ("x,1,1,2.5,1,created,bid", "orders.csv:3:1", "`x`"),
+            ("7,1,1,dear,1,created,bid", "orders.csv:3:7", "`dear`"),
+            ("7,1,1,2.5,-1,created,bid", "orders.csv:3:11", "`-1`"),
+            (
+                "7,1,1,2.5,1,eaten,bid",
+                "orders.csv:3:13",
+                "created, changed, deleted",
+            ),
+            ("7,1,1,2.5,1,created,up", "orders.csv:3:21", "bid, ask"),
+            ("7,1,1,2.5", "orders.csv:3:11", "after 4 fields"),
+            (
+                "1099511627776,1,1,2.5,1,created,bid",
+                "orders.csv:3:1",
+                "too large",
+            ),
+        ] {
+            let text = format!("{HEADER}7,1,1,2.5,1,created,bid\n{row}\n");
+            let refused = read(&text).unwrap_err().to_string();
+            assert!(
+                refused.contains(place) && refused.contains(what),
+                "{row}: {refused}"
+            );
+        }
+        let refused = read("id,price\n").unwrap_err().to_string();
+        assert!(refused.contains("no column `timestamp`"), "{refused}");
+    }
+}

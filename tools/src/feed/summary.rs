@@ -1,0 +1,171 @@
+//! What a feed came to: counts, rejects by reason, latencies.
+//!
+//! Filled by `feed::desk` and `feed::run`, printed at the end.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use exahour_wire::codes::Raw;
+use exahour_wire::reject::Reject;
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+/// The longest latency told apart, in nanoseconds: one minute.
+const LATENCY_MAX_NS: u64 = 60_000_000_000;
+
+/// Three significant digits.
+const LATENCY_DIGITS: u8 = 3;
+
+/// Counts of rows and of what the exchange said.
+pub(super) struct Counts {
+    pub(super) rows: u64,
+    pub(super) orders: u64,
+    pub(super) cancels: u64,
+    pub(super) replaces: u64,
+    /// Rows about orders that are not live: entered before the capture, or traded away.
+    pub(super) not_live: u64,
+    /// Changes that the exchange's own matching had made already.
+    pub(super) unchanged: u64,
+    pub(super) accepted: u64,
+    pub(super) replaced: u64,
+    pub(super) cancelled: u64,
+    pub(super) trades: u64,
+    pub(super) lots: u64,
+    pub(super) busy: u64,
+    pub(super) not_applied: u64,
+    rejects: BTreeMap<String, u64>,
+    latencies: Histogram<u64>,
+}
+
+impl Counts {
+    pub(super) fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            rows: 0,
+            orders: 0,
+            cancels: 0,
+            replaces: 0,
+            not_live: 0,
+            unchanged: 0,
+            accepted: 0,
+            replaced: 0,
+            cancelled: 0,
+            trades: 0,
+            lots: 0,
+            busy: 0,
+            not_applied: 0,
+            rejects: BTreeMap::new(),
+            latencies: Histogram::new_with_max(LATENCY_MAX_NS, LATENCY_DIGITS)?,
+        })
+    }
+
+    pub(super) fn reject(&mut self, reason: Raw<Reject>) {
+        *self.rejects.entry(format!("{reason:?}")).or_default() += 1;
+    }
+
+    pub(super) fn latency(&mut self, span: Duration) {
+        let nanos = u64::try_from(span.as_nanos()).unwrap_or(LATENCY_MAX_NS);
+        self.latencies.saturating_record(nanos);
+    }
+
+    /// The findings, after `elapsed`, with `resting` orders left in the book of `instrument`.
+    pub(super) fn findings(&self, instrument: u32, elapsed: Duration, resting: usize) -> Findings {
+        let seconds = elapsed.as_secs_f64();
+        let messages = self.orders + self.cancels + self.replaces;
+        let at = |quantile| self.latencies.value_at_quantile(quantile) as f64 / 1_000.0;
+        Findings {
+            instrument,
+            rows: self.rows,
+            messages,
+            orders: self.orders,
+            cancels: self.cancels,
+            replaces: self.replaces,
+            not_live: self.not_live,
+            unchanged: self.unchanged,
+            accepted: self.accepted,
+            cancelled: self.cancelled,
+            replaced: self.replaced,
+            trades: self.trades,
+            lots: self.lots,
+            busy: self.busy,
+            not_applied: self.not_applied,
+            resting,
+            rejects: self.rejects.clone(),
+            seconds,
+            messages_a_second: messages as f64 / seconds.max(1e-9),
+            latency_us: LatencyFindings {
+                p50: at(0.5),
+                p90: at(0.9),
+                p99: at(0.99),
+                p999: at(0.999),
+                max: self.latencies.max() as f64 / 1_000.0,
+            },
+        }
+    }
+}
+
+/// The counts as they are printed.
+#[derive(Debug, Serialize)]
+pub(super) struct Findings {
+    instrument: u32,
+    rows: u64,
+    messages: u64,
+    orders: u64,
+    cancels: u64,
+    replaces: u64,
+    not_live: u64,
+    unchanged: u64,
+    accepted: u64,
+    cancelled: u64,
+    replaced: u64,
+    trades: u64,
+    lots: u64,
+    busy: u64,
+    not_applied: u64,
+    resting: usize,
+    rejects: BTreeMap<String, u64>,
+    seconds: f64,
+    messages_a_second: f64,
+    latency_us: LatencyFindings,
+}
+
+#[derive(Debug, Serialize)]
+struct LatencyFindings {
+    p50: f64,
+    p90: f64,
+    p99: f64,
+    p999: f64,
+    max: f64,
+}
+
+impl Findings {
+    /// Prints them to read.
+    pub(super) fn print(&self) {
+        println!("instrument  {}", self.instrument);
+        println!(
+            "rows        {}: {} not live here, {} so already",
+            self.rows, self.not_live, self.unchanged
+        );
+        println!(
+            "sent        {} orders, {} cancels, {} replaces",
+            self.orders, self.cancels, self.replaces
+        );
+        println!(
+            "answered    {} accepted, {} cancelled, {} replaced; {} busy, {} not applied",
+            self.accepted, self.cancelled, self.replaced, self.busy, self.not_applied
+        );
+        for (reason, count) in &self.rejects {
+            println!("  rejected  {reason} {count}");
+        }
+        println!("trades      {}, {} lots", self.trades, self.lots);
+        println!("resting     {} orders", self.resting);
+        println!(
+            "rate        {:.0} messages a second over {:.2} s",
+            self.messages_a_second, self.seconds
+        );
+        let it = &self.latency_us;
+        println!(
+            "latency     p50 {:.0}, p90 {:.0}, p99 {:.0}, p99.9 {:.0}, max {:.0} us",
+            it.p50, it.p90, it.p99, it.p999, it.max
+        );
+    }
+}

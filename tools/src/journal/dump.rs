@@ -1,0 +1,150 @@
+//! `exahour journal dump`: the frames of a journal, each with its commands in text.
+//!
+//! Called by `journal`.
+//!
+//! Always holds: every frame is checked before its first line is written.
+
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use exahour_journal::{Frame, FrameHeader, Reader, Verify, inspect};
+use exahour_replicas::FRAME_COMMANDS;
+use exahour_wire::message::messages;
+use exahour_wire::units::Nanos;
+use serde::Serialize;
+
+use super::{Log, kind_name, log_folder, time_text};
+use crate::text::{JsonForm, Verbosity, write_line};
+
+/// Write out frames and their commands in text.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Arguments {
+    /// A node's data folder, or the journal in it.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Begin at the frame with this index.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    from_index: u64,
+    /// Write this many frames, at most.
+    #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
+    count: u64,
+    /// Write out the event log instead of the journal.
+    #[arg(long)]
+    events: bool,
+    /// Write JSON, one object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct FrameLine<'a> {
+    index: u64,
+    term: u32,
+    kind: &'static str,
+    position: u64,
+    bytes: u32,
+    first: u64,
+    count: u16,
+    time: String,
+    messages: Vec<JsonForm<'a>>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<()> {
+    let log = if arguments.events {
+        Log::Events
+    } else {
+        Log::Journal
+    };
+    let folder = log_folder(&arguments.folder, log)?;
+    let recovered = inspect(&folder, Verify::Every)?;
+    let mut reader = Reader::closed(&folder, &recovered, Verify::Trust)?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut written = 0;
+    while written < arguments.count {
+        let Some(frame) = reader.next(recovered.appended)? else {
+            break;
+        };
+        if frame.header.index < arguments.from_index {
+            continue;
+        }
+        written += 1;
+        // The frames of an event log carry its events whatever their kind.
+        let holds_messages = arguments.events || frame.header.kind == FRAME_COMMANDS;
+        let payload = if holds_messages { frame.payload } else { &[] };
+        let result = match arguments.json {
+            true => write_json_frame(&frame, payload, arguments.events, &mut out),
+            false => write_frame(&frame, payload, arguments.events, &mut out),
+        };
+        if let Err(error) = result {
+            return super::unless_reader_left(error);
+        }
+    }
+    out.flush()
+        .map_err(anyhow::Error::from)
+        .or_else(super::unless_reader_left)
+}
+
+fn kind(header: &FrameHeader, events: bool) -> &'static str {
+    match (events, header.kind) {
+        (true, exahour_replicas::EVENTS_COMPLETE) => "events",
+        (true, exahour_replicas::EVENTS_CONTINUED) => "events-continued",
+        (_, kind) => kind_name(kind),
+    }
+}
+
+fn write_frame(
+    frame: &Frame<'_>,
+    payload: &[u8],
+    events: bool,
+    out: &mut impl Write,
+) -> Result<()> {
+    let header = frame.header;
+    writeln!(
+        out,
+        "frame index={} term={} kind={} position={} bytes={} first={} count={} time={}",
+        header.index,
+        header.term,
+        kind(header, events),
+        frame.position,
+        header.length,
+        header.first_sequence,
+        header.count,
+        time_text(Nanos(header.time_ns)),
+    )?;
+    let mut line = String::new();
+    for (number, message) in (header.first_sequence..).zip(messages(payload)) {
+        line.clear();
+        write_line(message, Verbosity::Full, &mut line)?;
+        writeln!(out, "  {number} {line}")?;
+    }
+    Ok(())
+}
+
+fn write_json_frame(
+    frame: &Frame<'_>,
+    payload: &[u8],
+    events: bool,
+    out: &mut impl Write,
+) -> Result<()> {
+    let header = frame.header;
+    let mut forms = Vec::new();
+    for message in messages(payload) {
+        forms.push(JsonForm::new(message)?);
+    }
+    let line = FrameLine {
+        index: header.index,
+        term: header.term,
+        kind: kind(header, events),
+        position: frame.position.value(),
+        bytes: header.length,
+        first: header.first_sequence,
+        count: header.count,
+        time: time_text(Nanos(header.time_ns)),
+        messages: forms,
+    };
+    serde_json::to_writer(&mut *out, &line)?;
+    writeln!(out)?;
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! `exahour journal inspect`: segments, identity, marks and tail of a log.
+//!
+//! Called by `journal`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use exahour_journal::{Reader, Recovered, Tail, Verify, inspect};
+use exahour_wire::units::Nanos;
+use serde::Serialize;
+
+use super::{Log, hex, log_folder, time_text};
+
+/// Show segments, identity, marks and tail of a journal, after checking every frame.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Arguments {
+    /// A node's data folder, or the journal in it. While the node runs, the end shown is that of
+    /// some moment in between.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Look at the event log instead of the journal.
+    #[arg(long)]
+    events: bool,
+    /// Write one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Findings {
+    folder: PathBuf,
+    log_id: String,
+    first_position: u64,
+    appended: u64,
+    durable: u64,
+    frames: u64,
+    last_index: u64,
+    last_term: u32,
+    chain: String,
+    /// `clean`, or `torn`.
+    tail: &'static str,
+    torn_at: Option<u64>,
+    torn_bytes: u64,
+    segments: Vec<Segment>,
+}
+
+#[derive(Debug, Serialize)]
+struct Segment {
+    file: String,
+    position: u64,
+    bytes: u64,
+    frames: u64,
+    first_index: u64,
+    last_index: u64,
+    first_time: String,
+    last_time: String,
+    #[serde(skip)]
+    times: (u64, u64),
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<()> {
+    let log = if arguments.events {
+        Log::Events
+    } else {
+        Log::Journal
+    };
+    let folder = log_folder(&arguments.folder, log)?;
+    let recovered = inspect(&folder, Verify::Every)?;
+    let segments = segments(&folder, &recovered)?;
+    let (tail, torn_at, torn_bytes) = match recovered.tail {
+        Tail::Clean => ("clean", None, 0),
+        Tail::Torn { at, bytes } => ("torn", Some(at.value()), bytes),
+    };
+    let findings = Findings {
+        folder,
+        log_id: recovered.log_id.to_string(),
+        first_position: recovered.first.value(),
+        appended: recovered.appended.value(),
+        durable: recovered.durable.value(),
+        frames: recovered.frames,
+        last_index: recovered.last_index,
+        last_term: recovered.last_term,
+        chain: hex(&recovered.chain.0),
+        tail,
+        torn_at,
+        torn_bytes,
+        segments,
+    };
+    if arguments.json {
+        println!("{}", serde_json::to_string(&findings)?);
+    } else {
+        print(&findings);
+    }
+    Ok(())
+}
+
+/// The segment files, with what their frames say.
+fn segments(folder: &std::path::Path, recovered: &Recovered) -> Result<Vec<Segment>> {
+    let mut found = Vec::new();
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
+    for entry in entries {
+        let entry = entry.with_context(|| format!("cannot list {}", folder.display()))?;
+        let file = entry.file_name().to_string_lossy().into_owned();
+        let position = file.strip_suffix(".log").and_then(|it| it.parse().ok());
+        let Some(position) = position else { continue };
+        found.push(Segment {
+            file,
+            position,
+            bytes: entry.metadata().map_or(0, |about| about.len()),
+            frames: 0,
+            first_index: 0,
+            last_index: 0,
+            first_time: String::new(),
+            last_time: String::new(),
+            times: (0, 0),
+        });
+    }
+    found.sort_by_key(|segment| segment.position);
+    let mut reader = Reader::closed(folder, recovered, Verify::Trust)?;
+    while let Some(frame) = reader.next(recovered.appended)? {
+        let after = found.partition_point(|it| it.position <= frame.position.value());
+        let Some(segment) = after.checked_sub(1).and_then(|place| found.get_mut(place)) else {
+            continue;
+        };
+        segment.frames += 1;
+        segment.last_index = frame.header.index;
+        if segment.frames == 1 {
+            segment.first_index = frame.header.index;
+        }
+        if frame.header.time_ns > 0 {
+            segment.times.1 = frame.header.time_ns;
+            if segment.times.0 == 0 {
+                segment.times.0 = frame.header.time_ns;
+            }
+        }
+    }
+    for segment in &mut found {
+        segment.first_time = time_text(Nanos(segment.times.0));
+        segment.last_time = time_text(Nanos(segment.times.1));
+    }
+    Ok(found)
+}
+
+fn print(findings: &Findings) {
+    println!("folder      {}", findings.folder.display());
+    println!("log id      {}", findings.log_id);
+    println!(
+        "positions   {} to {}, durable to {}",
+        findings.first_position, findings.appended, findings.durable
+    );
+    println!(
+        "frames      {}, last index {}, term {}",
+        findings.frames, findings.last_index, findings.last_term
+    );
+    println!("chain       {}", findings.chain);
+    match findings.torn_at {
+        None => println!("tail        clean"),
+        Some(at) => println!(
+            "tail        torn at {at}: {} bytes that never became durable; the next start cuts them",
+            findings.torn_bytes
+        ),
+    }
+    for it in &findings.segments {
+        println!(
+            "segment     {} frames {} index {}..{} time {} to {}",
+            it.file, it.frames, it.first_index, it.last_index, it.first_time, it.last_time
+        );
+    }
+}

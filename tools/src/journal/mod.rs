@@ -1,0 +1,156 @@
+//! `exahour journal`: what lies in a journal, read without changing anything.
+//!
+//! Called by the command line. `inspect` says what is there, `dump` writes it out; finding the
+//! folder and counting commands serve `replay`, `audit` and `start` too.
+//!
+//! Always holds: nothing is written; damage is an error that names file and place.
+
+mod dump;
+mod inspect;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use exahour_journal::{Reader, Recovered, Verify};
+use exahour_replicas::FRAME_COMMANDS;
+use exahour_wire::units::Nanos;
+
+use crate::text::write_time;
+
+/// Look into a journal without changing it.
+#[derive(Clone, Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Action {
+    Inspect(inspect::Arguments),
+    Dump(dump::Arguments),
+}
+
+/// Carries the subcommand out.
+///
+/// # Errors
+/// Where there is no journal, or it is damaged.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    match &arguments.action {
+        Action::Inspect(arguments) => inspect::run(arguments),
+        Action::Dump(arguments) => dump::run(arguments),
+    }
+}
+
+/// Which log of a data folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Log {
+    /// The commands.
+    Journal,
+    /// The events.
+    Events,
+}
+
+/// The folder of a log: `folder` itself, or the one within a data folder.
+///
+/// # Errors
+/// Where `folder` does not exist.
+pub fn log_folder(folder: &Path, log: Log) -> Result<PathBuf> {
+    if !folder.is_dir() {
+        bail!(
+            "{} is no folder: name a node's data folder, or the journal in it",
+            folder.display()
+        );
+    }
+    let name = match log {
+        Log::Journal => "journal",
+        Log::Events => "events",
+    };
+    let within = folder.join(name);
+    Ok(match log {
+        _ if within.is_dir() => within,
+        Log::Journal => folder.to_path_buf(),
+        Log::Events => bail!(
+            "{} holds no event log: name the data folder, not the journal in it",
+            folder.display()
+        ),
+    })
+}
+
+/// The commands of a closed journal, counted by the headers of its frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Commands {
+    /// The number of the last command; zero in an empty journal.
+    pub last: u64,
+    /// The stamp of the first batch.
+    pub first_time: Nanos,
+    /// The stamp of the last batch.
+    pub last_time: Nanos,
+}
+
+/// Walks the headers of a journal up to the end that recovery found.
+///
+/// # Errors
+/// Where a frame cannot be read.
+pub fn count_commands(folder: &Path, recovered: &Recovered) -> Result<Commands> {
+    let mut reader = Reader::closed(folder, recovered, Verify::Trust).context("journal")?;
+    let mut found = Commands::default();
+    while let Some(frame) = reader.next(recovered.appended).context("journal")? {
+        let header = frame.header;
+        if header.kind != FRAME_COMMANDS || header.count == 0 {
+            continue;
+        }
+        found.last = header.first_sequence + u64::from(header.count) - 1;
+        found.last_time = Nanos(header.time_ns);
+        if found.first_time == Nanos(0) {
+            found.first_time = Nanos(header.time_ns);
+        }
+    }
+    Ok(found)
+}
+
+/// A moment in text; `none` for zero.
+#[must_use]
+pub fn time_text(time: Nanos) -> String {
+    let mut text = String::new();
+    match time {
+        Nanos(0) => text.push_str("none"),
+        _ => write_time(time, &mut text),
+    }
+    text
+}
+
+/// The name of a frame's kind.
+#[must_use]
+pub fn kind_name(kind: u8) -> &'static str {
+    match kind {
+        exahour_replicas::FRAME_EMPTY => "empty",
+        FRAME_COMMANDS => "commands",
+        exahour_replicas::FRAME_CONF_CHANGE => "conf-change",
+        exahour_replicas::FRAME_CONF_CHANGE_V2 => "conf-change-v2",
+        exahour_journal::KIND_RESTART => "restart",
+        _ => "unknown",
+    }
+}
+
+/// Bytes in hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Makes an end of whoever reads our output no error: `dump | head` is a lawful wish.
+///
+/// # Errors
+/// Every other error, as it was.
+pub fn unless_reader_left(error: anyhow::Error) -> Result<()> {
+    let left = error.chain().any(|cause| {
+        let plain = cause
+            .downcast_ref::<std::io::Error>()
+            .map(std::io::Error::kind);
+        let within = cause.downcast_ref::<serde_json::Error>();
+        let kind = plain.or_else(|| within.and_then(serde_json::Error::io_error_kind));
+        kind == Some(std::io::ErrorKind::BrokenPipe)
+    });
+    if left { Ok(()) } else { Err(error) }
+}

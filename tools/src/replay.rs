@@ -1,0 +1,307 @@
+//! `exahour replay`: the state rebuilt from a journal, compared at every checkpoint.
+//!
+//! Called by the command line.
+//!
+//! Always holds: nothing is written; a journal that is damaged, or gives another state than it
+//! states, is refused with the place.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use exahour_engine::EventSink;
+use exahour_journal::{FrameRef, Reader, Recovered, Tail, Verify, inspect};
+use exahour_replicas::{NodeConfig, Replay, ReplayReport};
+use exahour_wire::events::{EventPrefix, StateHashed};
+use exahour_wire::message::{Digest, Message, messages, peek_length};
+use exahour_wire::units::Nanos;
+use serde::Serialize;
+
+use crate::journal::{Log, hex, log_folder, time_text};
+use crate::progress::byte_bar;
+
+/// Frames applied between two looks at the progress.
+const FRAMES_A_STEP: u64 = 1 << 12;
+
+/// Rebuild the state from a journal and compare its hash at every checkpoint.
+#[derive(Clone, Debug, Args)]
+pub struct Arguments {
+    /// A node's data folder, or the journal in it. The node must not be running.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// The configuration that the node ran with, for its capacity.
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+    /// Compare every event with those that the node wrote.
+    #[arg(long)]
+    compare_events: bool,
+    /// Write one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is said of a replay.
+#[derive(Debug, Serialize)]
+struct Findings {
+    frames: u64,
+    commands: u64,
+    events: u64,
+    checkpoints: u64,
+    /// Seconds of verifying every frame, before the replay.
+    verify_seconds: f64,
+    /// Seconds of applying the commands.
+    replay_seconds: f64,
+    commands_a_second: f64,
+    last_time: String,
+    tail: String,
+    /// The last hash that the journal's node put into an event, and the command it stands after.
+    last_hash: Option<String>,
+    last_hash_command: Option<u64>,
+    /// Events that were compared with those on disk.
+    events_compared: Option<u64>,
+    state_hash: String,
+}
+
+/// Replays a journal and prints what was found.
+///
+/// # Errors
+/// Where there is no journal, it is damaged, the state diverges, or an event differs.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let folder = log_folder(&arguments.folder, Log::Journal)?;
+    let config = match &arguments.config {
+        Some(path) => NodeConfig::load(path)?,
+        None => NodeConfig::defaults()?,
+    };
+    let stored = match arguments.compare_events {
+        true => Some(StoredEvents::open(&log_folder(
+            &arguments.folder,
+            Log::Events,
+        )?)?),
+        false => None,
+    };
+    let begun = Instant::now();
+    let mut replay = Replay::open(&folder, &config.capacity)?;
+    let verify_seconds = begun.elapsed().as_secs_f64();
+    let mut watch = Watch {
+        hashed: None,
+        stored,
+    };
+    let bar = byte_bar(replay.progress().1, "replay");
+    let begun = Instant::now();
+    while replay.step(FRAMES_A_STEP, &mut watch)? {
+        bar.set_position(replay.progress().0);
+        watch.check()?;
+    }
+    watch.check()?;
+    bar.finish_and_clear();
+    let replay_seconds = begun.elapsed().as_secs_f64();
+    let report = replay.report();
+    let events_compared = watch.finish(&report)?;
+    let findings = findings(
+        &report,
+        verify_seconds,
+        replay_seconds,
+        watch.hashed,
+        events_compared,
+    );
+    if arguments.json {
+        println!("{}", serde_json::to_string(&findings)?);
+    } else {
+        print(&findings);
+    }
+    Ok(())
+}
+
+fn findings(
+    report: &ReplayReport,
+    verify_seconds: f64,
+    replay_seconds: f64,
+    hashed: Option<(u64, Digest)>,
+    events_compared: Option<u64>,
+) -> Findings {
+    Findings {
+        frames: report.frames,
+        commands: report.commands,
+        events: report.events,
+        checkpoints: report.checkpoints,
+        verify_seconds,
+        replay_seconds,
+        commands_a_second: report.commands as f64 / replay_seconds.max(1e-9),
+        last_time: time_text(report.time),
+        tail: tail_text(&report.recovered),
+        last_hash: hashed.map(|(_, hash)| hex(&hash.0)),
+        last_hash_command: hashed.map(|(command, _)| command),
+        events_compared,
+        state_hash: hex(&report.state_hash.0),
+    }
+}
+
+fn tail_text(recovered: &Recovered) -> String {
+    match recovered.tail {
+        Tail::Clean => "clean".to_owned(),
+        Tail::Torn { at, bytes } => {
+            format!("torn at position {at}: {bytes} bytes that were never durable, left out")
+        }
+    }
+}
+
+fn print(findings: &Findings) {
+    println!("frames       {}", findings.frames);
+    println!("commands     {}", findings.commands);
+    println!("events       {}", findings.events);
+    println!(
+        "seconds      {:.3} to verify, {:.3} to replay",
+        findings.verify_seconds, findings.replay_seconds
+    );
+    println!(
+        "rate         {:.0} commands a second",
+        findings.commands_a_second
+    );
+    println!("checkpoints  {}, all equal", findings.checkpoints);
+    if let Some(compared) = findings.events_compared {
+        println!("compared     {compared} events on disk, all equal");
+    }
+    println!("last batch   {}", findings.last_time);
+    println!("tail         {}", findings.tail);
+    if let (Some(hash), Some(command)) = (&findings.last_hash, findings.last_hash_command) {
+        println!("last hash    {hash} after command {command}");
+    }
+    println!("state hash   {}", findings.state_hash);
+}
+
+/// Looks at every event of a replay.
+struct Watch {
+    hashed: Option<(u64, Digest)>,
+    stored: Option<StoredEvents>,
+}
+
+impl EventSink for Watch {
+    fn emit(&mut self, event: &[u8]) {
+        if let Some(hashed) = StateHashed::read(event) {
+            self.hashed = Some((hashed.command.0, hashed.state_hash));
+        }
+        if let Some(stored) = &mut self.stored {
+            stored.compare(event);
+        }
+    }
+}
+
+impl Watch {
+    fn check(&mut self) -> Result<()> {
+        match self.stored.as_mut().and_then(|it| it.failure.take()) {
+            Some(failure) => Err(failure),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(&mut self, report: &ReplayReport) -> Result<Option<u64>> {
+        let Some(stored) = &mut self.stored else {
+            return Ok(None);
+        };
+        if stored.advance()? {
+            bail!(
+                "event log: it goes on beyond event {}, the last that the journal gives: it does \
+                 not belong to this journal",
+                report.events
+            );
+        }
+        Ok(Some(stored.compared))
+    }
+}
+
+/// The events that a node wrote, read beside the replay.
+struct StoredEvents {
+    reader: Reader,
+    end: exahour_journal::Position,
+    frame: Option<FrameRef>,
+    /// The place of the next event in the frame.
+    offset: usize,
+    compared: u64,
+    ended: bool,
+    failure: Option<anyhow::Error>,
+}
+
+impl StoredEvents {
+    fn open(folder: &Path) -> Result<Self> {
+        let recovered = inspect(folder, Verify::Every).context("event log")?;
+        let reader = Reader::closed(folder, &recovered, Verify::Trust).context("event log")?;
+        Ok(Self {
+            reader,
+            end: recovered.appended,
+            frame: None,
+            offset: 0,
+            compared: 0,
+            ended: false,
+            failure: None,
+        })
+    }
+
+    /// Goes to the next event on disk; whether there is one.
+    fn advance(&mut self) -> Result<bool> {
+        loop {
+            let left = self
+                .frame
+                .as_ref()
+                .is_some_and(|frame| self.offset < frame.payload().len());
+            if left {
+                return Ok(true);
+            }
+            self.frame = self.reader.next_ref(self.end).context("event log")?;
+            self.offset = 0;
+            if self.frame.is_none() {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn compare(&mut self, event: &[u8]) {
+        // An event log that ends early is written on by the next start; what it has must agree.
+        if self.ended || self.failure.is_some() {
+            return;
+        }
+        match self.advance() {
+            Ok(true) => {}
+            Ok(false) => {
+                self.ended = true;
+                return;
+            }
+            Err(error) => {
+                self.failure = Some(error);
+                return;
+            }
+        }
+        let Some(frame) = &self.frame else { return };
+        let rest = &frame.payload()[self.offset..];
+        let on_disk = messages(rest).next().unwrap_or(rest);
+        if on_disk == event {
+            self.compared += 1;
+            self.offset += event.len();
+            return;
+        }
+        self.failure = Some(difference(event, on_disk));
+    }
+}
+
+/// Says where the replay and the event log part.
+fn difference(event: &[u8], on_disk: &[u8]) -> anyhow::Error {
+    let name = |event: &[u8]| {
+        let mut line = String::new();
+        match crate::text::write_line(event, crate::text::Verbosity::Full, &mut line) {
+            Ok(()) => line,
+            Err(_) => format!(
+                "{} bytes that are no event",
+                peek_length(event).unwrap_or(0)
+            ),
+        }
+    };
+    let place = EventPrefix::peek(event).map_or((0, Nanos(0)), |it| (it.event.0, it.time));
+    anyhow::anyhow!(
+        "event {} of {} differs: the journal gives `{}`, the event log has `{}`; remove the event \
+         log, and the next start writes it again from the journal",
+        place.0,
+        time_text(place.1),
+        name(event),
+        name(on_disk),
+    )
+}

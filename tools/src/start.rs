@@ -1,0 +1,330 @@
+//! `exahour start`: runs a node until it is told to stop.
+//!
+//! Called by the command line.
+//!
+//! Always holds: the addresses are written down only when everything recovered has been applied;
+//! SIGINT and SIGTERM stop the node in good order; an agent that halts is told by name.
+//! Does not: know what a node is made of (that is `replicas`).
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use exahour_journal::{FlushBody, Position, Reader, Tail, Verify, inspect};
+use exahour_replicas::{Node, NodeConfig};
+use exahour_wire::codes::Durability;
+use exahour_wire::events::{EventPrefix, StateHashed};
+use exahour_wire::message::{Message, messages};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use serde::Serialize;
+use std::os::fd::AsFd;
+
+use crate::connection::{ADDRESSES_FILE, Serving, account_of};
+use crate::journal::{Commands, count_commands, time_text};
+
+/// How long the node is left alone between two looks at it, in milliseconds.
+const LOOK_EVERY_MS: u8 = 100;
+
+/// Run a node, with defaults for everything.
+#[derive(Clone, Debug, Args)]
+pub struct Arguments {
+    /// A configuration; what it does not name keeps its default.
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+    /// The folder of everything the node keeps [default: exahour-data].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where orders are entered [default: 127.0.0.1:7801].
+    #[arg(long, value_name = "ADDRESS")]
+    orders: Option<SocketAddr>,
+    /// Where market data is served [default: 127.0.0.1:7802].
+    #[arg(long, value_name = "ADDRESS")]
+    market_data: Option<SocketAddr>,
+    /// Where drop copies are served [default: 127.0.0.1:7803].
+    #[arg(long, value_name = "ADDRESS")]
+    drop_copy: Option<SocketAddr>,
+    /// What an acknowledgement promises: durable or replicated.
+    #[arg(long, value_name = "PROMISE", value_parser = durability)]
+    durability: Option<Durability>,
+    /// How bytes reach the disk: pwrite, uring or map.
+    #[arg(long, value_name = "BODY", value_parser = flush_body)]
+    flush: Option<FlushBody>,
+    /// Write the addresses as JSON here too, once the node serves.
+    #[arg(long, value_name = "PATH")]
+    ready_file: Option<PathBuf>,
+    /// Write JSON, one object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+fn durability(text: &str) -> Result<Durability, String> {
+    match text {
+        "durable" => Ok(Durability::Durable),
+        "replicated" => Ok(Durability::Replicated),
+        _ => Err("expected durable or replicated".to_owned()),
+    }
+}
+
+fn flush_body(text: &str) -> Result<FlushBody, String> {
+    match text {
+        "pwrite" => Ok(FlushBody::Pwrite),
+        "uring" => Ok(FlushBody::Uring),
+        "map" => Ok(FlushBody::Map),
+        _ => Err("expected pwrite, uring or map".to_owned()),
+    }
+}
+
+/// What was on disk before the start.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Found {
+    /// Whether there was a journal at all.
+    existed: bool,
+    /// Commands that the engine replays.
+    commands: u64,
+    last_index: u64,
+    last_time: String,
+    /// `clean`, or how much of a torn tail is cut.
+    tail: String,
+    #[serde(skip)]
+    events_end: Option<Position>,
+}
+
+/// Runs a node until it is told to stop.
+///
+/// # Errors
+/// Where the node cannot start, or one of its agents halts.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let config = configure(arguments)?;
+    let signals = catch_signals()?;
+    let found = survey(&config.data);
+    if found.commands > 0 && !arguments.json {
+        eprintln!(
+            "recovering {} commands from {}",
+            found.commands,
+            config.data.join("journal").display()
+        );
+    }
+    let begun = Instant::now();
+    let node = Node::start(&config).context("the node cannot start")?;
+    let mut wait = CaughtUp::new(&config.data, &found)?;
+    let told_to_stop = loop {
+        if wait.look()? {
+            break false;
+        }
+        if node.finished() {
+            return halted(node);
+        }
+        if signal_within(&signals, 1)? {
+            break true;
+        }
+    };
+    if told_to_stop {
+        return stop(node, arguments.json);
+    }
+    let serving = serving(&config, &node);
+    let written = config.data.join(ADDRESSES_FILE);
+    serving.write(&written)?;
+    if let Some(path) = &arguments.ready_file {
+        serving.write(path)?;
+    }
+    if arguments.json {
+        println!("{}", announcement(&serving, &found, begun)?);
+    } else {
+        greet(&config, &serving, &found, begun);
+    }
+    let outcome = loop {
+        if node.finished() {
+            break halted(node);
+        }
+        if signal_within(&signals, LOOK_EVERY_MS)? {
+            break stop(node, arguments.json);
+        }
+    };
+    // The next start writes it anew; without it clients fall back on the defaults.
+    let _ = fs::remove_file(&written);
+    outcome
+}
+
+fn configure(arguments: &Arguments) -> Result<NodeConfig> {
+    let mut config = match &arguments.config {
+        Some(path) => NodeConfig::load(path)?,
+        None => NodeConfig::defaults()?,
+    };
+    if let Some(data) = &arguments.data {
+        config.data.clone_from(data);
+    }
+    let listen = &mut config.listen;
+    listen.orders = arguments.orders.unwrap_or(listen.orders);
+    listen.market_data = arguments.market_data.unwrap_or(listen.market_data);
+    listen.drop_copy = arguments.drop_copy.unwrap_or(listen.drop_copy);
+    config.durability = arguments.durability.unwrap_or(config.durability);
+    config.flush = arguments.flush.unwrap_or(config.flush);
+    Ok(config)
+}
+
+/// Blocks the signals that stop a node, in this thread and those that it starts, and makes them
+/// readable instead.
+fn catch_signals() -> Result<SignalFd> {
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGINT);
+    mask.add(Signal::SIGTERM);
+    mask.thread_block()
+        .context("cannot block the signals that stop a node")?;
+    SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .context("cannot watch for the signals that stop a node")
+}
+
+/// Whether a signal came within so many milliseconds.
+fn signal_within(signals: &SignalFd, milliseconds: u8) -> Result<bool> {
+    let mut ready = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut ready, PollTimeout::from(milliseconds)) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+        Err(error) => return Err(error).context("cannot wait for signals"),
+    }
+    let signal = signals.read_signal().context("cannot read a signal")?;
+    Ok(signal.is_some())
+}
+
+/// Looks at what is on disk. What cannot be read is left to the start itself, whose refusal counts.
+fn survey(data: &Path) -> Found {
+    let folder = data.join("journal");
+    let Ok(recovered) = inspect(&folder, Verify::Trust) else {
+        return Found::default();
+    };
+    let Commands {
+        last, last_time, ..
+    } = count_commands(&folder, &recovered).unwrap_or_default();
+    let events = inspect(data.join("events"), Verify::Trust).ok();
+    Found {
+        existed: true,
+        commands: last,
+        last_index: recovered.last_index,
+        last_time: time_text(last_time),
+        tail: match recovered.tail {
+            Tail::Clean => "clean".to_owned(),
+            Tail::Torn { at, bytes } => {
+                format!("torn at position {at}: {bytes} bytes that were never durable are cut")
+            }
+        },
+        events_end: events.map(|events| events.appended),
+    }
+}
+
+/// Waits for the first hash of the state after the start: it follows everything recovered.
+struct CaughtUp {
+    events: Reader,
+    after: u64,
+}
+
+impl CaughtUp {
+    fn new(data: &Path, found: &Found) -> Result<Self> {
+        let mut events = Reader::follow(data.join("events"), Verify::Trust).context("event log")?;
+        if let Some(end) = found.events_end {
+            events.seek(end).context("event log")?;
+        }
+        Ok(Self {
+            events,
+            after: found.commands,
+        })
+    }
+
+    fn look(&mut self) -> Result<bool> {
+        let end = self.events.appended();
+        while let Some(frame) = self.events.next(end).context("event log")? {
+            let hashed = messages(frame.payload).any(|event| {
+                EventPrefix::peek(event).is_some_and(|prefix| {
+                    prefix.header.template_id == StateHashed::TEMPLATE_ID
+                        && prefix.command.0 > self.after
+                })
+            });
+            if hashed {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn serving(config: &NodeConfig, node: &Node) -> Serving {
+    let addresses = node.addresses();
+    let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    Serving {
+        orders: addresses.orders,
+        market_data: addresses.market_data,
+        drop_copy: addresses.drop_copy,
+        data: whole(&config.data),
+        keys: whole(node.keys()),
+        process: std::process::id(),
+    }
+}
+
+fn announcement(serving: &Serving, found: &Found, begun: Instant) -> Result<String> {
+    let line = serde_json::json!({
+        "state": "serving",
+        "serving": serving,
+        "recovered": found,
+        "seconds": begun.elapsed().as_secs_f64(),
+    });
+    serde_json::to_string(&line).context("the announcement cannot be written as JSON")
+}
+
+fn greet(config: &NodeConfig, serving: &Serving, found: &Found, begun: Instant) {
+    let promise = match config.durability {
+        Durability::Durable => "durable: flushed to disk before it is acknowledged",
+        Durability::Replicated => "replicated: in memory-mapped pages before it is acknowledged",
+    };
+    println!("Exahour is serving");
+    println!("  orders       {}", serving.orders);
+    println!("  market data  {}", serving.market_data);
+    println!("  drop copy    {}", serving.drop_copy);
+    println!("  data         {}", serving.data.display());
+    println!("  keys         {}", serving.keys.display());
+    println!("  promise      {promise}");
+    if found.existed {
+        println!(
+            "  recovered    {} commands replayed in {:.1} s, the last of {}; tail {}",
+            found.commands,
+            begun.elapsed().as_secs_f64(),
+            found.last_time,
+            found.tail
+        );
+    } else {
+        println!("  recovered    nothing: this is a new exchange");
+    }
+    let trader = config.genesis.session.first().map(|it| it.id);
+    let account =
+        trader.and_then(|id| account_of(&config.genesis, exahour_wire::ids::SessionId(id)));
+    if let (Some(session), Some(_)) = (trader, account) {
+        let data = config.data.display();
+        println!("try it:");
+        println!("  exahour order buy 10 @ 2.50 1 --session {session} --data {data}");
+        println!("  exahour book 1 --data {data}");
+    }
+    println!("stop it with Ctrl-C");
+}
+
+fn stop(node: Node, json: bool) -> Result<()> {
+    node.stop()
+        .context("the node stopped, but not in good order")?;
+    if json {
+        println!("{}", serde_json::json!({ "state": "stopped" }));
+    } else {
+        println!("stopped in good order");
+    }
+    Ok(())
+}
+
+/// Why a node ended by itself.
+fn halted(node: Node) -> Result<()> {
+    match node.join() {
+        Ok(()) => anyhow::bail!("the node ended by itself, without an error"),
+        Err(failure) => Err(failure).context(
+            "the node halted; what was acknowledged is in the journal: mend the cause and start again",
+        ),
+    }
+}
