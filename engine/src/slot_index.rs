@@ -31,7 +31,7 @@ pub(crate) fn hash_of(high: u64, low: u64) -> u32 {
     let product = left * u128::from(group ^ 0xD1B5_4A32_D192_ED03);
     let folded = (product as u64) ^ ((product >> 64) as u64) ^ high.rotate_left(32);
     let spread = folded.wrapping_mul(0x9FB2_1C65_1E98_DF25) >> 32;
-    (spread & !(NEIGHBOURS - 1) | low % NEIGHBOURS) as u32
+    ((spread & !(NEIGHBOURS - 1)) | (low % NEIGHBOURS)) as u32
 }
 
 impl SlotIndex {
