@@ -4,6 +4,7 @@
 //! lines has a module here.
 
 pub mod audit;
+pub mod bench;
 pub mod connection;
 pub mod desk;
 pub mod feed;

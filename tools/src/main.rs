@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use exahour_tools::{audit, desk, feed, journal, replay, script, start};
+use exahour_tools::{audit, bench, desk, feed, journal, replay, script, start};
 
 /// Exahour, an exchange for compute hours.
 #[derive(Debug, Parser)]
@@ -28,6 +28,7 @@ enum Command {
     Orders(desk::orders::Arguments),
     Book(desk::book::Arguments),
     Script(script::Arguments),
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Command::Cancel(arguments) => desk::cancel::run(&arguments).map(done),
         Command::Orders(arguments) => desk::orders::run(&arguments).map(done),
         Command::Book(arguments) => desk::book::run(&arguments).map(done),
+        Command::Bench(arguments) => bench::run(&arguments).map(done),
         Command::Script(arguments) => script::run(&arguments).map_err(anyhow::Error::from),
     };
     outcome.unwrap_or_else(|error| {

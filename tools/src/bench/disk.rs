@@ -1,0 +1,85 @@
+//! The disk: the journal's append and flush, beside a bare write and fdatasync of the same bytes.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Instant;
+
+use exahour_journal::{Config, FlushBody, FrameMeta, Journal, LogId};
+use hdrhistogram::Histogram;
+
+use super::figures::histogram;
+
+/// Bytes of the frame of one order: header and record.
+pub const FRAME_BYTES: usize = 128;
+
+/// Bytes written with zeros before the floor is measured, as the journal's segments are.
+const PREPARED_BYTES: usize = 16 << 20;
+
+fn record(histogram: &mut Histogram<u64>, began: Instant) {
+    histogram.saturating_record(began.elapsed().as_nanos() as u64);
+}
+
+/// `count` times: write [`FRAME_BYTES`] behind the last, and fdatasync; in nanoseconds.
+///
+/// # Errors
+/// What the system says.
+pub fn bare(folder: &Path, count: usize) -> anyhow::Result<Histogram<u64>> {
+    let path = folder.join("bare");
+    let file = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .open(&path)?;
+    for piece in 0..PREPARED_BYTES / 4_096 {
+        file.write_all_at(&[0; 4_096], (piece * 4_096) as u64)?;
+    }
+    file.sync_all()?;
+    let mut latencies = histogram();
+    for number in 0..count {
+        let began = Instant::now();
+        file.write_all_at(
+            &[7; FRAME_BYTES],
+            (number * FRAME_BYTES % PREPARED_BYTES) as u64,
+        )?;
+        file.sync_data()?;
+        record(&mut latencies, began);
+    }
+    std::fs::remove_file(&path)?;
+    Ok(latencies)
+}
+
+/// `count` times: append one order to a journal, and flush; append alone, and both, in nanoseconds.
+///
+/// # Errors
+/// What the journal says.
+pub fn journal(
+    folder: &Path,
+    body: FlushBody,
+    count: usize,
+) -> anyhow::Result<[Histogram<u64>; 2]> {
+    let folder = folder.join("disk-journal");
+    let mut config = Config::new(&folder, LogId([9; 16]));
+    config.flush = body;
+    let mut journal = Journal::create(&config)?;
+    let (mut appends, mut both) = (histogram(), histogram());
+    for number in 0..count {
+        let index = number as u64 + 1;
+        let meta = FrameMeta {
+            index,
+            term: 1,
+            count: 1,
+            kind: 1,
+            first_sequence: index,
+            time_ns: index,
+        };
+        let began = Instant::now();
+        journal.appender.append(&meta, &[&[7; 64]])?;
+        record(&mut appends, began);
+        journal.flusher.flush()?;
+        record(&mut both, began);
+    }
+    drop(journal);
+    std::fs::remove_dir_all(&folder)?;
+    Ok([appends, both])
+}

@@ -1,0 +1,381 @@
+//! `exahour bench`: what the exchange costs, each figure beside its floor, in one run.
+//!
+//! Always holds: a figure and its floor are measured in turns, minutes apart at most, on the same
+//! cores; what is compared is their ratio. Does not: run anything else meanwhile; nor should you.
+
+pub mod cpu;
+pub mod disk;
+pub mod echo;
+pub mod engine;
+pub mod figures;
+pub mod flow;
+pub mod hop;
+pub mod memory;
+pub mod pace;
+pub mod replaying;
+pub mod report;
+pub mod trip;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use exahour_journal::FlushBody;
+use exahour_rings::{CoreId, online_cores, pin_current_thread};
+use exahour_wire::codes::Durability;
+use hdrhistogram::Histogram;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use flow::Flow;
+use report::Report;
+
+/// Measures ring, engine, gateway, journal and replay, each beside its floor.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// A tenth of the work: for a first look, not for a claim.
+    #[arg(long)]
+    quick: bool,
+    /// Folder for journals while it runs, on the disk that is to be measured.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    scratch: PathBuf,
+    /// Folder for the raw histograms, one HdrHistogram log each.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Only these parts.
+    #[arg(long, value_delimiter = ',', value_name = "PART")]
+    only: Vec<Part>,
+    /// Print JSON instead of the table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A part of the bench.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    Ring,
+    Engine,
+    Disk,
+    Trip,
+    Throughput,
+    Replay,
+    Memory,
+}
+
+const PARTS: [Part; 7] = [
+    Part::Ring,
+    Part::Engine,
+    Part::Memory,
+    Part::Replay,
+    Part::Disk,
+    Part::Trip,
+    Part::Throughput,
+];
+
+/// Seed of the flow.
+const SEED: u64 = 7;
+
+/// Orders a second in the memory-speed round trip: far from saturation.
+const MEMORY_RATE: u64 = 5_000;
+
+/// Orders a second in the durable round trip: a flush is over before the next order.
+const DURABLE_RATE: u64 = 1_000;
+
+/// How long a node runs before it is measured.
+const WARM_UP_SECONDS: u64 = 1;
+
+/// How much is done of everything.
+struct Effort {
+    commands: usize,
+    rounds: usize,
+    trips: u64,
+    syncs: usize,
+    span: Duration,
+}
+
+/// Runs the bench.
+///
+/// # Errors
+/// What keeps a part from being measured.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let effort = if arguments.quick {
+        Effort {
+            commands: 200_000,
+            rounds: 3,
+            trips: 2_000,
+            syncs: 300,
+            span: SECOND,
+        }
+    } else {
+        Effort {
+            commands: 2_000_000,
+            rounds: 7,
+            trips: 20_000,
+            syncs: 3_000,
+            span: SECOND * 5,
+        }
+    };
+    let scratch = tempfile::Builder::new()
+        .prefix("exahour-bench-")
+        .tempdir_in(&arguments.scratch)?;
+    let mut bench = Bench {
+        effort,
+        scratch: scratch.path().to_path_buf(),
+        cores: online_cores()?,
+        report: Report::default(),
+        flow: None,
+    };
+    let wanted = |part: &&Part| arguments.only.is_empty() || arguments.only.contains(part);
+    let parts: Vec<Part> = PARTS.iter().filter(wanted).copied().collect();
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}")?;
+    let progress = ProgressBar::new(parts.len() as u64).with_style(style);
+    for part in parts {
+        progress.set_message(format!("{part:?}").to_lowercase());
+        bench.measure(part)?;
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    if let Some(folder) = &arguments.out {
+        bench.report.write_histograms(folder)?;
+    }
+    if arguments.json {
+        bench.report.print_json()
+    } else {
+        bench.report.print()
+    }
+    Ok(())
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Bench {
+    effort: Effort,
+    scratch: PathBuf,
+    cores: Vec<CoreId>,
+    report: Report,
+    flow: Option<Flow>,
+}
+
+impl Bench {
+    fn measure(&mut self, part: Part) -> anyhow::Result<()> {
+        match part {
+            Part::Ring => self.ring(),
+            Part::Engine => self.engine(),
+            Part::Disk => self.disk(),
+            Part::Trip => self.trip(),
+            Part::Throughput => self.throughput(),
+            Part::Replay => self.replay(),
+            Part::Memory => {
+                memory::measure(&mut self.report);
+                Ok(())
+            }
+        }
+    }
+
+    /// The core of the exchange, and that of its client; none on a machine with a single core.
+    fn pair(&self) -> (Option<CoreId>, Option<CoreId>) {
+        match self.cores[..] {
+            [first, second, ..] => (Some(first), Some(second)),
+            _ => (None, None),
+        }
+    }
+
+    fn flow(&mut self) -> &Flow {
+        let commands = self.effort.commands;
+        self.flow
+            .get_or_insert_with(|| Flow::generate(SEED, commands))
+    }
+
+    fn ring(&mut self) -> anyhow::Result<()> {
+        let (Some(near), Some(far)) = self.pair() else {
+            self.report
+                .note("ring hop", "not measured: it takes two cores");
+            return Ok(());
+        };
+        let figures = hop::measure(near, far)?;
+        self.report
+            .value("ring, 64-byte messages", figures.rate, "M/s", None);
+        if let Some(round_trip) = figures.cache_line_ns {
+            self.report
+                .value("cache line there and back", round_trip, "ns", None);
+        }
+        Ok(())
+    }
+
+    fn engine(&mut self) -> anyhow::Result<()> {
+        let rounds = self.effort.rounds;
+        let figures = engine::measure(self.flow(), rounds);
+        self.report.value(
+            "engine, best round",
+            figures.best,
+            "M commands/s CPU",
+            Some(6.0),
+        );
+        self.report.value(
+            "engine, median round",
+            figures.median,
+            "M commands/s CPU",
+            None,
+        );
+        self.report
+            .value("engine, events", figures.event_bytes, "bytes/command", None);
+        self.report
+            .histogram("engine, one command", figures.latency);
+        Ok(())
+    }
+
+    fn disk(&mut self) -> anyhow::Result<()> {
+        let syncs = self.effort.syncs;
+        let bare = disk::bare(&self.scratch, syncs)?;
+        self.report
+            .histogram("bare write + fdatasync, 128 B", bare.clone());
+        for (name, body) in [
+            ("pwrite", FlushBody::Pwrite),
+            ("uring", FlushBody::Uring),
+            ("map", FlushBody::Map),
+        ] {
+            match disk::journal(&self.scratch, body, syncs) {
+                Ok([appends, both]) => {
+                    self.report
+                        .histogram(&format!("journal append, {name}"), appends);
+                    let name = format!("journal append + flush, {name}");
+                    self.report.ratio(&name, (both, 0.5), (&bare, 0.5), None);
+                }
+                Err(error) => self
+                    .report
+                    .note(&format!("journal, {name}"), &error.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Turns of echo, memory-speed and durable round trips, and the bare flush between them.
+    fn trip(&mut self) -> anyhow::Result<()> {
+        let (exchange, client) = self.pair();
+        let (mut echo, mut memory, mut durable, mut sync) = (
+            figures::histogram(),
+            figures::histogram(),
+            figures::histogram(),
+            figures::histogram(),
+        );
+        let turns = 4;
+        let trips = self.effort.trips / turns;
+        for turn in 0..turns {
+            let server = echo::EchoServer::start(exchange)?;
+            let floor = on_core(client, || {
+                pace::run(&mut server.connect()?, MEMORY_RATE, trips)
+            })?;
+            add(&mut echo, &floor);
+            drop(server);
+            let replicated = Durability::Replicated;
+            let trip = self.node_trip(turn, replicated, (MEMORY_RATE, trips))?;
+            add(&mut memory, &trip);
+            add(
+                &mut sync,
+                &disk::bare(&self.scratch, self.effort.syncs / 4)?,
+            );
+            let load = (DURABLE_RATE, trips / 4);
+            add(
+                &mut durable,
+                &self.node_trip(turn, Durability::Durable, load)?,
+            );
+        }
+        self.report.histogram("bare echo", echo.clone());
+        self.report
+            .histogram("bare write + fdatasync, beside", sync.clone());
+        let name = "round trip, memory-speed journal";
+        self.report
+            .ratio(name, (memory.clone(), 0.5), (&echo, 0.5), Some(1.6));
+        self.report.ratio(
+            &format!("{name}, p99"),
+            (memory, 0.99),
+            (&echo, 0.99),
+            Some(2.0),
+        );
+        let floor = echo.value_at_quantile(0.5) + sync.value_at_quantile(0.5);
+        self.report
+            .ratio_to("round trip, durable", (durable, 0.5), floor, Some(1.25));
+        Ok(())
+    }
+
+    fn node_trip(
+        &self,
+        turn: u64,
+        durability: Durability,
+        (rate, count): (u64, u64),
+    ) -> anyhow::Result<Histogram<u64>> {
+        let data = self.scratch.join(format!("node-{turn}-{durability:?}"));
+        let (exchange, client) = self.pair();
+        let node = trip::start(&data, durability, exchange)?;
+        let latencies = on_core(client, || {
+            let mut trader = trip::Trader::connect(&node)?;
+            // The first orders touch every page and buffer once, and the next segments are staged
+            // meanwhile, as they are in a node that has run for a while.
+            pace::run(&mut trader, rate, rate * WARM_UP_SECONDS)?;
+            trader.begin();
+            pace::run(&mut trader, rate, count)
+        })?;
+        node.stop()?;
+        std::fs::remove_dir_all(&data)?;
+        Ok(latencies)
+    }
+
+    fn throughput(&mut self) -> anyhow::Result<()> {
+        let (exchange, client) = self.pair();
+        let data = self.scratch.join("node-throughput");
+        let node = trip::start(&data, Durability::Durable, exchange)?;
+        let span = self.effort.span;
+        let rate = on_core(client, || {
+            let mut trader = trip::Trader::connect(&node)?;
+            trader.throughput(SECOND / 2)?;
+            trader.throughput(span)
+        })?;
+        let rate = rate / 1e3;
+        self.report.value(
+            "durable throughput, 16 a packet",
+            rate,
+            "k messages/s",
+            Some(300.0),
+        );
+        node.stop()?;
+        Ok(())
+    }
+
+    fn replay(&mut self) -> anyhow::Result<()> {
+        let scratch = self.scratch.clone();
+        let figures = replaying::measure(&scratch, self.flow())?;
+        let rate = figures.commands as f64 / figures.seconds / 1e6;
+        self.report
+            .value("replay, verified", rate, "M commands/s", Some(5.0));
+        let ratio = figures.seconds / figures.copy_seconds;
+        self.report.value(
+            "replay, over a plain read of the bytes",
+            ratio,
+            "times",
+            None,
+        );
+        Ok(())
+    }
+}
+
+/// Runs a load on a thread of its own, so that only it is pinned: threads inherit their parent's pin.
+fn on_core<T: Send>(
+    core: Option<CoreId>,
+    load: impl FnOnce() -> anyhow::Result<T> + Send,
+) -> anyhow::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            if let Some(core) = core {
+                pin_current_thread(core)?;
+            }
+            load()
+        });
+        thread
+            .join()
+            .map_err(|_| anyhow::anyhow!("the load generator failed"))?
+    })
+}
+
+fn add(all: &mut Histogram<u64>, part: &Histogram<u64>) {
+    // Both have the same bounds, so the sum always fits.
+    let _ = all.add(part);
+}
