@@ -3,12 +3,14 @@
 //! Called by `exahour replay` on a journal that nobody writes to, and by tests.
 //!
 //! Always holds: nothing is written; a frame that cannot be verified, or a checkpoint that differs,
-//! is an error that names its place.
+//! is an error that names its place. Checksums and chain are verified on a thread of their own while
+//! the engine applies; nothing is reported before both are done.
 
 use std::path::Path;
+use std::thread::JoinHandle;
 
 use exahour_engine::{Batch, Capacity, Engine, EventSink};
-use exahour_journal::{Reader, Recovered, Verify, inspect};
+use exahour_journal::{JournalError, Reader, Recovered, Verify, inspect};
 use exahour_wire::ids::CommandSequence;
 use exahour_wire::internal::Checkpoint;
 use exahour_wire::message::{Digest, Message, messages, peek_header};
@@ -38,6 +40,7 @@ pub struct ReplayReport {
 
 /// A replay under way.
 pub struct Replay {
+    verification: JoinHandle<Result<Recovered, JournalError>>,
     reader: Reader,
     engine: Engine,
     report: ReplayReport,
@@ -57,12 +60,15 @@ impl<S: EventSink> EventSink for Counted<'_, S> {
 }
 
 impl Replay {
-    /// Verifies the journal in `folder` and stands before its first frame.
+    /// Finds the end of the journal in `folder`, begins to verify it, and stands before its first
+    /// frame.
     ///
     /// # Errors
-    /// [`NodeError::Log`] where the journal is damaged.
+    /// [`NodeError::Log`] where there is no journal, or its end is damaged.
     pub fn open(folder: &Path, capacity: &Capacity) -> Result<Self, NodeError> {
-        let recovered = inspect(folder, Verify::Every).map_err(NodeError::log("journal"))?;
+        let recovered = inspect(folder, Verify::Trust).map_err(NodeError::log("journal"))?;
+        let path = folder.to_path_buf();
+        let verification = std::thread::spawn(move || inspect(path, Verify::Every));
         let reader =
             Reader::closed(folder, &recovered, Verify::Trust).map_err(NodeError::log("journal"))?;
         let report = ReplayReport {
@@ -75,6 +81,7 @@ impl Replay {
             state_hash: Digest::default(),
         };
         Ok(Self {
+            verification,
             reader,
             engine: Engine::new(capacity),
             report,
@@ -121,11 +128,19 @@ impl Replay {
         )
     }
 
-    /// The findings so far, with the hash of the state as it is now.
-    #[must_use]
-    pub fn report(mut self) -> ReplayReport {
+    /// The findings, once every frame is verified, with the hash of the state as it is now.
+    ///
+    /// # Errors
+    /// [`NodeError::Log`] where a frame is damaged.
+    pub fn report(mut self) -> Result<ReplayReport, NodeError> {
+        let verified = match self.verification.join() {
+            Ok(verified) => verified,
+            // A panic there is one here.
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        self.report.recovered = verified.map_err(NodeError::log("journal"))?;
         self.report.state_hash = self.engine.state_hash();
-        self.report
+        Ok(self.report)
     }
 }
 
@@ -141,5 +156,5 @@ pub fn replay<S: EventSink>(
     const FRAMES_A_STEP: u64 = 1 << 16;
     let mut replay = Replay::open(folder, capacity)?;
     while replay.step(FRAMES_A_STEP, sink)? {}
-    Ok(replay.report())
+    replay.report()
 }

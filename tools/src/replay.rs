@@ -95,8 +95,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     watch.check()?;
     bar.finish_and_clear();
+    // The report waits for the verification that runs beside the replay.
+    let report = replay.report()?;
     let replay_seconds = begun.elapsed().as_secs_f64();
-    let report = replay.report();
     let events_compared = watch.finish(&report)?;
     let findings = findings(
         &report,
