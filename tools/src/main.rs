@@ -47,7 +47,19 @@ fn main() -> ExitCode {
         Command::Script(arguments) => script::run(&arguments).map_err(anyhow::Error::from),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("exahour: {error:#}");
+        eprintln!("exahour: {}", told(&error));
         ExitCode::FAILURE
     })
+}
+
+/// An error with its causes; one that its effect has told already is not told again.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }

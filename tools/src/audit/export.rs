@@ -58,6 +58,10 @@ struct Row<'a> {
     command: u64,
     event: Option<u64>,
     message: &'a [u8],
+    account: Option<u64>,
+    order: Option<u64>,
+    /// Whether its command is not written above it.
+    alone: bool,
 }
 
 impl Row<'_> {
@@ -97,6 +101,9 @@ impl<W: Write> Export<W> {
             command: record.number,
             event: None,
             message: record.command,
+            account: known_of(record, |it| accounts_in(it).next()),
+            order: known_of(record, |it| id_in(it, "order")),
+            alone: !whole,
         };
         if whole {
             self.row(&row, owners)?;
@@ -105,6 +112,8 @@ impl<W: Write> Export<W> {
             if whole || selection.chooses(event.bytes, owners) {
                 row.event = Some(event.number);
                 row.message = event.bytes;
+                row.account = accounts_in(event.bytes).next();
+                row.order = id_in(event.bytes, "order");
                 self.row(&row, owners)?;
             }
         }
@@ -114,7 +123,6 @@ impl<W: Write> Export<W> {
     fn row(&mut self, row: &Row<'_>, owners: &Owners) -> Result<()> {
         let session = id_in(row.message, "session");
         let participant = owners.participant_of(row.message);
-        let account = accounts_in(row.message).next();
         match self {
             Self::Text(out) => write_text(out, row, participant),
             Self::Json(out) => {
@@ -126,7 +134,7 @@ impl<W: Write> Export<W> {
                     row: row.kind(),
                     session,
                     participant,
-                    account,
+                    account: row.account,
                     detail: JsonForm::new(row.message)?,
                 };
                 serde_json::to_writer(&mut *out, &line)?;
@@ -146,9 +154,9 @@ impl<W: Write> Export<W> {
                     name_of(row.message),
                     &number(session),
                     &number(participant),
-                    &number(account),
+                    &number(row.account),
                     &number(id_in(row.message, "instrument")),
-                    &number(id_in(row.message, "order")),
+                    &number(row.order),
                     &detail,
                 ])?;
                 Ok(())
@@ -165,17 +173,31 @@ impl<W: Write> Export<W> {
     }
 }
 
+/// What a command says of itself, or what the report that answers it says.
+fn known_of(record: &Record<'_>, find: impl Fn(&[u8]) -> Option<u64>) -> Option<u64> {
+    find(record.command).or_else(|| {
+        let sender = id_in(record.command, "session")?;
+        let mut own = record
+            .events
+            .iter()
+            .filter(|event| id_in(event.bytes, "session") == Some(sender));
+        own.find_map(|event| find(event.bytes))
+    })
+}
+
 fn write_text(out: &mut impl Write, row: &Row<'_>, participant: Option<u64>) -> Result<()> {
     let mut line = String::new();
     write_line(row.message, Verbosity::Brief, &mut line)?;
-    match row.event {
-        None => write!(
-            out,
-            "{} frame {} command {} {line}",
-            row.time, row.frame, row.command
-        )?,
-        Some(event) => write!(out, "  event {event} {line}")?,
+    if row.event.is_none() || row.alone {
+        let (time, frame, command) = (row.time, row.frame, row.command);
+        write!(out, "{time} frame {frame} command {command}")?;
+    } else {
+        write!(out, " ")?;
     }
+    if let Some(event) = row.event {
+        write!(out, " event {event}")?;
+    }
+    write!(out, " {line}")?;
     match participant {
         Some(participant) => writeln!(out, " (participant {participant})")?,
         None => writeln!(out)?,

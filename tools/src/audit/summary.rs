@@ -9,6 +9,7 @@ use exahour_wire::codes::Raw;
 use exahour_wire::events::{CommandRejected, OrderFilled, OrderRejected};
 use exahour_wire::message::Message;
 use exahour_wire::reject::Reject;
+use exahour_wire::units::Nanos;
 
 use super::record::{Owners, Record, name_of};
 use super::selection::Selection;
@@ -89,14 +90,17 @@ impl Summary {
             time_text(verified.last_time)
         )?;
         let span = match selection.to {
-            exahour_wire::units::Nanos::NEVER => "the end".to_owned(),
+            Nanos::NEVER => "the end".to_owned(),
             to => time_text(to),
         };
         let commands: u64 = self.commands.values().sum();
         writeln!(
             out,
             "chosen     {} to {span}: {} frames, {commands} commands, {} events",
-            time_text(selection.from),
+            match selection.from {
+                Nanos(0) => "the start".to_owned(),
+                from => time_text(from),
+            },
             self.frames,
             self.events
         )?;

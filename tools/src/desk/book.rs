@@ -160,7 +160,7 @@ fn text(arguments: &Arguments, image: &FeedImage, book: &Book) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(
         out,
-        "{} (instrument {}), {:?}, {} orders, {}",
+        "{} (instrument {}), {:?}, resting orders {}, {}",
         symbol(book),
         arguments.instrument,
         book.phase(),

@@ -1,0 +1,220 @@
+//! `exahour audit`, `exahour journal` and `exahour replay` on the journal of a node that has stopped.
+
+use serde_json::Value;
+
+use crate::exchange::{Exchange, count, fail, json, run, succeed, texts};
+
+#[test]
+fn an_audit_answers_who_did_what() {
+    let mut exchange = Exchange::start();
+    let data = exchange.data();
+    let sell = [
+        "order",
+        "sell",
+        "10",
+        "@",
+        "2.50",
+        "1",
+        "--session",
+        "2",
+        "--data",
+        &data,
+        "--json",
+    ];
+    let order = count(&json(&sell), "order");
+    succeed(&["order", "buy", "4", "@", "2.50", "1", "--data", &data]);
+    fail(&["order", "buy", "4", "@", "2.505", "1", "--data", &data]);
+    exchange.stop();
+    let config = exchange.config();
+    let audit = |extra: &[&str]| {
+        let mut words = vec!["audit", &data, "--config", &config];
+        words.extend(extra);
+        let output = run(&words);
+        let (out, err) = texts(&output);
+        assert!(output.status.success(), "{extra:?}: {err}");
+        (out, err)
+    };
+
+    let (rows, summary) = audit(&["--format", "json"]);
+    let rows: Vec<Value> = rows
+        .lines()
+        .map(|row| serde_json::from_str(row).unwrap())
+        .collect();
+    let commands: Vec<u64> = rows
+        .iter()
+        .filter(|row| row["row"] == "command")
+        .map(|row| count(row, "command"))
+        .collect();
+    let expected: Vec<u64> = (1..=commands.len() as u64).collect();
+    assert_eq!(commands, expected);
+    let replayed = exchange.replay();
+    assert_eq!(count(&replayed, "commands"), expected.len() as u64);
+    assert_eq!(
+        count(&replayed, "events"),
+        (rows.len() - commands.len()) as u64
+    );
+    for line in [
+        "verified",
+        "command  NewOrder 3",
+        "reject   PriceNotOnTick 1",
+        "trades     1, 4 lots",
+    ] {
+        assert!(summary.contains(line), "{line}: {summary}");
+    }
+
+    let entered = rows
+        .iter()
+        .find(|row| row["detail"]["message"] == "NewOrder")
+        .unwrap();
+    let time = entered["time"].as_str().unwrap();
+    let (clock, _) = time.split_once('T').unwrap().1.split_once('.').unwrap();
+    let (at, _) = audit(&["--at", clock]);
+    assert!(
+        at.contains("NewOrder") && at.contains("OrderAccepted"),
+        "{at}"
+    );
+    let (none, _) = audit(&["--to", "2020-01-01T00:00:00Z"]);
+    assert_eq!(none, "");
+
+    let (own, summary) = audit(&["--who", "session", "2", "--format", "json"]);
+    assert!(own.contains("\"command\""), "{own}");
+    assert!(summary.contains("command  NewOrder 1"), "{summary}");
+    let (account, _) = audit(&["--who", "account", "100"]);
+    // A command that is chosen shows all it did, to the other side too; no other command does.
+    let others = |line: &&str| line.contains("NewOrder") && !line.contains("account=100");
+    assert_eq!(account.lines().find(others), None);
+    assert_eq!(account.matches("OrderFilled").count(), 2, "{account}");
+    let (participant, _) = audit(&["--who", "participant", "1"]);
+    assert!(participant.contains("PriceNotOnTick"), "{participant}");
+    let (life, summary) = audit(&["--order", &order.to_string()]);
+    assert_eq!(life.matches(&format!("order={order}")).count(), 2, "{life}");
+    assert!(
+        life.contains("NewOrder") && summary.contains("trades     1, 4 lots"),
+        "{life}"
+    );
+    let (instrument, _) = audit(&["--instrument", "2"]);
+    assert!(instrument.contains("GPU-H100-EU-M1"), "{instrument}");
+    assert!(!instrument.contains("OrderFilled"), "{instrument}");
+
+    let file = exchange.path("audit.csv").display().to_string();
+    audit(&["--format", "csv", "--output", &file]);
+    let mut reader = csv::Reader::from_path(&file).unwrap();
+    let records: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+    assert_eq!(records.len(), rows.len());
+    assert!(
+        records
+            .iter()
+            .any(|it| &it[5] == "OrderFilled" && it[7] == *"1" && it[8] == *"100")
+    );
+    assert!(fail(&["audit", &data, "--at", "noon"]).contains("14:03:07"));
+    assert!(fail(&["audit", &data, "--who", "firm", "1"]).contains("none of session"));
+}
+
+#[test]
+fn a_journal_shows_itself_and_its_damage() {
+    let mut exchange = Exchange::start();
+    let data = exchange.data();
+    succeed(&[
+        "order",
+        "sell",
+        "10",
+        "@",
+        "2.50",
+        "1",
+        "--session",
+        "2",
+        "--data",
+        &data,
+    ]);
+    exchange.stop();
+    let shown = json(&["journal", "inspect", &data, "--json"]);
+    let identity = std::fs::read_to_string(exchange.path("data/identity")).unwrap();
+    assert_eq!(shown["log_id"], identity.trim());
+    assert_eq!(shown["tail"], "clean");
+    assert_eq!(shown["segments"][0]["first_index"], 1);
+    assert_eq!(shown["segments"][0]["last_index"], shown["last_index"]);
+    let text = succeed(&["journal", "inspect", &data]);
+    for word in ["log id", "durable to", "tail        clean", "segment"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    let events = json(&["journal", "inspect", &data, "--events", "--json"]);
+    assert!(count(&events, "frames") > 0);
+
+    let dumped = succeed(&["journal", "dump", &data]);
+    assert!(
+        dumped.contains("kind=commands") && dumped.contains("NewOrder"),
+        "{dumped}"
+    );
+    let last = count(&shown, "last_index").to_string();
+    let one = succeed(&["journal", "dump", &data, "--from-index", &last, "--json"]);
+    let frame: Value = serde_json::from_str(one.trim()).unwrap();
+    assert_eq!(frame["index"], shown["last_index"]);
+    let two = succeed(&[
+        "journal",
+        "dump",
+        &data,
+        "--from-index",
+        "2",
+        "--count",
+        "2",
+        "--json",
+    ]);
+    assert_eq!(two.lines().count(), 2);
+
+    // One bit of a frame that was flushed: refused by name, by every command that reads.
+    let segment = exchange
+        .path("data/journal")
+        .join(shown["segments"][0]["file"].as_str().unwrap());
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[4_096 + 100] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    for words in [
+        vec!["replay", &data],
+        vec!["audit", &data],
+        vec!["journal", "inspect", &data],
+    ] {
+        let refused = fail(&words);
+        assert!(
+            refused.contains("is damaged at position"),
+            "{words:?}: {refused}"
+        );
+        assert!(refused.contains("restore the file"), "{words:?}: {refused}");
+    }
+    assert!(fail(&["replay", "/nowhere"]).contains("is no folder"));
+    let empty = tempfile::tempdir().unwrap();
+    let empty = empty.path().display().to_string();
+    assert!(fail(&["replay", &empty]).contains("no journal"));
+}
+
+#[test]
+fn events_that_differ_from_the_journal_are_named() {
+    let mut exchange = Exchange::start();
+    let data = exchange.data();
+    succeed(&[
+        "order",
+        "sell",
+        "10",
+        "@",
+        "2.50",
+        "1",
+        "--session",
+        "2",
+        "--data",
+        &data,
+    ]);
+    exchange.stop();
+    let mut other = Exchange::start();
+    other.stop();
+    // The event log of another exchange in the place of our own.
+    std::fs::remove_dir_all(exchange.path("data/events")).unwrap();
+    std::fs::rename(other.path("data/events"), exchange.path("data/events")).unwrap();
+    let refused = fail(&[
+        "replay",
+        &data,
+        "--config",
+        &exchange.config(),
+        "--compare-events",
+    ]);
+    assert!(refused.contains("differs: the journal gives"), "{refused}");
+    succeed(&["replay", &data, "--config", &exchange.config()]);
+}

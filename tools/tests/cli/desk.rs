@@ -1,0 +1,123 @@
+//! The small client against a node process: `order`, `orders`, `cancel`, `book`.
+
+use crate::exchange::{Exchange, fail, json, succeed};
+use serde_json::Value;
+
+#[test]
+fn an_order_is_entered_shown_traded_and_cancelled() {
+    let exchange = Exchange::start();
+    let data = exchange.data();
+    let sell = [
+        "order",
+        "sell",
+        "10",
+        "@",
+        "2.50",
+        "1",
+        "--session",
+        "2",
+        "--data",
+        &data,
+        "--json",
+    ];
+    let resting = json(&sell);
+    assert_eq!(resting["message"], "OrderAccepted");
+    let number = resting["order"].as_u64().unwrap();
+
+    let book = json(&["book", "1", "--data", &data, "--orders", "--json"]);
+    assert_eq!(book["asks"][0]["price"], "2.50");
+    assert_eq!(book["asks"][0]["queue"][0]["order"], number);
+    assert_eq!(book["bids"].as_array().unwrap().len(), 0);
+
+    let bought = succeed(&["order", "buy", "4", "1", "--market", "--data", &data]);
+    assert!(
+        bought.contains("OrderFilled") && bought.contains("quantity=4"),
+        "{bought}"
+    );
+    let live = json(&["orders", "--session", "2", "--data", &data, "--json"]);
+    assert_eq!(live["order"], number);
+    assert_eq!(live["leaves"], 6);
+    assert_eq!(succeed(&["orders", "--data", &data]), "no live orders\n");
+    let text = succeed(&["book", "1", "--data", &data]);
+    assert!(
+        text.contains("GPU-H100-EU") && text.contains("no bids"),
+        "{text}"
+    );
+
+    let number = number.to_string();
+    let cancelled = succeed(&["cancel", &number, "--session", "2", "--data", &data]);
+    assert!(
+        cancelled.contains("OrderCancelled") && cancelled.contains("Requested"),
+        "{cancelled}"
+    );
+    let again = fail(&["cancel", &number, "--session", "2", "--data", &data]);
+    assert!(again.contains("is not live"), "{again}");
+    let book = json(&["book", "1", "--data", &data, "--json"]);
+    assert_eq!(book["orders"], 0);
+}
+
+#[test]
+fn what_the_exchange_refuses_is_said_in_its_words() {
+    let exchange = Exchange::start();
+    let data = exchange.data();
+    let refused = fail(&["order", "buy", "1", "@", "2.505", "1", "--data", &data]);
+    assert!(
+        refused.contains("PriceNotOnTick: The price is not a multiple"),
+        "{refused}"
+    );
+    let refused = fail(&["order", "buy", "1", "@", "2.50", "77", "--data", &data]);
+    assert!(refused.contains("UnknownInstrument"), "{refused}");
+    let refused = fail(&["cancel", "12345", "--instrument", "1", "--data", &data]);
+    assert!(refused.contains("UnknownOrder"), "{refused}");
+    let refused = fail(&["book", "77", "--data", &data]);
+    assert!(refused.contains("UnknownInstrument"), "{refused}");
+    let refused = fail(&["orders", "--session", "9", "--data", &data]);
+    assert!(refused.contains("Credentials"), "{refused}");
+}
+
+#[test]
+fn orders_do_what_their_options_say() {
+    let exchange = Exchange::start();
+    let data = exchange.data();
+    let order = |words: &[&str]| -> Vec<Value> {
+        let mut all = vec!["order"];
+        all.extend(words);
+        all.extend(["--data", &data, "--json"]);
+        let out = succeed(&all);
+        out.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    let rest = order(&[
+        "sell",
+        "5",
+        "@",
+        "2.50",
+        "1",
+        "--session",
+        "2",
+        "--tif",
+        "day",
+    ]);
+    assert_eq!(rest[0]["timeInForce"], "Day");
+    let maker = order(&["buy", "1", "@", "2.50", "1", "--post-only"]);
+    assert_eq!(maker[1]["reason"], "PostOnly");
+    let whole = order(&["buy", "9", "@", "2.50", "1", "--tif", "fok"]);
+    assert_eq!(whole[1]["reason"], "NotFillable");
+    let part = order(&[
+        "buy", "9", "@", "2.50", "1", "--tif", "ioc", "--name", "4711",
+    ]);
+    assert_eq!(part[0]["clientOrderId"], 4711);
+    assert_eq!(part[1]["message"], "OrderFilled");
+    assert_eq!(part[2]["reason"], "ImmediateRest");
+    let dated = order(&[
+        "buy",
+        "1",
+        "@",
+        "2.40",
+        "1",
+        "--tif",
+        "2100-01-01T00:00:00Z",
+    ]);
+    assert_eq!(dated[0]["timeInForce"], "GoodTillDate");
+}

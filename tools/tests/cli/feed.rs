@@ -1,0 +1,112 @@
+//! `exahour feed` on a node process, and what `replay`, `audit` and `journal` make of it after.
+
+use std::path::{Path, PathBuf};
+
+use crate::exchange::{Exchange, count, fail, generated_orders, json, run, texts};
+use serde_json::Value;
+
+const SEED: u64 = 7;
+
+/// Feeds a file, then proves the journal: two replays, the node's own events, its own hash.
+fn feed_and_prove(file: &Path, extra: &[&str]) -> Value {
+    let mut exchange = Exchange::start();
+    let (data, name) = (exchange.data(), file.display().to_string());
+    let mut words = vec!["feed", &name, "--data", &data, "--json"];
+    words.extend(extra);
+    let fed = json(&words);
+    assert_eq!(count(&fed, "busy") + count(&fed, "not_applied"), 0, "{fed}");
+    let answered = count(&fed, "accepted") + count(&fed, "replaced");
+    assert!(answered > 0 && answered <= count(&fed, "messages"), "{fed}");
+    exchange.stop();
+    // The next start hashes the state after everything that was fed.
+    exchange.restart();
+    exchange.stop();
+    let first = exchange.replay();
+    let again = exchange.replay();
+    assert_eq!(first["state_hash"], again["state_hash"]);
+    assert_eq!(first["events"], again["events"]);
+    assert_eq!(first["events_compared"], first["events"], "{first}");
+    assert!(
+        count(&first, "commands") > count(&fed, "messages"),
+        "{first}"
+    );
+    assert!(count(&first, "checkpoints") >= 2, "{first}");
+    // What the node itself said its state was, after the last command that was fed.
+    assert!(
+        count(&first, "last_hash_command") > count(&fed, "messages"),
+        "{first}"
+    );
+    assert_eq!(first["last_hash"], again["last_hash"]);
+    fed
+}
+
+#[test]
+fn a_generated_file_trades_and_replays() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("orders.csv");
+    generated_orders(&file, 4_000, SEED);
+    let fed = feed_and_prove(&file, &[]);
+    assert!(count(&fed, "trades") > 0, "seed {SEED}: {fed}");
+    assert_eq!(count(&fed, "rows"), 4_001, "seed {SEED}: {fed}");
+    assert!(count(&fed, "not_live") > 0, "seed {SEED}: {fed}");
+}
+
+#[test]
+fn one_session_keeps_the_order_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("orders.csv");
+    generated_orders(&file, 1_000, SEED);
+    let one = ["--session", "1", "--account", "100", "--window", "1"];
+    let first = feed_and_prove(&file, &one);
+    let again = feed_and_prove(&file, &one);
+    for name in ["trades", "lots", "resting", "cancelled", "rejects"] {
+        assert_eq!(first[name], again[name], "seed {SEED}: {name}");
+    }
+    assert!(count(&first, "trades") > 0, "seed {SEED}: {first}");
+}
+
+#[test]
+fn the_real_file_goes_through_and_replays() {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+    let data = std::env::var_os("EXAHOUR_DATA").map_or(beside, PathBuf::from);
+    let file = data.join("bitstamp_l3_2015/orders.csv");
+    if !file.exists() {
+        eprintln!(
+            "skipped: no {}; name the data folder in EXAHOUR_DATA",
+            file.display()
+        );
+        return;
+    }
+    let fed = feed_and_prove(&file, &[]);
+    assert_eq!(count(&fed, "rows"), 50_414, "{fed}");
+    assert_eq!(count(&fed, "orders"), 24_894, "{fed}");
+    assert!(count(&fed, "trades") > 100, "{fed}");
+    let rejects = fed["rejects"].as_object().unwrap();
+    // An order that traded before its cancel or change arrived: the only lawful refusal here.
+    assert!(
+        rejects.keys().all(|reason| reason == "UnknownOrder"),
+        "{fed}"
+    );
+}
+
+#[test]
+fn a_malformed_row_is_named_with_its_place() {
+    let exchange = Exchange::start();
+    let file = exchange.path("orders.csv");
+    let head = "id,timestamp,price,volume,action,direction\n";
+    let row = "1,1000,236.40,200000000,created,bid\n";
+    std::fs::write(&file, format!("{head}{row}2,1001,cheap,1,created,ask\n")).unwrap();
+    let (data, name) = (exchange.data(), file.display().to_string());
+    let refused = fail(&["feed", &name, "--data", &data]);
+    let place = format!("{name}:3:8: the price `cheap`");
+    assert!(
+        refused.contains(&place) && refused.contains("mend the row"),
+        "{refused}"
+    );
+    std::fs::write(&file, head).unwrap();
+    assert!(fail(&["feed", &name, "--data", &data]).contains("has no rows"));
+    assert!(fail(&["feed", "/nowhere.csv", "--data", &data]).contains("/nowhere.csv"));
+    let output = run(&["feed", &name, "--speed", "soon"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(texts(&output).1.contains("x60"));
+}

@@ -1,0 +1,165 @@
+//! The guides tell the truth: what they show is typed in here, and what comes is compared.
+//!
+//! In a `console` block, a line after `$ ` is a command and the lines below are what it prints;
+//! `^C` stops the node. Numbers, times, names in hexadecimal digits and the place of the folder may
+//! differ; `...` stands for lines that are left out.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::exchange::{exahour, texts, until};
+
+/// The folder that the guides are written in.
+const HOME: &str = "/home/ada";
+
+/// A line as it is compared: hexadecimal names and numbers are alike.
+fn plain(line: &str) -> String {
+    let mut out = String::new();
+    let mut rest = line.trim_end();
+    while let Some(first) = rest.chars().next() {
+        let hex = rest
+            .find(|it: char| !it.is_ascii_hexdigit())
+            .unwrap_or(rest.len());
+        let digits = rest
+            .find(|it: char| !it.is_ascii_digit())
+            .unwrap_or(rest.len());
+        let (length, stands_for) = match (hex, digits) {
+            (24.., _) => (hex, "H"),
+            (_, 1..) => (digits, "9"),
+            _ => (first.len_utf8(), ""),
+        };
+        out.push_str(if stands_for.is_empty() {
+            &rest[..length]
+        } else {
+            stands_for
+        });
+        rest = &rest[length..];
+    }
+    // Numbers are set flush right, and counts have plurals.
+    out.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+struct Session {
+    folder: tempfile::TempDir,
+    node: Option<Child>,
+}
+
+impl Session {
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    fn start(&mut self, words: &[&str]) -> String {
+        let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
+        let any = "127.0.0.1:0";
+        let node = exahour(words)
+            .args(["--orders", any, "--market-data", any, "--drop-copy", any])
+            .current_dir(&self.folder)
+            .stderr(log.try_clone().unwrap())
+            .stdout(log)
+            .spawn()
+            .unwrap();
+        self.node = Some(node);
+        until("the node serves", || {
+            let ended = self.node.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none(), "{}", self.log());
+            self.log().contains("stop it with").then(|| self.log())
+        })
+    }
+
+    fn stop(&mut self) -> String {
+        let mut node = self.node.take().unwrap();
+        let id = node.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-INT", &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let status = until("the node ends", || node.try_wait().unwrap());
+        assert!(status.success(), "{}", self.log());
+        self.log()
+    }
+
+    fn run(&self, line: &str) -> String {
+        let output = Command::new("sh")
+            .args(["-c", line])
+            .current_dir(&self.folder)
+            .env("PATH", path_with_exahour())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let (out, err) = texts(&output);
+        out + &err
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(mut node) = self.node.take() {
+            let _ = node.kill();
+            let _ = node.wait();
+        }
+    }
+}
+
+fn path_with_exahour() -> String {
+    let folder = Path::new(env!("CARGO_BIN_EXE_exahour")).parent().unwrap();
+    let path = std::env::var("PATH").unwrap_or_default();
+    format!("{}:{path}", folder.display())
+}
+
+/// Types in every command of a guide, in order, and compares.
+fn follow(guide: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../docs")
+        .join(guide);
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut session = Session {
+        folder: tempfile::tempdir().unwrap(),
+        node: None,
+    };
+    let here = std::fs::canonicalize(session.folder.path()).unwrap();
+    let mut said: Option<(String, Vec<String>)> = None;
+    let mut commands = 0;
+    let mut within = false;
+    for line in text.lines() {
+        if line.starts_with("```") {
+            within = line == "```console";
+        } else if let Some(command) = line.strip_prefix("$ ").or((line == "^C").then_some("^C")) {
+            assert!(
+                within,
+                "{guide}: `{line}` stands outside of a console block"
+            );
+            commands += 1;
+            let words: Vec<&str> = command.split(' ').collect();
+            let out = match words[..] {
+                ["^C"] => session.stop(),
+                ["exahour", "start", ..] => session.start(&words[1..]),
+                _ => session.run(command),
+            };
+            let out = out.replace(&here.display().to_string(), HOME);
+            said = Some((command.to_owned(), out.lines().map(plain).collect()));
+        } else if within && line != "..." {
+            let (command, out) = said.as_ref().unwrap();
+            let shown = plain(line);
+            let found = out.contains(&shown);
+            assert!(
+                found,
+                "{guide}: `{command}` does not say `{shown}` but {out:#?}"
+            );
+        }
+    }
+    assert!(commands > 5, "{guide} has only {commands} commands");
+}
+
+#[test]
+fn the_operators_guide_is_true() {
+    follow("OPERATORS.md");
+}
+
+#[test]
+fn the_traders_guide_is_true() {
+    follow("TRADERS.md");
+}

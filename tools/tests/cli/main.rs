@@ -1,0 +1,11 @@
+//! The `exahour` command as operators and traders meet it: every test runs the real program, every
+//! node is a process of its own on ports that the system chooses.
+// What cannot be set up fails the test.
+#![allow(clippy::unwrap_used)]
+
+mod audit;
+mod desk;
+mod exchange;
+mod feed;
+mod guides;
+mod node;

@@ -1,0 +1,272 @@
+//! `exahour start` as an operator meets it: serving, stopping, recovering, refusing.
+
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+
+use crate::exchange::{
+    Exchange, exahour, fail, generated_orders, json, run, succeed, texts, until,
+};
+
+#[test]
+fn a_node_starts_serves_and_stops_in_good_order() {
+    let mut exchange = Exchange::start();
+    let ready = std::fs::read_to_string(exchange.path("ready.json")).unwrap();
+    let written = std::fs::read_to_string(exchange.path("data/addresses.json")).unwrap();
+    assert_eq!(ready, written);
+    let log = exchange.log();
+    for word in [
+        "orders",
+        "market data",
+        "drop copy",
+        "keys",
+        "new exchange",
+        "try it",
+    ] {
+        assert!(log.contains(word), "{word}: {log}");
+    }
+    exchange.stop();
+    assert!(!exchange.path("data/addresses.json").exists());
+
+    exchange.restart();
+    let log = exchange.log();
+    assert!(
+        log.contains("commands replayed") && log.contains("tail clean"),
+        "{log}"
+    );
+    exchange.kill();
+    exchange.restart();
+    exchange.stop();
+    let first = exchange.replay();
+    let again = exchange.replay();
+    assert_eq!(first["state_hash"], again["state_hash"]);
+    assert!(first["checkpoints"].as_u64().unwrap() >= 3, "{first}");
+}
+
+#[test]
+fn a_killed_node_loses_no_answered_order() {
+    let mut exchange = Exchange::start();
+    let data = exchange.data();
+    let mut names = Vec::new();
+    for lots in 1..=5 {
+        let (lots, session) = (lots.to_string(), "1");
+        let order = json(&[
+            "order",
+            "buy",
+            &lots,
+            "@",
+            "2.40",
+            "1",
+            "--session",
+            session,
+            "--data",
+            &data,
+            "--wait",
+            "0s",
+            "--json",
+        ]);
+        names.push(order["order"].as_u64().unwrap());
+    }
+    exchange.kill();
+    exchange.restart();
+    let live = succeed(&["orders", "--data", &data, "--json"]);
+    let mut found: Vec<u64> = live
+        .lines()
+        .map(|line| {
+            let order: serde_json::Value = serde_json::from_str(line).unwrap();
+            order["order"].as_u64().unwrap()
+        })
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, names);
+    exchange.stop();
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data").display().to_string();
+    let any = "127.0.0.1:0";
+    for port in ["--orders", "--market-data", "--drop-copy"] {
+        let mut words = vec!["start", "--data", &data];
+        for other in ["--orders", "--market-data", "--drop-copy"] {
+            words.extend([other, if other == port { &address } else { any }]);
+        }
+        let refused = fail(&words);
+        assert!(refused.contains(&address), "{port}: {refused}");
+        assert!(refused.contains("another port"), "{port}: {refused}");
+    }
+}
+
+#[test]
+fn a_folder_in_use_is_named() {
+    let exchange = Exchange::start();
+    let words = exchange.start_arguments();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let refused = fail(&words);
+    assert!(refused.contains("in use by another writer"), "{refused}");
+    assert!(refused.contains("journal"), "{refused}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named() {
+    // The same sentence for whoever runs the test: a file is in the place of the folder.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let data = file.join("data").display().to_string();
+    let refused = fail(&["start", "--data", &data]);
+    assert!(
+        refused.contains(&data) && refused.contains("cannot create"),
+        "{refused}"
+    );
+
+    let shut = folder.path().join("shut");
+    std::fs::create_dir(&shut).unwrap();
+    let open = |path: &Path, mode| {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    };
+    open(folder.path(), 0o755);
+    open(&shut, 0o555);
+    let data = shut.join("data").display().to_string();
+    let mut start = exahour(&["start", "--data", &data]);
+    if nix::unistd::geteuid().is_root() {
+        // Nothing is read-only to root, so the node is started as nobody.
+        start.uid(65_534);
+    }
+    let output = start.output();
+    if let Err(error) = &output {
+        eprintln!("skipped: the program cannot be run as nobody: {error}");
+        return;
+    }
+    let refused = texts(&output.unwrap()).1;
+    assert!(
+        refused.contains(&data) && refused.contains("Permission denied"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_full_disk_is_named() {
+    // A file system of one megabyte stands in for a full disk, where one may be mounted.
+    let folder = tempfile::tempdir().unwrap();
+    let script = "mount -t tmpfs -o size=1m tmpfs \"$1\" || exit 77; \
+                  exec \"$2\" start --data \"$1/data\" --orders 127.0.0.1:0 \
+                  --market-data 127.0.0.1:0 --drop-copy 127.0.0.1:0";
+    let output = std::process::Command::new("unshare")
+        .args([
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            script,
+            "sh",
+        ])
+        .arg(folder.path())
+        .arg(env!("CARGO_BIN_EXE_exahour"))
+        .output();
+    let Ok(output) = output else {
+        eprintln!("skipped: `unshare` is not installed");
+        return;
+    };
+    let (_, said) = texts(&output);
+    if output.status.code() != Some(1) || said.contains("unshare:") {
+        eprintln!("skipped: no small file system may be mounted here: {said}");
+        return;
+    }
+    assert!(
+        said.contains("disk full") && said.contains("free some space"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_configuration_that_is_none_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("node.toml");
+    let name = path.display().to_string();
+    for (text, expected) in [
+        ("speed = 3\n", "unknown field `speed`"),
+        ("durability = \"maybe\"\n", "durable or replicated"),
+        ("[listen]\norders = \"nowhere\"\n", "invalid socket address"),
+        ("data = \n", "line 1"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let refused = fail(&["start", "--config", &name]);
+        assert!(refused.contains(expected), "{text}: {refused}");
+    }
+    let refused = fail(&["start", "--config", "/nowhere/node.toml"]);
+    assert!(refused.contains("/nowhere/node.toml"), "{refused}");
+    let output = run(&["start", "--flush", "slowly"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(texts(&output).1.contains("pwrite, uring or map"));
+}
+
+#[test]
+fn whoever_is_not_there_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().display().to_string();
+    let order = ["order", "buy", "1", "@", "2.50", "1", "--data", &data];
+    let refused = fail(&order);
+    assert!(refused.contains("--keys"), "{refused}");
+
+    let exchange = Exchange::start();
+    let data = exchange.data();
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
+    let refused = fail(&[
+        "order", "buy", "1", "@", "2.50", "1", "--data", &data, "--node", &nobody,
+    ]);
+    assert!(refused.contains("is the node running"), "{refused}");
+    let refused = fail(&[
+        "order",
+        "buy",
+        "1",
+        "@",
+        "2.50",
+        "1",
+        "--data",
+        &data,
+        "--session",
+        "77",
+    ]);
+    assert!(refused.contains("session 77"), "{refused}");
+    let output = exahour(&["order", "buy"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_feed_that_loses_its_node_says_so() {
+    let mut exchange = Exchange::start();
+    let file = exchange.path("orders.csv");
+    generated_orders(&file, 20_000, 11);
+    let (data, name) = (exchange.data(), file.display().to_string());
+    let feed = ["feed", &name, "--data", &data, "--speed", "x20", "--json"];
+    let feed = exahour(&feed)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The feed is under way once an order of its own instrument rests.
+    until("the feed is under way", || {
+        let book = run(&["book", "100", "--data", &data, "--json"]);
+        let book: serde_json::Value = serde_json::from_slice(&book.stdout).ok()?;
+        (book["orders"].as_u64()? > 0).then_some(())
+    });
+    exchange.kill();
+    let output = feed.wait_with_output().unwrap();
+    let (_, said) = texts(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the connection is gone"), "{said}");
+    exchange.restart();
+    exchange.stop();
+    let first = exchange.replay();
+    assert_eq!(first["events"], first["events_compared"]);
+    assert_eq!(first["state_hash"], exchange.replay()["state_hash"]);
+}
