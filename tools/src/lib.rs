@@ -9,6 +9,7 @@ pub mod connection;
 pub mod desk;
 pub mod feed;
 pub mod journal;
+pub mod output;
 pub mod progress;
 pub mod replay;
 pub mod script;

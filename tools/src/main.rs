@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use exahour_tools::{audit, bench, desk, feed, journal, replay, script, start};
+use exahour_tools::{audit, bench, desk, feed, journal, output, replay, script, start};
 
 /// Exahour, an exchange for compute hours.
 #[derive(Debug, Parser)]
@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments).map(done),
         Command::Script(arguments) => script::run(&arguments).map_err(anyhow::Error::from),
     };
+    let outcome = outcome.or_else(|error| output::unless_reader_left(error).map(done));
     outcome.unwrap_or_else(|error| {
         eprintln!("exahour: {}", told(&error));
         ExitCode::FAILURE

@@ -5,6 +5,7 @@
 //! Always holds: nothing is written; a journal that is damaged, or gives another state than it
 //! states, is refused with the place.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -19,6 +20,7 @@ use exahour_wire::units::Nanos;
 use serde::Serialize;
 
 use crate::journal::{Log, hex, log_folder, time_text};
+use crate::output::{print, print_json};
 use crate::progress::byte_bar;
 
 /// Frames applied between two looks at the progress.
@@ -48,9 +50,9 @@ struct Findings {
     commands: u64,
     events: u64,
     checkpoints: u64,
-    /// Seconds of verifying every frame, before the replay.
-    verify_seconds: f64,
-    /// Seconds of applying the commands.
+    /// Seconds until the first command is applied: finding the end, making room.
+    open_seconds: f64,
+    /// Seconds of applying the commands and, beside it, verifying every frame.
     replay_seconds: f64,
     commands_a_second: f64,
     last_time: String,
@@ -82,41 +84,51 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let begun = Instant::now();
     let mut replay = Replay::open(&folder, &config.capacity)?;
-    let verify_seconds = begun.elapsed().as_secs_f64();
+    let open_seconds = begun.elapsed().as_secs_f64();
     let mut watch = Watch {
         hashed: None,
         stored,
     };
     let bar = byte_bar(replay.progress().1, "replay");
     let begun = Instant::now();
-    while replay.step(FRAMES_A_STEP, &mut watch)? {
-        bar.set_position(replay.progress().0);
-        watch.check()?;
-    }
-    watch.check()?;
+    let walked = walk(&mut replay, &mut watch, &bar);
     bar.finish_and_clear();
+    if let Err(error) = walked {
+        // What a damaged frame gives is no finding; the damage is.
+        replay.report()?;
+        return Err(error);
+    }
     // The report waits for the verification that runs beside the replay.
     let report = replay.report()?;
     let replay_seconds = begun.elapsed().as_secs_f64();
     let events_compared = watch.finish(&report)?;
     let findings = findings(
         &report,
-        verify_seconds,
+        open_seconds,
         replay_seconds,
         watch.hashed,
         events_compared,
     );
     if arguments.json {
-        println!("{}", serde_json::to_string(&findings)?);
+        print_json(&findings)?;
     } else {
-        print(&findings);
+        print(&text(&findings))?;
     }
     Ok(())
 }
 
+/// Applies the whole journal.
+fn walk(replay: &mut Replay, watch: &mut Watch, bar: &indicatif::ProgressBar) -> Result<()> {
+    while replay.step(FRAMES_A_STEP, watch)? {
+        bar.set_position(replay.progress().0);
+        watch.check()?;
+    }
+    watch.check()
+}
+
 fn findings(
     report: &ReplayReport,
-    verify_seconds: f64,
+    open_seconds: f64,
     replay_seconds: f64,
     hashed: Option<(u64, Digest)>,
     events_compared: Option<u64>,
@@ -126,7 +138,7 @@ fn findings(
         commands: report.commands,
         events: report.events,
         checkpoints: report.checkpoints,
-        verify_seconds,
+        open_seconds,
         replay_seconds,
         commands_a_second: report.commands as f64 / replay_seconds.max(1e-9),
         last_time: time_text(report.time),
@@ -147,28 +159,37 @@ fn tail_text(recovered: &Recovered) -> String {
     }
 }
 
-fn print(findings: &Findings) {
-    println!("frames       {}", findings.frames);
-    println!("commands     {}", findings.commands);
-    println!("events       {}", findings.events);
-    println!(
-        "seconds      {:.3} to verify, {:.3} to replay",
-        findings.verify_seconds, findings.replay_seconds
-    );
-    println!(
+fn text(findings: &Findings) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_text(findings, &mut out);
+    out
+}
+
+fn write_text(findings: &Findings, out: &mut String) -> std::fmt::Result {
+    writeln!(out, "frames       {}", findings.frames)?;
+    writeln!(out, "commands     {}", findings.commands)?;
+    writeln!(out, "events       {}", findings.events)?;
+    writeln!(
+        out,
+        "seconds      {:.3} to open, {:.3} to verify and replay",
+        findings.open_seconds, findings.replay_seconds
+    )?;
+    writeln!(
+        out,
         "rate         {:.0} commands a second",
         findings.commands_a_second
-    );
-    println!("checkpoints  {}, all equal", findings.checkpoints);
+    )?;
+    writeln!(out, "checkpoints  {}, all equal", findings.checkpoints)?;
     if let Some(compared) = findings.events_compared {
-        println!("compared     {compared} events on disk, all equal");
+        writeln!(out, "compared     {compared} events on disk, all equal")?;
     }
-    println!("last batch   {}", findings.last_time);
-    println!("tail         {}", findings.tail);
+    writeln!(out, "last batch   {}", findings.last_time)?;
+    writeln!(out, "tail         {}", findings.tail)?;
     if let (Some(hash), Some(command)) = (&findings.last_hash, findings.last_hash_command) {
-        println!("last hash    {hash} after command {command}");
+        writeln!(out, "last hash    {hash} after command {command}")?;
     }
-    println!("state hash   {}", findings.state_hash);
+    writeln!(out, "state hash   {}", findings.state_hash)
 }
 
 /// Looks at every event of a replay.

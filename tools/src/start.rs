@@ -17,6 +17,7 @@ use exahour_journal::{FlushBody, Position, Reader, Tail, Verify, inspect};
 use exahour_replicas::{Node, NodeConfig};
 use exahour_wire::codes::Durability;
 use exahour_wire::events::{EventPrefix, StateHashed};
+use exahour_wire::ids::SessionId;
 use exahour_wire::message::{Message, messages};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -26,6 +27,7 @@ use std::os::fd::AsFd;
 
 use crate::connection::{ADDRESSES_FILE, Serving, account_of};
 use crate::journal::{Commands, count_commands, time_text};
+use crate::output::print;
 
 /// How long the node is left alone between two looks at it, in milliseconds.
 const LOOK_EVERY_MS: u8 = 100;
@@ -132,11 +134,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if let Some(path) = &arguments.ready_file {
         serving.write(path)?;
     }
-    if arguments.json {
-        println!("{}", announcement(&serving, &found, begun)?);
-    } else {
-        greet(&config, &serving, &found, begun);
-    }
+    say(&match arguments.json {
+        true => announcement(&serving, &found, begun),
+        false => greeting(&config, &serving, &found, begun),
+    });
     let outcome = loop {
         if node.finished() {
             break halted(node);
@@ -263,59 +264,67 @@ fn serving(config: &NodeConfig, node: &Node) -> Serving {
     }
 }
 
-fn announcement(serving: &Serving, found: &Found, begun: Instant) -> Result<String> {
+/// Prints what nobody needs to read: a node does not stop because its reader has left.
+fn say(text: &str) {
+    let _ = print(text);
+}
+
+fn announcement(serving: &Serving, found: &Found, begun: Instant) -> String {
     let line = serde_json::json!({
         "state": "serving",
         "serving": serving,
         "recovered": found,
         "seconds": begun.elapsed().as_secs_f64(),
     });
-    serde_json::to_string(&line).context("the announcement cannot be written as JSON")
+    format!("{line}\n")
 }
 
-fn greet(config: &NodeConfig, serving: &Serving, found: &Found, begun: Instant) {
+fn greeting(config: &NodeConfig, serving: &Serving, found: &Found, begun: Instant) -> String {
     let promise = match config.durability {
         Durability::Durable => "durable: flushed to disk before it is acknowledged",
         Durability::Replicated => "replicated: in memory-mapped pages before it is acknowledged",
     };
-    println!("Exahour is serving");
-    println!("  orders       {}", serving.orders);
-    println!("  market data  {}", serving.market_data);
-    println!("  drop copy    {}", serving.drop_copy);
-    println!("  data         {}", serving.data.display());
-    println!("  keys         {}", serving.keys.display());
-    println!("  promise      {promise}");
-    if found.existed {
-        println!(
-            "  recovered    {} commands replayed in {:.1} s, the last of {}; tail {}",
+    let recovered = match found.existed {
+        true => format!(
+            "{} commands replayed in {:.1} s, the last of {}; tail {}",
             found.commands,
             begun.elapsed().as_secs_f64(),
             found.last_time,
             found.tail
-        );
-    } else {
-        println!("  recovered    nothing: this is a new exchange");
-    }
-    let trader = config.genesis.session.first().map(|it| it.id);
-    let account =
-        trader.and_then(|id| account_of(&config.genesis, exahour_wire::ids::SessionId(id)));
-    if let (Some(session), Some(_)) = (trader, account) {
+        ),
+        false => "nothing: this is a new exchange".to_owned(),
+    };
+    let mut lines = vec![
+        "Exahour is serving".to_owned(),
+        format!("  orders       {}", serving.orders),
+        format!("  market data  {}", serving.market_data),
+        format!("  drop copy    {}", serving.drop_copy),
+        format!("  data         {}", serving.data.display()),
+        format!("  keys         {}", serving.keys.display()),
+        format!("  promise      {promise}"),
+        format!("  recovered    {recovered}"),
+    ];
+    let genesis = &config.genesis;
+    let trader = genesis.session.first().map(|it| SessionId(it.id));
+    if let Some(session) = trader.filter(|it| account_of(genesis, *it).is_some()) {
         let data = config.data.display();
-        println!("try it:");
-        println!("  exahour order buy 10 @ 2.50 1 --session {session} --data {data}");
-        println!("  exahour book 1 --data {data}");
+        lines.push("try it:".to_owned());
+        lines.push(format!(
+            "  exahour order buy 10 @ 2.50 1 --session {session} --data {data}"
+        ));
+        lines.push(format!("  exahour book 1 --data {data}"));
     }
-    println!("stop it with Ctrl-C");
+    lines.push("stop it with Ctrl-C\n".to_owned());
+    lines.join("\n")
 }
 
 fn stop(node: Node, json: bool) -> Result<()> {
     node.stop()
         .context("the node stopped, but not in good order")?;
-    if json {
-        println!("{}", serde_json::json!({ "state": "stopped" }));
-    } else {
-        println!("stopped in good order");
-    }
+    say(match json {
+        true => "{\"state\":\"stopped\"}\n",
+        false => "stopped in good order\n",
+    });
     Ok(())
 }
 

@@ -22,7 +22,8 @@ use exahour_engine::Capacity;
 use exahour_journal::{Verify, inspect};
 use exahour_replicas::NodeConfig;
 
-use crate::journal::{Log, count_commands, log_folder, unless_reader_left};
+use crate::journal::{Log, count_commands, log_folder};
+use crate::output::unless_reader_left;
 use crate::progress::byte_bar;
 use export::Export;
 use record::Owners;

@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use crate::connection::NodeArguments;
 use crate::journal::time_text;
+use crate::output::{print, print_json};
 
 /// How long a snapshot may take.
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(5);
@@ -107,8 +108,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 fn show(arguments: &Arguments, image: &FeedImage, book: &Book) -> Result<()> {
     if !arguments.json {
-        print!("{}", text(arguments, image, book));
-        return Ok(());
+        return print(&text(arguments, image, book));
     }
     let levels = |side| {
         let levels = book.levels(side).take(arguments.depth);
@@ -134,8 +134,7 @@ fn show(arguments: &Arguments, image: &FeedImage, book: &Book) -> Result<()> {
         bids: levels(Side::Buy),
         asks: levels(Side::Sell),
     };
-    println!("{}", serde_json::to_string(&line)?);
-    Ok(())
+    print_json(&line)
 }
 
 fn symbol(book: &Book) -> String {

@@ -21,7 +21,8 @@ use exahour_wire::ids::{ClientOrderId, CommandSequence};
 use exahour_wire::message::Message;
 use exahour_wire::reject::Reject;
 
-use crate::text::{Verbosity, write_json, write_line};
+use crate::output::{print, print_json};
+use crate::text::{JsonForm, Verbosity, write_line};
 
 /// How long the exchange may take to answer a command.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -33,16 +34,13 @@ fn fresh_name() -> ClientOrderId {
 
 /// Prints a message, as a line or as a JSON object.
 fn print_message(message: &[u8], json: bool) -> Result<()> {
-    let mut line = Vec::new();
     if json {
-        write_json(message, &mut line)?;
-    } else {
-        let mut text = String::new();
-        write_line(message, Verbosity::Brief, &mut text)?;
-        line = text.into_bytes();
+        return print_json(&JsonForm::new(message)?);
     }
-    println!("{}", String::from_utf8_lossy(&line));
-    Ok(())
+    let mut text = String::new();
+    write_line(message, Verbosity::Brief, &mut text)?;
+    text.push('\n');
+    print(&text)
 }
 
 /// The exchange's own words for a reason.

@@ -25,6 +25,7 @@ use exahour_wire::units::{Price, Quantity};
 use serde::Serialize;
 
 use crate::connection::{NodeArguments, owner_of};
+use crate::output::{print, print_json};
 
 /// How long the drop copy may be silent at first.
 const FIRST_WORD_WITHIN: Duration = Duration::from_secs(5);
@@ -99,10 +100,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 quantity: it.quantity.0,
                 leaves: it.leaves.0,
             };
-            println!("{}", serde_json::to_string(&line)?);
+            print_json(&line)?;
         } else {
-            println!(
-                "order {order}: {:?} {} of {} @ {} in {}, account {}, session {}, name {}",
+            print(&format!(
+                "order {order}: {:?} {} of {} @ {} in {}, account {}, session {}, name {}\n",
                 it.side,
                 it.leaves,
                 it.quantity,
@@ -111,11 +112,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 it.account,
                 it.session,
                 it.name
-            );
+            ))?;
         }
     }
     if count == 0 && !arguments.json {
-        println!("no live orders");
+        print("no live orders\n")?;
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId, SessionId};
 use exahour_wire::units::{Money, Price};
 
 use crate::connection::NodeArguments;
+use crate::output::{print, print_json};
 use crate::progress::byte_bar;
 use desk::{Changed, Desk};
 use listing::Terms;
@@ -104,7 +105,8 @@ pub struct Arguments {
     #[arg(long, value_name = "SPEED", default_value = "as-fast", value_parser = speed)]
     speed: Speed,
     /// Read at most so many rows.
-    #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true,
+          value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
     /// Commands in flight, at most.
     #[arg(long, value_name = "N", default_value_t = 256)]
@@ -161,11 +163,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .findings(instrument.0, pace.begun.elapsed(), flow.live());
     flow.leave()?;
     if arguments.json {
-        println!("{}", serde_json::to_string(&findings)?);
+        print_json(&findings)
     } else {
-        findings.print();
+        print(&findings.text())
     }
-    Ok(())
 }
 
 /// Lists the instrument and funds the accounts.

@@ -3,6 +3,7 @@
 //! Filled by `feed::desk` and `feed::run`, printed at the end.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::time::Duration;
 
 use exahour_wire::codes::Raw;
@@ -138,34 +139,46 @@ struct LatencyFindings {
 }
 
 impl Findings {
-    /// Prints them to read.
-    pub(super) fn print(&self) {
-        println!("instrument  {}", self.instrument);
-        println!(
+    /// The text to read.
+    pub(super) fn text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a string cannot fail.
+        let _ = self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "instrument  {}", self.instrument)?;
+        writeln!(
+            out,
             "rows        {}: {} not live here, {} so already",
             self.rows, self.not_live, self.unchanged
-        );
-        println!(
+        )?;
+        writeln!(
+            out,
             "sent        {} orders, {} cancels, {} replaces",
             self.orders, self.cancels, self.replaces
-        );
-        println!(
+        )?;
+        writeln!(
+            out,
             "answered    {} accepted, {} cancelled, {} replaced; {} busy, {} not applied",
             self.accepted, self.cancelled, self.replaced, self.busy, self.not_applied
-        );
+        )?;
         for (reason, count) in &self.rejects {
-            println!("  rejected  {reason} {count}");
+            writeln!(out, "  rejected  {reason} {count}")?;
         }
-        println!("trades      {}, {} lots", self.trades, self.lots);
-        println!("resting     {} orders", self.resting);
-        println!(
+        writeln!(out, "trades      {}, {} lots", self.trades, self.lots)?;
+        writeln!(out, "resting     {} orders", self.resting)?;
+        writeln!(
+            out,
             "rate        {:.0} messages a second over {:.2} s",
             self.messages_a_second, self.seconds
-        );
+        )?;
         let it = &self.latency_us;
-        println!(
+        writeln!(
+            out,
             "latency     p50 {:.0}, p90 {:.0}, p99 {:.0}, p99.9 {:.0}, max {:.0} us",
             it.p50, it.p90, it.p99, it.p999, it.max
-        );
+        )
     }
 }

@@ -78,12 +78,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
             false => write_frame(&frame, payload, arguments.events, &mut out),
         };
         if let Err(error) = result {
-            return super::unless_reader_left(error);
+            return crate::output::unless_reader_left(error);
         }
     }
     out.flush()
         .map_err(anyhow::Error::from)
-        .or_else(super::unless_reader_left)
+        .or_else(crate::output::unless_reader_left)
 }
 
 fn kind(header: &FrameHeader, events: bool) -> &'static str {

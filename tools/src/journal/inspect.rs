@@ -2,6 +2,7 @@
 //!
 //! Called by `journal`.
 
+use std::fmt::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -11,6 +12,7 @@ use exahour_wire::units::Nanos;
 use serde::Serialize;
 
 use super::{Log, hex, log_folder, time_text};
+use crate::output::{print, print_json};
 
 /// Show segments, identity, marks and tail of a journal, after checking every frame.
 #[derive(Clone, Debug, Args)]
@@ -88,11 +90,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         segments,
     };
     if arguments.json {
-        println!("{}", serde_json::to_string(&findings)?);
-    } else {
-        print(&findings);
+        return print_json(&findings);
     }
-    Ok(())
+    let mut out = String::new();
+    write_text(&findings, &mut out)?;
+    print(&out)
 }
 
 /// The segment files, with what their frames say.
@@ -143,29 +145,34 @@ fn segments(folder: &std::path::Path, recovered: &Recovered) -> Result<Vec<Segme
     Ok(found)
 }
 
-fn print(findings: &Findings) {
-    println!("folder      {}", findings.folder.display());
-    println!("log id      {}", findings.log_id);
-    println!(
+fn write_text(findings: &Findings, out: &mut String) -> std::fmt::Result {
+    writeln!(out, "folder      {}", findings.folder.display())?;
+    writeln!(out, "log id      {}", findings.log_id)?;
+    writeln!(
+        out,
         "positions   {} to {}, durable to {}",
         findings.first_position, findings.appended, findings.durable
-    );
-    println!(
+    )?;
+    writeln!(
+        out,
         "frames      {}, last index {}, term {}",
         findings.frames, findings.last_index, findings.last_term
-    );
-    println!("chain       {}", findings.chain);
+    )?;
+    writeln!(out, "chain       {}", findings.chain)?;
     match findings.torn_at {
-        None => println!("tail        clean"),
-        Some(at) => println!(
+        None => writeln!(out, "tail        clean")?,
+        Some(at) => writeln!(
+            out,
             "tail        torn at {at}: {} bytes that never became durable; the next start cuts them",
             findings.torn_bytes
-        ),
+        )?,
     }
     for it in &findings.segments {
-        println!(
+        writeln!(
+            out,
             "segment     {} frames {} index {}..{} time {} to {}",
             it.file, it.frames, it.first_index, it.last_index, it.first_time, it.last_time
-        );
+        )?;
     }
+    Ok(())
 }

@@ -138,19 +138,3 @@ pub fn kind_name(kind: u8) -> &'static str {
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
-
-/// Makes an end of whoever reads our output no error: `dump | head` is a lawful wish.
-///
-/// # Errors
-/// Every other error, as it was.
-pub fn unless_reader_left(error: anyhow::Error) -> Result<()> {
-    let left = error.chain().any(|cause| {
-        let plain = cause
-            .downcast_ref::<std::io::Error>()
-            .map(std::io::Error::kind);
-        let within = cause.downcast_ref::<serde_json::Error>();
-        let kind = plain.or_else(|| within.and_then(serde_json::Error::io_error_kind));
-        kind == Some(std::io::ErrorKind::BrokenPipe)
-    });
-    if left { Ok(()) } else { Err(error) }
-}

@@ -1,8 +1,10 @@
 //! `exahour audit`, `exahour journal` and `exahour replay` on the journal of a node that has stopped.
 
+use std::process::Stdio;
+
 use serde_json::Value;
 
-use crate::exchange::{Exchange, count, fail, json, run, succeed, texts};
+use crate::exchange::{Exchange, count, exahour, fail, json, run, succeed, texts};
 
 #[test]
 fn an_audit_answers_who_did_what() {
@@ -217,4 +219,27 @@ fn events_that_differ_from_the_journal_are_named() {
     ]);
     assert!(refused.contains("differs: the journal gives"), "{refused}");
     succeed(&["replay", &data, "--config", &exchange.config()]);
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_error() {
+    let mut exchange = Exchange::start();
+    exchange.stop();
+    let data = exchange.data();
+    for words in [
+        vec!["journal", "dump", &data],
+        vec!["audit", &data],
+        vec!["journal", "inspect", &data],
+    ] {
+        let mut command = exahour(&words)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(command.stdout.take());
+        let output = command.wait_with_output().unwrap();
+        let (_, said) = texts(&output);
+        assert!(output.status.success(), "{words:?}: {said}");
+        assert!(!said.contains("exahour:"), "{words:?}: {said}");
+    }
 }
