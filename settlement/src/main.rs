@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use exahour_settlement::{run, status};
 
 mod operate;
 
@@ -19,6 +20,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Wanted {
+    Run(run::Arguments),
+    Status(status::Arguments),
     /// Work with the machines of the built-in provider by hand.
     Machine(operate::Operate),
 }
@@ -33,6 +36,8 @@ fn main() -> ExitCode {
         return exahour_settlement::machine::guest_main(args);
     }
     let result = match Arguments::parse().wanted {
+        Wanted::Run(arguments) => run::run(&arguments),
+        Wanted::Status(arguments) => status::run(&arguments),
         Wanted::Machine(wanted) => operate::run(wanted),
     };
     match result {

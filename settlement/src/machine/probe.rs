@@ -18,12 +18,13 @@ use super::report::Report;
 /// Rounds of mixing in one piece of work: about a millisecond on a present-day core.
 const ROUNDS: u64 = 500_000;
 
-/// Beats until the supervisor no longer listens or the window has ended.
+/// Beats until the supervisor no longer listens or the window has ended; the last beat comes after
+/// that end, because time is verified up to a beat and no further.
 pub(super) fn beat(mut to: impl Write, period: Duration, window_end_ns: u64) {
     let mut work_done = 0;
     let mut seed = 1;
     let mut due = Instant::now();
-    while now_ns() < window_end_ns {
+    loop {
         let (wall, cpu) = (clock_ns(ClockId::CLOCK_MONOTONIC), thread_cpu_ns());
         seed = black_box(work(black_box(seed)));
         work_done += 1;
@@ -37,12 +38,16 @@ pub(super) fn beat(mut to: impl Write, period: Duration, window_end_ns: u64) {
         if super::inside::say(&mut to, &report).is_err() {
             return;
         }
+        let left_ns = window_end_ns.saturating_sub(now_ns());
+        if left_ns == 0 {
+            return;
+        }
         due += period;
         let now = Instant::now();
         if due <= now {
             due = now + period;
         }
-        std::thread::sleep(due - now);
+        std::thread::sleep((due - now).min(Duration::from_nanos(left_ns)));
     }
 }
 

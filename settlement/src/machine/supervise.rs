@@ -44,6 +44,8 @@ use super::{OWN_PROGRAM, SUBCOMMAND, code};
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 /// Longest time between two looks at the clock.
 const LOOK: Duration = Duration::from_millis(200);
+/// How long after the end of the window the last beat may come, in nanoseconds.
+const LAST_BEAT_WAIT_NS: u64 = 500_000_000;
 /// How long process 1 has to say goodbye to the buyer's processes.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// How long the kernel has to take away what was killed.
@@ -273,12 +275,16 @@ impl Guest {
     /// Watches until there is a reason to end, and names it.
     fn watch(&mut self, signals: &SignalFd) -> String {
         loop {
-            let left = self.intent.spec.window_end_ns.saturating_sub(now_ns());
+            let window_end_ns = self.intent.spec.window_end_ns;
+            let last_beat_due_ns = window_end_ns.saturating_add(LAST_BEAT_WAIT_NS);
+            let left = last_beat_due_ns.saturating_sub(now_ns());
             if left == 0 {
                 return "the window has ended".into();
             }
             match self.turn(signals, LOOK.min(Duration::from_nanos(left))) {
                 Ok(None) => {}
+                // Process 1 ends by itself after the last beat.
+                Ok(Some(_)) if now_ns() >= window_end_ns => return "the window has ended".into(),
                 Ok(Some(reason)) => return reason,
                 Err(e) => return format!("{e:#}"),
             }

@@ -221,11 +221,17 @@ impl Folder {
 
     /// All heartbeats that the machine's guests ever wrote, in order.
     pub fn beats(&self) -> Result<Vec<Beat>, ProvisionError> {
+        let record = self.record()?;
+        let text = String::from_utf8_lossy(&record);
+        Ok(text.lines().filter_map(parse_beat).collect())
+    }
+
+    /// The same as the bytes of their file.
+    pub(crate) fn record(&self) -> Result<Vec<u8>, ProvisionError> {
         let path = self.file("heartbeats");
-        match fs::read_to_string(&path) {
-            Ok(text) => Ok(text.lines().filter_map(parse_beat).collect()),
+        match fs::read(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(e) => Err(ProvisionError::io("cannot read", path)(e)),
+            read => read.map_err(ProvisionError::io("cannot read", path)),
         }
     }
 

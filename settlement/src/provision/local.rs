@@ -330,6 +330,10 @@ impl Provisioner for LocalProvider {
         })
     }
 
+    fn record(&mut self, key: MachineKey) -> Result<Vec<u8>, ProvisionError> {
+        self.folder(key).record()
+    }
+
     fn release(&mut self, key: MachineKey) -> Result<(), ProvisionError> {
         let folder = self.folder(key);
         folder.make()?;

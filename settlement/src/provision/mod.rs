@@ -207,6 +207,12 @@ pub trait Provisioner {
     /// # Errors
     /// `Unknown` when the key was never provisioned.
     fn measure(&mut self, key: MachineKey) -> Result<Measurement, ProvisionError>;
+    /// The record that measurements of the machine for `key` rest on, byte for byte; empty where
+    /// there is none. It outlives the machine.
+    ///
+    /// # Errors
+    /// Only when the provider itself cannot be asked.
+    fn record(&mut self, key: MachineKey) -> Result<Vec<u8>, ProvisionError>;
     /// Removes the machine for `key` and refuses the key from now on.
     ///
     /// # Errors

@@ -1,0 +1,270 @@
+//! What a delivery survives: providers that fail, machines that die, nodes and logs that go away.
+
+use std::fs;
+use std::time::Duration;
+
+use exahour_gateway::clock::ManualClock;
+use exahour_settlement::obligation::{Ending, State};
+use exahour_settlement::settle::Settler;
+use exahour_settlement::status;
+use exahour_wire::codes::DeliveryOutcome;
+use exahour_wire::ids::{ObligationId, SessionId};
+use exahour_wire::units::Nanos;
+
+use super::market::{Market, assert_split, folder, settled, settlement};
+use super::simulated::{Simulated, clock, settings, turn_on, turn_until};
+
+/// A market with one delivery assigned to a buyer with a key, and everything to settle it.
+struct Scene {
+    market: Market,
+    provider: Simulated,
+    clock: ManualClock,
+    id: ObligationId,
+}
+
+impl Scene {
+    fn set() -> Scene {
+        let mut market = Market::open();
+        market.register_key([7; 32]);
+        let id = market.deliver(1);
+        Scene {
+            market,
+            provider: Simulated::default(),
+            clock: clock(),
+            id,
+        }
+    }
+
+    fn settler(&self) -> Settler<ManualClock> {
+        let settings = settings(self.market.dir.path());
+        Settler::open(settings, self.provider.registry(), self.clock.clone()).expect("settler")
+    }
+
+    fn turn_on(&self, settler: &mut Settler<ManualClock>, wanted: State) {
+        turn_on(settler, &self.clock, self.id, wanted);
+    }
+}
+
+#[test]
+fn a_provider_that_fails_a_while_delivers_in_the_end() {
+    let scene = Scene::set();
+    scene.provider.world().refuse = 3;
+    let mut settler = scene.settler();
+    scene.turn_on(&mut settler, State::Metering);
+    assert_eq!(scene.provider.world().starts, [scene.id.0]);
+    let history = settler.changes_after(0).expect("history");
+    let tried = |it: &&exahour_settlement::database::Change| it.why.contains("tried again");
+    assert_eq!(
+        history.iter().filter(tried).count(),
+        1,
+        "the same error is told once"
+    );
+}
+
+#[test]
+fn a_provider_that_always_fails_costs_the_seller_the_penalty() {
+    let scene = Scene::set();
+    scene.provider.world().refuse = u32::MAX;
+    let mut settler = scene.settler();
+    scene.turn_on(&mut settler, State::Settled);
+    let over = settler.obligation(scene.id).expect("obligation");
+    assert_eq!(over.ending, Some(Ending::AttemptsUsedUp));
+    assert_eq!(
+        scene.provider.world().asked,
+        4,
+        "as often as the policy allows"
+    );
+    let paid = settlement(&scene.market.data(), scene.id);
+    assert_eq!(paid.outcome.decode(), Some(DeliveryOutcome::Failed));
+    assert_split(&paid, 1);
+}
+
+#[test]
+fn a_machine_that_dies_is_brought_up_again_and_announced_once() {
+    let scene = Scene::set();
+    let mut settler = scene.settler();
+    scene.turn_on(&mut settler, State::Metering);
+    scene.provider.world().up.clear();
+    scene.turn_on(&mut settler, State::Provisioning);
+    scene.turn_on(&mut settler, State::Metering);
+    assert_eq!(scene.provider.world().starts, [scene.id.0; 2]);
+    drop(settler);
+    let all = status::read(&settings(scene.market.dir.path()).state).expect("status");
+    assert_eq!(all[0].commands.len(), 1, "{:?}", all[0].commands);
+}
+
+#[test]
+fn a_machine_that_will_not_die_is_asked_again_before_anything_is_paid() {
+    let scene = Scene::set();
+    scene.provider.world().immortal = 3;
+    let mut settler = scene.settler();
+    scene.turn_on(&mut settler, State::Metering);
+    scene.clock.advance(Nanos::HOUR);
+    scene.turn_on(&mut settler, State::Ended);
+    assert!(settled(&scene.market.data()).is_empty());
+    scene.turn_on(&mut settler, State::Settled);
+    assert_eq!(scene.provider.world().released, [scene.id.0]);
+}
+
+#[test]
+fn a_node_that_goes_away_is_told_when_it_is_back() {
+    let mut scene = Scene::set();
+    let mut settler = scene.settler();
+    scene.turn_on(&mut settler, State::Metering);
+    scene.market.stop();
+    scene.provider.world().verified = Nanos::SECOND.0;
+    scene.clock.advance(Nanos::HOUR);
+    scene.turn_on(&mut settler, State::Confirmed);
+    scene.market.restart();
+    scene.turn_on(&mut settler, State::Settled);
+    assert_eq!(
+        settlement(&scene.market.data(), scene.id).verified,
+        Nanos::SECOND
+    );
+}
+
+#[test]
+fn an_event_log_that_is_written_anew_is_not_applied_again() {
+    let mut scene = Scene::set();
+    let mut settler = scene.settler();
+    scene.turn_on(&mut settler, State::Metering);
+    let before = settler.event();
+    scene.market.stop();
+    fs::remove_dir_all(scene.market.data().join("events")).expect("lose the log");
+    scene.market.restart();
+    scene.clock.advance(Nanos::HOUR);
+    scene.turn_on(&mut settler, State::Settled);
+    assert!(settler.event() > before);
+    // And so it is for a process that starts only now.
+    drop(settler);
+    let mut settler = scene.settler();
+    assert!(settler.event() > before);
+    settler.turn().expect("turn");
+    assert_eq!(scene.provider.world().starts, [scene.id.0]);
+    settlement(&scene.market.data(), scene.id);
+}
+
+#[test]
+fn a_state_that_was_lost_is_rebuilt_without_a_second_machine_or_payment() {
+    let scene = Scene::set();
+    let mut settler = scene.settler();
+    scene.turn_on(&mut settler, State::Metering);
+    drop(settler);
+    let state = settings(scene.market.dir.path()).state;
+    fs::remove_dir_all(&state).expect("lose the state");
+    let mut settler = scene.settler();
+    scene.turn_on(&mut settler, State::Metering);
+    assert_eq!(scene.provider.world().starts, [scene.id.0], "it was found");
+    scene.clock.advance(Nanos::HOUR);
+    scene.turn_on(&mut settler, State::Settled);
+    drop(settler);
+    fs::remove_dir_all(&state).expect("lose the state again");
+    let mut settler = scene.settler();
+    turn_until(&mut settler, scene.id, "the old news", |it| {
+        it.state == State::Settled
+    });
+    settlement(&scene.market.data(), scene.id);
+}
+
+#[test]
+fn a_session_that_may_not_settle_is_named_and_its_report_kept() {
+    let scene = Scene::set();
+    let mut wrong = settings(scene.market.dir.path());
+    wrong.session = SessionId(1);
+    let registry = scene.provider.registry();
+    let mut settler = Settler::open(wrong, registry, scene.clock.clone()).expect("settler");
+    turn_until(&mut settler, scene.id, "a machine", |it| {
+        it.state == State::Active
+    });
+    let refused = || -> Vec<String> {
+        let all = status::read(&settings(scene.market.dir.path()).state).expect("status");
+        let told = all[0].commands.iter().filter_map(|it| it.reason.clone());
+        told.collect()
+    };
+    turn_until(&mut settler, scene.id, "a refusal", |_| {
+        !refused().is_empty()
+    });
+    assert_eq!(refused(), ["NotPermitted"]);
+    drop(settler);
+    // The right session takes it up where it lies.
+    let mut settler = scene.settler();
+    scene.turn_on(&mut settler, State::Active);
+    scene.clock.advance(Nanos(10 * Nanos::SECOND.0));
+    scene.turn_on(&mut settler, State::Metering);
+}
+
+#[test]
+fn what_cannot_be_is_refused_by_name_at_the_start() {
+    let scene = Scene::set();
+    let open = |settings, registry| {
+        Settler::open(settings, registry, scene.clock.clone())
+            .map(|_| ())
+            .expect_err("refused")
+            .to_string()
+    };
+    let right = || settings(scene.market.dir.path());
+    let mut nowhere = right();
+    nowhere.data = "/nowhere".into();
+    let text = open(nowhere, scene.provider.registry());
+    assert!(text.contains("/nowhere"), "{text}");
+    let mut keyless = right();
+    keyless.session = SessionId(77);
+    let text = open(keyless, scene.provider.registry());
+    assert!(
+        text.contains("session 77") && text.contains("--session"),
+        "{text}"
+    );
+    let text = open(right(), exahour_settlement::registry::Registry::new());
+    assert!(text.contains("no provider"), "{text}");
+    let first = scene.settler();
+    let text = open(right(), scene.provider.registry());
+    assert!(text.contains("in use"), "{text}");
+    drop(first);
+}
+
+#[test]
+fn the_log_of_another_exchange_is_refused() {
+    let scene = Scene::set();
+    let mut settler = scene.settler();
+    scene.turn_on(&mut settler, State::Metering);
+    drop(settler);
+    let other = Market::open();
+    let mut mixed = settings(scene.market.dir.path());
+    mixed.data = other.data();
+    let registry = scene.provider.registry();
+    let mut settler = Settler::open(mixed, registry, scene.clock.clone()).expect("settler");
+    let refused = settler.turn().expect_err("refused").to_string();
+    assert!(refused.contains("another --state"), "{refused}");
+}
+
+#[test]
+fn a_log_that_tells_another_story_is_refused() {
+    let mut scene = Scene::set();
+    let mut settler = scene.settler();
+    scene.turn_on(&mut settler, State::Metering);
+    drop(settler);
+    scene.market.stop();
+    // The same exchange, but its commands were lost and others came instead.
+    let data = scene.market.data();
+    let old = folder();
+    fs::rename(data.join("events"), old.path().join("events")).expect("move");
+    fs::rename(data.join("journal"), old.path().join("journal")).expect("move");
+    fs::remove_file(data.join("raft-state")).expect("forget");
+    scene.market.restart();
+    for session in 0..40 {
+        let mut client = scene.market.connect(1 + session % 2);
+        client.terminate().expect("goodbye");
+    }
+    let mut settler = scene.settler();
+    let refused = (0..500)
+        .find_map(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            settler.turn().err()
+        })
+        .expect("refused")
+        .to_string();
+    assert!(
+        refused.contains("not the one that was applied"),
+        "{refused}"
+    );
+}
