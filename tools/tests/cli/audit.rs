@@ -1,7 +1,13 @@
 //! `exahour audit`, `exahour journal` and `exahour replay` on the journal of a node that has stopped.
 
+use std::path::Path;
 use std::process::Stdio;
 
+use exahour_journal::{Config, FrameMeta, Journal, LogId};
+use exahour_replicas::FRAME_COMMANDS;
+use exahour_wire::internal::Tick;
+use exahour_wire::message::Message;
+use exahour_wire::record::Record;
 use serde_json::Value;
 
 use crate::exchange::{Exchange, count, exahour, fail, json, run, succeed, texts};
@@ -241,5 +247,60 @@ fn a_reader_that_leaves_early_is_no_error() {
         let (_, said) = texts(&output);
         assert!(output.status.success(), "{words:?}: {said}");
         assert!(!said.contains("exahour:"), "{words:?}: {said}");
+    }
+}
+
+/// A journal of ticks: for each frame its first command, the count it claims and its time.
+fn ticks(folder: &Path, frames: &[(u64, u16, u64)]) {
+    let config = Config::new(folder, LogId([7; 16])).with_segment_bytes(1 << 20);
+    let Journal {
+        mut appender,
+        mut flusher,
+        ..
+    } = Journal::create(&config).unwrap();
+    for (index, (first_sequence, count, time_ns)) in (1..).zip(frames) {
+        let meta = FrameMeta {
+            index,
+            term: 1,
+            count: *count,
+            kind: FRAME_COMMANDS,
+            first_sequence: *first_sequence,
+            time_ns: *time_ns,
+        };
+        let tick = Record::new(&Tick::blank());
+        appender.append(&meta, &[tick.bytes()]).unwrap();
+    }
+    flusher.flush().unwrap();
+}
+
+#[test]
+fn a_journal_that_contradicts_itself_is_named() {
+    let second = 1_000_000_000;
+    for (frames, expected) in [
+        (vec![(1, 1, second), (2, 1, second)], None),
+        (
+            vec![(1, 1, second), (3, 1, second)],
+            Some("frame 2 begins with command 3, after command 1"),
+        ),
+        (
+            vec![(1, 1, second), (2, 1, second - 1)],
+            Some("time never goes back"),
+        ),
+        (vec![(1, 2, second)], Some("holds 1 commands and says 2")),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = folder.path().join("journal");
+        ticks(&journal, &frames);
+        let name = journal.display().to_string();
+        match expected {
+            None => {
+                let rows = succeed(&["audit", &name]);
+                assert_eq!(rows.lines().count(), 2, "{rows}");
+            }
+            Some(expected) => {
+                let refused = fail(&["audit", &name]);
+                assert!(refused.contains(expected), "{refused}");
+            }
+        }
     }
 }

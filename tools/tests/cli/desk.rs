@@ -1,6 +1,10 @@
 //! The small client against a node process: `order`, `orders`, `cancel`, `book`.
 
-use crate::exchange::{Exchange, fail, json, succeed};
+use crate::exchange::{Exchange, PATIENCE, exahour, fail, json, succeed};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::sync::mpsc;
+
 use serde_json::Value;
 
 #[test]
@@ -120,4 +124,30 @@ fn orders_do_what_their_options_say() {
         "2100-01-01T00:00:00Z",
     ]);
     assert_eq!(dated[0]["timeInForce"], "GoodTillDate");
+}
+
+#[test]
+fn a_watched_book_shows_what_changes() {
+    let exchange = Exchange::start();
+    let data = exchange.data();
+    let mut watch = exahour(&["book", "1", "--watch", "--json", "--data", &data])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let out = BufReader::new(watch.stdout.take().unwrap());
+    let (books, shown) = mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        for line in out.lines().map_while(Result::ok) {
+            let book: Value = serde_json::from_str(&line).unwrap();
+            if books.send(book["orders"].as_u64().unwrap()).is_err() {
+                break;
+            }
+        }
+    });
+    assert_eq!(shown.recv_timeout(PATIENCE).unwrap(), 0);
+    succeed(&["order", "buy", "1", "@", "2.40", "1", "--data", &data]);
+    assert_eq!(shown.recv_timeout(PATIENCE).unwrap(), 1);
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    reader.join().unwrap();
 }
