@@ -142,6 +142,7 @@ fn settled(tx: &Tx<'_>, it: &DeliverySettled, now: Nanos) -> Result<(), Settleme
     );
     tx.change(&mut obligation, Move::Settle, now, &why)?;
     obligation.verified = it.verified;
+    (obligation.failures, obligation.retry_at) = (0, Nanos(0));
     tx.save_obligation(&obligation)?;
     tx.drop_queued(it.obligation)?;
     tx.save_payment(

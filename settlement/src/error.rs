@@ -111,6 +111,9 @@ pub enum SettlementError {
     /// There is no provider.
     #[error("no provider is registered, so nothing can be delivered")]
     NoProvider,
+    /// The exchange refuses what it is told, for a reason that may pass.
+    #[error("the exchange refuses reports as {0}; see `status`, mend that, and start again")]
+    Refused(String),
     /// A node did not answer where its answer was needed to finish.
     #[error("{0}; is the node running, and is --node its order entry address?")]
     NodeUnreachable(String),

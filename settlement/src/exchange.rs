@@ -8,13 +8,14 @@
 //! Does not: end the process when the node is away; it tries again, waiting longer each time.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use exahour_gateway::client::{Client, ClientConfig, ClientError, ClientEvent, SessionPosition};
 use exahour_gateway::credentials::Keys;
 use exahour_wire::codes::EstablishmentRejectCode;
-use exahour_wire::ids::{ClientOrderId, MessageSequence, SessionId};
+use exahour_wire::ids::{ClientOrderId, MessageSequence, SessionId, SessionVersion};
 use exahour_wire::message::{Ipv4, Message};
 use exahour_wire::operations::{ConfirmDelivery, DeliveryFailed, DeliveryStarted};
 use exahour_wire::units::Nanos;
@@ -37,6 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// How long a message that was refused as busy waits.
 const BUSY_WAIT: Nanos = Nanos(100_000_000);
+/// How long an outcome may take before the session is asked where it stands.
+const OUTCOME_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How the connection stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +73,39 @@ pub struct Exchange {
     retry_wait: Duration,
     /// The exchange cannot go on with the version of before.
     anew: bool,
+    /// When something was sent last whose outcome may be missing.
+    sent_at: Option<Instant>,
+}
+
+/// What the exchange said, as far as it matters here.
+#[derive(Debug)]
+enum News {
+    Nothing,
+    /// What became of commands is read from the event log.
+    Report,
+    /// These messages were not applied; send what was in them no earlier than then.
+    Missing(Range<u32>, Nanos),
+    Over(ClientError),
+}
+
+impl News {
+    fn of(event: Result<Option<ClientEvent<'_>>, ClientError>, now: Nanos) -> News {
+        match event {
+            Ok(None) => News::Nothing,
+            Ok(Some(ClientEvent::Report(_))) => News::Report,
+            Ok(Some(ClientEvent::NotApplied { from, count })) => {
+                News::Missing(from.0..from.0.saturating_add(count), Nanos(0))
+            }
+            Ok(Some(ClientEvent::Busy { sequence })) => News::Missing(
+                sequence.0..sequence.0.saturating_add(1),
+                now.after(BUSY_WAIT),
+            ),
+            Ok(Some(ClientEvent::Terminated { code, detail })) => {
+                News::Over(ClientError::Terminated { code, detail })
+            }
+            Err(error) => News::Over(error),
+        }
+    }
 }
 
 impl Exchange {
@@ -91,6 +127,8 @@ impl Exchange {
             retry_at: Instant::now(),
             retry_wait: RETRY.0,
             anew: false,
+            // What an earlier process sent may be open, too.
+            sent_at: Some(Instant::now()),
         };
         exchange.config()?;
         Ok(exchange)
@@ -132,16 +170,22 @@ impl Exchange {
     }
 
     /// Waits for news from the exchange, or for as long as there is no connection to wait on.
-    pub fn wait(&mut self, longest: Duration) {
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn wait(
+        &mut self,
+        database: &mut Database,
+        now: Nanos,
+        longest: Duration,
+    ) -> Result<(), SettlementError> {
         let Some(client) = &mut self.client else {
             std::thread::sleep(longest);
-            return;
+            return Ok(());
         };
-        // A report is passed over as in `turn`; what went wrong shows there again.
-        match client.wait(longest) {
-            Ok(_) => {}
-            Err(error) => self.drop_connection(&error),
-        }
+        let version = client.position().version;
+        let news = News::of(client.wait(longest), now);
+        self.take(database, version, news).map(|_| ())
     }
 
     /// Connects where there is no connection, takes what has come, and sends what waits.
@@ -163,6 +207,7 @@ impl Exchange {
                 Err(error) => self.drop_connection(&error),
             }
         }
+        self.watch(database)?;
         if self.take_news(database, now)? | self.send_queued(database, now)?
             && turned == Turned::Idle
         {
@@ -224,34 +269,55 @@ impl Exchange {
 
     /// Takes what the exchange has said; true where it said anything.
     fn take_news(&mut self, database: &mut Database, now: Nanos) -> Result<bool, SettlementError> {
-        let Some(client) = &mut self.client else {
+        let Some(version) = self.client.as_ref().map(|it| it.position().version) else {
             return Ok(false);
         };
-        let version = client.position().version;
         for count in 0..POLL_MAX {
-            let missing = match client.poll() {
-                Ok(None) => return Ok(count > 0),
-                Ok(Some(ClientEvent::Report(_))) => continue,
-                Ok(Some(ClientEvent::NotApplied { from, count })) => {
-                    (from.0..from.0.saturating_add(count), Nanos(0))
-                }
-                Ok(Some(ClientEvent::Busy { sequence })) => (
-                    sequence.0..sequence.0.saturating_add(1),
-                    now.after(BUSY_WAIT),
-                ),
-                Ok(Some(ClientEvent::Terminated { code, detail })) => {
-                    let error = ClientError::Terminated { code, detail };
-                    self.drop_connection(&error);
-                    return Ok(true);
-                }
-                Err(error) => {
-                    self.drop_connection(&error);
-                    return Ok(true);
-                }
+            let news = match &mut self.client {
+                Some(client) => News::of(client.poll(), now),
+                None => News::Nothing,
             };
-            database.step(|tx| tx.requeue(version, missing.0, missing.1))?;
+            if !self.take(database, version, news)? {
+                return Ok(count > 0);
+            }
         }
         Ok(true)
+    }
+
+    /// Acts on news; false where there was none.
+    fn take(
+        &mut self,
+        database: &mut Database,
+        version: SessionVersion,
+        news: News,
+    ) -> Result<bool, SettlementError> {
+        match news {
+            News::Nothing => return Ok(false),
+            News::Report => {}
+            News::Missing(sequences, not_before) => {
+                database.step(|tx| tx.requeue(version, sequences, not_before))?;
+            }
+            News::Over(error) => self.drop_connection(&error),
+        }
+        Ok(true)
+    }
+
+    /// Asks anew where the session stands when an outcome has not come for long: should a message
+    /// ever be lost without a word, that names it.
+    fn watch(&mut self, database: &mut Database) -> Result<(), SettlementError> {
+        let overdue = self
+            .sent_at
+            .is_some_and(|sent_at| sent_at.elapsed() > OUTCOME_PATIENCE);
+        if !overdue {
+            return Ok(());
+        }
+        self.sent_at = None;
+        if database.look(|tx| tx.sent_commands())? > 0 {
+            self.sent_at = Some(Instant::now());
+            let reason = String::from("no outcome of what was sent has come");
+            self.drop_connection(&ClientError::Disconnected { reason });
+        }
+        Ok(())
     }
 
     /// Sends what waits; true where anything did.
@@ -293,6 +359,7 @@ impl Exchange {
             // Some numbers were given out for nothing; the exchange will name them as missing.
             self.drop_connection(&error);
         }
+        self.sent_at = Some(Instant::now());
         Ok(true)
     }
 }

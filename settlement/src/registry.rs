@@ -80,6 +80,15 @@ impl Registry {
             .ok_or(SettlementError::NoProvider)
     }
 
+    /// The names of all providers, in the order of choice.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.entries
+            .iter()
+            .map(|entry| entry.name.clone())
+            .collect()
+    }
+
     /// Opens a provider by name; none where it is not registered any more.
     ///
     /// # Errors

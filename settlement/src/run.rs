@@ -139,7 +139,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 _ => {}
             }
         }
-        settler.wait(MOMENT);
+        settler.wait(MOMENT)?;
     }
     Ok(())
 }

@@ -89,6 +89,14 @@ pub struct Settler<C> {
     workers: Workers,
     under_way: BTreeSet<ObligationId>,
     followed: Followed,
+    orphans: Orphans,
+}
+
+/// Whether machines were looked for that nobody is owed any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Orphans {
+    Unknown,
+    SeenTo,
 }
 
 impl<C: Clock> Settler<C> {
@@ -122,6 +130,7 @@ impl<C: Clock> Settler<C> {
             workers,
             under_way: BTreeSet::new(),
             followed: Followed::NotThere,
+            orphans: Orphans::Unknown,
         })
     }
 
@@ -132,6 +141,10 @@ impl<C: Clock> Settler<C> {
     pub fn turn(&mut self) -> Result<Rest, SettlementError> {
         let now = self.clock.now();
         self.followed = self.follower.turn(&mut self.database, now)?;
+        if self.followed == Followed::ToTheEnd && self.orphans == Orphans::Unknown {
+            self.remove_orphans(now)?;
+            self.orphans = Orphans::SeenTo;
+        }
         let finished = self.finish_jobs(now)?;
         let planned = self.plan(now)?;
         let turned = self.exchange.turn(&mut self.database, now)?;
@@ -143,16 +156,26 @@ impl<C: Clock> Settler<C> {
     }
 
     /// Waits a moment for news.
-    pub fn wait(&mut self, longest: Duration) {
-        self.exchange.wait(longest);
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn wait(&mut self, longest: Duration) -> Result<(), SettlementError> {
+        let now = self.clock.now();
+        self.exchange.wait(&mut self.database, now, longest)
     }
 
     /// Whether all that the log says was applied, and nothing is under way.
     ///
     /// # Errors
-    /// The database's.
+    /// [`SettlementError::Refused`] where reports wait that the exchange refused for now.
     pub fn settled_down(&mut self) -> Result<bool, SettlementError> {
-        let open = self.database.look(|tx| tx.open_commands())?;
+        let now = self.clock.now();
+        let (open, postponed) = self
+            .database
+            .look(|tx| Ok((tx.open_commands()?, tx.postponed(now)?)))?;
+        if let Some(reason) = postponed {
+            return Err(SettlementError::Refused(reason));
+        }
         Ok(self.followed == Followed::ToTheEnd && self.under_way.is_empty() && open == 0)
     }
 
@@ -202,6 +225,33 @@ impl<C: Clock> Settler<C> {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Has machines removed whose obligation is settled though this database never had them: it was
+    /// lost and rebuilt from the log. Machines of nobody known here are left alone.
+    fn remove_orphans(&mut self, now: Nanos) -> Result<(), SettlementError> {
+        for name in self.registry.names() {
+            let Some(provider) = self.registry.open(&name) else {
+                continue;
+            };
+            for key in provider?.list()? {
+                self.database.step(|tx| {
+                    let mut it = match tx.obligation(ObligationId(key.0)) {
+                        Err(SettlementError::UnknownObligation(_)) => return Ok(()),
+                        found => found?,
+                    };
+                    if it.state != State::Settled || it.removal != Removal::NotIntended {
+                        return Ok(());
+                    }
+                    it.provider = Some(name.clone());
+                    it.due_at = Nanos(0);
+                    tx.intend_removal(it.id, &name, now)?;
+                    tx.remark(&it, now, "its machine was still up and is removed")?;
+                    tx.save_obligation(&it)
+                })?;
+            }
+        }
+        Ok(())
     }
 
     fn plan(&mut self, now: Nanos) -> Result<bool, SettlementError> {
@@ -278,7 +328,7 @@ impl<C: Clock> Settler<C> {
         now: Nanos,
     ) -> Result<(), SettlementError> {
         it.ending = Some(ending);
-        it.retry_at = Nanos(0);
+        (it.failures, it.retry_at) = (0, Nanos(0));
         let why = why_ended(ending, it.error.as_deref());
         self.database.step(|tx| {
             if let Some(provider) = &it.provider {
@@ -436,7 +486,7 @@ fn failed_to_come_up(
         _ => return Ok(()),
     };
     it.ending = Some(ending);
-    it.retry_at = Nanos(0);
+    (it.failures, it.retry_at) = (0, Nanos(0));
     if let Some(provider) = &it.provider {
         tx.intend_removal(it.id, provider, now)?;
     }

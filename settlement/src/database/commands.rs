@@ -113,6 +113,32 @@ impl Tx<'_> {
         Ok(usize::try_from(count).unwrap_or(0))
     }
 
+    /// How many commands wait for their outcome.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn sent_commands(&self) -> Result<usize, SettlementError> {
+        let mut query = self.inner.prepare_cached(
+            "SELECT count(*) FROM commands WHERE state IN ('queued', 'sent') AND state = 'sent'",
+        )?;
+        let count: i64 = query.query_row([], |row| row.get(0))?;
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+
+    /// Why a command was refused that is to be sent again later; none where there is none.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn postponed(&self, now: Nanos) -> Result<Option<String>, SettlementError> {
+        let mut query = self.inner.prepare_cached(
+            "SELECT reason FROM commands WHERE state IN ('queued', 'sent') AND state = 'queued'
+                AND not_before > ?1 AND reason IS NOT NULL LIMIT 1",
+        )?;
+        Ok(query
+            .query_row([stored(now)], |row| row.get(0))
+            .optional()?)
+    }
+
     /// All commands about an obligation.
     ///
     /// # Errors

@@ -4,11 +4,13 @@ use std::fs;
 use std::time::Duration;
 
 use exahour_gateway::clock::ManualClock;
-use exahour_settlement::obligation::{Ending, State};
+use exahour_settlement::obligation::{Ending, Removal, State};
 use exahour_settlement::settle::Settler;
 use exahour_settlement::status;
 use exahour_wire::codes::DeliveryOutcome;
-use exahour_wire::ids::{ObligationId, SessionId};
+use exahour_wire::ids::{ClientOrderId, ObligationId, SessionId};
+use exahour_wire::message::Message;
+use exahour_wire::operations::ConfirmDelivery;
 use exahour_wire::units::Nanos;
 
 use super::market::{Market, assert_split, folder, settled, settlement};
@@ -267,4 +269,51 @@ fn a_log_that_tells_another_story_is_refused() {
         refused.contains("not the one that was applied"),
         "{refused}"
     );
+}
+
+#[test]
+fn what_an_operator_settles_by_hand_is_cleaned_up_and_not_reported_again() {
+    let scene = Scene::set();
+    let mut settler = scene.settler();
+    scene.turn_on(&mut settler, State::Metering);
+    let mut operator = scene.market.connect(9);
+    operator
+        .send(&ConfirmDelivery {
+            request: ClientOrderId(1),
+            obligation: scene.id,
+            verified: Nanos::HOUR,
+            ..ConfirmDelivery::blank()
+        })
+        .expect("send");
+    scene.turn_on(&mut settler, State::Settled);
+    turn_until(&mut settler, scene.id, "the removal", |it| {
+        it.removal == Removal::Done
+    });
+    assert!(scene.provider.world().up.is_empty());
+    assert_eq!(
+        settlement(&scene.market.data(), scene.id).verified,
+        Nanos::HOUR
+    );
+}
+
+#[test]
+fn a_machine_that_a_lost_state_has_forgotten_is_removed() {
+    let scene = Scene::set();
+    let mut settler = scene.settler();
+    scene.turn_on(&mut settler, State::Metering);
+    let spec = scene.provider.world().up[&scene.id.0].clone();
+    scene.clock.advance(Nanos::HOUR);
+    scene.turn_on(&mut settler, State::Settled);
+    drop(settler);
+    let state = settings(scene.market.dir.path()).state;
+    fs::remove_dir_all(&state).expect("lose the state");
+    // One that is owed to nobody known here is left alone.
+    scene.provider.world().up.insert(scene.id.0, spec.clone());
+    scene.provider.world().up.insert(999, spec);
+    let mut settler = scene.settler();
+    turn_until(&mut settler, scene.id, "the removal", |it| {
+        it.removal == Removal::Done
+    });
+    let left: Vec<u64> = scene.provider.world().up.keys().copied().collect();
+    assert_eq!(left, [999]);
 }

@@ -6,9 +6,11 @@
 
 #![expect(clippy::expect_used, reason = "a test stops at its first surprise")]
 
+mod crash;
 mod hardship;
 mod life;
 mod market;
+mod process;
 mod simulated;
 
 #[path = "../machines/support.rs"]

@@ -175,7 +175,7 @@ pub(crate) fn turn_until<C: Clock>(
             }
             last = Some(it);
         }
-        settler.wait(Duration::from_millis(2));
+        settler.wait(Duration::from_millis(2)).expect("wait");
     }
     panic!(
         "waited in vain for {what}: {last:?}, link {:?}",

@@ -90,6 +90,10 @@ fn the_end_of_the_window_ends_the_machine_and_its_jobs() {
         matches!(late, Err(ProvisionError::WindowOver { .. })),
         "{late:?}"
     );
+    // The last beat came after the end, so that all of the window can be paid for.
+    let beats = site.provider.beats(KEY).expect("beats");
+    let last = beats.last().expect("beats");
+    assert!(last.at_ns >= short.window_end_ns, "{last:?}");
     // It can still be paid for.
     let measured = site.provider.measure(KEY).expect("measure");
     assert!(
