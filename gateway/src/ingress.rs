@@ -4,7 +4,7 @@
 //!
 //! Always holds: all lines of a command become visible together; full is an answer.
 
-use exahour_rings::{Full, Producer};
+use exahour_rings::{Full, Producer, WatermarkReader};
 use exahour_wire::message::Message;
 use exahour_wire::record::{Line, NoRecord, Record};
 
@@ -20,13 +20,24 @@ pub enum Refused {
 /// The writing end of the gateway's ring.
 pub struct Ingress {
     lines: Producer<Line>,
+    /// How often those behind have closed and opened the intake: odd while it is closed.
+    intakes: Vec<WatermarkReader>,
 }
 
 impl Ingress {
     /// Takes the writing end.
     #[must_use]
     pub fn new(lines: Producer<Line>) -> Self {
-        Self { lines }
+        Self {
+            lines,
+            intakes: Vec::new(),
+        }
+    }
+
+    /// Lets somebody behind close the intake, as they do while the disk is full: an odd mark means
+    /// closed.
+    pub fn follow_intake(&mut self, intake: WatermarkReader) {
+        self.intakes.push(intake);
     }
 
     /// Hands on a command as it came from a client.
@@ -36,6 +47,9 @@ impl Ingress {
     #[inline]
     pub fn push_wire(&mut self, message: &[u8]) -> Result<(), Refused> {
         let record = Record::from_wire(message).map_err(Refused::NoRecord)?;
+        if self.intakes.iter().any(|intake| intake.current() % 2 == 1) {
+            return Err(Refused::Busy);
+        }
         self.push(&record).map_err(|Full| Refused::Busy)
     }
 

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use exahour_journal::{Position, Reader, Verify};
-use exahour_rings::{Agent, Halt, Producer};
+use exahour_rings::{Agent, Halt, Producer, WatermarkReader};
 use exahour_wire::codes::EstablishmentRejectCode;
 use exahour_wire::ids::SessionId;
 use exahour_wire::message::messages;
@@ -197,6 +197,11 @@ impl<C: Clock> OrderGateway<C> {
             turns_to_sweep: TURNS_TO_SWEEP,
             now,
         })
+    }
+
+    /// Lets somebody behind close the intake; see [`Ingress::follow_intake`].
+    pub fn follow_intake(&mut self, intake: WatermarkReader) {
+        self.ingress.follow_intake(intake);
     }
 
     /// The address that clients connect to.

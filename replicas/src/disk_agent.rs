@@ -1,9 +1,10 @@
 //! The agents that own the disk: one makes the journal durable, one prepares its segments.
 //!
 //! Always holds: one flush at a time; the next batch gathers while it runs, never an artificial
-//! delay. A failed flush stops the node.
+//! delay. A failed flush stops the node. A full disk does not: staging tries again, and what cannot
+//! be appended meanwhile waits where it is.
 
-use exahour_journal::{Flusher, Stager};
+use exahour_journal::{Flusher, JournalError, Stager};
 use exahour_rings::{Agent, Halt};
 
 /// Flushes the journal. With a blocking flush body, `do_work` waits for the disk.
@@ -36,14 +37,19 @@ impl Agent for DiskAgent {
     }
 }
 
+/// Turns that staging lets pass after it found the disk full.
+const TURNS_AFTER_FULL: u32 = 1_000;
+
 /// Prepares segments ahead of the logs' ends, in small pieces.
 pub(crate) struct StagingAgent {
     stagers: Vec<Stager>,
+    /// Turns until the next try.
+    pause: u32,
 }
 
 impl StagingAgent {
     pub(crate) fn new(stagers: Vec<Stager>) -> Self {
-        Self { stagers }
+        Self { stagers, pause: 0 }
     }
 }
 
@@ -53,9 +59,17 @@ impl Agent for StagingAgent {
     }
 
     fn do_work(&mut self) -> Result<usize, Halt> {
+        if self.pause > 0 {
+            self.pause -= 1;
+            return Ok(0);
+        }
         let mut work = 0;
         for stager in &mut self.stagers {
-            work += stager.do_work().map_err(Halt::new)?;
+            match stager.do_work() {
+                Ok(done) => work += done,
+                Err(JournalError::DiskFull { .. }) => self.pause = TURNS_AFTER_FULL,
+                Err(error) => return Err(Halt::new(error)),
+            }
         }
         Ok(work)
     }

@@ -18,6 +18,7 @@ use exahour_wire::units::Nanos;
 
 use crate::error::NodeError;
 use crate::event_log::EventLog;
+use crate::intake::{Intake, RETRY_AFTER};
 use crate::storage::{FRAME_COMMANDS, FRAME_CONF_CHANGE_V2};
 
 /// Frames applied in one turn, at most.
@@ -41,6 +42,10 @@ pub struct EngineAgent {
     hash_every: u64,
     hash_asked: bool,
     tick_asked_at: Nanos,
+    /// When a full disk is tried again.
+    retry_at: Nanos,
+    /// Closed while events wait for room.
+    intake: Intake,
 }
 
 impl EngineAgent {
@@ -51,6 +56,7 @@ impl EngineAgent {
         events: EventLog,
         applied: WatermarkWriter,
         (wishes, hash_every): (Producer<Line>, u64),
+        intake: Intake,
         clock: Box<dyn Clock>,
     ) -> Self {
         Self {
@@ -65,10 +71,16 @@ impl EngineAgent {
             hash_every,
             hash_asked: false,
             tick_asked_at: Nanos(0),
+            retry_at: Nanos(0),
+            intake,
         }
     }
 
     fn turn(&mut self) -> Result<usize, NodeError> {
+        if self.events.waits() && !self.try_disk_again()? {
+            // Nothing more is applied until what was applied can be told.
+            return Ok(0);
+        }
         let mut frames = 0;
         while frames < FRAMES_A_TURN && self.apply_next()? {
             frames += 1;
@@ -80,6 +92,24 @@ impl EngineAgent {
         }
         self.wish_for_hash();
         Ok(frames)
+    }
+
+    fn try_disk_again(&mut self) -> Result<bool, NodeError> {
+        let now = self.clock.now();
+        if now < self.retry_at {
+            return Ok(false);
+        }
+        self.retry_at = now.after(RETRY_AFTER);
+        let caught_up = self
+            .events
+            .catch_up()
+            .map_err(NodeError::log("event log"))?;
+        if caught_up {
+            self.intake.open();
+        } else {
+            self.intake.close();
+        }
+        Ok(caught_up)
     }
 
     #[inline]

@@ -4,8 +4,10 @@
 //!
 //! Always holds: events are numbered without gap; one that the log has already, from before a
 //! restart, is not written again. A frame of kind [`EVENTS_CONTINUED`] ends within a command, whose
-//! events go on in the next frame.
+//! events go on in the next frame. A frame that a full disk has no room for waits for it, in order.
 //! Does not: flush. The log is derived; what a crash takes is written again by replay.
+
+use std::collections::VecDeque;
 
 use exahour_engine::EventSink;
 use exahour_journal::{Appender, FrameMeta, JournalError, Reader};
@@ -32,6 +34,8 @@ pub struct EventLog {
     /// The last event that the log holds.
     last: u64,
     time: Nanos,
+    /// Frames that the disk had no room for: those of one turn at most.
+    waiting: VecDeque<(FrameMeta, Vec<u8>)>,
     failure: Option<JournalError>,
 }
 
@@ -54,6 +58,7 @@ impl EventLog {
             first: 0,
             last,
             time: Nanos(0),
+            waiting: VecDeque::new(),
             failure: None,
         })
     }
@@ -64,14 +69,39 @@ impl EventLog {
         self.time = time;
     }
 
-    /// Ends the events of a batch: followers see them.
+    /// Ends the events of a batch: followers see them, unless the disk is full.
     ///
     /// # Errors
-    /// [`JournalError`] of any write since the last call.
+    /// [`JournalError`] of any write since the last call, but for a full disk.
     #[inline]
     pub fn finish(&mut self) -> Result<(), JournalError> {
         self.write(EVENTS_COMPLETE);
         self.failure.take().map_or(Ok(()), Err)
+    }
+
+    /// Whether a full disk holds up events.
+    #[inline]
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Writes what a full disk held up; whether nothing waits any more.
+    ///
+    /// # Errors
+    /// [`JournalError`] of any write, but for a full disk.
+    #[inline]
+    pub fn catch_up(&mut self) -> Result<bool, JournalError> {
+        while let Some((meta, events)) = self.waiting.front() {
+            match self.appender.append(meta, &[events]) {
+                Ok(_) => {
+                    self.waiting.pop_front();
+                }
+                Err(JournalError::DiskFull { .. }) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 
     /// The last event that the log holds.
@@ -85,15 +115,25 @@ impl EventLog {
             return;
         }
         let meta = FrameMeta {
-            index: self.appender.last_index() + 1,
+            index: self.appender.last_index() + 1 + self.waiting.len() as u64,
             term: 0,
             count: self.count,
             kind,
             first_sequence: self.first,
             time_ns: self.time.0,
         };
-        if let Err(error) = self.appender.append(&meta, &[&self.buffer]) {
-            self.failure.get_or_insert(error);
+        let overtakes = !self.waiting.is_empty();
+        let written = !overtakes
+            && match self.appender.append(&meta, &[&self.buffer]) {
+                Ok(_) => true,
+                Err(JournalError::DiskFull { .. }) => false,
+                Err(error) => {
+                    self.failure.get_or_insert(error);
+                    true
+                }
+            };
+        if !written {
+            self.waiting.push_back((meta, self.buffer.clone()));
         }
         self.buffer.clear();
         self.count = 0;

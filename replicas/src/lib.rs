@@ -16,6 +16,7 @@ mod error;
 mod event_log;
 mod genesis;
 mod hard_state;
+mod intake;
 mod node;
 mod replay;
 mod sequencer;

@@ -40,6 +40,7 @@ use crate::engine_agent::EngineAgent;
 use crate::error::NodeError;
 use crate::event_log::EventLog;
 use crate::genesis::Genesis;
+use crate::intake::Intake;
 use crate::sequencer::{Sequencer, SequencerSettings};
 use crate::storage::JournalStorage;
 
@@ -94,6 +95,8 @@ impl Node {
         let (gateway_in, gateway_out) = line_ring(GATEWAY_RING_LINES);
         let (wishes_in, wishes_out) = line_ring(WISH_RING_LINES);
         let (applied_in, applied_out) = watermark();
+        let (intake_in, intake_out) = watermark();
+        let (engine_intake_in, engine_intake_out) = watermark();
 
         let storage = JournalStorage::new(
             journal.appender,
@@ -112,7 +115,13 @@ impl Node {
             durability: config.durability,
         };
         let clock = Box::new(SystemClock::default());
-        let sequencer = Sequencer::new(settings, storage, rings, applied_out, clock)?;
+        let sequencer = Sequencer::new(
+            settings,
+            storage,
+            rings,
+            (applied_out, Intake::new(intake_in)),
+            clock,
+        )?;
 
         let event_log = EventLog::new(events.appender, &follow(&events_path, "event log")?)
             .map_err(NodeError::log("event log"))?;
@@ -122,9 +131,12 @@ impl Node {
             event_log,
             applied_in,
             (wishes_in, config.checkpoint_every),
+            Intake::new(engine_intake_in),
             Box::new(SystemClock::default()),
         );
-        let front = FrontDoor::open(config, &events_path, keys, gateway_in)?;
+        let mut front = FrontDoor::open(config, &events_path, keys, gateway_in)?;
+        front.orders.follow_intake(intake_out);
+        front.orders.follow_intake(engine_intake_out);
         let addresses = front.addresses();
         let agents: Vec<Box<dyn Agent>> = vec![
             Box::new(front.orders),

@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 
 use exahour_gateway::clock::Clock;
-use exahour_journal::Position;
+use exahour_journal::{JournalError, Position};
 use exahour_rings::{Agent, Consumer, Halt, WatermarkReader};
 use exahour_wire::codes::Durability;
 use exahour_wire::ids::CommandSequence;
@@ -20,10 +20,11 @@ use exahour_wire::message::Message;
 use exahour_wire::record::{Line, lines_of};
 use exahour_wire::units::Nanos;
 use raft::prelude::{ConfChange, ConfChangeV2, Entry, EntryType};
-use raft::{Config as RaftConfig, RawNode, StateRole};
+use raft::{Config as RaftConfig, RawNode, Ready, StateRole};
 
 use crate::batch::Stamp;
 use crate::error::NodeError;
+use crate::intake::{Intake, RETRY_AFTER};
 use crate::storage::{JournalStorage, LogEnd};
 
 /// How often raft's own clock ticks.
@@ -64,6 +65,12 @@ struct Pending {
     end: Position,
 }
 
+/// What raft was ready with, on its way into the journal.
+struct Walk {
+    ready: Ready,
+    entries: Vec<Entry>,
+}
+
 /// The sequencing agent.
 pub struct Sequencer {
     settings: SequencerSettings,
@@ -75,6 +82,13 @@ pub struct Sequencer {
     applied_told: u64,
     committed: u64,
     pending: VecDeque<Pending>,
+    /// What a full disk holds up. Nothing is proposed meanwhile, so the rings fill, and clients are
+    /// answered that the exchange is busy.
+    held: Option<Walk>,
+    /// When the disk is tried again.
+    retry_at: Nanos,
+    /// Closed while something is held.
+    intake: Intake,
     end: LogEnd,
     raft_tick_at: Nanos,
     leads: bool,
@@ -91,7 +105,7 @@ impl Sequencer {
         settings: SequencerSettings,
         storage: JournalStorage,
         rings: Vec<Consumer<Line>>,
-        applied: WatermarkReader,
+        (applied, intake): (WatermarkReader, Intake),
         clock: Box<dyn Clock>,
     ) -> Result<Self, NodeError> {
         let config = RaftConfig {
@@ -119,6 +133,9 @@ impl Sequencer {
             applied_told: 0,
             committed: 0,
             pending: VecDeque::with_capacity(BATCHES_IN_FLIGHT_MAX + 2),
+            held: None,
+            retry_at: Nanos(0),
+            intake,
             end,
             raft_tick_at: Nanos(0),
             leads: false,
@@ -135,7 +152,8 @@ impl Sequencer {
         let mut work = self.note_safe();
         work += self.walk_ready()?;
         self.follow_role()?;
-        if self.leads && self.pending.len() < BATCHES_IN_FLIGHT_MAX {
+        let room = self.held.is_none() && self.pending.len() < BATCHES_IN_FLIGHT_MAX;
+        if self.leads && room {
             work += self.propose(now)?;
         }
         for _ in 0..RAFT_TURNS_MAX {
@@ -168,22 +186,36 @@ impl Sequencer {
     /// Walks what raft is ready with, in the order of its documentation for asynchronous storage.
     #[inline]
     fn walk_ready(&mut self) -> Result<usize, NodeError> {
-        if !self.raft.has_ready() {
+        if self.held.is_some() && self.clock.now() < self.retry_at {
             return Ok(0);
         }
-        let mut ready = self.raft.ready();
+        let walk = match self.held.take() {
+            Some(held) => held,
+            None if self.raft.has_ready() => {
+                let mut ready = self.raft.ready();
+                let entries = ready.take_entries();
+                Walk { ready, entries }
+            }
+            None => return Ok(0),
+        };
         // 1. Promises are on disk before anything rests on them.
-        if let Some(state) = ready.hs() {
+        if let Some(state) = walk.ready.hs() {
             let state = state.clone();
             self.raft.mut_store().promise(&state)?;
         }
         // 2. Entries are in the journal, visible to every reader, safe later.
-        let entries = ready.take_entries();
-        let end = self
-            .raft
-            .mut_store()
-            .append(&entries)
-            .map_err(NodeError::log("journal"))?;
+        let end = match self.raft.mut_store().append(&walk.entries) {
+            Ok(end) => end,
+            Err(JournalError::DiskFull { .. }) => {
+                self.held = Some(walk);
+                self.retry_at = self.clock.now().after(RETRY_AFTER);
+                self.intake.close();
+                return Ok(0);
+            }
+            Err(error) => return Err(NodeError::log("journal")(error)),
+        };
+        self.intake.open();
+        let mut ready = walk.ready;
         self.pending.push_back(Pending {
             ready_number: ready.number(),
             end,

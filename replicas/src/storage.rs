@@ -66,10 +66,17 @@ impl JournalStorage {
 
     /// Appends entries as raft hands them out, and gives the position behind the last.
     ///
+    /// An entry that is there already is passed over, so a call that found the disk full can be
+    /// repeated.
+    ///
     /// # Errors
     /// [`JournalError`]; nothing after the entry that failed is appended.
     pub(crate) fn append(&mut self, entries: &[Entry]) -> Result<Position, JournalError> {
         for entry in entries {
+            // The same index and term are the same entry: raft's log matching.
+            if self.appender.term_of(entry.index).map(u64::from) == Some(entry.term) {
+                continue;
+            }
             let stamp = Stamp::from_bytes(&entry.context);
             let kind = match entry.get_entry_type() {
                 EntryType::EntryNormal if stamp.is_some() => FRAME_COMMANDS,

@@ -1,6 +1,8 @@
 //! One node over real sockets and files: orders go in, are journaled, matched and reported, and
 //! survive a stop.
 
+#![allow(clippy::unwrap_used)] // A test may fail where it stands.
+
 use std::time::{Duration, Instant};
 
 use exahour_engine::Capacity;

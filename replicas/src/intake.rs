@@ -1,0 +1,36 @@
+//! Whether new commands are taken: the way back from whoever a full disk holds up to the gateway.
+//!
+//! Owned by the sequencer and by the engine agent, one each; gateways follow both.
+//!
+//! Always holds: what was taken before is kept and carried out once there is room.
+
+use exahour_rings::WatermarkWriter;
+use exahour_wire::units::Nanos;
+
+/// How long a full disk is left alone before it is tried again.
+pub(crate) const RETRY_AFTER: Nanos = Nanos(20_000_000);
+
+/// Closes and opens the intake; the mark is odd while it is closed.
+pub(crate) struct Intake {
+    mark: WatermarkWriter,
+}
+
+impl Intake {
+    pub(crate) fn new(mark: WatermarkWriter) -> Self {
+        Self { mark }
+    }
+
+    /// Refuses new commands from now on.
+    pub(crate) fn close(&mut self) {
+        if self.mark.published().is_multiple_of(2) {
+            self.mark.publish(self.mark.published() + 1);
+        }
+    }
+
+    /// Takes them again.
+    pub(crate) fn open(&mut self) {
+        if !self.mark.published().is_multiple_of(2) {
+            self.mark.publish(self.mark.published() + 1);
+        }
+    }
+}
