@@ -16,7 +16,7 @@ pub enum SettlementError {
     #[error(
         "the settlement database: {0}; if the disk is full or read-only, mend that and start again"
     )]
-    Database(#[from] rusqlite::Error),
+    Database(rusqlite::Error),
     /// The database was written by a newer version of this program.
     #[error(
         "{path} has schema version {found}, but this program knows versions up to {known}: start \
@@ -48,7 +48,7 @@ pub enum SettlementError {
     IllegalMove(#[from] IllegalMove),
     /// The event log cannot be read.
     #[error("the event log: {0}")]
-    Log(#[from] JournalError),
+    Log(JournalError),
     /// The event log belongs to another exchange.
     #[error(
         "the event log in {path} is of exchange {found}, but this state follows exchange {expected}: \
@@ -80,7 +80,7 @@ pub enum SettlementError {
     },
     /// The keys of the node cannot be read.
     #[error("{0}; start the node once so that it writes its keys, or give the right --data")]
-    Keys(#[from] GatewayError),
+    Keys(GatewayError),
     /// The session has no key.
     #[error("session {session} has no key in {path}: give the --session that may settle", path = path.display())]
     NoKey {
@@ -96,14 +96,14 @@ pub enum SettlementError {
         path: PathBuf,
     },
     /// A file cannot be used.
-    #[error("cannot {doing} {path}: {source}", path = path.display())]
+    #[error("cannot {doing} {path}: {cause}", path = path.display())]
     Io {
         /// What was tried.
         doing: &'static str,
         /// Which file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A provider cannot be used at all.
     #[error(transparent)]
@@ -119,6 +119,25 @@ pub enum SettlementError {
     NodeUnreachable(String),
 }
 
+// Not as sources: their texts are part of ours, and a chain would tell them twice.
+impl From<rusqlite::Error> for SettlementError {
+    fn from(error: rusqlite::Error) -> Self {
+        SettlementError::Database(error)
+    }
+}
+
+impl From<JournalError> for SettlementError {
+    fn from(error: JournalError) -> Self {
+        SettlementError::Log(error)
+    }
+}
+
+impl From<GatewayError> for SettlementError {
+    fn from(error: GatewayError) -> Self {
+        SettlementError::Keys(error)
+    }
+}
+
 impl SettlementError {
     /// An error of a file, with what was tried.
     pub(crate) fn io(
@@ -126,10 +145,6 @@ impl SettlementError {
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(std::io::Error) -> SettlementError {
         let path = path.into();
-        move |source| SettlementError::Io {
-            doing,
-            path,
-            source,
-        }
+        move |cause| SettlementError::Io { doing, path, cause }
     }
 }

@@ -285,14 +285,14 @@ pub enum ProvisionError {
         key: MachineKey,
     },
     /// The provider's own files could not be read or written.
-    #[error("{doing} {path}: {source}", path = path.display())]
+    #[error("{doing} {path}: {cause}", path = path.display())]
     Io {
         /// What was being done.
         doing: &'static str,
         /// To which file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
 }
 
@@ -302,10 +302,6 @@ impl ProvisionError {
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(std::io::Error) -> ProvisionError {
         let path = path.into();
-        move |source| ProvisionError::Io {
-            doing,
-            path,
-            source,
-        }
+        move |cause| ProvisionError::Io { doing, path, cause }
     }
 }
