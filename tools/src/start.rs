@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use exahour_journal::{FlushBody, Position, Reader, Tail, Verify, inspect};
-use exahour_replicas::{Node, NodeConfig};
+use exahour_journal::{FlushBody, JournalError, Position, Reader, Tail, Verify, inspect};
+use exahour_replicas::{Node, NodeConfig, NodeError};
 use exahour_wire::codes::Durability;
 use exahour_wire::events::{EventPrefix, StateHashed};
 use exahour_wire::ids::SessionId;
@@ -112,7 +112,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         );
     }
     let begun = Instant::now();
-    let node = Node::start(&config).context("the node cannot start")?;
+    let node = Node::start(&config).map_err(|error| refusal(error, &config.data))?;
     let mut wait = CaughtUp::new(&config.data, &found)?;
     let told_to_stop = loop {
         if wait.look()? {
@@ -166,6 +166,26 @@ fn configure(arguments: &Arguments) -> Result<NodeConfig> {
     config.durability = arguments.durability.unwrap_or(config.durability);
     config.flush = arguments.flush.unwrap_or(config.flush);
     Ok(config)
+}
+
+/// Why the node cannot start, with the remedy that only an operator has.
+fn refusal(error: NodeError, data: &Path) -> anyhow::Error {
+    let derived = matches!(
+        error,
+        NodeError::Log {
+            log: "event log",
+            source: JournalError::Corrupt { .. }
+        }
+    );
+    let refused = anyhow::Error::new(error);
+    match derived {
+        false => refused.context("the node cannot start"),
+        true => refused.context(format!(
+            "the node cannot start; the event log follows from the journal: move {} away and start \
+             again, it is then written anew",
+            data.join("events").display()
+        )),
+    }
 }
 
 /// Blocks the signals that stop a node, in this thread and those that it starts, and makes them

@@ -40,8 +40,8 @@ const WINDOW_MAX: usize = 2_048;
 /// How long a feed sleeps at most while it waits for answers or for its time.
 const NAP: Duration = Duration::from_millis(1);
 
-/// How long the last answers may take.
-const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+/// How long the exchange may keep a full window, or the last commands, without an answer.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Rows between two looks at the progress.
 const ROWS_A_LOOK: u64 = 256;
@@ -278,9 +278,11 @@ impl Flow {
             let left = due.saturating_duration_since(Instant::now());
             self.hear(left.min(NAP))?;
         }
+        let until = Instant::now() + ANSWERS_WITHIN;
         while self.in_flight() >= self.window {
             self.flush()?;
             self.hear(NAP)?;
+            self.check_patience(until)?;
         }
         self.act(row, due)?;
         self.counts.rows += 1;
@@ -348,17 +350,23 @@ impl Flow {
 
     /// Waits for the answers to all that was sent.
     fn drain(&mut self) -> Result<()> {
-        let until = Instant::now() + LAST_ANSWERS_WITHIN;
+        let until = Instant::now() + ANSWERS_WITHIN;
         while self.in_flight() > 0 {
             self.flush()?;
             self.hear(NAP)?;
-            if Instant::now() > until {
-                bail!(
-                    "{} commands were not answered within {} s: is the node overloaded?",
-                    self.in_flight(),
-                    LAST_ANSWERS_WITHIN.as_secs()
-                );
-            }
+            self.check_patience(until)?;
+        }
+        Ok(())
+    }
+
+    /// Gives up on an exchange that lives and does not answer.
+    fn check_patience(&self, until: Instant) -> Result<()> {
+        if Instant::now() > until {
+            bail!(
+                "{} commands were not answered within {} s: is the node overloaded, or its disk full?",
+                self.in_flight(),
+                ANSWERS_WITHIN.as_secs()
+            );
         }
         Ok(())
     }

@@ -12,42 +12,57 @@ use serde_json::Value;
 
 use crate::exchange::{Exchange, count, exahour, fail, json, run, succeed, texts};
 
-#[test]
-fn an_audit_answers_who_did_what() {
-    let mut exchange = Exchange::start();
-    let data = exchange.data();
-    let sell = [
-        "order",
-        "sell",
-        "10",
-        "@",
-        "2.50",
-        "1",
-        "--session",
-        "2",
-        "--data",
-        &data,
-        "--json",
-    ];
-    let order = count(&json(&sell), "order");
-    succeed(&["order", "buy", "4", "@", "2.50", "1", "--data", &data]);
-    fail(&["order", "buy", "4", "@", "2.505", "1", "--data", &data]);
-    exchange.stop();
-    let config = exchange.config();
-    let audit = |extra: &[&str]| {
-        let mut words = vec!["audit", &data, "--config", &config];
-        words.extend(extra);
-        let output = run(&words);
-        let (out, err) = texts(&output);
-        assert!(output.status.success(), "{extra:?}: {err}");
-        (out, err)
-    };
+/// An exchange that has stopped, after a sale of ten lots, a purchase of four and a refusal.
+struct Audited {
+    exchange: Exchange,
+    /// The sale.
+    order: u64,
+}
 
-    let (rows, summary) = audit(&["--format", "json"]);
-    let rows: Vec<Value> = rows
-        .lines()
-        .map(|row| serde_json::from_str(row).unwrap())
-        .collect();
+impl Audited {
+    fn new() -> Self {
+        let mut exchange = Exchange::start();
+        let data = exchange.data();
+        let sell = [
+            "order",
+            "sell",
+            "10",
+            "@",
+            "2.50",
+            "1",
+            "--session",
+            "2",
+            "--json",
+            "--data",
+        ];
+        let order = count(&json(&[&sell[..], &[&data]].concat()), "order");
+        succeed(&["order", "buy", "4", "@", "2.50", "1", "--data", &data]);
+        fail(&["order", "buy", "4", "@", "2.505", "1", "--data", &data]);
+        exchange.stop();
+        Self { exchange, order }
+    }
+
+    /// The rows and the summary of an audit.
+    fn audit(&self, extra: &[&str]) -> (String, String) {
+        let (data, config) = (self.exchange.data(), self.exchange.config());
+        let words = ["audit", &data, "--config", &config];
+        let output = run(&[&words[..], extra].concat());
+        let (rows, summary) = texts(&output);
+        assert!(output.status.success(), "{extra:?}: {summary}");
+        (rows, summary)
+    }
+
+    fn rows(&self) -> Vec<Value> {
+        let (rows, _) = self.audit(&["--format", "json"]);
+        let rows = rows.lines().map(|row| serde_json::from_str(row).unwrap());
+        rows.collect()
+    }
+}
+
+#[test]
+fn an_audit_has_a_row_for_every_command_and_event() {
+    let audited = Audited::new();
+    let rows = audited.rows();
     let commands: Vec<u64> = rows
         .iter()
         .filter(|row| row["row"] == "command")
@@ -55,12 +70,13 @@ fn an_audit_answers_who_did_what() {
         .collect();
     let expected: Vec<u64> = (1..=commands.len() as u64).collect();
     assert_eq!(commands, expected);
-    let replayed = exchange.replay();
+    let replayed = audited.exchange.replay();
     assert_eq!(count(&replayed, "commands"), expected.len() as u64);
     assert_eq!(
         count(&replayed, "events"),
         (rows.len() - commands.len()) as u64
     );
+    let (_, summary) = audited.audit(&[]);
     for line in [
         "verified",
         "command  NewOrder 3",
@@ -70,56 +86,61 @@ fn an_audit_answers_who_did_what() {
         assert!(summary.contains(line), "{line}: {summary}");
     }
 
+    let file = audited.exchange.path("audit.csv").display().to_string();
+    audited.audit(&["--format", "csv", "--output", &file]);
+    let mut reader = csv::Reader::from_path(&file).unwrap();
+    let records: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+    assert_eq!(records.len(), rows.len());
+    let taken = |it: &&csv::StringRecord| &it[5] == "OrderFilled" && &it[8] == "100";
+    let taken = records.iter().find(taken).unwrap();
+    assert_eq!((&taken[6], &taken[7], &taken[9]), ("1", "1", "1"));
+    // A command row names the order that its report names.
+    let entered =
+        |it: &&csv::StringRecord| it[5] == *"NewOrder" && it[10] == audited.order.to_string();
+    assert_eq!(records.iter().filter(entered).count(), 1);
+}
+
+#[test]
+fn an_audit_answers_who_did_what_and_when() {
+    let audited = Audited::new();
+    let rows = audited.rows();
     let entered = rows
         .iter()
-        .find(|row| row["detail"]["message"] == "NewOrder")
-        .unwrap();
-    let time = entered["time"].as_str().unwrap();
+        .find(|row| row["detail"]["message"] == "NewOrder");
+    let time = entered.unwrap()["time"].as_str().unwrap();
     let (clock, _) = time.split_once('T').unwrap().1.split_once('.').unwrap();
-    let (at, _) = audit(&["--at", clock]);
+    let (at, _) = audited.audit(&["--at", clock]);
     assert!(
         at.contains("NewOrder") && at.contains("OrderAccepted"),
         "{at}"
     );
-    let (none, _) = audit(&["--to", "2020-01-01T00:00:00Z"]);
+    let (none, _) = audited.audit(&["--to", "2020-01-01T00:00:00Z"]);
     assert_eq!(none, "");
 
-    let (own, summary) = audit(&["--who", "session", "2", "--format", "json"]);
-    assert!(own.contains("\"command\""), "{own}");
+    let (_, summary) = audited.audit(&["--who", "session", "2"]);
     assert!(summary.contains("command  NewOrder 1"), "{summary}");
-    let (account, _) = audit(&["--who", "account", "100"]);
+    let (account, _) = audited.audit(&["--who", "account", "100"]);
     // A command that is chosen shows all it did, to the other side too; no other command does.
     let others = |line: &&str| line.contains("NewOrder") && !line.contains("account=100");
     assert_eq!(account.lines().find(others), None);
     assert_eq!(account.matches("OrderFilled").count(), 2, "{account}");
-    let (participant, _) = audit(&["--who", "participant", "1"]);
+    let (participant, _) = audited.audit(&["--who", "participant", "1"]);
     assert!(participant.contains("PriceNotOnTick"), "{participant}");
-    let (life, summary) = audit(&["--order", &order.to_string()]);
-    assert_eq!(life.matches(&format!("order={order}")).count(), 2, "{life}");
-    assert!(
-        life.contains("NewOrder") && summary.contains("trades     1, 4 lots"),
-        "{life}"
-    );
-    let (instrument, _) = audit(&["--instrument", "2"]);
+    let name = format!("{}", audited.order);
+    let (life, summary) = audited.audit(&["--order", &name]);
+    assert_eq!(life.matches(&format!("order={name}")).count(), 2, "{life}");
+    assert!(life.contains("NewOrder"), "{life}");
+    assert!(summary.contains("trades     1, 4 lots"), "{summary}");
+    let (instrument, _) = audited.audit(&["--instrument", "2"]);
     assert!(instrument.contains("GPU-H100-EU-M1"), "{instrument}");
     assert!(!instrument.contains("OrderFilled"), "{instrument}");
-
-    let file = exchange.path("audit.csv").display().to_string();
-    audit(&["--format", "csv", "--output", &file]);
-    let mut reader = csv::Reader::from_path(&file).unwrap();
-    let records: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
-    assert_eq!(records.len(), rows.len());
-    assert!(
-        records
-            .iter()
-            .any(|it| &it[5] == "OrderFilled" && it[7] == *"1" && it[8] == *"100")
-    );
+    let data = audited.exchange.data();
     assert!(fail(&["audit", &data, "--at", "noon"]).contains("14:03:07"));
     assert!(fail(&["audit", &data, "--who", "firm", "1"]).contains("none of session"));
 }
 
 #[test]
-fn a_journal_shows_itself_and_its_damage() {
+fn a_journal_shows_itself() {
     let mut exchange = Exchange::start();
     let data = exchange.data();
     succeed(&[
@@ -168,7 +189,14 @@ fn a_journal_shows_itself_and_its_damage() {
         "--json",
     ]);
     assert_eq!(two.lines().count(), 2);
+}
 
+#[test]
+fn a_damaged_journal_is_named() {
+    let mut exchange = Exchange::start();
+    let data = exchange.data();
+    exchange.stop();
+    let shown = json(&["journal", "inspect", &data, "--json"]);
     // One bit of a frame that was flushed: refused by name, by every command that reads.
     let segment = exchange
         .path("data/journal")
@@ -303,4 +331,27 @@ fn a_journal_that_contradicts_itself_is_named() {
             }
         }
     }
+}
+
+#[test]
+fn a_damaged_event_log_is_written_anew() {
+    let mut exchange = Exchange::start();
+    exchange.stop();
+    let events = exchange.path("data/events");
+    let shown = json(&["journal", "inspect", &exchange.data(), "--events", "--json"]);
+    let segment = events.join(shown["segments"][0]["file"].as_str().unwrap());
+    let whole = std::fs::read(&segment).unwrap();
+    let mut bytes = whole.clone();
+    // The length of the first frame: it is checked even where checksums are trusted.
+    bytes[4_096] ^= 0xFF;
+    std::fs::write(&segment, bytes).unwrap();
+    let words = exchange.start_arguments();
+    let refused = fail(&Vec::from_iter(words.iter().map(String::as_str)));
+    assert!(refused.contains("event log"), "{refused}");
+    assert!(refused.contains("away and start again"), "{refused}");
+    std::fs::remove_dir_all(&events).unwrap();
+    exchange.restart();
+    exchange.stop();
+    let replayed = exchange.replay();
+    assert_eq!(replayed["events"], replayed["events_compared"]);
 }

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use crate::exchange::{
-    CONFIG, Exchange, exahour, fail, generated_orders, json, run, succeed, texts, until,
+    Exchange, exahour, fail, generated_orders, json, run, succeed, texts, until,
 };
 
 #[test]
@@ -149,9 +149,9 @@ fn a_folder_that_cannot_be_written_is_named() {
     );
 }
 
-/// Runs a script where `$1` is a file system of its own of so many megabytes, `$2` the program and
-/// `$3` what else it needs; `None`, with a word, where no small file system may be mounted.
-fn on_a_small_disk(megabytes: u32, script: &str, more: &Path) -> Option<(i32, String)> {
+/// Runs a script where `$1` is a file system of its own of so many megabytes and `$2` the program;
+/// `None`, with a word, where no small file system may be mounted.
+fn on_a_small_disk(megabytes: u32, script: &str) -> Option<(i32, String)> {
     let folder = tempfile::tempdir().unwrap();
     let mount = format!("mount -t tmpfs -o size={megabytes}m tmpfs \"$1\" || exit 77; {script}");
     let output = std::process::Command::new("unshare")
@@ -166,7 +166,6 @@ fn on_a_small_disk(megabytes: u32, script: &str, more: &Path) -> Option<(i32, St
         ])
         .arg(folder.path())
         .arg(env!("CARGO_BIN_EXE_exahour"))
-        .arg(more)
         .output();
     let output = match output {
         Ok(output) => output,
@@ -188,7 +187,7 @@ fn on_a_small_disk(megabytes: u32, script: &str, more: &Path) -> Option<(i32, St
 fn a_full_disk_is_named() {
     let script = "exec \"$2\" start --data \"$1/data\" --orders 127.0.0.1:0 \
                   --market-data 127.0.0.1:0 --drop-copy 127.0.0.1:0";
-    let Some((code, said)) = on_a_small_disk(1, script, Path::new("")) else {
+    let Some((code, said)) = on_a_small_disk(1, script) else {
         return;
     };
     assert_eq!(code, 1, "{said}");
@@ -196,30 +195,6 @@ fn a_full_disk_is_named() {
         said.contains("disk full") && said.contains("free some space"),
         "{said}"
     );
-}
-
-#[test]
-fn a_disk_that_fills_up_leaves_a_whole_journal() {
-    let folder = tempfile::tempdir().unwrap();
-    generated_orders(&folder.path().join("orders.csv"), 10_000, 13);
-    std::fs::write(folder.path().join("node.toml"), CONFIG).unwrap();
-    // Feeds until the node is gone; the loop is bounded by the disk.
-    let script = "cd \"$1\"; \
-        \"$2\" start --config \"$3/node.toml\" --data data --orders 127.0.0.1:0 \
-            --market-data 127.0.0.1:0 --drop-copy 127.0.0.1:0 > \"$3/log\" 2>&1 & node=$!; \
-        while kill -0 $node 2>/dev/null && [ ! -f data/addresses.json ]; do sleep 0.05; done; \
-        while \"$2\" feed \"$3/orders.csv\" --data data --json; do :; done; \
-        wait $node; code=$?; cat \"$3/log\"; \
-        \"$2\" replay data --config \"$3/node.toml\" --compare-events || exit 3; exit $code";
-    let Some((code, said)) = on_a_small_disk(24, script, folder.path()) else {
-        return;
-    };
-    assert_eq!(code, 1, "{said}");
-    assert!(
-        said.contains("the node halted") && said.contains("disk full"),
-        "{said}"
-    );
-    assert!(said.contains("all equal"), "{said}");
 }
 
 #[test]
