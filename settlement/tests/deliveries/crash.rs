@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::machines::{buyer, insides, marked, now_ns};
 use super::market::{self, Market, assigned, folder, start_node};
-use super::process::{Fate, Killed, complete, kill_before_effect, node, said, settlement};
+use super::process::{Effects, Fate, Killed, complete, kill_before_effect, node, said, settlement};
 
 /// How long the sweep of the default run may take; `EXAHOUR_LONG=1` takes as long as it needs.
 const SWEEP_BUDGET: Duration = Duration::from_secs(40);
@@ -115,38 +115,48 @@ impl Drop for Scene {
     }
 }
 
+/// Assigns, kills before the given effect, starts again, and looks at what became of it.
+fn kill_once(template: &Path, id: ObligationId, kind: Effects, effect: u32) -> Fate {
+    let once = ["--once", "--close-early", "0"];
+    let scene = Scene::set(template);
+    let dir = scene.dir.path();
+    let node = start_node(&dir.join("data"));
+    let when = format!("killed before effect {effect} of {kind:?}");
+    let fate = kill_before_effect(settlement(dir, &once), kind, effect, &when);
+    scene.assert_not_two(id, &when);
+    complete(dir, settlement(dir, &once), &when);
+    scene.assert_settled(id, &when);
+    node.stop().expect("stop");
+    fate
+}
+
 #[test]
 fn a_settlement_process_killed_before_any_effect_settles_once() {
     let (template, ids) = assigned_market(1);
-    let id = ids[0];
     let long = std::env::var_os("EXAHOUR_LONG").is_some();
     let begun = Instant::now();
-    let once = ["--once", "--close-early", "0"];
     let (mut effect, mut points, mut step) = (1, 0, if long { 1 } else { 9 });
-    loop {
-        let scene = Scene::set(template.path());
-        let dir = scene.dir.path();
-        let node = start_node(&dir.join("data"));
-        let when = format!("killed before effect {effect}");
-        let fate = kill_before_effect(settlement(dir, &once), effect, &when);
-        scene.assert_not_two(id, &when);
-        complete(dir, settlement(dir, &once), &when);
-        scene.assert_settled(id, &when);
-        node.stop().expect("stop");
+    while kill_once(template.path(), ids[0], Effects::All, effect) == Fate::Killed {
         points += 1;
-        if fate == Fate::Finished {
-            break;
-        }
         if !long && begun.elapsed() > SWEEP_BUDGET / 2 {
             step = 31;
         }
         effect += step;
     }
-    eprintln!(
-        "{points} points of {effect} effects swept in {:?}",
-        begun.elapsed()
-    );
+    let took = begun.elapsed();
+    eprintln!("{points} points of {effect} effects swept in {took:?}");
     assert!(points > 5, "only {points} points: was anything traced?");
+}
+
+#[test]
+fn a_settlement_process_killed_before_any_send_loses_no_report() {
+    let (template, ids) = assigned_market(1);
+    let mut sends = 1;
+    while kill_once(template.path(), ids[0], Effects::Sends, sends) == Fate::Killed {
+        sends += 1;
+    }
+    // Negotiate, Establish and two reports, at the least.
+    assert!(sends > 4, "only {sends} sends: was anything traced?");
 }
 
 /// A small generator of seeded choices.

@@ -117,10 +117,23 @@ pub(crate) enum Fate {
     Finished,
 }
 
-/// Runs a process and kills it, all threads at once, before its `effect`-th act that anybody else
-/// could see: a write, a sync, a send, a new process, a changed folder. What lies between two such
-/// acts leaves no trace, so these are all the moments there are.
-pub(crate) fn kill_before_effect(mut command: Command, effect: u32, when: &str) -> Fate {
+/// Which acts of a process are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effects {
+    /// All that anybody else could see: a write, a sync, a send, a new process, a changed folder.
+    All,
+    /// What is sent to the exchange.
+    Sends,
+}
+
+/// Runs a process and kills it, all threads at once, before its `effect`-th act of a kind. What
+/// lies between two effects leaves no trace, so these are all the moments there are.
+pub(crate) fn kill_before_effect(
+    mut command: Command,
+    kind: Effects,
+    effect: u32,
+    when: &str,
+) -> Fate {
     // SAFETY: between fork and exec the child makes system calls only and touches no memory.
     unsafe {
         command.pre_exec(|| {
@@ -144,7 +157,7 @@ pub(crate) fn kill_before_effect(mut command: Command, effect: u32, when: &str) 
     loop {
         let (thread, pass) = match wait() {
             WaitStatus::PtraceSyscall(thread) => {
-                effects += u32::from(is_effect(thread));
+                effects += u32::from(is_effect(thread, kind));
                 (thread, None)
             }
             WaitStatus::PtraceEvent(thread, ..) => (thread, None),
@@ -171,8 +184,8 @@ pub(crate) fn kill_before_effect(mut command: Command, effect: u32, when: &str) 
     fate
 }
 
-/// Whether a thread is about to do what others can see.
-fn is_effect(thread: Pid) -> bool {
+/// Whether a thread is about to do what is counted.
+fn is_effect(thread: Pid, kind: Effects) -> bool {
     let Ok(info) = ptrace::syscall_info(thread) else {
         return false;
     };
@@ -182,6 +195,9 @@ fn is_effect(thread: Pid) -> bool {
     // SAFETY: at an entry, this is the part of the union that the kernel has filled in.
     let entry = unsafe { info.u.entry };
     let number = libc::c_long::try_from(entry.nr).unwrap_or(-1);
+    if kind == Effects::Sends {
+        return number == libc::SYS_sendto;
+    }
     // What is said on standard output is news for people.
     if number == libc::SYS_write && entry.args[0] <= 2 {
         return false;
