@@ -270,9 +270,10 @@ impl Sequencer {
                 ..end
             };
             // Whoever was connected to the node that led before is not any more.
+            // What waits goes into the same frame: a new exchange has its genesis, or no command.
             let started = NodeStarted::blank();
             let now = self.clock.now();
-            self.propose_batch(now, started.bytes().to_vec(), 1)?;
+            self.propose_after(now, started.bytes().to_vec(), 1)?;
         }
         Ok(())
     }
@@ -280,8 +281,17 @@ impl Sequencer {
     /// Gathers a batch from the rings and proposes it.
     #[inline]
     fn propose(&mut self, now: Nanos) -> Result<usize, NodeError> {
-        let mut data = Vec::new();
-        let mut count = 0;
+        self.propose_after(now, Vec::new(), 0)
+    }
+
+    /// As [`Sequencer::propose`], behind `count` commands that are in the batch already.
+    #[inline]
+    fn propose_after(
+        &mut self,
+        now: Nanos,
+        mut data: Vec<u8>,
+        mut count: usize,
+    ) -> Result<usize, NodeError> {
         let rings = self.rings.len();
         for turn in 0..rings {
             let ring = &mut self.rings[(self.first_ring + turn) % rings];
