@@ -22,6 +22,9 @@ use crate::trader::{Fate, Ledger, VERSION};
 /// Which message of which session: version and number with it.
 type Key = (u32, SessionVersion, u32);
 
+/// What the genesis of the configuration comes to; the start of the node goes before.
+const GENESIS_COMMANDS: usize = 11;
+
 /// What the journal holds, by a walk that knows nothing of the engine.
 #[derive(Default)]
 struct Journaled {
@@ -85,6 +88,12 @@ fn walk_journal(node: &NodeProcess) -> Journaled {
             return;
         }
         assert_eq!(first, found.commands + 1, "command numbers have no gap");
+        // A kill leaves a frame or none: an exchange begins whole, or not at all.
+        let begins = found.commands == 0;
+        assert!(
+            !begins || messages(payload).count() == GENESIS_COMMANDS + 1,
+            "the genesis is not in the first frame"
+        );
         for command in messages(payload) {
             found.commands += 1;
             let template = peek_header(command).unwrap().template_id;

@@ -54,7 +54,10 @@ fn an_exchange_killed_while_it_is_created_is_created_whole() {
         let mut node = NodeProcess::new("durable");
         for _ in 0..random.random_range(1..=3) {
             node.spawn();
-            linger(random.random_range(Duration::ZERO..usual.start_time));
+            match random.random_bool(0.5) {
+                true => linger(random.random_range(Duration::ZERO..usual.start_time)),
+                false => await_growth(&node),
+            }
             node.kill();
         }
         let address = node.start();
@@ -143,6 +146,14 @@ fn recover(node: &mut NodeProcess, random: &mut ChaCha8Rng) {
                 node.kill();
             }
         }
+    }
+}
+
+/// Waits for the next frame in the journal; the first ones found an exchange.
+fn await_growth(node: &NodeProcess) {
+    let (begun, before) = (Instant::now(), node.journal_end());
+    while node.journal_end() <= before && !node.serves() {
+        assert!(begun.elapsed() < PATIENCE, "the journal does not grow");
     }
 }
 

@@ -147,8 +147,17 @@ impl NodeProcess {
 
     /// How far the event log has grown; zero until it is there.
     pub(crate) fn events_end(&self) -> u64 {
-        let events = Reader::follow(self.data().join("events"), Verify::Trust);
-        events.map_or(0, |events| events.appended().value())
+        self.end_of("events")
+    }
+
+    /// How far the journal has grown; zero until it is there.
+    pub(crate) fn journal_end(&self) -> u64 {
+        self.end_of("journal")
+    }
+
+    fn end_of(&self, log: &str) -> u64 {
+        let reader = Reader::follow(self.data().join(log), Verify::Trust);
+        reader.map_or(0, |reader| reader.appended().value())
     }
 
     /// What the node has printed.
