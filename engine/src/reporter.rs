@@ -3,7 +3,7 @@
 //! Called by `execute`, the only stage that emits.
 //!
 //! Always holds: event numbers have no gap; the numbered reports of one version of a session have
-//! no gap. A report that is addressed but not numbered is news for the gateway, not for the client.
+//! no gap. A notice, addressed but not numbered, is news for the gateway, not for the client.
 
 use exahour_wire::events::EventPrefix;
 use exahour_wire::ids::{CommandSequence, EventSequence, MessageSequence, SessionId};

@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use exahour_gateway::client::{Client, ClientError, ClientEvent};
+use exahour_gateway::client::{Client, ClientError, ClientEvent, SessionPosition, TypedReport};
 use exahour_gateway::clock::Clock;
 use exahour_wire::codes::{DisconnectCause, TerminationCode};
 use exahour_wire::events::{EventPrefix, OrderAccepted};
-use exahour_wire::ids::{MessageSequence, SessionId};
+use exahour_wire::ids::{MessageSequence, SessionId, SessionVersion};
 use exahour_wire::message::Message;
 use exahour_wire::session::{EstablishmentAck, Retransmission, RetransmitRequest};
 use rand::{RngExt, SeedableRng};
@@ -43,6 +43,9 @@ impl Trader {
                     self.reports,
                     "in order, each once"
                 );
+                if let TypedReport::Gap(_) = report.typed() {
+                    return;
+                }
                 let accepted: OrderAccepted = report.read().unwrap();
                 let name = self.sent.remove(&accepted.client_sequence.0);
                 assert_eq!(name, Some(accepted.client_order_id.0));
@@ -138,6 +141,89 @@ fn random_cuts_lose_nothing_and_double_nothing() {
     }
 }
 
+/// What a client is told after it came back, up to its last report.
+fn told_up_to(client: &mut Client, last_report: u32) -> (Vec<u32>, Vec<(u32, u32)>) {
+    let (mut applied, mut lost, mut reports) = (Vec::new(), Vec::new(), 0);
+    while reports < last_report {
+        match client.wait(PATIENCE).unwrap() {
+            Some(ClientEvent::Report(report)) => {
+                reports += 1;
+                assert_eq!(report.prefix().sequence.0, reports);
+                if let TypedReport::Accepted(accepted) = report.typed() {
+                    applied.push(accepted.client_sequence.0);
+                }
+            }
+            Some(ClientEvent::NotApplied { from, count }) => lost.push((from.0, count)),
+            other => panic!("{other:?} after {reports}"),
+        }
+    }
+    (applied, lost)
+}
+
+#[test]
+fn a_gap_whose_news_was_lost_with_the_connection_is_told_after_it() {
+    let rig = Rig::start();
+    let mut raw = Raw64::established(&rig, 1, 1);
+    for sequence in [1, 4] {
+        raw.say(&numbered(1, sequence, order(u64::from(sequence), 1, 0)));
+    }
+    rig.until(|| rig.told.orders.load(Ordering::SeqCst) == 2);
+    // It hears nothing of what was said meanwhile.
+    drop(raw);
+    let position = SessionPosition {
+        version: SessionVersion(1),
+        next_sequence: MessageSequence(5),
+        next_report: MessageSequence(1),
+    };
+    let mut client = Client::resume(rig.address, config(1), position).unwrap();
+    client.send(&order(5, 1, 0)).unwrap();
+    assert_eq!(
+        told_up_to(&mut client, 4),
+        (vec![1, 4, 5], vec![(2, 2)]),
+        "told once, in a flow without hole"
+    );
+    // One that counts on more than the exchange has seen is told by probe, message and report.
+    drop(client);
+    let position = SessionPosition {
+        next_sequence: MessageSequence(9),
+        ..position
+    };
+    let mut client = Client::resume(rig.address, config(1), position).unwrap();
+    client.send(&order(9, 1, 0)).unwrap();
+    let (applied, mut lost) = told_up_to(&mut client, 6);
+    lost.sort_unstable();
+    assert_eq!(
+        (applied, lost),
+        (vec![1, 4, 5, 9], vec![(2, 2), (6, 3)]),
+        "each told once"
+    );
+}
+
+#[test]
+fn what_was_told_as_busy_is_not_told_again_by_any_report() {
+    let rig = Rig::start_with(|_| {}, 4);
+    let mut client = Client::connect(rig.address, config(1)).unwrap();
+    rig.pause();
+    for name in 1..=6 {
+        client.send(&order(name, 1, 0)).unwrap();
+    }
+    for expected in [5, 6] {
+        match client.wait(PATIENCE).unwrap() {
+            Some(ClientEvent::Busy { sequence }) => assert_eq!(sequence.0, expected),
+            other => panic!("{other:?}"),
+        }
+    }
+    rig.paused.store(false, Ordering::SeqCst);
+    rig.until(|| rig.told.orders.load(Ordering::SeqCst) == 4);
+    client.send(&order(7, 1, 0)).unwrap();
+    rig.until(|| rig.told.orders.load(Ordering::SeqCst) == 5);
+    client.reconnect().unwrap();
+    assert_eq!(
+        told_up_to(&mut client, 6),
+        (vec![1, 2, 3, 4, 7], Vec::new())
+    );
+}
+
 #[test]
 fn a_restarted_gateway_serves_every_report_again() {
     let mut rig = Rig::start();
@@ -170,7 +256,7 @@ fn a_restarted_gateway_serves_every_report_again() {
     let position = client.position();
     drop(client);
     // Another process takes the session up, from an earlier report on.
-    let earlier = exahour_gateway::client::SessionPosition {
+    let earlier = SessionPosition {
         next_report: MessageSequence(11_000),
         ..position
     };

@@ -312,7 +312,7 @@ impl Execute {
             count: gap.count,
             ..Message::blank()
         };
-        self.reporter.notice(out, to, gap);
+        self.reporter.report(out, to, gap);
     }
 
     fn refuse<S: EventSink>(

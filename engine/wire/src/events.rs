@@ -256,7 +256,7 @@ event! {
 }
 
 event! {
-    /// Messages of the session were missing; what came after them was applied. Not numbered.
+    /// Messages of the session were missing and never will be applied; what came after them was.
     SequenceGap = 312 {
         /// The first number that was not applied.
         from_sequence: MessageSequence,

@@ -292,6 +292,7 @@ impl<C: Clock> Client<C> {
     pub fn terminate(&mut self) -> Result<(), ClientError> {
         let now = self.clock.now();
         let position = self.position();
+        let lost = self.core.lost().clone();
         self.core.terminate(now)?;
         let until = Instant::now() + self.connect_timeout;
         loop {
@@ -307,6 +308,7 @@ impl<C: Clock> Client<C> {
         self.disconnect();
         let (sent, reported) = (position.next_sequence.0, position.next_report.0);
         self.core.resume(position.version, sent, reported);
+        self.core.restore_lost(&lost);
         Ok(())
     }
 

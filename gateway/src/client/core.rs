@@ -3,7 +3,8 @@
 //! Driven by `connection`.
 //!
 //! Always holds: a report is delivered when its number is the next one, and never again; a hole is
-//! filled by asking; numbers of messages are given out once in a version.
+//! filled by asking; numbers of messages are given out once in a version, and each that was not
+//! applied is told once.
 //!
 //! ```text
 //! Apart --negotiate--> Negotiating --response--> Negotiated --establish--> Establishing --ack--+
@@ -11,11 +12,10 @@
 //!   +------------------------------ connection lost, Terminate --------------------- Established
 //! ```
 
-use std::collections::VecDeque;
 use std::ops::Range;
 
 use exahour_wire::codes::{FlowType, Raw, TerminationCode};
-use exahour_wire::events::EventPrefix;
+use exahour_wire::events::{EventPrefix, SequenceGap};
 use exahour_wire::ids::{MessageSequence, SessionVersion};
 use exahour_wire::limits::{MESSAGE_BYTES_MAX, RETRANSMIT_COUNT_MAX};
 use exahour_wire::message::{Digest, HEADER_BYTES, Message, peek_header};
@@ -29,14 +29,9 @@ use exahour_wire::units::Nanos;
 use super::config::ClientConfig;
 use super::error::ClientError;
 use super::held::Held;
+use super::lost::Lost;
 use crate::inbox::{BadFrame, Inbox};
 use crate::outbox::Outbox;
-
-/// Messages refused as busy that are remembered until the exchange names them as not applied.
-const BUSY_COUNT_MAX: usize = 4_096;
-
-/// Ranges of messages not applied that may wait to be told without another allocation.
-const RANGES_USUAL: usize = 16;
 
 /// The first template that is an event.
 const EVENT_TEMPLATE_MIN: u16 = 300;
@@ -85,11 +80,7 @@ pub(super) struct Core {
     /// A retransmission is under way up to this report.
     asked_until: Option<u32>,
     held: Held,
-    busy: VecDeque<u32>,
-    /// Messages not applied that were not told to the user yet.
-    not_applied: VecDeque<Range<u32>>,
-    /// What became of the messages before this one was found out by asking.
-    settled: u32,
+    lost: Lost,
     timestamp: Nanos,
     heard_at: Nanos,
     sent_at: Nanos,
@@ -107,9 +98,7 @@ impl Core {
             reports_end: 1,
             asked_until: None,
             held: Held::new(config.held_bytes),
-            busy: VecDeque::with_capacity(BUSY_COUNT_MAX),
-            not_applied: VecDeque::with_capacity(RANGES_USUAL),
-            settled: 0,
+            lost: Lost::new(),
             timestamp: Nanos(0),
             heard_at: Nanos(0),
             sent_at: Nanos(0),
@@ -130,6 +119,16 @@ impl Core {
             next_sequence,
             MessageSequence(self.next_report),
         )
+    }
+
+    /// Which messages the user was told of as not applied.
+    pub(super) fn lost(&self) -> &Lost {
+        &self.lost
+    }
+
+    /// Goes back to what the user was told of as not applied at an earlier time.
+    pub(super) fn restore_lost(&mut self, earlier: &Lost) {
+        self.lost.restore(earlier);
     }
 
     /// Takes up a version where it stands.
@@ -162,9 +161,7 @@ impl Core {
         self.next_sequence = 1;
         self.next_report = 1;
         self.reports_end = 1;
-        self.busy.clear();
-        self.not_applied.clear();
-        self.settled = 0;
+        self.lost.clear();
         let mut request = Negotiate {
             session: self.config.session,
             client_flow: FlowType::Idempotent.into(),
@@ -184,12 +181,11 @@ impl Core {
     }
 
     /// Takes the answer to a probe: what was sent from `expected` on was not applied. The exchange
-    /// will say so too, but only once, and that may be lost with the next connection.
+    /// will say so too, once it is told the next number.
     pub(super) fn on_probed(&mut self, expected: MessageSequence) {
         // What an earlier probe found may still have to be told: it is kept.
-        self.note_not_applied(expected.0, self.next_sequence);
+        self.lost.on_found(expected.0..self.next_sequence);
         self.next_sequence = self.next_sequence.max(expected.0);
-        self.settled = self.next_sequence;
     }
 
     /// Opens the flow where it stands.
@@ -300,11 +296,11 @@ impl Core {
     #[inline]
     pub(super) fn find(&mut self, now: Nanos) -> Result<Option<Found>, ClientError> {
         loop {
-            if !self.not_applied.is_empty()
-                && self.phase == Phase::Established
-                && let Some(found) = self.tell_not_applied()
+            if self.phase == Phase::Established
+                && let Some(lost) = self.lost.next()
             {
-                return Ok(Some(found));
+                let (from, count) = (MessageSequence(lost.start), lost.end - lost.start);
+                return Ok(Some(Found::NotApplied(from, count)));
             }
             if let Some(found) = self.take_held(now)? {
                 return Ok(Some(found));
@@ -342,7 +338,7 @@ impl Core {
     fn on_report(&mut self, prefix: EventPrefix, now: Nanos) -> Result<Option<Found>, ClientError> {
         let sequence = prefix.sequence.0;
         if sequence == self.next_report {
-            self.on_delivered();
+            self.on_delivered(Place::Inbox);
             return Ok(Some(Found::Report(prefix, Place::Inbox)));
         }
         if sequence > self.next_report {
@@ -354,7 +350,11 @@ impl Core {
     }
 
     #[inline]
-    fn on_delivered(&mut self) {
+    fn on_delivered(&mut self, place: Place) {
+        if let Some(gap) = SequenceGap::read(self.bytes_at(place)) {
+            let from = gap.from_sequence.0;
+            self.lost.on_reported(from..from.saturating_add(gap.count));
+        }
         self.next_report += 1;
         self.reports_end = self.reports_end.max(self.next_report);
         if self.asked_until.is_some_and(|end| self.next_report >= end) {
@@ -370,7 +370,7 @@ impl Core {
             }
             let place = self.held.take();
             if first.0 == self.next_report {
-                self.on_delivered();
+                self.on_delivered(Place::Held(place.clone()));
                 let prefix = EventPrefix::peek(self.held.at(place.clone()));
                 return Ok(prefix.map(|prefix| Found::Report(prefix, Place::Held(place))));
             }
@@ -402,36 +402,6 @@ impl Core {
         };
         self.asked_until = Some(self.next_report + count);
         self.put(&request, now)
-    }
-
-    /// Notes that the messages from `from` up to `end` were not applied, as far as that is news.
-    fn note_not_applied(&mut self, from: u32, end: u32) {
-        let from = from.max(self.settled);
-        if from < end {
-            self.not_applied.push_back(from..end);
-        }
-    }
-
-    /// The next messages to be told as not applied, less those that were told as busy.
-    fn tell_not_applied(&mut self) -> Option<Found> {
-        while let Some(range) = self.not_applied.front_mut() {
-            while self.busy.front().is_some_and(|busy| *busy < range.start) {
-                self.busy.pop_front();
-            }
-            while range.start < range.end && self.busy.front() == Some(&range.start) {
-                self.busy.pop_front();
-                range.start += 1;
-            }
-            if range.start >= range.end {
-                self.not_applied.pop_front();
-                continue;
-            }
-            let from = range.start;
-            let busy = self.busy.front().copied();
-            range.start = busy.map_or(range.end, |busy| busy.min(range.end));
-            return Some(Found::NotApplied(MessageSequence(from), range.start - from));
-        }
-        None
     }
 
     fn on_session_message(
@@ -475,15 +445,12 @@ impl Core {
             NotApplied::TEMPLATE_ID => {
                 let news = NotApplied::read(message).ok_or_else(bad)?;
                 let from = news.from_sequence.0;
-                self.note_not_applied(from, from.saturating_add(news.count));
+                self.lost.on_found(from..from.saturating_add(news.count));
                 Ok(None)
             }
             Busy::TEMPLATE_ID => {
                 let busy = Busy::read(message).ok_or_else(bad)?;
-                if self.busy.len() == BUSY_COUNT_MAX {
-                    self.busy.pop_front();
-                }
-                self.busy.push_back(busy.sequence.0);
+                self.lost.on_busy(busy.sequence.0);
                 Ok(Some(Found::Busy(busy.sequence)))
             }
             // The reports that follow carry their numbers.

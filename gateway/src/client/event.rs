@@ -3,7 +3,7 @@
 use exahour_wire::codes::{Raw, TerminationCode};
 use exahour_wire::events::{
     CommandDone, CommandRejected, EventPrefix, MachineReady, OrderAccepted, OrderCancelled,
-    OrderFilled, OrderReduced, OrderRejected, OrderReplaced,
+    OrderFilled, OrderReduced, OrderRejected, OrderReplaced, SequenceGap,
 };
 use exahour_wire::ids::MessageSequence;
 use exahour_wire::message::{Message, peek_header};
@@ -80,6 +80,7 @@ impl<'a> Report<'a> {
             OrderReduced::TEMPLATE_ID => self.read().map(TypedReport::Reduced),
             CommandDone::TEMPLATE_ID => self.read().map(TypedReport::Done),
             CommandRejected::TEMPLATE_ID => self.read().map(TypedReport::CommandRejected),
+            SequenceGap::TEMPLATE_ID => self.read().map(TypedReport::Gap),
             MachineReady::TEMPLATE_ID => self.read().map(TypedReport::MachineReady),
             _ => None,
         };
@@ -106,6 +107,9 @@ pub enum TypedReport {
     Done(CommandDone),
     /// Another command was refused.
     CommandRejected(CommandRejected),
+    /// Messages were not applied. It holds its place among the numbers; what to do about it is told
+    /// by [`ClientEvent::NotApplied`], once, which may have come before.
+    Gap(SequenceGap),
     /// A machine that was bought answers.
     MachineReady(MachineReady),
     /// A report of a newer exchange.

@@ -12,6 +12,7 @@ mod core;
 mod error;
 mod event;
 mod held;
+mod lost;
 
 pub use config::ClientConfig;
 pub use connection::{Client, SessionPosition};

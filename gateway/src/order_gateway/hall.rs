@@ -2,8 +2,9 @@
 //!
 //! Called by `order_gateway` with every event, in the order of the log.
 //!
-//! Always holds: a numbered report goes to the one connection that holds its session; an event
-//! without a number is an instruction for the gateway and never leaves it.
+//! Always holds: a numbered report goes to the one connection that holds its session, a gap also
+//! as the session layer's own message; an event without a number is an instruction for the gateway
+//! and never leaves it.
 //! Does not: touch a socket; what a session says waits in its outbox.
 
 use exahour_journal::Position;
@@ -50,11 +51,17 @@ impl Hall<'_> {
         let holder = self
             .directory
             .on_report(prefix.session, prefix.sequence, position);
-        if let Some(slot) = holder {
-            self.tell(slot, |session, desk| {
-                session.on_report(event, prefix.sequence, desk);
-            });
+        let Some(slot) = holder else {
+            return;
+        };
+        if prefix.header.template_id == SequenceGap::TEMPLATE_ID
+            && let Some(gap) = SequenceGap::read(event)
+        {
+            self.tell(slot, |session, desk| session.on_gap(&gap, desk));
         }
+        self.tell(slot, |session, desk| {
+            session.on_report(event, prefix.sequence, desk);
+        });
     }
 
     /// Handles an event that is meant for the gateway and not for the client.
@@ -72,11 +79,6 @@ impl Hall<'_> {
                     && let Some(slot) = self.find(ConnectionId(ready.connection))
                 {
                     self.tell(slot, |session, desk| session.on_ready(&ready, desk));
-                }
-            }
-            SequenceGap::TEMPLATE_ID => {
-                if let (Some(gap), Some(slot)) = (SequenceGap::read(event), holder) {
-                    self.tell(slot, |session, desk| session.on_gap(&gap, desk));
                 }
             }
             SessionExpelled::TEMPLATE_ID => {

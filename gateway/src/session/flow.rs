@@ -112,7 +112,8 @@ impl Session {
         }
     }
 
-    /// Handles the engine's news that messages of the session were not applied.
+    /// Handles the engine's news that messages of the session were not applied: says so at once. The
+    /// report of it is handled too, and can be had again where this message is lost.
     pub fn on_gap(&mut self, event: &SequenceGap, desk: &mut Desk<'_>) -> Step {
         match &mut self.state {
             // The acknowledgement comes first: it opens the flow that this belongs to.

@@ -266,7 +266,6 @@ impl Exchange {
             answer.refusal = Raw::new(5);
         } else {
             let gap = SequenceGap {
-                session: ready.session,
                 from_sequence: MessageSequence(state.expected),
                 count: ready.next_sequence.0 - state.expected,
                 ..SequenceGap::blank()
@@ -276,10 +275,10 @@ impl Exchange {
             state.timestamp = ready.timestamp;
             state.expected = ready.next_sequence.0;
             answer.expected_sequence = ready.next_sequence;
-            answer.next_sequence = MessageSequence(state.outbound);
             if gap.count > 0 {
-                self.emit(&gap);
+                self.report(ready.session, &gap);
             }
+            answer.next_sequence = MessageSequence(self.sessions[&ready.session].outbound);
         }
         self.emit(&answer);
     }
@@ -315,12 +314,12 @@ impl Exchange {
         }
         state.expected = sequence.0 + 1;
         if sequence.0 > expected {
-            self.emit(&SequenceGap {
-                session,
+            let gap = SequenceGap {
                 from_sequence: MessageSequence(expected),
                 count: sequence.0 - expected,
                 ..SequenceGap::blank()
-            });
+            };
+            self.report(session, &gap);
         }
         let Some(order) = NewOrder::read(bytes) else {
             let done = CommandDone {
