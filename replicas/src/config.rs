@@ -305,6 +305,15 @@ mod tests {
     }
 
     #[test]
+    fn a_genesis_that_would_span_frames_is_refused() {
+        let entry = |id| format!("[[genesis.participant]]\nid = {id}\nname = \"A\"\n");
+        let text: String = (1..=1_030).map(entry).collect();
+        let config = NodeConfig::from_text("test.toml", &text).unwrap();
+        let refused = config.genesis.commands(Nanos(1)).err().unwrap().to_string();
+        assert!(refused.contains("1030 entries"), "{refused}");
+    }
+
+    #[test]
     fn a_genesis_that_the_engine_would_reject_is_refused() {
         let text = "[[genesis.participant]]\nid = 1\nname = \"A\"\n\
                     [[genesis.account]]\nid = 5\nparticipant = 1\nname = \"x\"\n";

@@ -41,6 +41,9 @@ pub struct EngineAgent {
     since_hash: u64,
     hash_every: u64,
     hash_asked: bool,
+    /// The first command that was not in the journal when the node started: hashes of earlier ones
+    /// are journaled already.
+    fresh_from: CommandSequence,
     tick_asked_at: Nanos,
     /// When a full disk is tried again.
     retry_at: Nanos,
@@ -56,7 +59,7 @@ impl EngineAgent {
         events: EventLog,
         applied: WatermarkWriter,
         (wishes, hash_every): (Producer<Line>, u64),
-        intake: Intake,
+        (intake, fresh_from): (Intake, CommandSequence),
         clock: Box<dyn Clock>,
     ) -> Self {
         Self {
@@ -70,6 +73,7 @@ impl EngineAgent {
             since_hash: 0,
             hash_every,
             hash_asked: false,
+            fresh_from,
             tick_asked_at: Nanos(0),
             retry_at: Nanos(0),
             intake,
@@ -162,16 +166,16 @@ impl EngineAgent {
 
     /// Counts the commands since the last hash; a node that starts wants one soon.
     #[inline]
-    fn note_hash(&mut self, hashed: Option<(StateHashed, bool)>, count: u64, started: bool) {
+    fn note_hash(&mut self, hashed: Option<StateHashed>, count: u64, started: bool) {
         self.since_hash += count;
         if started {
             self.since_hash = self.since_hash.max(self.hash_every);
             self.hash_asked = false;
         }
-        if let Some((hashed, known)) = hashed {
+        if let Some(hashed) = hashed {
             self.since_hash = 0;
             self.hash_asked = false;
-            if !known {
+            if hashed.command >= self.fresh_from {
                 self.wish_for_checkpoint(&hashed);
             }
         }
@@ -216,17 +220,15 @@ impl EngineAgent {
 /// Passes events on to the log and looks for the one that carries a hash.
 struct Sink<'a> {
     log: &'a mut EventLog,
-    /// The hash, and whether the log had the event before.
-    hashed: Option<(StateHashed, bool)>,
+    hashed: Option<StateHashed>,
 }
 
 impl exahour_engine::EventSink for Sink<'_> {
     #[inline]
     fn emit(&mut self, event: &[u8]) {
         let prefix = EventPrefix::peek(event);
-        let known = prefix.is_some_and(|prefix| prefix.event.0 <= self.log.last());
         if prefix.is_some_and(|prefix| prefix.header.template_id == StateHashed::TEMPLATE_ID) {
-            self.hashed = StateHashed::read(event).map(|hashed| (hashed, known));
+            self.hashed = StateHashed::read(event);
         }
         self.log.emit(event);
     }

@@ -9,6 +9,7 @@ use exahour_engine::{Batch, Capacity, Engine};
 use exahour_wire::codes::{ContractKind, Enumeration, Firmness, Permissions, ResourceClass};
 use exahour_wire::events::{CommandRejected, EventPrefix};
 use exahour_wire::ids::{AccountId, CommandSequence, InstrumentId, ParticipantId, SessionId};
+use exahour_wire::limits::{BATCH_MESSAGES_MAX, MESSAGE_BYTES_MAX};
 use exahour_wire::message::{Message, Text8, Text16, Text32, messages};
 use exahour_wire::operations::{
     CreateAccount, CreateInstrument, CreateParticipant, CreateSession, Deposit,
@@ -16,6 +17,14 @@ use exahour_wire::operations::{
 use exahour_wire::record::Record;
 use exahour_wire::units::{DecimalError, Hours, Money, Nanos, PartsPerMillion, Price, Quantity};
 use serde::Deserialize;
+
+use crate::sequencer::BATCH_BYTES_MAX;
+
+/// The most commands of a genesis: one frame holds them and the start of the node.
+pub(crate) const GENESIS_COUNT_MAX: usize = BATCH_MESSAGES_MAX - 1;
+
+/// The most bytes of a genesis; see [`GENESIS_COUNT_MAX`].
+pub(crate) const GENESIS_BYTES_MAX: usize = BATCH_BYTES_MAX - MESSAGE_BYTES_MAX;
 
 /// Why a genesis cannot be.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +48,17 @@ pub enum GenesisError {
         value: String,
         /// What is wrong with it.
         source: DecimalError,
+    },
+    /// It does not fit the one frame that makes it whole or absent after a crash.
+    #[error(
+        "genesis: {count} entries of {bytes} bytes; at most {GENESIS_COUNT_MAX} of \
+         {GENESIS_BYTES_MAX} bytes fit one journal frame: create the rest through an operator session"
+    )]
+    TooLarge {
+        /// Entries, deposits counted apart.
+        count: usize,
+        /// Bytes of their commands.
+        bytes: usize,
     },
     /// The engine would reject an entry.
     #[error("genesis, {what}: refused as {reason}")]
@@ -173,6 +193,11 @@ impl Genesis {
         for instrument in &self.instrument {
             let what = format!("instrument {}", instrument.id);
             named.push((what, instrument.command(now)?));
+        }
+        let bytes = named.iter().map(|(_, record)| record.bytes().len()).sum();
+        if named.len() > GENESIS_COUNT_MAX || bytes > GENESIS_BYTES_MAX {
+            let count = named.len();
+            return Err(GenesisError::TooLarge { count, bytes });
         }
         try_out(&named, now)?;
         Ok(named.into_iter().map(|(_, record)| record).collect())

@@ -131,7 +131,7 @@ impl Node {
             event_log,
             applied_in,
             (wishes_in, config.checkpoint_every),
-            Intake::new(engine_intake_in),
+            (Intake::new(engine_intake_in), end.next),
             Box::new(SystemClock::default()),
         );
         let mut front = FrontDoor::open(config, &events_path, keys, gateway_in)?;

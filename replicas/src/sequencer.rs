@@ -35,7 +35,7 @@ const RAFT_TICK: Nanos = Nanos(100_000_000);
 const BATCHES_IN_FLIGHT_MAX: usize = 2;
 
 /// Bytes of commands in a batch, at most.
-const BATCH_BYTES_MAX: usize = 64 << 10;
+pub(crate) const BATCH_BYTES_MAX: usize = 64 << 10;
 
 /// Turns of raft within one duty cycle, at most: a batch that is safe at once takes three.
 const RAFT_TURNS_MAX: usize = 4;
