@@ -6,6 +6,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use exahour_settlement::machine;
+use exahour_settlement::{run as settle, status as deliveries};
 use exahour_tools::{audit, bench, desk, feed, journal, output, replay, script, start};
 
 /// Exahour, an exchange for compute hours.
@@ -27,11 +29,22 @@ enum Command {
     Cancel(desk::cancel::Arguments),
     Orders(desk::orders::Arguments),
     Book(desk::book::Arguments),
+    Settle(settle::Arguments),
+    Deliveries(deliveries::Arguments),
     Script(script::Arguments),
     Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    // Before anything else is read: a delivered machine is this program again, with arguments of its
+    // own, and must never print help.
+    if arguments
+        .next()
+        .is_some_and(|name| name == machine::SUBCOMMAND)
+    {
+        return machine::guest_main(arguments);
+    }
     let done = |()| ExitCode::SUCCESS;
     let outcome = match Invocation::parse().command {
         Command::Start(arguments) => start::run(&arguments).map(done),
@@ -43,6 +56,8 @@ fn main() -> ExitCode {
         Command::Cancel(arguments) => desk::cancel::run(&arguments).map(done),
         Command::Orders(arguments) => desk::orders::run(&arguments).map(done),
         Command::Book(arguments) => desk::book::run(&arguments).map(done),
+        Command::Settle(arguments) => settle::run(&arguments).map(done),
+        Command::Deliveries(arguments) => deliveries::run(&arguments).map(done),
         Command::Bench(arguments) => bench::run(&arguments).map(done),
         Command::Script(arguments) => script::run(&arguments).map_err(anyhow::Error::from),
     };
