@@ -62,9 +62,10 @@ enum Part {
 }
 
 const PARTS: [Part; 7] = [
+    // First, while nothing has been allocated that could be used again.
+    Part::Memory,
     Part::Ring,
     Part::Engine,
-    Part::Memory,
     Part::Replay,
     Part::Disk,
     Part::Trip,
