@@ -2,7 +2,7 @@
 //!
 //! `tests/decoders/Decode.java` parses the schema with warnings taken for errors and prints every
 //! field of the golden bytes; then codecs are generated for the languages with the most reserved
-//! words. The jar comes from Maven Central once, into the target folder, checked by its digest;
+//! words. Maven brings the jar once, into the target folder, and its digest is checked;
 //! `EXAHOUR_SBE_TOOL_JAR` names another place to take it from.
 //!
 //! Always holds: where Java or the jar cannot be had the test says so and passes, unless
@@ -20,7 +20,8 @@ use crate::samples::{Sample, samples};
 use crate::schema::SCHEMA;
 
 const JAR: &str = "sbe-all-1.38.1.jar";
-const PLACE: &str = "https://repo1.maven.org/maven2/uk/co/real-logic/sbe-all/1.38.1/";
+const ARTIFACT: &str = "uk.co.real-logic:sbe-all:1.38.1";
+const COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy";
 const JAR_SHA256: &str = "26e29e5503faa70cc56158fcdacd6369ecfc3088b9a61c90b882feb54451c9b5";
 
 /// The jar, fetched if need be.
@@ -30,11 +31,10 @@ fn jar() -> Result<PathBuf, String> {
     }
     let path = scratch().join(JAR);
     checked(&path).or_else(|_| {
-        run(Command::new("curl")
-            .args(["--silent", "--show-error", "--fail", "--location"])
-            .args(["--max-time", "60", "--output"])
-            .arg(&path)
-            .arg(format!("{PLACE}{JAR}")))?;
+        run(Command::new("mvn")
+            .args(["--quiet", "--batch-mode", COPY])
+            .arg(format!("-Dartifact={ARTIFACT}"))
+            .arg(format!("-DoutputDirectory={}", scratch().display())))?;
         checked(&path)
     })
 }
