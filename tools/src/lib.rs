@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod bench;
 pub mod connection;
+pub mod demo;
 pub mod desk;
 pub mod feed;
 pub mod journal;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use exahour_settlement::machine;
 use exahour_settlement::{run as settle, status as deliveries};
-use exahour_tools::{audit, bench, desk, feed, journal, output, replay, script, start};
+use exahour_tools::{audit, bench, demo, desk, feed, journal, output, replay, script, start};
 
 /// Exahour, an exchange for compute hours.
 #[derive(Debug, Parser)]
@@ -20,6 +20,7 @@ struct Invocation {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Arguments),
     Start(start::Arguments),
     Feed(Box<feed::Arguments>),
     Replay(replay::Arguments),
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
     }
     let done = |()| ExitCode::SUCCESS;
     let outcome = match Invocation::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments).map(done),
         Command::Start(arguments) => start::run(&arguments).map(done),
         Command::Feed(arguments) => feed::run(&arguments).map(done),
         Command::Replay(arguments) => replay::run(&arguments).map(done),

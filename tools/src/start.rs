@@ -190,7 +190,7 @@ fn refusal(error: NodeError, data: &Path) -> anyhow::Error {
 
 /// Blocks the signals that stop a node, in this thread and those that it starts, and makes them
 /// readable instead.
-fn catch_signals() -> Result<SignalFd> {
+pub(crate) fn catch_signals() -> Result<SignalFd> {
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGINT);
     mask.add(Signal::SIGTERM);
@@ -201,7 +201,7 @@ fn catch_signals() -> Result<SignalFd> {
 }
 
 /// Whether a signal came within so many milliseconds.
-fn signal_within(signals: &SignalFd, milliseconds: u8) -> Result<bool> {
+pub(crate) fn signal_within(signals: &SignalFd, milliseconds: u8) -> Result<bool> {
     let mut ready = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
     match poll(&mut ready, PollTimeout::from(milliseconds)) {
         Ok(_) | Err(nix::errno::Errno::EINTR) => {}

@@ -6,12 +6,15 @@
 //! from the front; what waits for an answer is bounded by the window.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use exahour_gateway::client::{Client, ClientEvent, TypedReport};
 use exahour_wire::codes::{Liquidity, OrderType, SelfTradePrevention, Side, TimeInForce};
-use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId, MessageSequence};
+use exahour_wire::ids::{
+    AccountId, ClientOrderId, InstrumentId, MessageSequence, OrderId, SessionId,
+};
 use exahour_wire::message::Message;
 use exahour_wire::orders::{CancelOrder, NewOrder, ReplaceOrder};
 use exahour_wire::reject::Reject;
@@ -21,7 +24,7 @@ use super::summary::Counts;
 
 /// What is asked of the exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Request {
+pub(crate) enum Request {
     /// Enter an order.
     New { side: Side },
     /// Change its total; the one before is kept for a refusal.
@@ -48,17 +51,29 @@ struct Live {
     cancelling: bool,
 }
 
+/// What the exchange has said of an order that it took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Acknowledged {
+    /// Whose order.
+    pub(crate) session: SessionId,
+    /// The sender's name for it.
+    pub(crate) name: ClientOrderId,
+    /// The exchange's name for it.
+    pub(crate) order: OrderId,
+}
+
 /// A session, its account and its orders.
-pub(super) struct Desk {
+pub(crate) struct Desk {
     client: Client,
     account: AccountId,
     instrument: InstrumentId,
     pending: VecDeque<Pending>,
     live: HashMap<ClientOrderId, Live>,
+    acknowledged: Vec<Acknowledged>,
 }
 
 impl Desk {
-    pub(super) fn new(
+    pub(crate) fn new(
         client: Client,
         account: AccountId,
         instrument: InstrumentId,
@@ -70,19 +85,20 @@ impl Desk {
             instrument,
             pending: VecDeque::with_capacity(window),
             live: HashMap::new(),
+            acknowledged: Vec::new(),
         }
     }
 
-    pub(super) fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         self.pending.len()
     }
 
-    pub(super) fn live(&self) -> usize {
+    pub(crate) fn live(&self) -> usize {
         self.live.len()
     }
 
     /// Enters an order of `lots`.
-    pub(super) fn enter(
+    pub(crate) fn enter(
         &mut self,
         name: ClientOrderId,
         (side, price, lots): (Side, Price, u64),
@@ -113,7 +129,7 @@ impl Desk {
     }
 
     /// Makes what is open of an order `lots`; whether anything was to be sent.
-    pub(super) fn change(
+    pub(crate) fn change(
         &mut self,
         name: ClientOrderId,
         (price, lots): (Price, u64),
@@ -142,7 +158,7 @@ impl Desk {
     }
 
     /// Cancels an order; whether anything was to be sent.
-    pub(super) fn cancel(&mut self, name: ClientOrderId, since: Instant) -> Result<Changed> {
+    pub(crate) fn cancel(&mut self, name: ClientOrderId, since: Instant) -> Result<Changed> {
         let Some(live) = self.live.get_mut(&name).filter(|it| !it.cancelling) else {
             return Ok(Changed::NotLive);
         };
@@ -174,12 +190,12 @@ impl Desk {
         Ok(())
     }
 
-    pub(super) fn flush(&mut self) -> Result<()> {
+    pub(crate) fn flush(&mut self) -> Result<()> {
         Ok(self.client.flush()?)
     }
 
     /// Takes in what the exchange has said; whether it said anything.
-    pub(super) fn poll(&mut self, counts: &mut Counts) -> Result<bool> {
+    pub(crate) fn poll(&mut self, counts: &mut Counts) -> Result<bool> {
         let mut any = false;
         while self.take(None, counts)? {
             any = true;
@@ -188,7 +204,7 @@ impl Desk {
     }
 
     /// As [`Desk::poll`], waiting for the first word for `patience`.
-    pub(super) fn wait(&mut self, patience: Duration, counts: &mut Counts) -> Result<bool> {
+    pub(crate) fn wait(&mut self, patience: Duration, counts: &mut Counts) -> Result<bool> {
         Ok(self.take(Some(patience), counts)? | self.poll(counts)?)
     }
 
@@ -219,8 +235,18 @@ impl Desk {
         Ok(true)
     }
 
+    /// Takes the session up again: what was missed follows, what was lost is told.
+    pub(crate) fn reconnect(&mut self, address: SocketAddr) -> Result<()> {
+        Ok(self.client.reconnect_to(address)?)
+    }
+
+    /// Every order that the exchange has acknowledged, in the order of its reports.
+    pub(crate) fn acknowledged(&self) -> impl Iterator<Item = Acknowledged> {
+        self.acknowledged.iter().copied()
+    }
+
     /// Leaves in good order; orders stay in the book.
-    pub(super) fn leave(mut self) -> Result<()> {
+    pub(crate) fn leave(mut self) -> Result<()> {
         Ok(self.client.terminate()?)
     }
 
@@ -252,8 +278,13 @@ impl Desk {
 
     fn on_report(&mut self, report: &TypedReport, counts: &mut Counts) -> Result<()> {
         match report {
-            TypedReport::Accepted(_) => {
+            TypedReport::Accepted(it) => {
                 counts.accepted += 1;
+                self.acknowledged.push(Acknowledged {
+                    session: it.session,
+                    name: it.client_order_id,
+                    order: it.order,
+                });
                 self.answered(counts)?;
             }
             TypedReport::Replaced(it) => {
@@ -334,7 +365,7 @@ impl Desk {
 
 /// What a row asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Changed {
+pub(crate) enum Changed {
     /// A command was sent.
     Sent,
     /// The order is not live here: it came before the capture, or has traded.

@@ -31,17 +31,17 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// What is listed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Terms {
+pub(crate) struct Terms {
     /// The price to start from.
-    pub(super) reference: Price,
+    pub(crate) reference: Price,
     /// The step between prices.
-    pub(super) tick: Price,
+    pub(crate) tick: Price,
     /// The one instrument to list; none for the first that is free.
-    pub(super) instrument: Option<InstrumentId>,
+    pub(crate) instrument: Option<InstrumentId>,
 }
 
 /// Lists a future of one hour without collar; margin is a tenth of the reference.
-pub(super) fn list(client: &mut Client, terms: &Terms) -> Result<InstrumentId> {
+pub(crate) fn list(client: &mut Client, terms: &Terms) -> Result<InstrumentId> {
     check(terms)?;
     let first = terms.instrument.map_or(FIRST_INSTRUMENT, |it| it.0);
     for id in first..=INSTRUMENTS_MAX {
@@ -58,7 +58,7 @@ pub(super) fn list(client: &mut Client, terms: &Terms) -> Result<InstrumentId> {
 }
 
 /// Gives an account money.
-pub(super) fn fund(client: &mut Client, account: AccountId, amount: Money) -> Result<()> {
+pub(crate) fn fund(client: &mut Client, account: AccountId, amount: Money) -> Result<()> {
     let command = Deposit {
         account,
         amount,
@@ -114,7 +114,7 @@ fn definition(instrument: InstrumentId, terms: &Terms) -> Result<CreateInstrumen
 }
 
 /// The largest position that the rulebook allows in such a contract.
-pub(super) fn position_cap(reference: Price) -> Quantity {
+pub(crate) fn position_cap(reference: Price) -> Quantity {
     let cap = reference
         .0
         .saturating_mul(PRICE_RANGE_FACTOR)
@@ -123,7 +123,7 @@ pub(super) fn position_cap(reference: Price) -> Quantity {
 }
 
 /// Sends a command and waits for its answer: none where it was carried out.
-fn ask<M: Message>(client: &mut Client, command: &M) -> Result<Option<Raw<Reject>>> {
+pub(crate) fn ask<M: Message>(client: &mut Client, command: &M) -> Result<Option<Raw<Reject>>> {
     client.send(command)?;
     let until = Instant::now() + ANSWER_WITHIN;
     loop {

@@ -1,7 +1,8 @@
 //! `exahour feed`: drives a real order-by-order file through the gateway, as clients would.
 //!
 //! Called by the command line. `rows` reads, `listing` prepares the exchange, `desk` is one side's
-//! session, `summary` counts.
+//! session, `flow` both of them at work, `summary` counts. The `demo` drives its own rows through the
+//! same flow.
 //!
 //! Always holds: the file is streamed; never more than the window is in flight; a row about an
 //! order that is not live is counted, not fatal.
@@ -11,37 +12,30 @@
 //! changed -> ReplaceOrder to (traded here + remaining in the file), which is its total
 //! ```
 
-mod desk;
-mod listing;
-mod rows;
-mod summary;
+pub(crate) mod desk;
+pub(crate) mod flow;
+pub(crate) mod listing;
+pub(crate) mod rows;
+pub(crate) mod summary;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use exahour_gateway::client::Client;
-use exahour_wire::codes::Side;
-use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId, SessionId};
+use exahour_wire::ids::{AccountId, InstrumentId, SessionId};
 use exahour_wire::units::{Money, Price};
 
 use crate::connection::NodeArguments;
 use crate::output::{print, print_json};
 use crate::progress::byte_bar;
-use desk::{Changed, Desk};
+use desk::Desk;
+use flow::Flow;
 use listing::Terms;
-use rows::{Action, Row, Rows};
-use summary::Counts;
+use rows::{Row, Rows};
 
 /// The most commands that may be in flight.
 const WINDOW_MAX: usize = 2_048;
-
-/// How long a feed sleeps at most while it waits for answers or for its time.
-const NAP: Duration = Duration::from_millis(1);
-
-/// How long the exchange may keep a full window, or the last commands, without an answer.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Rows between two looks at the progress.
 const ROWS_A_LOOK: u64 = 256;
@@ -141,13 +135,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .next()?
         .with_context(|| format!("{} has no rows", arguments.file.display()))?;
     let instrument = prepare(arguments, &first)?;
-    let mut flow = Flow::open(arguments, instrument)?;
+    let desks = desks(arguments, instrument)?;
+    let mut flow = Flow::new(desks, instrument, arguments.lot, arguments.window)?;
     let total = arguments.file.metadata().map_or(0, |about| about.len());
     let bar = byte_bar(total, "feed");
     let pace = Pace::new(arguments.speed, &first);
     let mut next = Some(first);
     while let Some(row) = next {
-        flow.step(&row, &pace)?;
+        flow.step(&row, pace.due(&row))?;
         if flow.counts.rows.is_multiple_of(ROWS_A_LOOK) {
             bar.set_position(rows.bytes());
         }
@@ -204,6 +199,22 @@ fn accounts(arguments: &Arguments) -> Vec<AccountId> {
     }
 }
 
+/// Logs on the bids' desk, and the asks' where they have one of their own.
+fn desks(arguments: &Arguments, instrument: InstrumentId) -> Result<Vec<Desk>> {
+    let desk = |session, account| -> Result<Desk> {
+        let client = arguments.node.connect(SessionId(session))?;
+        let account = AccountId(account);
+        Ok(Desk::new(client, account, instrument, arguments.window))
+    };
+    match (arguments.session, arguments.account) {
+        (Some(session), Some(account)) => Ok(vec![desk(session, account)?]),
+        _ => Ok(vec![
+            desk(arguments.bid_session, arguments.bid_account)?,
+            desk(arguments.ask_session, arguments.ask_account)?,
+        ]),
+    }
+}
+
 /// When rows are due.
 struct Pace {
     speed: Speed,
@@ -229,150 +240,6 @@ impl Pace {
                 self.begun + after.div_f64(times)
             }
         }
-    }
-}
-
-/// Both sides at work.
-struct Flow {
-    /// The bids' desk, and the asks' where they have one of their own.
-    desks: Vec<Desk>,
-    counts: Counts,
-    instrument: InstrumentId,
-    lot: u64,
-    window: usize,
-}
-
-impl Flow {
-    fn open(arguments: &Arguments, instrument: InstrumentId) -> Result<Self> {
-        let connect = |session| -> Result<Client> { arguments.node.connect(SessionId(session)) };
-        let window = arguments.window;
-        let desks = match (arguments.session, arguments.account) {
-            (Some(session), Some(account)) => {
-                let client = connect(session)?;
-                vec![Desk::new(client, AccountId(account), instrument, window)]
-            }
-            _ => {
-                let bids = connect(arguments.bid_session)?;
-                let asks = connect(arguments.ask_session)?;
-                let (bidder, asker) = (arguments.bid_account, arguments.ask_account);
-                vec![
-                    Desk::new(bids, AccountId(bidder), instrument, window),
-                    Desk::new(asks, AccountId(asker), instrument, window),
-                ]
-            }
-        };
-        Ok(Self {
-            desks,
-            counts: Counts::new()?,
-            instrument,
-            lot: arguments.lot,
-            window,
-        })
-    }
-
-    /// Sends what a row asks for, once it is due and there is room.
-    fn step(&mut self, row: &Row, pace: &Pace) -> Result<()> {
-        let due = pace.due(row);
-        while Instant::now() < due {
-            self.flush()?;
-            let left = due.saturating_duration_since(Instant::now());
-            self.hear(left.min(NAP))?;
-        }
-        let until = Instant::now() + ANSWERS_WITHIN;
-        while self.in_flight() >= self.window {
-            self.flush()?;
-            self.hear(NAP)?;
-            self.check_patience(until)?;
-        }
-        self.act(row, due)?;
-        self.counts.rows += 1;
-        Ok(())
-    }
-
-    fn act(&mut self, row: &Row, due: Instant) -> Result<()> {
-        // Ids of a run are its own: earlier runs may have left orders of the same file in the book.
-        let name = ClientOrderId(u64::from(self.instrument.0) << 40 | row.id);
-        let lots = row.volume.div_ceil(self.lot);
-        let place = match row.side {
-            Side::Sell if self.desks.len() > 1 => 1,
-            _ => 0,
-        };
-        let desk = &mut self.desks[place];
-        let changed = match row.action {
-            Action::Created => {
-                desk.enter(name, (row.side, row.price, lots), due)?;
-                self.counts.orders += 1;
-                return Ok(());
-            }
-            Action::Changed if lots > 0 => {
-                let changed = desk.change(name, (row.price, lots), due)?;
-                self.counts.replaces += u64::from(changed == Changed::Sent);
-                changed
-            }
-            Action::Changed | Action::Deleted => {
-                let changed = desk.cancel(name, due)?;
-                self.counts.cancels += u64::from(changed == Changed::Sent);
-                changed
-            }
-        };
-        self.counts.not_live += u64::from(changed == Changed::NotLive);
-        self.counts.unchanged += u64::from(changed == Changed::Already);
-        Ok(())
-    }
-
-    /// Takes in what was said, and waits for it for `patience` where nothing was.
-    fn hear(&mut self, patience: Duration) -> Result<()> {
-        let mut any = false;
-        for desk in &mut self.desks {
-            any |= desk.poll(&mut self.counts)?;
-        }
-        if any {
-            return Ok(());
-        }
-        let busiest = self.desks.iter_mut().max_by_key(|desk| desk.in_flight());
-        if let Some(desk) = busiest {
-            desk.wait(patience, &mut self.counts)?;
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        self.desks.iter_mut().try_for_each(Desk::flush)
-    }
-
-    fn in_flight(&self) -> usize {
-        self.desks.iter().map(Desk::in_flight).sum()
-    }
-
-    fn live(&self) -> usize {
-        self.desks.iter().map(Desk::live).sum()
-    }
-
-    /// Waits for the answers to all that was sent.
-    fn drain(&mut self) -> Result<()> {
-        let until = Instant::now() + ANSWERS_WITHIN;
-        while self.in_flight() > 0 {
-            self.flush()?;
-            self.hear(NAP)?;
-            self.check_patience(until)?;
-        }
-        Ok(())
-    }
-
-    /// Gives up on an exchange that lives and does not answer.
-    fn check_patience(&self, until: Instant) -> Result<()> {
-        if Instant::now() > until {
-            bail!(
-                "{} commands were not answered within {} s: is the node overloaded, or its disk full?",
-                self.in_flight(),
-                ANSWERS_WITHIN.as_secs()
-            );
-        }
-        Ok(())
-    }
-
-    fn leave(self) -> Result<()> {
-        self.desks.into_iter().try_for_each(Desk::leave)
     }
 }
 

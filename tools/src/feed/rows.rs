@@ -17,11 +17,11 @@ use exahour_wire::units::Price;
 const NAMES: [&str; 6] = ["id", "timestamp", "price", "volume", "action", "direction"];
 
 /// The largest id: the rest of the 64 bits names the instrument.
-pub(super) const ID_MAX: u64 = (1 << 40) - 1;
+pub(crate) const ID_MAX: u64 = (1 << 40) - 1;
 
 /// What happened to an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(crate) enum Action {
     /// It was entered.
     Created,
     /// Its remaining volume changed.
@@ -32,23 +32,23 @@ pub(super) enum Action {
 
 /// One row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Row {
+pub(crate) struct Row {
     /// The order's name in the file.
-    pub(super) id: u64,
+    pub(crate) id: u64,
     /// When, in milliseconds.
-    pub(super) at_ms: u64,
+    pub(crate) at_ms: u64,
     /// Its limit.
-    pub(super) price: Price,
+    pub(crate) price: Price,
     /// What remains of it after the event, in units of the file.
-    pub(super) volume: u64,
+    pub(crate) volume: u64,
     /// What happened.
-    pub(super) action: Action,
+    pub(crate) action: Action,
     /// Bid or ask.
-    pub(super) side: Side,
+    pub(crate) side: Side,
 }
 
 /// The rows of a file.
-pub(super) struct Rows {
+pub(crate) struct Rows {
     path: PathBuf,
     reader: Reader<File>,
     record: StringRecord,
@@ -58,7 +58,7 @@ pub(super) struct Rows {
 
 impl Rows {
     /// Opens a file and reads its header.
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut reader = ReaderBuilder::new().flexible(true).from_reader(file);
         let header = reader
@@ -91,12 +91,12 @@ impl Rows {
     }
 
     /// Bytes read so far.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.reader.position().byte()
     }
 
     /// The next row.
-    pub(super) fn next(&mut self) -> Result<Option<Row>> {
+    pub(crate) fn next(&mut self) -> Result<Option<Row>> {
         let path = &self.path;
         let more = self.reader.read_record(&mut self.record);
         let more = more.map_err(|error| {

@@ -18,28 +18,29 @@ const LATENCY_MAX_NS: u64 = 60_000_000_000;
 const LATENCY_DIGITS: u8 = 3;
 
 /// Counts of rows and of what the exchange said.
-pub(super) struct Counts {
-    pub(super) rows: u64,
-    pub(super) orders: u64,
-    pub(super) cancels: u64,
-    pub(super) replaces: u64,
+pub(crate) struct Counts {
+    pub(crate) rows: u64,
+    pub(crate) orders: u64,
+    pub(crate) cancels: u64,
+    pub(crate) replaces: u64,
     /// Rows about orders that are not live: entered before the capture, or traded away.
-    pub(super) not_live: u64,
+    pub(crate) not_live: u64,
     /// Changes that the exchange's own matching had made already.
-    pub(super) unchanged: u64,
-    pub(super) accepted: u64,
-    pub(super) replaced: u64,
-    pub(super) cancelled: u64,
-    pub(super) trades: u64,
-    pub(super) lots: u64,
-    pub(super) busy: u64,
-    pub(super) not_applied: u64,
+    pub(crate) unchanged: u64,
+    pub(crate) accepted: u64,
+    pub(crate) replaced: u64,
+    pub(crate) cancelled: u64,
+    pub(crate) trades: u64,
+    pub(crate) lots: u64,
+    pub(crate) busy: u64,
+    pub(crate) not_applied: u64,
     rejects: BTreeMap<String, u64>,
-    latencies: Histogram<u64>,
+    /// In nanoseconds, from when a command was due.
+    pub(crate) latencies: Histogram<u64>,
 }
 
 impl Counts {
-    pub(super) fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         Ok(Self {
             rows: 0,
             orders: 0,
@@ -59,17 +60,17 @@ impl Counts {
         })
     }
 
-    pub(super) fn reject(&mut self, reason: Raw<Reject>) {
+    pub(crate) fn reject(&mut self, reason: Raw<Reject>) {
         *self.rejects.entry(format!("{reason:?}")).or_default() += 1;
     }
 
-    pub(super) fn latency(&mut self, span: Duration) {
+    pub(crate) fn latency(&mut self, span: Duration) {
         let nanos = u64::try_from(span.as_nanos()).unwrap_or(LATENCY_MAX_NS);
         self.latencies.saturating_record(nanos);
     }
 
     /// The findings, after `elapsed`, with `resting` orders left in the book of `instrument`.
-    pub(super) fn findings(&self, instrument: u32, elapsed: Duration, resting: usize) -> Findings {
+    pub(crate) fn findings(&self, instrument: u32, elapsed: Duration, resting: usize) -> Findings {
         let seconds = elapsed.as_secs_f64();
         let messages = self.orders + self.cancels + self.replaces;
         let at = |quantile| self.latencies.value_at_quantile(quantile) as f64 / 1_000.0;
@@ -106,7 +107,7 @@ impl Counts {
 
 /// The counts as they are printed.
 #[derive(Debug, Serialize)]
-pub(super) struct Findings {
+pub(crate) struct Findings {
     instrument: u32,
     rows: u64,
     messages: u64,
@@ -140,7 +141,7 @@ struct LatencyFindings {
 
 impl Findings {
     /// The text to read.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut out = String::new();
         // Writing to a string cannot fail.
         let _ = self.write(&mut out);

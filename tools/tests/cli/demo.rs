@@ -1,0 +1,95 @@
+//! `exahour demo`: everything in one command, and nothing left behind.
+
+use std::path::Path;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::exchange::{count, exahour, fail, generated_orders, json, texts, until};
+
+#[test]
+fn a_generated_flow_is_traded_killed_delivered_and_proven() {
+    let findings = json(&["demo", "--rows", "4000", "--rate", "4000", "--json"]);
+    let (traded, proven) = (&findings["traded"], &findings["proven"]);
+    assert_eq!(count(traded, "rows"), 4_000);
+    assert!(count(traded, "in_flight_at_kill") > 0, "{findings}");
+    let fates = count(traded, "taken_before_kill") + count(traded, "not_applied");
+    assert_eq!(fates, count(traded, "in_flight_at_kill"), "{findings}");
+    assert!(count(traded, "trades") > 0, "{findings}");
+    assert!(count(traded, "acknowledged") > 1_000, "{findings}");
+    for promise in ["lost", "doubled", "untold"] {
+        assert_eq!(count(proven, promise), 0, "{findings}");
+    }
+    assert_eq!(count(proven, "acknowledged"), count(traded, "acknowledged"));
+    // What the node had not applied yet when it was stopped is written by its next start.
+    let compared = count(proven, "events_compared");
+    assert!(compared >= count(traded, "acknowledged") && compared <= count(proven, "events"));
+    assert!(count(proven, "checkpoints") >= 2, "{findings}");
+    let delivered = &findings["delivered"];
+    let answer = delivered["answer"].as_str().unwrap();
+    assert!(answer.ends_with("says 42"), "{findings}");
+    assert!(
+        delivered["verified_s"].as_f64().unwrap() > 0.0,
+        "{findings}"
+    );
+}
+
+#[test]
+fn a_file_is_traded_and_its_folder_kept_for_replay_and_audit() {
+    let folder = tempfile::tempdir().unwrap();
+    // Machines of other users must pass through.
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+    std::fs::set_permissions(folder.path(), open).unwrap();
+    let file = folder.path().join("orders.csv");
+    generated_orders(&file, 2_000, 7);
+    let (file, data) = (text(&file), text(&folder.path().join("data")));
+    let findings = json(&["demo", "--orders", &file, "--data", &data, "--json"]);
+    let replayed = json(&["replay", &data, "--compare-events", "--json"]);
+    assert_eq!(replayed["state_hash"], findings["proven"]["state_hash"]);
+    let audited = exahour(&["audit", &data]).output().unwrap();
+    assert!(audited.status.success(), "{:?}", texts(&audited));
+    let refused = fail(&["demo", "--data", &data]);
+    assert!(refused.contains("is not empty"), "{refused}");
+}
+
+#[test]
+fn a_file_that_will_not_do_is_refused_before_anything_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("orders.csv");
+    generated_orders(&file, 100, 7);
+    let data = text(&folder.path().join("data"));
+    let refused = fail(&["demo", "--orders", &text(&file), "--data", &data]);
+    assert!(refused.contains("too few"), "{refused}");
+    std::fs::write(
+        &file,
+        "id,timestamp,price,volume,action,direction\n1,1,x,1,created,bid\n",
+    )
+    .unwrap();
+    let refused = fail(&["demo", "--orders", &text(&file), "--data", &data]);
+    assert!(refused.contains("orders.csv:2:5"), "{refused}");
+    assert!(!Path::new(&data).exists());
+}
+
+#[test]
+fn a_demo_that_is_interrupted_takes_its_processes_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut demo = exahour(&["demo", "--data", &text(&data)])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let addresses = data.join("addresses.json");
+    let serving = until("the node serves", || std::fs::read(&addresses).ok());
+    let serving: serde_json::Value = serde_json::from_slice(&serving).unwrap();
+    let node = i32::try_from(count(&serving, "process")).unwrap();
+    let id = i32::try_from(demo.id()).unwrap();
+    kill(Pid::from_raw(id), Signal::SIGINT).unwrap();
+    let status = until("the demo ends", || demo.try_wait().unwrap());
+    assert_eq!(status.code(), Some(1));
+    assert!(kill(Pid::from_raw(node), None).is_err(), "the node goes on");
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
