@@ -113,8 +113,11 @@ fn the_flows_lead_everywhere() {
         assert!(coverage.of("OrderFilled") > fills, "{style:?}");
         assert!(coverage.of("DeliverySettled") > 50, "{style:?}");
     }
-    // No rule of the rulebook cancels an order for this reason.
-    assert_eq!(everything.missing(), ["cancelled RiskLimit"]);
+    assert!(
+        everything.missing().is_empty(),
+        "{:?}",
+        everything.missing()
+    );
 }
 
 /// Both machines side by side.

@@ -19,12 +19,6 @@ const UNREACHABLE: &[(&str, &str)] = &[
     // A message whose template is no command has no record: the gateway refuses it before the
     // engine could, and a script cannot write it.
     ("OrderRejected.reason", "UnknownTemplate"),
-    // No rule of the rulebook cancels for this reason: risk is checked on entry, and a match never
-    // locks more than the order did.
-    ("OrderCancelled.reason", "RiskLimit"),
-    // Spot trades are carried at the settlement price like futures (rule 4.2); no rule pays one
-    // into escrow.
-    ("MoneyMoved.kind", "SpotPayment"),
 ];
 
 /// The fields whose every value must be earned.

@@ -318,8 +318,6 @@ enumeration! {
         PostOnly = 10,
         /// A replace left nothing to trade.
         ReplacedToNothing = 11,
-        /// A match would have broken its owner's funds or limits.
-        RiskLimit = 12,
     }
 }
 
@@ -330,8 +328,6 @@ enumeration! {
         Deposit = 1,
         /// Money went out.
         Withdrawal = 2,
-        /// A spot buyer paid for a trade, into escrow.
-        SpotPayment = 3,
         /// Profit or loss against the settlement price, through the clearing account.
         VariationMargin = 4,
         /// A futures buyer paid for the window to be delivered, into escrow.
@@ -390,8 +386,6 @@ enumeration! {
         FlowType = 4,
         /// Too many failures: try again after the stated time.
         BackOff = 5,
-        /// A kill switch covers this session.
-        Blocked = 6,
         /// The exchange cannot take it now.
         Busy = 7,
     }

@@ -436,7 +436,7 @@ impl Market {
                 debit: debit,
                 credit: credit,
                 amount: Money(5),
-                kind: TransferKind::SpotPayment.into(),
+                kind: TransferKind::VariationMargin.into(),
             }
         );
     }
