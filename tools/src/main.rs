@@ -3,6 +3,7 @@
 //! Always holds: exit code 0 is success, 1 an error of the world or of the data, 2 a wrong command
 //! line. Errors go to standard error and say what, where, and what to do.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -65,7 +66,8 @@ fn main() -> ExitCode {
     };
     let outcome = outcome.or_else(|error| output::unless_reader_left(error).map(done));
     outcome.unwrap_or_else(|error| {
-        eprintln!("exahour: {}", told(&error));
+        // Where even standard error cannot be written, the exit code has to do.
+        let _ = writeln!(std::io::stderr(), "exahour: {}", told(&error));
         ExitCode::FAILURE
     })
 }

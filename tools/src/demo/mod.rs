@@ -5,7 +5,8 @@
 //! become a machine, `login` logs in to it, `proof` compares what clients were told with the journal.
 //!
 //! Always holds: node, settlement and machine are real processes, reached over sockets only; they
-//! and the folder are gone at the end, whatever ends the demo, unless the folder was named.
+//! are gone at the end, whatever ends the demo; so is the folder, unless it was named or the demo
+//! failed.
 //! Does not: know anything that a client, an operator or an auditor could not know.
 
 mod site;
@@ -84,7 +85,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut site = Site::open(arguments.data.as_deref())?;
     let shown = show(arguments, &rows, &mut site, &say);
     // The end is the same whatever came before; the first thing that went wrong is the one told.
-    let closed = site.close();
+    let closed = site.close(shown.is_ok());
     let (traded, delivered, proven) = shown?;
     closed?;
     let findings = Findings {

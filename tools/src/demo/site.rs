@@ -5,6 +5,7 @@
 //! Always holds: processes are ended by the handles they were started with; whatever way the site
 //! goes, no process and no machine of it outlives it.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -42,6 +43,7 @@ pub(super) struct Site {
     data: PathBuf,
     program: PathBuf,
     signals: SignalFd,
+    interrupted: Cell<bool>,
     node: Option<Child>,
     settlement: Option<Child>,
 }
@@ -78,6 +80,7 @@ impl Site {
             data,
             program: std::env::current_exe().context("cannot find this program")?,
             signals,
+            interrupted: Cell::new(false),
             node: None,
             settlement: None,
         })
@@ -182,18 +185,26 @@ impl Site {
     /// Waits so many milliseconds for a signal, and ends the demo where one came.
     pub(super) fn check_signals(&self, milliseconds: u8) -> Result<()> {
         match signal_within(&self.signals, milliseconds)? {
-            true => bail!("stopped before its end"),
+            true => {
+                self.interrupted.set(true);
+                bail!("stopped before its end")
+            }
             false => Ok(()),
         }
     }
 
-    /// Ends everything that is left, and removes a folder that nobody named.
-    pub(super) fn close(mut self) -> Result<()> {
+    /// Ends everything that is left, and removes a folder that nobody named: unless the demo failed,
+    /// for then its journal and its logs are the evidence.
+    pub(super) fn close(mut self, went_well: bool) -> Result<()> {
         self.end();
-        match self.folder.take() {
-            Some(folder) => folder.close().context("cannot remove the demo's folder"),
-            None => Ok(()),
+        let Some(folder) = self.folder.take() else {
+            return Ok(());
+        };
+        if went_well || self.interrupted.get() {
+            return folder.close().context("cannot remove the demo's folder");
         }
+        eprintln!("exahour: kept for a look: {}", folder.keep().display());
+        Ok(())
     }
 
     fn check_node(&mut self) -> Result<()> {
