@@ -10,6 +10,7 @@ use exahour_wire::units::Price;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::feed::LOT;
 use crate::feed::rows::{Action, Row};
 
 /// A tick of the contract: a cent.
@@ -20,9 +21,6 @@ const MIDDLE: i64 = 23_600;
 
 /// How far the middle may wander, in ticks.
 const WANDER: i64 = 2_000;
-
-/// Units of a file in one lot; see `exahour feed --lot`.
-const LOT: u64 = 100_000;
 
 /// Orders that the market keeps at rest, about.
 const RESTING: usize = 2_000;

@@ -5,7 +5,7 @@
 //! Always holds: the journal is replayed twice, by this process and by `exahour replay`, which also
 //! compares every event with those that the node wrote; both must come to one hash.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -26,16 +26,25 @@ use crate::journal::hex;
 #[derive(Debug, Serialize)]
 pub(super) struct Proven {
     acknowledged: usize,
-    lost: usize,
-    doubled: usize,
-    /// Accepted by the journal, and never told to the client.
-    untold: usize,
+    #[serde(flatten)]
+    broken: Broken,
     commands: u64,
     events: u64,
     /// Those that the node had written when it stopped; its next start writes the rest.
     events_compared: u64,
     checkpoints: u64,
     state_hash: String,
+}
+
+/// How often a promise was broken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+struct Broken {
+    /// Acknowledged, and not in the journal or not accepted by its replay.
+    lost: usize,
+    /// Messages that entered more than one order, in the journal or by what the client was told.
+    doubled: usize,
+    /// Accepted by the journal, and never told to the client.
+    untold: usize,
 }
 
 /// Proves that every order acknowledged in `instrument` is in the journal in `data`, once.
@@ -48,7 +57,7 @@ pub(super) fn prove(data: &Path, instrument: u32, acknowledged: &[Acknowledged])
     let entered = entered(&journal, instrument)?;
     let mut accepted = Accepted {
         instrument,
-        counts: BTreeMap::new(),
+        orders: Vec::new(),
     };
     let capacity = NodeConfig::defaults()?.capacity;
     let report = replay(&journal, &capacity, &mut accepted)?;
@@ -60,16 +69,10 @@ pub(super) fn prove(data: &Path, instrument: u32, acknowledged: &[Acknowledged])
         journal.display(),
         verdict["state_hash"]
     );
-    let counts = &accepted.counts;
-    let told: BTreeSet<&Acknowledged> = acknowledged.iter().collect();
-    let is_lost =
-        |it: &&Acknowledged| !counts.contains_key(it) || !entered.contains(&(it.session, it.name));
+    let broken = compare(acknowledged, &accepted.orders, &entered);
     let proven = Proven {
         acknowledged: acknowledged.len(),
-        lost: acknowledged.iter().filter(is_lost).count(),
-        doubled: counts.values().filter(|count| **count > 1).count()
-            + (acknowledged.len() - told.len()),
-        untold: counts.keys().filter(|it| !told.contains(it)).count(),
+        broken,
         commands: report.commands,
         events: report.events,
         events_compared: verdict["events_compared"].as_u64().unwrap_or(0),
@@ -77,14 +80,36 @@ pub(super) fn prove(data: &Path, instrument: u32, acknowledged: &[Acknowledged])
         state_hash,
     };
     ensure!(
-        proven.lost + proven.doubled + proven.untold == 0,
-        "a promise is broken: {} acknowledged orders lost, {} doubled, {} never told; keep {}",
-        proven.lost,
-        proven.doubled,
-        proven.untold,
+        broken == Broken::default(),
+        "a promise is broken: {} acknowledged orders lost, {} doubled, {} never told; see {}",
+        broken.lost,
+        broken.doubled,
+        broken.untold,
         data.display()
     );
     Ok(proven)
+}
+
+/// What clients were told, against what the journal gives and holds.
+fn compare(
+    told: &[Acknowledged],
+    accepted: &[Acknowledged],
+    entered: &BTreeSet<(SessionId, ClientOrderId)>,
+) -> Broken {
+    let in_journal: BTreeSet<_> = accepted.iter().collect();
+    let in_reports: BTreeSet<_> = told.iter().collect();
+    let is_lost =
+        |it: &&Acknowledged| !in_journal.contains(it) || !entered.contains(&(it.session, it.name));
+    // A message is told by its session's number; a second order of one message has an id of its own.
+    let repeated = |orders: &[Acknowledged]| {
+        let messages: BTreeSet<_> = orders.iter().map(|it| (it.session, it.sequence)).collect();
+        orders.len() - messages.len()
+    };
+    Broken {
+        lost: told.iter().filter(is_lost).count(),
+        doubled: repeated(accepted).max(repeated(told)),
+        untold: in_journal.difference(&in_reports).count(),
+    }
 }
 
 /// Every order of the contract that the journal holds, by who sent it and under which name.
@@ -105,22 +130,16 @@ fn entered(
     Ok(found)
 }
 
-/// The orders of a contract that a replay accepts, and how often.
+/// The orders of a contract that a replay accepts, each time it does.
 struct Accepted {
     instrument: InstrumentId,
-    counts: BTreeMap<Acknowledged, u32>,
+    orders: Vec<Acknowledged>,
 }
 
 impl EventSink for Accepted {
     fn emit(&mut self, event: &[u8]) {
-        if let Some(it) = OrderAccepted::read(event).filter(|it| it.instrument == self.instrument) {
-            let accepted = Acknowledged {
-                session: it.session,
-                name: it.client_order_id,
-                order: it.order,
-            };
-            *self.counts.entry(accepted).or_default() += 1;
-        }
+        let accepted = OrderAccepted::read(event).filter(|it| it.instrument == self.instrument);
+        self.orders.extend(accepted.as_ref().map(Acknowledged::of));
     }
 }
 
@@ -148,14 +167,51 @@ impl Proven {
              two processes: {} commands, {} checkpoints equal; of {} events the \
              node had written {}, all equal\n   state hash {}",
             self.acknowledged,
-            self.lost,
-            self.doubled,
-            self.untold,
+            self.broken.lost,
+            self.broken.doubled,
+            self.broken.untold,
             self.commands,
             self.checkpoints,
             self.events,
             self.events_compared,
             self.state_hash
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use exahour_wire::ids::{MessageSequence, OrderId};
+
+    use super::*;
+
+    fn order(sequence: u32, order: u64) -> Acknowledged {
+        Acknowledged {
+            session: SessionId(1),
+            sequence: MessageSequence(sequence),
+            name: ClientOrderId(u64::from(sequence)),
+            order: OrderId(order),
+        }
+    }
+
+    fn found(told: &[Acknowledged], accepted: &[Acknowledged], names: &[u64]) -> [usize; 3] {
+        let entered = names
+            .iter()
+            .map(|name| (SessionId(1), ClientOrderId(*name)));
+        let broken = compare(told, accepted, &entered.collect());
+        [broken.lost, broken.doubled, broken.untold]
+    }
+
+    #[test]
+    fn every_broken_promise_is_found() {
+        let (one, two, again) = (order(1, 10), order(2, 20), order(1, 30));
+        assert_eq!(found(&[one, two], &[one, two], &[1, 2]), [0, 0, 0]);
+        assert_eq!(found(&[one, two], &[one], &[1, 2]), [1, 0, 0]);
+        assert_eq!(found(&[one, two], &[one, two], &[1]), [1, 0, 0]);
+        assert_eq!(found(&[one], &[one, two], &[1, 2]), [0, 0, 1]);
+        // One message, two orders: whether the client was told of the second one or not.
+        assert_eq!(found(&[one], &[one, again], &[1]), [0, 1, 1]);
+        assert_eq!(found(&[one, again], &[one, again], &[1]), [0, 1, 0]);
+        assert_eq!(found(&[one, one], &[one], &[1]), [0, 1, 0]);
     }
 }

@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use super::Narrator;
 use super::site::Site;
+use crate::feed::LOT;
 use crate::feed::desk::{Acknowledged, Desk};
 use crate::feed::flow::Flow;
 use crate::feed::listing::{self, Terms};
@@ -36,8 +37,6 @@ pub(super) const OPERATOR: SessionId = SessionId(9);
 const DEPOSIT: Money = Money(1_000_000_000_000_000);
 /// Commands in flight, at most.
 const WINDOW: usize = 1_024;
-/// Units of a file in a lot, as `exahour feed` has it.
-const LOT: u64 = 100_000;
 /// Rows that are sent at once before the kill.
 const BURST: usize = 256;
 /// The fewest rows that can be traded: there must be some before and after the burst.
@@ -98,12 +97,8 @@ pub(super) fn trade(
 ) -> Result<(Traded, Vec<Acknowledged>)> {
     let instrument = list(site, rows)?;
     let desk = |(session, account): (SessionId, AccountId)| -> Result<Desk> {
-        Ok(Desk::new(
-            site.connect(session)?,
-            account,
-            instrument,
-            WINDOW,
-        ))
+        let client = site.connect(session)?;
+        Ok(Desk::new(client, account, instrument, WINDOW).noting_acknowledged())
     };
     let mut flow = Flow::new(vec![desk(BIDS)?, desk(ASKS)?], instrument, LOT, WINDOW)?;
     say.line(&format!(
@@ -173,6 +168,7 @@ fn drive(
 /// How it went at the kill.
 struct Struck {
     in_flight: usize,
+    taken: u64,
     not_applied: u64,
     outage: Duration,
 }
@@ -184,7 +180,7 @@ fn strike(site: &mut Site, flow: &mut Flow, burst: &[Row]) -> Result<Struck> {
     }
     flow.flush()?;
     let in_flight = flow.in_flight();
-    let told = flow.counts.not_applied;
+    let (answered, told) = (flow.counts.latencies.len(), flow.counts.not_applied);
     let begun = Instant::now();
     site.kill_node()?;
     let serving = site.start_node()?;
@@ -194,6 +190,7 @@ fn strike(site: &mut Site, flow: &mut Flow, burst: &[Row]) -> Result<Struck> {
     flow.drain()?;
     Ok(Struck {
         in_flight,
+        taken: flow.counts.latencies.len() - answered,
         not_applied: flow.counts.not_applied - told,
         outage,
     })
@@ -214,7 +211,7 @@ impl Traded {
             trades: counts.trades,
             lots: counts.lots,
             in_flight_at_kill: struck.in_flight,
-            taken_before_kill: struck.in_flight as u64 - struck.not_applied,
+            taken_before_kill: struck.taken,
             not_applied: struck.not_applied,
             outage_ms: struck.outage.as_secs_f64() * 1_000.0,
             latency_us: Percentiles::of(&histogram),

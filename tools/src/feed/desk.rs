@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use exahour_gateway::client::{Client, ClientEvent, TypedReport};
 use exahour_wire::codes::{Liquidity, OrderType, SelfTradePrevention, Side, TimeInForce};
+use exahour_wire::events::OrderAccepted;
 use exahour_wire::ids::{
     AccountId, ClientOrderId, InstrumentId, MessageSequence, OrderId, SessionId,
 };
@@ -24,7 +25,7 @@ use super::summary::Counts;
 
 /// What is asked of the exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Request {
+pub(super) enum Request {
     /// Enter an order.
     New { side: Side },
     /// Change its total; the one before is kept for a refusal.
@@ -56,10 +57,23 @@ struct Live {
 pub(crate) struct Acknowledged {
     /// Whose order.
     pub(crate) session: SessionId,
+    /// The number of the message that entered it: one message enters one order.
+    pub(crate) sequence: MessageSequence,
     /// The sender's name for it.
     pub(crate) name: ClientOrderId,
     /// The exchange's name for it.
     pub(crate) order: OrderId,
+}
+
+impl Acknowledged {
+    pub(crate) fn of(accepted: &OrderAccepted) -> Self {
+        Self {
+            session: accepted.session,
+            sequence: accepted.client_sequence,
+            name: accepted.client_order_id,
+            order: accepted.order,
+        }
+    }
 }
 
 /// A session, its account and its orders.
@@ -69,7 +83,8 @@ pub(crate) struct Desk {
     instrument: InstrumentId,
     pending: VecDeque<Pending>,
     live: HashMap<ClientOrderId, Live>,
-    acknowledged: Vec<Acknowledged>,
+    /// Kept where somebody asks for it in the end: it grows with every order.
+    acknowledged: Option<Vec<Acknowledged>>,
 }
 
 impl Desk {
@@ -85,20 +100,26 @@ impl Desk {
             instrument,
             pending: VecDeque::with_capacity(window),
             live: HashMap::new(),
-            acknowledged: Vec::new(),
+            acknowledged: None,
         }
     }
 
-    pub(crate) fn in_flight(&self) -> usize {
+    /// From now on, notes every order that the exchange acknowledges.
+    pub(crate) fn noting_acknowledged(mut self) -> Self {
+        self.acknowledged = Some(Vec::new());
+        self
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
         self.pending.len()
     }
 
-    pub(crate) fn live(&self) -> usize {
+    pub(super) fn live(&self) -> usize {
         self.live.len()
     }
 
     /// Enters an order of `lots`.
-    pub(crate) fn enter(
+    pub(super) fn enter(
         &mut self,
         name: ClientOrderId,
         (side, price, lots): (Side, Price, u64),
@@ -129,7 +150,7 @@ impl Desk {
     }
 
     /// Makes what is open of an order `lots`; whether anything was to be sent.
-    pub(crate) fn change(
+    pub(super) fn change(
         &mut self,
         name: ClientOrderId,
         (price, lots): (Price, u64),
@@ -158,7 +179,7 @@ impl Desk {
     }
 
     /// Cancels an order; whether anything was to be sent.
-    pub(crate) fn cancel(&mut self, name: ClientOrderId, since: Instant) -> Result<Changed> {
+    pub(super) fn cancel(&mut self, name: ClientOrderId, since: Instant) -> Result<Changed> {
         let Some(live) = self.live.get_mut(&name).filter(|it| !it.cancelling) else {
             return Ok(Changed::NotLive);
         };
@@ -190,12 +211,12 @@ impl Desk {
         Ok(())
     }
 
-    pub(crate) fn flush(&mut self) -> Result<()> {
+    pub(super) fn flush(&mut self) -> Result<()> {
         Ok(self.client.flush()?)
     }
 
     /// Takes in what the exchange has said; whether it said anything.
-    pub(crate) fn poll(&mut self, counts: &mut Counts) -> Result<bool> {
+    pub(super) fn poll(&mut self, counts: &mut Counts) -> Result<bool> {
         let mut any = false;
         while self.take(None, counts)? {
             any = true;
@@ -204,7 +225,7 @@ impl Desk {
     }
 
     /// As [`Desk::poll`], waiting for the first word for `patience`.
-    pub(crate) fn wait(&mut self, patience: Duration, counts: &mut Counts) -> Result<bool> {
+    pub(super) fn wait(&mut self, patience: Duration, counts: &mut Counts) -> Result<bool> {
         Ok(self.take(Some(patience), counts)? | self.poll(counts)?)
     }
 
@@ -236,17 +257,18 @@ impl Desk {
     }
 
     /// Takes the session up again: what was missed follows, what was lost is told.
-    pub(crate) fn reconnect(&mut self, address: SocketAddr) -> Result<()> {
+    pub(super) fn reconnect(&mut self, address: SocketAddr) -> Result<()> {
         Ok(self.client.reconnect_to(address)?)
     }
 
-    /// Every order that the exchange has acknowledged, in the order of its reports.
+    /// Every order that the exchange has acknowledged, in the order of its reports, where they are
+    /// noted.
     pub(crate) fn acknowledged(&self) -> impl Iterator<Item = Acknowledged> {
-        self.acknowledged.iter().copied()
+        self.acknowledged.iter().flatten().copied()
     }
 
     /// Leaves in good order; orders stay in the book.
-    pub(crate) fn leave(mut self) -> Result<()> {
+    pub(super) fn leave(mut self) -> Result<()> {
         Ok(self.client.terminate()?)
     }
 
@@ -280,11 +302,9 @@ impl Desk {
         match report {
             TypedReport::Accepted(it) => {
                 counts.accepted += 1;
-                self.acknowledged.push(Acknowledged {
-                    session: it.session,
-                    name: it.client_order_id,
-                    order: it.order,
-                });
+                if let Some(acknowledged) = &mut self.acknowledged {
+                    acknowledged.push(Acknowledged::of(it));
+                }
                 self.answered(counts)?;
             }
             TypedReport::Replaced(it) => {
@@ -365,7 +385,7 @@ impl Desk {
 
 /// What a row asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Changed {
+pub(super) enum Changed {
     /// A command was sent.
     Sent,
     /// The order is not live here: it came before the capture, or has traded.

@@ -132,7 +132,7 @@ impl Flow {
         self.desks.iter().flat_map(Desk::acknowledged)
     }
 
-    pub(crate) fn live(&self) -> usize {
+    pub(super) fn live(&self) -> usize {
         self.desks.iter().map(Desk::live).sum()
     }
 

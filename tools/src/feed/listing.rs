@@ -114,7 +114,7 @@ fn definition(instrument: InstrumentId, terms: &Terms) -> Result<CreateInstrumen
 }
 
 /// The largest position that the rulebook allows in such a contract.
-pub(crate) fn position_cap(reference: Price) -> Quantity {
+pub(super) fn position_cap(reference: Price) -> Quantity {
     let cap = reference
         .0
         .saturating_mul(PRICE_RANGE_FACTOR)

@@ -34,6 +34,9 @@ use flow::Flow;
 use listing::Terms;
 use rows::{Row, Rows};
 
+/// Units of a file in a lot, unless another number is named.
+pub(crate) const LOT: u64 = 100_000;
+
 /// The most commands that may be in flight.
 const WINDOW_MAX: usize = 2_048;
 
@@ -90,7 +93,7 @@ pub struct Arguments {
     tick: Price,
     /// Units of the file in one lot; what is left over is rounded up. 100000 makes a lot of 0.001
     /// of what the file counts in 1e-8: a million of such orders stay within the position limit.
-    #[arg(long, value_name = "UNITS", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "UNITS", default_value_t = LOT, value_parser = clap::value_parser!(u64).range(1..))]
     lot: u64,
     /// Dollars that each account is given.
     #[arg(long, value_name = "DOLLARS", default_value = "1000000000")]

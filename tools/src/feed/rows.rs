@@ -17,7 +17,7 @@ use exahour_wire::units::Price;
 const NAMES: [&str; 6] = ["id", "timestamp", "price", "volume", "action", "direction"];
 
 /// The largest id: the rest of the 64 bits names the instrument.
-pub(crate) const ID_MAX: u64 = (1 << 40) - 1;
+pub(super) const ID_MAX: u64 = (1 << 40) - 1;
 
 /// What happened to an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ impl Rows {
     }
 
     /// Bytes read so far.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         self.reader.position().byte()
     }
 

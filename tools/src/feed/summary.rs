@@ -40,7 +40,7 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    pub(crate) fn new() -> anyhow::Result<Self> {
+    pub(super) fn new() -> anyhow::Result<Self> {
         Ok(Self {
             rows: 0,
             orders: 0,
@@ -60,17 +60,17 @@ impl Counts {
         })
     }
 
-    pub(crate) fn reject(&mut self, reason: Raw<Reject>) {
+    pub(super) fn reject(&mut self, reason: Raw<Reject>) {
         *self.rejects.entry(format!("{reason:?}")).or_default() += 1;
     }
 
-    pub(crate) fn latency(&mut self, span: Duration) {
+    pub(super) fn latency(&mut self, span: Duration) {
         let nanos = u64::try_from(span.as_nanos()).unwrap_or(LATENCY_MAX_NS);
         self.latencies.saturating_record(nanos);
     }
 
     /// The findings, after `elapsed`, with `resting` orders left in the book of `instrument`.
-    pub(crate) fn findings(&self, instrument: u32, elapsed: Duration, resting: usize) -> Findings {
+    pub(super) fn findings(&self, instrument: u32, elapsed: Duration, resting: usize) -> Findings {
         let seconds = elapsed.as_secs_f64();
         let messages = self.orders + self.cancels + self.replaces;
         let at = |quantile| self.latencies.value_at_quantile(quantile) as f64 / 1_000.0;
@@ -107,7 +107,7 @@ impl Counts {
 
 /// The counts as they are printed.
 #[derive(Debug, Serialize)]
-pub(crate) struct Findings {
+pub(super) struct Findings {
     instrument: u32,
     rows: u64,
     messages: u64,
@@ -141,7 +141,7 @@ struct LatencyFindings {
 
 impl Findings {
     /// The text to read.
-    pub(crate) fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let mut out = String::new();
         // Writing to a string cannot fail.
         let _ = self.write(&mut out);
