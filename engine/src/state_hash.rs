@@ -91,6 +91,7 @@ fn feed_counters(feed: &mut Feed, execute: &Execute) {
         execute.trades,
         execute.transfers,
         execute.day_end.0,
+        u64::from(execute.orders.live_max()),
     ]);
     for counter in execute.reporter.counters() {
         feed.number(u64::from(*counter));

@@ -72,7 +72,7 @@ fn the_room_made_at_the_start_changes_nothing() {
     for seed in seeds(6) {
         for style in [Style::Realistic, Style::Hostile] {
             let mut narrow = Engine::new(&Capacity {
-                orders: 5_000,
+                orders: 1,
                 positions: 1,
             });
             let mut wide = Engine::new(&Capacity {
@@ -104,7 +104,7 @@ impl Both {
     fn after(journal: &[(Nanos, Vec<u8>)]) -> Self {
         let mut both = Self {
             engine: engine(),
-            twin: Twin::new(5_000),
+            twin: Twin::new(),
             next: 1,
         };
         for (time, record) in journal {

@@ -44,7 +44,7 @@ impl Exchange {
                 orders: 100,
                 ..Capacity::default()
             }),
-            twin: Twin::new(100),
+            twin: Twin::new(),
             time: START,
             commands: 0,
             sequences: [1; 5],

@@ -125,7 +125,7 @@ pub struct NodeConfig {
     pub listen: ListenConfig,
     /// Bounds on sessions.
     pub sessions: SessionConfig,
-    /// Live orders and positions to make room for.
+    /// How many orders may live, and the positions to make room for.
     pub capacity: exahour_engine::Capacity,
     /// Bytes of a segment of either log.
     pub segment_bytes: u64,
@@ -187,7 +187,7 @@ impl NodeConfig {
             "map" => FlushBody::Map,
             other => return Err(value("flush", other, "pwrite, uring or map")),
         };
-        let orders_max = exahour_engine::Capacity::ORDERS_MAX;
+        let orders_max = exahour_wire::limits::ORDERS_MAX;
         if !(1..=orders_max).contains(&file.capacity.orders) {
             let found = file.capacity.orders.to_string();
             return Err(value("capacity.orders", &found, "between 1 and 16777216"));

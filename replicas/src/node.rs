@@ -113,6 +113,7 @@ impl Node {
         let settings = SequencerSettings {
             node_id: ALONE,
             durability: config.durability,
+            orders_max: config.capacity.orders,
         };
         let clock = Box::new(SystemClock::default());
         let sequencer = Sequencer::new(

@@ -65,7 +65,7 @@ impl Replay {
     ///
     /// # Errors
     /// [`NodeError::Log`] where there is no journal, or its end is damaged.
-    pub fn open(folder: &Path, capacity: &Capacity) -> Result<Self, NodeError> {
+    pub fn open(folder: &Path) -> Result<Self, NodeError> {
         let recovered = inspect(folder, Verify::Trust).map_err(NodeError::log("journal"))?;
         let path = folder.to_path_buf();
         let verification = std::thread::spawn(move || inspect(path, Verify::Every));
@@ -83,7 +83,7 @@ impl Replay {
         Ok(Self {
             verification,
             reader,
-            engine: Engine::new(capacity),
+            engine: Engine::new(&Capacity::default()),
             report,
         })
     }
@@ -148,13 +148,9 @@ impl Replay {
 ///
 /// # Errors
 /// As [`Replay::open`] and [`Replay::step`].
-pub fn replay<S: EventSink>(
-    folder: &Path,
-    capacity: &Capacity,
-    sink: &mut S,
-) -> Result<ReplayReport, NodeError> {
+pub fn replay<S: EventSink>(folder: &Path, sink: &mut S) -> Result<ReplayReport, NodeError> {
     const FRAMES_A_STEP: u64 = 1 << 16;
-    let mut replay = Replay::open(folder, capacity)?;
+    let mut replay = Replay::open(folder)?;
     while replay.step(FRAMES_A_STEP, sink)? {}
     replay.report()
 }

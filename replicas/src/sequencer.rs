@@ -55,6 +55,8 @@ pub struct SequencerSettings {
     pub node_id: u64,
     /// What an acknowledgement promises.
     pub durability: Durability,
+    /// How many orders may live while this node leads.
+    pub orders_max: u32,
 }
 
 /// Something appended that is not safe yet.
@@ -271,7 +273,10 @@ impl Sequencer {
             };
             // Whoever was connected to the node that led before is not any more.
             // What waits goes into the same frame: a new exchange has its genesis, or no command.
-            let started = NodeStarted::blank();
+            let started = NodeStarted {
+                orders_max: self.settings.orders_max,
+                ..NodeStarted::blank()
+            };
             let now = self.clock.now();
             self.propose_after(now, started.bytes().to_vec(), 1)?;
         }

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use exahour_engine::Capacity;
 use exahour_gateway::client::{Client, ClientConfig, ClientEvent};
 use exahour_gateway::credentials::Keys;
 use exahour_replicas::{Node, NodeConfig, replay};
@@ -126,7 +125,7 @@ fn a_full_disk_refuses_and_goes_on() {
     node.stop().unwrap();
 
     let mut events = Vec::new();
-    replay(&data.join("journal"), &Capacity::default(), &mut events).unwrap();
+    replay(&data.join("journal"), &mut events).unwrap();
     let mut journaled: Vec<u64> = messages(&events)
         .filter_map(OrderAccepted::read)
         .map(|accepted| accepted.client_order_id.0)

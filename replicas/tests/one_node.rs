@@ -5,15 +5,16 @@
 
 use std::time::{Duration, Instant};
 
-use exahour_engine::Capacity;
 use exahour_gateway::client::{Client, ClientConfig, ClientEvent};
 use exahour_gateway::credentials::Keys;
+use exahour_journal::{Reader, Verify, inspect};
 use exahour_replicas::{Node, NodeConfig, replay};
 use exahour_wire::codes::{OrderType, Side, TimeInForce};
-use exahour_wire::events::{OrderAccepted, OrderFilled};
+use exahour_wire::events::{OrderAccepted, OrderFilled, OrderRejected};
 use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId, SessionId};
-use exahour_wire::message::Message;
+use exahour_wire::message::{Message, messages};
 use exahour_wire::orders::NewOrder;
+use exahour_wire::reject::Reject;
 use exahour_wire::units::{Price, Quantity};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -88,10 +89,53 @@ fn orders_trade_and_survive_a_restart() {
 
     let journal = folder.path().join("journal");
     let mut events = Vec::new();
-    let first = replay(&journal, &Capacity::default(), &mut events).unwrap();
+    let first = replay(&journal, &mut events).unwrap();
     let mut again = Vec::new();
-    let second = replay(&journal, &Capacity::default(), &mut again).unwrap();
+    let second = replay(&journal, &mut again).unwrap();
     assert_eq!(first.state_hash, second.state_hash);
     assert_eq!(events, again);
     assert!(first.checkpoints >= 1, "{first:?}");
+}
+
+/// How many orders may live is configuration when a node starts, and the log's from then on.
+#[test]
+fn a_replay_knows_how_many_orders_could_live() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = config(folder.path());
+    let mut given = 0;
+    for orders in [2, 3, 1] {
+        settings.capacity.orders = orders;
+        let node = Node::start(&settings).unwrap();
+        let mut alpha = connect(&node, 1);
+        while given < orders {
+            given += 1;
+            alpha.send(&order(given.into(), 100, Side::Buy, 1)).unwrap();
+            let _: OrderAccepted = next_report(&mut alpha);
+        }
+        alpha.send(&order(99, 100, Side::Buy, 1)).unwrap();
+        let refused: OrderRejected = next_report(&mut alpha);
+        assert_eq!(refused.reason, Reject::TooManyOrders.into());
+        drop(alpha);
+        node.stop().unwrap();
+    }
+    let report = replay(&folder.path().join("journal"), &mut Vec::new()).unwrap();
+    assert!(report.checkpoints >= 3, "{report:?}");
+    let mut replayed = Vec::new();
+    replay(&folder.path().join("journal"), &mut replayed).unwrap();
+    // A node that stops may leave the events of its last commands to the next start.
+    let written = read_events(&folder.path().join("events"));
+    assert!(replayed.starts_with(&written), "the events differ");
+    let refused = |bytes: &[u8]| messages(bytes).filter_map(OrderRejected::read).count();
+    assert_eq!(refused(&written), 3);
+}
+
+/// The events a node wrote, one after the other.
+fn read_events(folder: &std::path::Path) -> Vec<u8> {
+    let end = inspect(folder, Verify::Every).unwrap();
+    let mut reader = Reader::closed(folder, &end, Verify::Trust).unwrap();
+    let mut events = Vec::new();
+    while let Some(frame) = reader.next(end.appended).unwrap() {
+        events.extend_from_slice(frame.payload);
+    }
+    events
 }

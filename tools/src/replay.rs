@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use exahour_engine::EventSink;
 use exahour_journal::{FrameRef, Reader, Recovered, Tail, Verify, inspect};
-use exahour_replicas::{NodeConfig, Replay, ReplayReport};
+use exahour_replicas::{Replay, ReplayReport};
 use exahour_wire::events::{EventPrefix, StateHashed};
 use exahour_wire::message::{Digest, Message, messages, peek_length};
 use exahour_wire::units::Nanos;
@@ -32,9 +32,6 @@ pub struct Arguments {
     /// A node's data folder, or the journal in it. The node must not be running.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// The configuration that the node ran with, for its capacity.
-    #[arg(long, value_name = "FILE.toml")]
-    config: Option<PathBuf>,
     /// Compare every event with those that the node wrote.
     #[arg(long)]
     compare_events: bool,
@@ -71,10 +68,6 @@ struct Findings {
 /// Where there is no journal, it is damaged, the state diverges, or an event differs.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let folder = log_folder(&arguments.folder, Log::Journal)?;
-    let config = match &arguments.config {
-        Some(path) => NodeConfig::load(path)?,
-        None => NodeConfig::defaults()?,
-    };
     let stored = match arguments.compare_events {
         true => Some(StoredEvents::open(&log_folder(
             &arguments.folder,
@@ -83,7 +76,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         false => None,
     };
     let begun = Instant::now();
-    let mut replay = Replay::open(&folder, &config.capacity)?;
+    let mut replay = Replay::open(&folder)?;
     let open_seconds = begun.elapsed().as_secs_f64();
     let mut watch = Watch {
         hashed: None,

@@ -12,9 +12,9 @@ use exahour_wire::codes::{OrderFlags, SelfTradePrevention, Side, TimeInForce};
 use exahour_wire::ids::{
     AccountId, ClientOrderId, InstrumentId, OrderId, ParticipantId, SessionId,
 };
+use exahour_wire::limits::ORDERS_MAX;
 use exahour_wire::units::{Nanos, Price, Quantity};
 
-use crate::capacity::Capacity;
 use crate::slot_index::{SlotIndex, hash_of};
 
 /// The place of an order in the table.
@@ -24,7 +24,7 @@ pub(crate) type Slot = u32;
 pub(crate) const NO_ORDER: Slot = u32::MAX;
 
 const SLOT_BITS: u32 = 24;
-const _: () = assert!(1 << SLOT_BITS == Capacity::ORDERS_MAX);
+const _: () = assert!(1 << SLOT_BITS == ORDERS_MAX);
 
 /// A live order.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +60,8 @@ pub(crate) struct Order {
 /// All live orders.
 pub(crate) struct OrderTable {
     orders: Vec<Order>,
-    capacity: u32,
+    /// How many may live, at most [`ORDERS_MAX`].
+    live_max: u32,
     first_free: Slot,
     live: u32,
     serial: u64,
@@ -73,23 +74,36 @@ fn client_hash(session: SessionId, client_order_id: ClientOrderId) -> u32 {
 }
 
 impl OrderTable {
-    /// Room for this many live orders.
-    pub(crate) fn new(capacity: u32) -> Self {
-        let capacity = capacity.min(Capacity::ORDERS_MAX);
+    /// An empty table that need not grow for this many live orders.
+    pub(crate) fn new(expected: u32) -> Self {
+        let expected = expected.min(ORDERS_MAX) as usize;
         Self {
-            orders: Vec::with_capacity(capacity as usize),
-            capacity,
+            orders: Vec::with_capacity(expected),
+            live_max: ORDERS_MAX,
             first_free: NO_ORDER,
             live: 0,
             serial: 0,
-            by_client_id: SlotIndex::new(capacity as usize),
+            by_client_id: SlotIndex::new(expected),
         }
     }
 
-    /// Whether one more order fits.
+    /// Whether one more order may live.
     #[inline]
     pub(crate) fn has_room(&self) -> bool {
-        self.live < self.capacity
+        self.live < self.live_max
+    }
+
+    /// From here on so many orders may live; zero: as many as ids can name. Those that do stay.
+    pub(crate) fn set_live_max(&mut self, live_max: u32) {
+        self.live_max = match live_max {
+            0 => ORDERS_MAX,
+            orders => orders.min(ORDERS_MAX),
+        };
+    }
+
+    /// How many orders may live.
+    pub(crate) fn live_max(&self) -> u32 {
+        self.live_max
     }
 
     /// Live orders.
@@ -149,7 +163,7 @@ impl OrderTable {
     /// The live order with this id.
     #[inline]
     pub(crate) fn find(&self, id: OrderId) -> Option<Slot> {
-        let slot = (id.0 & u64::from(Capacity::ORDERS_MAX - 1)) as Slot;
+        let slot = (id.0 & u64::from(ORDERS_MAX - 1)) as Slot;
         let order = self.orders.get(slot as usize)?;
         (order.id == id && id != OrderId::NONE).then_some(slot)
     }

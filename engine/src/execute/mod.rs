@@ -209,7 +209,7 @@ impl Execute {
                 Ok(())
             }
             internal::NodeStarted::TEMPLATE_ID => {
-                self.close_all_sessions(out);
+                self.node_started(read!(internal::NodeStarted), out);
                 Ok(())
             }
             // Ticks exist for the timers, and state hashes are the engine's own business.

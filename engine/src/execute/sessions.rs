@@ -9,7 +9,7 @@ use exahour_wire::codes::{
 };
 use exahour_wire::events::{SessionClosed, SessionExpelled, SessionOpened, SessionReady};
 use exahour_wire::ids::{MessageSequence, ParticipantId, SessionId, SessionVersion};
-use exahour_wire::internal::{CloseSession, OpenSession, ReadySession};
+use exahour_wire::internal::{CloseSession, NodeStarted, OpenSession, ReadySession};
 use exahour_wire::message::Message;
 use exahour_wire::units::{Millis, Nanos};
 
@@ -158,8 +158,14 @@ impl Execute {
         self.went_away(close.session, cause, out);
     }
 
-    /// Takes all sessions off: the node they were connected to is gone.
-    pub(super) fn close_all_sessions<S: EventSink>(&mut self, out: &mut Output<'_, S>) {
+    /// Takes all sessions off, as the node they were connected to is gone, and learns how many
+    /// orders may live on this one.
+    pub(super) fn node_started<S: EventSink>(
+        &mut self,
+        started: &NodeStarted,
+        out: &mut Output<'_, S>,
+    ) {
+        self.orders.set_live_max(started.orders_max);
         for place in 0..self.sessions.len() {
             if self.sessions[place].ready {
                 self.went_away(SessionId(place as u32), DisconnectCause::NodeStopped, out);

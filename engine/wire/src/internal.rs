@@ -99,7 +99,9 @@ message! {
 message! {
     /// The node has started: every session is disconnected, whatever the log said last.
     NodeStarted = 205 {
+        /// How many orders may be live from here on; zero: as many as order ids can name.
+        orders_max: u32,
         /// Zero.
-        pad_1: Pad<56>,
+        pad_1: Pad<52>,
     }
 }

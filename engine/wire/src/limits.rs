@@ -49,6 +49,9 @@ pub const PARTICIPANTS_MAX: u32 = 65_535;
 /// See [`SESSIONS_MAX`].
 pub const INSTRUMENTS_MAX: u32 = 65_535;
 
+/// The most live orders that order ids can name.
+pub const ORDERS_MAX: u32 = 1 << 24;
+
 /// The most messages a retransmission may carry.
 pub const RETRANSMIT_COUNT_MAX: u32 = 65_536;
 

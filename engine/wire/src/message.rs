@@ -172,7 +172,7 @@ field_types! {
     Pad<1> => "Pad1", Pad<2> => "Pad2", Pad<3> => "Pad3", Pad<4> => "Pad4", Pad<5> => "Pad5",
     Pad<6> => "Pad6", Pad<7> => "Pad7", Pad<12> => "Pad12", Pad<16> => "Pad16",
     Pad<20> => "Pad20", Pad<24> => "Pad24", Pad<32> => "Pad32", Pad<40> => "Pad40",
-    Pad<44> => "Pad44", Pad<48> => "Pad48", Pad<56> => "Pad56",
+    Pad<44> => "Pad44", Pad<48> => "Pad48", Pad<52> => "Pad52", Pad<56> => "Pad56",
 }
 
 impl<E: Enumeration> FieldType for Raw<E> {

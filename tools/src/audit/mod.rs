@@ -18,9 +18,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use exahour_engine::Capacity;
 use exahour_journal::{Verify, inspect};
-use exahour_replicas::NodeConfig;
 
 use crate::journal::{Log, count_commands, log_folder};
 use crate::output::unless_reader_left;
@@ -72,9 +70,6 @@ pub struct Arguments {
     /// Write the rows to this file.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// The configuration that the node ran with, for its capacity.
-    #[arg(long, value_name = "FILE.toml")]
-    config: Option<PathBuf>,
 }
 
 /// Verifies the journal, writes the rows chosen, and sums up on standard error.
@@ -84,7 +79,6 @@ pub struct Arguments {
 /// be written.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let folder = log_folder(&arguments.folder, Log::Journal)?;
-    let capacity = capacity(arguments)?;
     let recovered = inspect(&folder, Verify::Every)?;
     let commands = count_commands(&folder, &recovered)?;
     let selection = selection(arguments, commands.last_time)?;
@@ -97,7 +91,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut export = Export::new(arguments.format, BufWriter::with_capacity(1 << 16, out))?;
     let mut owners = Owners::default();
     let mut summary = Summary::default();
-    let mut walk = Walk::open(&folder, &recovered, &capacity)?;
+    let mut walk = Walk::open(&folder, &recovered)?;
     let bar = byte_bar(recovered.appended.value(), "audit");
     while let Some(batch) = walk.next()? {
         bar.set_position(batch.position.value());
@@ -117,13 +111,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     eprint!("{}", summary.text(&walk.verified(), &selection));
     Ok(())
-}
-
-fn capacity(arguments: &Arguments) -> Result<Capacity> {
-    Ok(match &arguments.config {
-        Some(path) => NodeConfig::load(path)?.capacity,
-        None => NodeConfig::defaults()?.capacity,
-    })
 }
 
 fn selection(arguments: &Arguments, last: exahour_wire::units::Nanos) -> Result<Selection> {

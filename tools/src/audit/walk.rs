@@ -52,11 +52,11 @@ pub(super) struct Step<'a> {
 }
 
 impl Walk {
-    pub(super) fn open(folder: &Path, recovered: &Recovered, capacity: &Capacity) -> Result<Self> {
+    pub(super) fn open(folder: &Path, recovered: &Recovered) -> Result<Self> {
         Ok(Self {
             reader: Reader::closed(folder, recovered, Verify::Trust).context("journal")?,
             end: recovered.appended,
-            engine: Engine::new(capacity),
+            engine: Engine::new(&Capacity::default()),
             last_index: 0,
             verified: Verified::default(),
             commands: Vec::new(),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use exahour_engine::{Capacity, EventSink};
+use exahour_engine::EventSink;
 use exahour_journal::{Config, FlushBody, FrameMeta, Journal, LogId};
 use exahour_replicas::{FRAME_COMMANDS, replay};
 use exahour_wire::record::Record;
@@ -53,7 +53,7 @@ pub fn measure(folder: &Path, flow: &Flow) -> anyhow::Result<ReplayFigures> {
     std::hint::black_box(&copied);
     drop(copied);
     let began = Instant::now();
-    let report = replay(&folder, &Capacity::default(), &mut Forget)?;
+    let report = replay(&folder, &mut Forget)?;
     let seconds = began.elapsed().as_secs_f64();
     std::fs::remove_dir_all(&folder)?;
     Ok(ReplayFigures {

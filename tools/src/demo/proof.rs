@@ -12,7 +12,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use exahour_engine::EventSink;
 use exahour_journal::{Reader, Verify, inspect};
-use exahour_replicas::{FRAME_COMMANDS, NodeConfig, replay};
+use exahour_replicas::{FRAME_COMMANDS, replay};
 use exahour_wire::events::OrderAccepted;
 use exahour_wire::ids::{ClientOrderId, InstrumentId, SessionId};
 use exahour_wire::message::{Message, messages};
@@ -59,8 +59,7 @@ pub(super) fn prove(data: &Path, instrument: u32, acknowledged: &[Acknowledged])
         instrument,
         orders: Vec::new(),
     };
-    let capacity = NodeConfig::defaults()?.capacity;
-    let report = replay(&journal, &capacity, &mut accepted)?;
+    let report = replay(&journal, &mut accepted)?;
     let state_hash = hex(&report.state_hash.0);
     let verdict = replay_apart(data)?;
     ensure!(

@@ -18,14 +18,12 @@ use super::phrase::Word;
 use super::statement::{Draft, Numbering, Statement, parse};
 use crate::text::Misfit;
 
-/// Room for live orders where the script does not say: enough for a long script, and ready at once.
-const ORDERS_USUAL: u32 = 1 << 17;
+/// The room made for live orders: enough for a long script, and ready at once.
+const ORDERS_EXPECTED: u32 = 1 << 17;
 
 /// A script in the middle of its run.
-#[derive(Default)]
 pub struct Runner {
-    engine: Option<Engine>,
-    orders: Option<u32>,
+    engine: Engine,
     memory: Memory,
     batch: Option<OpenBatch>,
     ready: Vec<u8>,
@@ -69,6 +67,22 @@ pub enum Outcome<'a> {
     },
 }
 
+impl Default for Runner {
+    fn default() -> Self {
+        Self {
+            engine: Engine::new(&Capacity {
+                orders: ORDERS_EXPECTED,
+                ..Capacity::default()
+            }),
+            memory: Memory::default(),
+            batch: None,
+            ready: Vec::new(),
+            events: Vec::new(),
+            counts: Counts::default(),
+        }
+    }
+}
+
 impl Runner {
     /// A runner with an empty exchange, at 2026-01-01T00:00:00Z.
     #[must_use]
@@ -91,7 +105,6 @@ impl Runner {
         match parse(line, &self.memory)? {
             Statement::Nothing => Ok(Outcome::Nothing),
             Statement::At(time) => self.on_time(line, time),
-            Statement::Capacity(orders) => self.on_capacity(line, orders),
             Statement::BatchBegin => match self.batch {
                 Some(_) => Err(misfit_of(
                     line,
@@ -140,23 +153,6 @@ impl Runner {
             ));
         }
         self.memory.now = time;
-        Ok(Outcome::Nothing)
-    }
-
-    fn on_capacity(&mut self, line: &str, orders: u32) -> Result<Outcome<'_>, Misfit> {
-        if self.engine.is_some() || self.batch.is_some() {
-            let expected = "`capacity` before the first command";
-            return Err(misfit_of(line, "the exchange has started", expected));
-        }
-        if !(1..=Capacity::ORDERS_MAX).contains(&orders) {
-            let expected = format!("1 to {}", Capacity::ORDERS_MAX);
-            return Err(misfit_of(
-                line,
-                "no such number of orders is possible",
-                &expected,
-            ));
-        }
-        self.orders = Some(orders);
         Ok(Outcome::Nothing)
     }
 
@@ -210,13 +206,6 @@ impl Runner {
     /// Sends what is ready as one batch. Where it was gathered from several lines, `before` is what
     /// was known of sessions then: what was assumed meanwhile is replaced by what happened.
     fn apply(&mut self, line: &str, before: Option<Sessions>) -> Result<Outcome<'_>, Misfit> {
-        let orders = self.orders.unwrap_or(ORDERS_USUAL);
-        let engine = self.engine.get_or_insert_with(|| {
-            Engine::new(&Capacity {
-                orders,
-                ..Capacity::default()
-            })
-        });
         let first = CommandSequence(self.counts.commands + 1);
         let batch = Batch {
             time: self.memory.now,
@@ -224,7 +213,7 @@ impl Runner {
             commands: &self.ready,
         };
         self.events.clear();
-        let applied = engine.apply(&batch, &mut self.events);
+        let applied = self.engine.apply(&batch, &mut self.events);
         applied.map_err(|divergence| {
             misfit_of(
                 line,

@@ -31,7 +31,7 @@ pub(super) fn parse(
         "ready" => vec![Draft::new(&ready(phrase, memory)?)],
         "connect" => connect(phrase, memory)?,
         "disconnect" => vec![Draft::new(&disconnect(phrase, memory)?)],
-        "restart" => vec![Draft::new(&NodeStarted::blank())],
+        "restart" => vec![Draft::new(&restart(phrase)?)],
         "tick" => vec![Draft::new(&Tick::blank())],
         "hash" => vec![Draft::new(&TakeStateHash::blank())],
         "checkpoint" => vec![Draft::new(&checkpoint(phrase, memory)?)],
@@ -219,6 +219,17 @@ const DISCONNECT_OPTIONS: &str = "`lost`, `terminated`, `keep-alive`, `slow`, `b
     `expelled`, `stopped`, `version N`, `connection N`";
 
 /// `checkpoint [at COMMAND] [hash HEX]`: by default, the last hash that was taken.
+fn restart(phrase: &mut Phrase<'_>) -> Result<NodeStarted, Misfit> {
+    let mut started = NodeStarted::blank();
+    while let Some(word) = phrase.option()? {
+        match word.text {
+            "orders" => started.orders_max = phrase.number("a number of orders")?,
+            _ => return Err(unknown_option(word, "`orders N`")),
+        }
+    }
+    Ok(started)
+}
+
 fn checkpoint(phrase: &mut Phrase<'_>, memory: &Memory) -> Result<Checkpoint, Misfit> {
     let (mut at_command, mut state_hash) = memory.hashed.unwrap_or_default();
     while let Some(word) = phrase.option()? {

@@ -28,8 +28,6 @@ pub(super) enum Statement<'a> {
     BatchEnd,
     /// Another script runs first.
     Include(Word<'a>),
-    /// The exchange has room for this many orders.
-    Capacity(u32),
     /// Commands, one batch where none is open.
     Commands(Vec<Draft>),
 }
@@ -163,10 +161,6 @@ pub(super) fn parse<'a>(line: &'a str, memory: &Memory) -> Result<Statement<'a>,
         "batch" => Statement::BatchBegin,
         "end" => Statement::BatchEnd,
         "include" => Statement::Include(phrase.word("the name of a script in double quotes")?),
-        "capacity" => {
-            phrase.keyword("orders")?;
-            Statement::Capacity(phrase.number("a number of orders")?)
-        }
         _ => return parse_commands(verb, sender, &mut phrase, memory).map(Statement::Commands),
     };
     if let Some(prefix) = sender.prefix {
@@ -209,7 +203,7 @@ fn parse_commands(
 const VERBS: &str = "buy, sell, cancel, replace, mass-cancel; participant, account, session, \
     instrument, limit, deposit, withdraw, kill, release, settle, key, machine, deliver, fail; \
     connect, disconnect, open, ready, restart, tick, hash, checkpoint; send; at, after, batch, \
-    end, include, capacity";
+    end, include";
 
 /// `send NAME field=value ...`.
 fn send(phrase: &mut Phrase<'_>) -> Result<Draft, Misfit> {

@@ -44,8 +44,8 @@ impl Audited {
 
     /// The rows and the summary of an audit.
     fn audit(&self, extra: &[&str]) -> (String, String) {
-        let (data, config) = (self.exchange.data(), self.exchange.config());
-        let words = ["audit", &data, "--config", &config];
+        let data = self.exchange.data();
+        let words = ["audit", &data];
         let output = run(&[&words[..], extra].concat());
         let (rows, summary) = texts(&output);
         assert!(output.status.success(), "{extra:?}: {summary}");
@@ -244,15 +244,9 @@ fn events_that_differ_from_the_journal_are_named() {
     // The event log of another exchange in the place of our own.
     std::fs::remove_dir_all(exchange.path("data/events")).unwrap();
     std::fs::rename(other.path("data/events"), exchange.path("data/events")).unwrap();
-    let refused = fail(&[
-        "replay",
-        &data,
-        "--config",
-        &exchange.config(),
-        "--compare-events",
-    ]);
+    let refused = fail(&["replay", &data, "--compare-events"]);
     assert!(refused.contains("differs: the journal gives"), "{refused}");
-    succeed(&["replay", &data, "--config", &exchange.config()]);
+    succeed(&["replay", &data]);
 }
 
 #[test]

@@ -179,15 +179,7 @@ impl Exchange {
 
     /// The findings of a replay of the node's journal.
     pub(crate) fn replay(&self) -> Value {
-        let (data, config) = (self.data(), self.config());
-        json(&[
-            "replay",
-            &data,
-            "--config",
-            &config,
-            "--compare-events",
-            "--json",
-        ])
+        json(&["replay", &self.data(), "--compare-events", "--json"])
     }
 }
 

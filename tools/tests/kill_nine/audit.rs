@@ -39,8 +39,7 @@ struct Journaled {
 pub(crate) fn audit(node: &NodeProcess, ledgers: &[Ledger]) {
     let journaled = walk_journal(node);
     let mut replayed = Vec::new();
-    let capacity = node.config().capacity;
-    let report = replay(&node.data().join("journal"), &capacity, &mut replayed).unwrap();
+    let report = replay(&node.data().join("journal"), &mut replayed).unwrap();
     let stored = events_on_disk(node);
     // What the engine had not applied when it was stopped is applied by the next start.
     assert!(replayed.starts_with(&stored), "event log and replay differ");

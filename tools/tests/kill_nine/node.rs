@@ -12,7 +12,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use exahour_journal::{Reader, Verify, inspect};
-use exahour_replicas::NodeConfig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -49,11 +48,6 @@ impl NodeProcess {
             process: None,
             start_time: Duration::from_millis(50),
         }
-    }
-
-    /// The configuration as the node reads it.
-    pub(crate) fn config(&self) -> NodeConfig {
-        NodeConfig::load(&self.path.join("node.toml")).unwrap()
     }
 
     pub(crate) fn data(&self) -> PathBuf {

@@ -63,7 +63,7 @@ impl Twin {
             200 => self.open_session(&read(record)),
             201 => self.ready_session(&read(record)),
             202 => self.close_session(&read(record)),
-            205 => self.node_started(),
+            205 => self.node_started(&read(record)),
             206 => self.fact(exahour_wire::events::StateHashed::blank()),
             203 | 204 => {}
             100..200 => self.on_client_command(record),

@@ -10,7 +10,8 @@ use exahour_wire::codes::{
 };
 use exahour_wire::events::{SequenceGap, SessionClosed, SessionOpened, SessionReady};
 use exahour_wire::ids::{ClientOrderId, MessageSequence, OrderId, SessionId, SessionVersion};
-use exahour_wire::internal::{CloseSession, OpenSession, ReadySession};
+use exahour_wire::internal::{CloseSession, NodeStarted, OpenSession, ReadySession};
+use exahour_wire::limits::ORDERS_MAX;
 use exahour_wire::message::Message;
 use exahour_wire::units::Nanos;
 
@@ -187,7 +188,11 @@ impl Twin {
     }
 
     /// Rule 2.4.
-    pub(crate) fn node_started(&mut self) {
+    pub(crate) fn node_started(&mut self, started: &NodeStarted) {
+        self.orders_max = match started.orders_max {
+            1..ORDERS_MAX => started.orders_max as usize,
+            _ => ORDERS_MAX as usize,
+        };
         let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
         for session in sessions {
             self.close(session, DisconnectCause::NodeStopped.into());

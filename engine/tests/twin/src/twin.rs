@@ -14,6 +14,7 @@ use exahour_wire::ids::{
     AccountId, ClientOrderId, CommandSequence, InstrumentId, ObligationId, OrderId, ParticipantId,
     SessionId,
 };
+use exahour_wire::limits::ORDERS_MAX;
 use exahour_wire::limits::{MONEY_MAX, PRICE_MAX, PRICE_RANGE_FACTOR};
 use exahour_wire::message::{AccessKey, messages};
 use exahour_wire::operations::CreateInstrument;
@@ -213,11 +214,11 @@ pub(crate) struct Obligation {
 }
 
 impl Twin {
-    /// An exchange in which nothing has happened, with room for so many live orders.
+    /// An exchange in which nothing has happened.
     #[must_use]
-    pub fn new(orders_max: usize) -> Self {
+    pub fn new() -> Self {
         Self {
-            orders_max,
+            orders_max: ORDERS_MAX as usize,
             ..Self::default()
         }
     }

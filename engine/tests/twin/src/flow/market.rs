@@ -15,7 +15,7 @@ use exahour_wire::ids::{
     AccountId, ClientOrderId, InstrumentId, MessageSequence, ParticipantId, SessionId,
     SessionVersion,
 };
-use exahour_wire::internal::{OpenSession, ReadySession};
+use exahour_wire::internal::{NodeStarted, OpenSession, ReadySession};
 use exahour_wire::message::{Message, Text8, Text16, Text32, messages, peek_header};
 use exahour_wire::operations::{
     CreateAccount, CreateInstrument, CreateParticipant, CreateSession, Deposit,
@@ -72,10 +72,12 @@ pub(super) struct Market {
     /// Kill switches that are engaged: scope and target.
     pub(super) stopped: Vec<(u8, u32)>,
     pub(super) names_given: u64,
+    /// How many orders may mostly live: zero for any number.
+    orders_max: u32,
 }
 
 impl Market {
-    pub(super) fn new(dice: &mut Dice) -> Self {
+    pub(super) fn new(dice: &mut Dice, orders_max: u32) -> Self {
         let operator = Permissions::OPERATOR;
         let desk = Permissions(Permissions::TRADE.0 | Permissions::RISK.0);
         let trade = Permissions::TRADE;
@@ -113,13 +115,20 @@ impl Market {
         }
         Self {
             sessions,
+            orders_max,
             ..Self::default()
         }
     }
 
+    /// A node starts again, and now and then another number of orders may live on it.
+    pub(super) fn start(&self, dice: &mut Dice) -> Vec<u8> {
+        let usual = self.orders_max;
+        node_started(dice.pick(&[usual, usual, usual, usual, 0, 3, 40, u32::MAX]))
+    }
+
     /// The commands of the exchange itself that everything begins with.
     pub(super) fn set_up(&mut self, dice: &mut Dice, now: Nanos) -> Vec<Vec<u8>> {
-        let mut records = Vec::new();
+        let mut records = vec![node_started(self.orders_max)];
         let name = Text32::new("A name").unwrap_or_default();
         for id in 1..=PARTICIPANTS {
             let command = CreateParticipant {
@@ -369,4 +378,12 @@ impl Market {
 /// Who owns an account of the set-up.
 pub(super) fn owner(account: u32) -> u32 {
     account % PARTICIPANTS + 1
+}
+
+fn node_started(orders_max: u32) -> Vec<u8> {
+    let started = NodeStarted {
+        orders_max,
+        ..NodeStarted::blank()
+    };
+    started.bytes().to_vec()
 }

@@ -83,8 +83,14 @@ impl Flow {
     /// The stream of a seed.
     #[must_use]
     pub fn new(seed: u64, style: Style) -> Self {
+        Self::with_orders_max(seed, style, 0)
+    }
+
+    /// The stream of a seed, on an exchange where mostly so many orders may live; zero: any number.
+    #[must_use]
+    pub fn with_orders_max(seed: u64, style: Style, orders_max: u32) -> Self {
         let mut dice = Dice::new(seed);
-        let market = Market::new(&mut dice);
+        let market = Market::new(&mut dice, orders_max);
         let pace = dice.pick(&[Pace::Calm, Pace::Restless]);
         Self {
             style,

@@ -11,7 +11,7 @@ use exahour_wire::ids::{
     AccountId, ClientOrderId, CommandSequence, InstrumentId, MessageSequence, ObligationId,
     OrderId, ParticipantId, SessionId, SessionVersion,
 };
-use exahour_wire::internal::{Checkpoint, CloseSession, NodeStarted, TakeStateHash, Tick};
+use exahour_wire::internal::{Checkpoint, CloseSession, TakeStateHash, Tick};
 use exahour_wire::message::{AccessKey, Digest, Ipv4, Message, Text32};
 use exahour_wire::operations::{
     ConfirmDelivery, CreateAccount, CreateParticipant, CreateSession, DeliveryFailed,
@@ -48,7 +48,7 @@ pub(super) fn command(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u
         795..870 => operation(market, dice, now),
         870..900 => delivery(market, dice),
         900..985 => session_news(market, dice, now),
-        985..988 => NodeStarted::blank().bytes().to_vec(),
+        985..988 => market.start(dice),
         988..993 => TakeStateHash::blank().bytes().to_vec(),
         993..996 => Checkpoint {
             at_command: CommandSequence(u64::MAX - dice.below(9)),
