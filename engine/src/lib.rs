@@ -18,10 +18,13 @@ mod ledger;
 mod positions;
 mod reporter;
 mod slot_index;
+mod stages;
 mod state_hash;
 mod terms;
 mod timers;
 
+pub use admit::Verdict;
 pub use batch::{Batch, EventSink};
 pub use capacity::Capacity;
 pub use engine::{Divergence, Engine};
+pub use stages::{Admission, Execution, VerdictSink, Verdicts};

@@ -39,11 +39,18 @@ impl Feed {
     }
 }
 
-/// The hash of both stages' state.
-pub(crate) fn state_hash(admit: &Admit, execute: &Execute, now: Nanos) -> Digest {
+/// The hash of the first stage's state.
+pub(crate) fn admission_hash(admit: &Admit) -> Digest {
+    let mut feed = Feed(blake3::Hasher::new());
+    feed_admission(&mut feed, admit);
+    Digest(*feed.0.finalize().as_bytes())
+}
+
+/// The hash of the whole state: the first stage's hash, then the second stage's state.
+pub(crate) fn state_hash(admission: &Digest, execute: &Execute, now: Nanos) -> Digest {
     let mut feed = Feed(blake3::Hasher::new());
     feed.number(now.0);
-    feed_admission(&mut feed, admit);
+    feed.0.update(&admission.0);
     feed_counters(&mut feed, execute);
     feed_ledger(&mut feed, execute);
     for instrument in execute.instruments.iter().flatten() {

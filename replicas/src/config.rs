@@ -9,11 +9,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use exahour_journal::FlushBody;
-use exahour_rings::{CoreId, IdleStrategy, Layout, ThreadLayout};
+use exahour_rings::{CoreId, IdleStrategy, Layout, ThreadLayout, online_cores};
 use exahour_wire::codes::Durability;
 use serde::Deserialize;
 
 use crate::genesis::Genesis;
+use crate::wide_layout::wide_layout;
 
 /// The embedded defaults, as text.
 const DEFAULTS: &str = include_str!("node.toml");
@@ -166,6 +167,23 @@ impl NodeConfig {
     }
 
     fn parse(place: &str, own: toml::Table) -> Result<Self, ConfigError> {
+        let layout_is_own = own.contains_key("thread");
+        let mut config = Self::parse_narrow(place, own)?;
+        // Where the cores cannot be listed, the layout that pins nothing is the right one.
+        let online = online_cores().unwrap_or_default();
+        if !layout_is_own && let Some(wide) = wide_layout(&online) {
+            config.layout = wide;
+        }
+        Ok(config)
+    }
+
+    /// The embedded layout, which fits two cores.
+    #[cfg(test)]
+    pub(crate) fn narrow_layout() -> Result<Layout, ConfigError> {
+        Self::parse_narrow("defaults", toml::Table::new()).map(|config| config.layout)
+    }
+
+    fn parse_narrow(place: &str, own: toml::Table) -> Result<Self, ConfigError> {
         let mut merged = table("defaults", DEFAULTS)?;
         merge(&mut merged, own);
         let file: FileConfig = merged.try_into().map_err(|error| ConfigError::Parse {

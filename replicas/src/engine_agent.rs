@@ -1,13 +1,14 @@
 //! The engine's agent: follows the committed journal, applies it, writes the events.
 //!
-//! Turned by a runner. What the engine wants from the sequencer (a tick, a checkpoint) goes through
+//! Turned by a runner. Runs both stages, or only the second where the first has an agent of its own.
+//! What the engine wants from the sequencer (a tick, a checkpoint) goes through
 //! an ingress ring of its own, like every other command.
 //!
 //! Always holds: only committed frames are applied, each once, in order.
 
-use exahour_engine::{Batch, Engine};
+use exahour_engine::Execution;
 use exahour_gateway::clock::Clock;
-use exahour_journal::{Position, Reader};
+use exahour_journal::Reader;
 use exahour_rings::{Agent, Halt, Producer, WatermarkWriter};
 use exahour_wire::events::{EventPrefix, StateHashed};
 use exahour_wire::ids::CommandSequence;
@@ -16,10 +17,11 @@ use exahour_wire::message::{Message, messages, peek_header};
 use exahour_wire::record::{Line, Record};
 use exahour_wire::units::Nanos;
 
+use crate::admission_agent::FirstStage;
 use crate::error::NodeError;
 use crate::event_log::EventLog;
+use crate::frames::Frames;
 use crate::intake::{Intake, RETRY_AFTER};
-use crate::storage::{FRAME_COMMANDS, FRAME_CONF_CHANGE_V2};
 
 /// Frames applied in one turn, at most.
 const FRAMES_A_TURN: usize = 64;
@@ -27,61 +29,60 @@ const FRAMES_A_TURN: usize = 64;
 /// When a tick that was asked for is asked for again.
 const ASK_AGAIN: Nanos = Nanos(100_000_000);
 
-/// The agent.
-pub struct EngineAgent {
-    engine: Engine,
-    journal: Reader,
-    events: EventLog,
-    applied: WatermarkWriter,
-    wishes: Producer<Line>,
-    clock: Box<dyn Clock>,
-    /// The index of the last applied frame.
-    index: u64,
-    /// Commands applied since the state was last hashed.
-    since_hash: u64,
-    hash_every: u64,
-    hash_asked: bool,
+/// Where what the engine says goes.
+pub(crate) struct EngineOutlet {
+    pub(crate) events: EventLog,
+    /// The raft index of the last frame applied.
+    pub(crate) applied: WatermarkWriter,
+    /// What the engine asks of the sequencer.
+    pub(crate) wishes: Producer<Line>,
+    /// Closed while events wait for room.
+    pub(crate) intake: Intake,
+    /// Commands between two hashes of the state.
+    pub(crate) hash_every: u64,
     /// The first command that was not in the journal when the node started: hashes of earlier ones
     /// are journaled already.
-    fresh_from: CommandSequence,
+    pub(crate) fresh_from: CommandSequence,
+}
+
+/// The agent.
+pub(crate) struct EngineAgent<F> {
+    first_stage: F,
+    execution: Execution,
+    frames: Frames,
+    outlet: EngineOutlet,
+    clock: Box<dyn Clock>,
+    /// Commands applied since the state was last hashed.
+    since_hash: u64,
+    hash_asked: bool,
     tick_asked_at: Nanos,
     /// When a full disk is tried again.
     retry_at: Nanos,
-    /// Closed while events wait for room.
-    intake: Intake,
 }
 
-impl EngineAgent {
+impl<F: FirstStage> EngineAgent<F> {
     /// An engine that starts before the first frame of `journal`.
     pub(crate) fn new(
-        engine: Engine,
+        (first_stage, execution): (F, Execution),
         journal: Reader,
-        events: EventLog,
-        applied: WatermarkWriter,
-        (wishes, hash_every): (Producer<Line>, u64),
-        (intake, fresh_from): (Intake, CommandSequence),
+        outlet: EngineOutlet,
         clock: Box<dyn Clock>,
     ) -> Self {
         Self {
-            engine,
-            journal,
-            events,
-            applied,
-            wishes,
+            first_stage,
+            execution,
+            frames: Frames::from_the_start(journal),
+            outlet,
             clock,
-            index: 0,
             since_hash: 0,
-            hash_every,
             hash_asked: false,
-            fresh_from,
             tick_asked_at: Nanos(0),
             retry_at: Nanos(0),
-            intake,
         }
     }
 
     fn turn(&mut self) -> Result<usize, NodeError> {
-        if self.events.waits() && !self.try_disk_again()? {
+        if self.outlet.events.waits() && !self.try_disk_again()? {
             // Nothing more is applied until what was applied can be told.
             return Ok(0);
         }
@@ -90,7 +91,7 @@ impl EngineAgent {
             frames += 1;
         }
         if frames > 0 {
-            self.applied.publish(self.index);
+            self.outlet.applied.publish(self.frames.index());
         } else {
             self.wish_for_tick();
         }
@@ -105,62 +106,45 @@ impl EngineAgent {
         }
         self.retry_at = now.after(RETRY_AFTER);
         let caught_up = self
+            .outlet
             .events
             .catch_up()
             .map_err(NodeError::log("event log"))?;
         if caught_up {
-            self.intake.open();
+            self.outlet.intake.open();
         } else {
-            self.intake.close();
+            self.outlet.intake.close();
         }
         Ok(caught_up)
     }
 
     #[inline]
     fn apply_next(&mut self) -> Result<bool, NodeError> {
-        let limit = Position::new(self.journal.commit());
-        let next = self
-            .journal
-            .next(limit)
-            .map_err(NodeError::log("journal"))?;
-        let Some(frame) = next else { return Ok(false) };
-        let header = frame.header;
-        if header.index != self.index + 1 {
-            return Err(NodeError::Frame {
-                index: header.index,
-                reason: "it is out of order",
-            });
-        }
-        if header.kind > FRAME_CONF_CHANGE_V2 {
-            return Err(NodeError::Frame {
-                index: header.index,
-                reason: "its kind is unknown",
-            });
-        }
-        let (index, kind, count) = (header.index, header.kind, u64::from(header.count));
-        if kind == FRAME_COMMANDS {
-            let time = Nanos(header.time_ns);
-            let first = CommandSequence(header.first_sequence);
-            let batch = Batch {
-                time,
-                first,
-                commands: frame.payload,
-            };
-            self.events.begin(time);
-            let mut sink = Sink {
-                log: &mut self.events,
-                hashed: None,
-            };
-            self.engine.apply(&batch, &mut sink)?;
-            let hashed = sink.hashed;
-            self.events.finish().map_err(NodeError::log("event log"))?;
-            let started = messages(batch.commands)
-                .next()
-                .and_then(peek_header)
-                .is_some_and(|header| header.template_id == NodeStarted::TEMPLATE_ID);
-            self.note_hash(hashed, count, started);
-        }
-        self.index = index;
+        let limit = self.first_stage.limit(self.frames.committed());
+        let Some(frame) = self.frames.next(limit)? else {
+            return Ok(false);
+        };
+        let Some(batch) = frame.batch else {
+            return Ok(true);
+        };
+        let count = u64::from(frame.count);
+        self.outlet.events.begin(batch.time);
+        let mut sink = Sink {
+            log: &mut self.outlet.events,
+            hashed: None,
+        };
+        self.execution
+            .apply(&batch, &mut self.first_stage, &mut sink)?;
+        let hashed = sink.hashed;
+        self.outlet
+            .events
+            .finish()
+            .map_err(NodeError::log("event log"))?;
+        let started = messages(batch.commands)
+            .next()
+            .and_then(peek_header)
+            .is_some_and(|header| header.template_id == NodeStarted::TEMPLATE_ID);
+        self.note_hash(hashed, count, started);
         Ok(true)
     }
 
@@ -169,13 +153,13 @@ impl EngineAgent {
     fn note_hash(&mut self, hashed: Option<StateHashed>, count: u64, started: bool) {
         self.since_hash += count;
         if started {
-            self.since_hash = self.since_hash.max(self.hash_every);
+            self.since_hash = self.since_hash.max(self.outlet.hash_every);
             self.hash_asked = false;
         }
         if let Some(hashed) = hashed {
             self.since_hash = 0;
             self.hash_asked = false;
-            if hashed.command >= self.fresh_from {
+            if hashed.command >= self.outlet.fresh_from {
                 self.wish_for_checkpoint(&hashed);
             }
         }
@@ -188,13 +172,16 @@ impl EngineAgent {
             state_hash: hashed.state_hash,
             ..Checkpoint::blank()
         };
-        let _ = self.wishes.try_push_slice(Record::new(&checkpoint).lines());
+        let _ = self
+            .outlet
+            .wishes
+            .try_push_slice(Record::new(&checkpoint).lines());
     }
 
     /// Asks for a tick where a timer is due and nobody has said anything since.
     #[inline]
     fn wish_for_tick(&mut self) {
-        let Some(due) = self.engine.next_due() else {
+        let Some(due) = self.execution.next_due() else {
             return;
         };
         let now = self.clock.now();
@@ -202,6 +189,7 @@ impl EngineAgent {
             self.tick_asked_at = now;
             // Where the ring is full the sequencer has work, and time moves with it.
             let _ = self
+                .outlet
                 .wishes
                 .try_push_slice(Record::new(&Tick::blank()).lines());
         }
@@ -210,9 +198,9 @@ impl EngineAgent {
     /// Asks for a hash of the state after so many commands.
     #[inline]
     fn wish_for_hash(&mut self) {
-        if self.since_hash >= self.hash_every && !self.hash_asked {
+        if self.since_hash >= self.outlet.hash_every && !self.hash_asked {
             let record = Record::new(&TakeStateHash::blank());
-            self.hash_asked = self.wishes.try_push_slice(record.lines()).is_ok();
+            self.hash_asked = self.outlet.wishes.try_push_slice(record.lines()).is_ok();
         }
     }
 }
@@ -234,7 +222,7 @@ impl exahour_engine::EventSink for Sink<'_> {
     }
 }
 
-impl Agent for EngineAgent {
+impl<F: FirstStage> Agent for EngineAgent<F> {
     fn name(&self) -> &'static str {
         "engine"
     }

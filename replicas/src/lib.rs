@@ -8,12 +8,14 @@
 //! single node is a raft group of one on the same path.
 //! Does not: match, check or parse what clients send.
 
+mod admission_agent;
 mod batch;
 mod config;
 mod disk_agent;
 mod engine_agent;
 mod error;
 mod event_log;
+mod frames;
 mod genesis;
 mod hard_state;
 mod intake;
@@ -21,9 +23,9 @@ mod node;
 mod replay;
 mod sequencer;
 mod storage;
+mod wide_layout;
 
 pub use config::{ConfigError, ListenConfig, NodeConfig, SessionConfig};
-pub use engine_agent::EngineAgent;
 pub use error::NodeError;
 pub use event_log::{EVENTS_COMPLETE, EVENTS_CONTINUED, EventLog};
 pub use genesis::{Genesis, GenesisError};

@@ -27,16 +27,17 @@ use exahour_gateway::feed::market_data::{MarketData, MarketDataConfig};
 use exahour_gateway::order_gateway::{GatewaySettings, OrderGateway};
 use exahour_journal::{Chain, Config as LogConfig, FlushBody, Journal, LogId, Reader, Verify};
 use exahour_rings::{
-    Agent, AgentFailure, Capacity as RingCapacity, Consumer, Producer, Running, StopHandle, ring,
-    run, watermark,
+    Agent, AgentFailure, Capacity as RingCapacity, Consumer, Producer, Running, StopHandle,
+    ThreadLayout, ring, run, watermark,
 };
 use exahour_wire::ids::CommandSequence;
 use exahour_wire::record::Line;
 use exahour_wire::units::Nanos;
 
+use crate::admission_agent::{ADMISSION, AdmissionAgent};
 use crate::config::NodeConfig;
 use crate::disk_agent::{DiskAgent, StagingAgent};
-use crate::engine_agent::EngineAgent;
+use crate::engine_agent::{EngineAgent, EngineOutlet};
 use crate::error::NodeError;
 use crate::event_log::EventLog;
 use crate::genesis::Genesis;
@@ -126,28 +127,29 @@ impl Node {
 
         let event_log = EventLog::new(events.appender, &follow(&events_path, "event log")?)
             .map_err(NodeError::log("event log"))?;
-        let engine = EngineAgent::new(
-            Engine::new(&config.capacity),
-            follow(&journal_path, "journal")?,
-            event_log,
-            applied_in,
-            (wishes_in, config.checkpoint_every),
-            (Intake::new(engine_intake_in), end.next),
-            Box::new(SystemClock::default()),
-        );
+        let outlet = EngineOutlet {
+            events: event_log,
+            applied: applied_in,
+            wishes: wishes_in,
+            intake: Intake::new(engine_intake_in),
+            hash_every: config.checkpoint_every,
+            fresh_from: end.next,
+        };
+        let follow_journal = || follow(&journal_path, "journal");
+        let stages = stages(config, follow_journal, outlet)?;
         let mut front = FrontDoor::open(config, &events_path, keys, gateway_in)?;
         front.orders.follow_intake(intake_out);
         front.orders.follow_intake(engine_intake_out);
         let addresses = front.addresses();
-        let agents: Vec<Box<dyn Agent>> = vec![
+        let mut agents: Vec<Box<dyn Agent>> = vec![
             Box::new(front.orders),
             Box::new(sequencer),
             Box::new(DiskAgent::new(journal.flusher)),
-            Box::new(engine),
             Box::new(front.market_data),
             Box::new(front.drop_copy),
             Box::new(StagingAgent::new(vec![journal.stager, events.stager])),
         ];
+        agents.extend(stages);
         let running = run(&config.layout, agents)?;
         Ok(Self {
             running,
@@ -196,6 +198,24 @@ impl Node {
     pub fn join(self) -> Result<(), AgentFailure> {
         self.running.join()
     }
+}
+
+/// The engine: one agent, or one for each stage where the layout places the first on its own.
+fn stages(
+    config: &NodeConfig,
+    journal: impl Fn() -> Result<Reader, NodeError>,
+    outlet: EngineOutlet,
+) -> Result<Vec<Box<dyn Agent>>, NodeError> {
+    let (admission, execution) = Engine::new(&config.capacity).into_stages();
+    let clock = Box::new(SystemClock::default());
+    let placed = |thread: &ThreadLayout| thread.agents.iter().any(|agent| agent == ADMISSION);
+    if !config.layout.threads.iter().any(placed) {
+        let fused = EngineAgent::new((admission, execution), journal()?, outlet, clock);
+        return Ok(vec![Box::new(fused)]);
+    }
+    let (ahead, judged) = AdmissionAgent::new(admission, journal()?);
+    let behind = EngineAgent::new((judged, execution), journal()?, outlet, clock);
+    Ok(vec![Box::new(ahead), Box::new(behind)])
 }
 
 /// The agents that clients connect to.

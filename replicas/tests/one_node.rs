@@ -20,9 +20,15 @@ use exahour_wire::units::{Price, Quantity};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn config(data: &std::path::Path) -> NodeConfig {
-    let text = "[listen]\norders = \"127.0.0.1:0\"\nmarket_data = \"127.0.0.1:0\"\n\
-                drop_copy = \"127.0.0.1:0\"\n[journal]\nsegment_bytes = 1048576\n";
-    let mut config = NodeConfig::from_text("test", text).unwrap();
+    config_with(data, "")
+}
+
+fn config_with(data: &std::path::Path, more: &str) -> NodeConfig {
+    let text = format!(
+        "{more}\n[listen]\norders = \"127.0.0.1:0\"\nmarket_data = \"127.0.0.1:0\"\n\
+         drop_copy = \"127.0.0.1:0\"\n[journal]\nsegment_bytes = 1048576\n"
+    );
+    let mut config = NodeConfig::from_text("test", &text).unwrap();
     config.data = data.to_path_buf();
     config
 }
@@ -127,6 +133,44 @@ fn a_replay_knows_how_many_orders_could_live() {
     assert!(replayed.starts_with(&written), "the events differ");
     let refused = |bytes: &[u8]| messages(bytes).filter_map(OrderRejected::read).count();
     assert_eq!(refused(&written), 3);
+}
+
+/// Whether the stages of the engine share a thread is invisible: a node that runs them apart writes
+/// the events that a replay, which runs them fused, gives.
+#[test]
+fn stages_on_threads_of_their_own_write_the_same_events() {
+    let folder = tempfile::tempdir().unwrap();
+    let threads = "checkpoint_every = 7\n\
+        [[thread]]\nname = \"a\"\nidle = \"yield\"\nagents = [\"order-gateway\", \"sequencer\", \"disk\"]\n\
+        [[thread]]\nname = \"b\"\nidle = \"yield\"\nagents = [\"admission\"]\n\
+        [[thread]]\nname = \"c\"\nidle = \"yield\"\nagents = [\"engine\"]\n\
+        [[thread]]\nname = \"d\"\nidle = \"park:200us\"\n\
+        agents = [\"market-data\", \"drop-copy\", \"staging\"]\n";
+    let settings = config_with(folder.path(), threads);
+    let mut last = 0;
+    for round in 0..2 {
+        let node = Node::start(&settings).unwrap();
+        let (mut alpha, mut beta) = (connect(&node, 1), connect(&node, 2));
+        for name in round * 100..round * 100 + 50 {
+            alpha.send(&order(name, 100, Side::Buy, 3)).unwrap();
+            let _: OrderAccepted = next_report(&mut alpha);
+            beta.send(&order(name, 200, Side::Sell, 3)).unwrap();
+            let _: OrderAccepted = next_report(&mut beta);
+            let fill: OrderFilled = next_report(&mut beta);
+            assert!(fill.trade.0 > last, "{fill:?}");
+            last = fill.trade.0;
+            let _: OrderFilled = next_report(&mut alpha);
+        }
+        drop((alpha, beta));
+        node.stop().unwrap();
+    }
+    let mut replayed = Vec::new();
+    let report = replay(&folder.path().join("journal"), &mut replayed).unwrap();
+    assert!(report.checkpoints > 10, "{report:?}");
+    let written = read_events(&folder.path().join("events"));
+    assert!(replayed.starts_with(&written), "the events differ");
+    let fills = messages(&written).filter_map(OrderFilled::read).count();
+    assert_eq!(fills, 200);
 }
 
 /// The events a node wrote, one after the other.

@@ -22,7 +22,8 @@ use exahour_wire::{internal, operations as ops, orders as entry};
 
 pub(crate) use registry::Registry;
 pub(crate) use sessions::Sessions;
-pub(crate) use verdict::{Gap, Outcome, Verdict};
+pub use verdict::Verdict;
+pub(crate) use verdict::{Gap, Outcome};
 
 /// The first stage.
 pub(crate) struct Admit {

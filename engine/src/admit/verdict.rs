@@ -49,9 +49,9 @@ pub(crate) enum Outcome {
     },
 }
 
-/// What admission says of a command.
+/// What admission says of a command: made by the first stage, understood by the second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Verdict {
+pub struct Verdict {
     /// What was missing before it.
     pub(crate) gap: Option<Gap>,
     /// What to do with it.

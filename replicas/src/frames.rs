@@ -1,0 +1,90 @@
+//! The committed frames of the journal, one after the other.
+//!
+//! Followed by the agents of the engine's stages, each with its own cursor.
+//!
+//! Always holds: no frame is left out or given twice; one that no version of this program writes is
+//! an error that names it.
+
+use exahour_engine::Batch;
+use exahour_journal::{Position, Reader};
+use exahour_wire::ids::CommandSequence;
+use exahour_wire::units::Nanos;
+
+use crate::error::NodeError;
+use crate::storage::{FRAME_COMMANDS, FRAME_CONF_CHANGE_V2};
+
+/// A cursor over frames.
+pub(crate) struct Frames {
+    journal: Reader,
+    /// The raft index of the last frame given.
+    index: u64,
+}
+
+/// One frame.
+pub(crate) struct CommittedFrame<'a> {
+    /// Its commands, where it holds any.
+    pub(crate) batch: Option<Batch<'a>>,
+    /// How many commands.
+    pub(crate) count: u16,
+}
+
+impl Frames {
+    /// A cursor before the first frame.
+    pub(crate) fn from_the_start(journal: Reader) -> Self {
+        Self { journal, index: 0 }
+    }
+
+    /// Where the committed part of the journal ends.
+    #[inline]
+    pub(crate) fn committed(&self) -> Position {
+        Position::new(self.journal.commit())
+    }
+
+    /// Where the cursor stands.
+    #[inline]
+    pub(crate) fn position(&self) -> Position {
+        self.journal.position()
+    }
+
+    /// The raft index of the last frame given.
+    #[inline]
+    pub(crate) fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// The next frame that ends at or below `limit`, which is committed.
+    #[inline]
+    pub(crate) fn next(
+        &mut self,
+        limit: Position,
+    ) -> Result<Option<CommittedFrame<'_>>, NodeError> {
+        let next = self
+            .journal
+            .next(limit)
+            .map_err(NodeError::log("journal"))?;
+        let Some(frame) = next else { return Ok(None) };
+        let header = frame.header;
+        let refuse = |reason| {
+            Err(NodeError::Frame {
+                index: header.index,
+                reason,
+            })
+        };
+        if header.index != self.index + 1 {
+            return refuse("it is out of order");
+        }
+        if header.kind > FRAME_CONF_CHANGE_V2 {
+            return refuse("its kind is unknown");
+        }
+        self.index = header.index;
+        let batch = (header.kind == FRAME_COMMANDS).then_some(Batch {
+            time: Nanos(header.time_ns),
+            first: CommandSequence(header.first_sequence),
+            commands: frame.payload,
+        });
+        Ok(Some(CommittedFrame {
+            batch,
+            count: header.count,
+        }))
+    }
+}
