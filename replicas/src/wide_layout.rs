@@ -2,8 +2,9 @@
 //!
 //! Chosen by the configuration where no layout is written and there are [`CORES_MIN`] cores.
 //!
-//! Always holds: threads that spin are pinned, each to a core of its own; the first core, where the
-//! kernel does most of its own work, is left to it and to the threads that park.
+//! Always holds: each of these threads is pinned to a core of its own; the first core, where the kernel
+//! does most of its own work, is left to it and to the followers. Nobody spins for ever, because more
+//! than one node may be tried on one machine: whoever owns the machine writes `spin` into a layout.
 
 use exahour_rings::{CoreId, IdleStrategy, Layout, ThreadLayout};
 
@@ -12,22 +13,21 @@ use crate::admission_agent::ADMISSION;
 /// From so many cores on the stages of the engine have a core each.
 pub(crate) const CORES_MIN: usize = 6;
 
-/// What spins, each on a core of its own: the way of an order, in its order.
-const SPINNING: [&str; 4] = ["order-gateway", "sequencer", ADMISSION, "engine"];
+/// The way of an order, in its order.
+const WAY: [&str; 5] = ["order-gateway", "sequencer", "disk", ADMISSION, "engine"];
 
 /// The layout of a machine with these cores, if they are enough.
 pub(crate) fn wide_layout(online: &[CoreId]) -> Option<Layout> {
     if online.len() < CORES_MIN {
         return None;
     }
-    let mut threads: Vec<ThreadLayout> = SPINNING
+    let mut threads: Vec<ThreadLayout> = WAY
         .into_iter()
         .zip(&online[1..])
-        .map(|(agent, core)| ThreadLayout::new(agent, IdleStrategy::Spin, &[agent]).pinned(*core))
+        .map(|(agent, core)| {
+            ThreadLayout::new(agent, IdleStrategy::BackOff, &[agent]).pinned(*core)
+        })
         .collect();
-    // A flush sleeps in the kernel, so between two of them a core need not burn.
-    let disk = ThreadLayout::new("disk", IdleStrategy::BackOff, &["disk"]);
-    threads.push(disk.pinned(online[SPINNING.len() + 1]));
     threads.push(ThreadLayout::new(
         "followers",
         IdleStrategy::Park { micros: 200 },
