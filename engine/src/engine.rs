@@ -30,7 +30,7 @@ pub struct Divergence {
     pub found: Digest,
 }
 
-fn hex(digest: &Digest) -> String {
+pub(crate) fn hex(digest: &Digest) -> String {
     digest.0.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -62,6 +62,17 @@ impl Engine {
         sink: &mut S,
     ) -> Result<(), Divergence> {
         self.execution.apply(batch, &mut self.admission, sink)
+    }
+
+    pub(crate) fn of_stages(admission: Admission, execution: Execution) -> Self {
+        Self {
+            admission,
+            execution,
+        }
+    }
+
+    pub(crate) fn stages(&self) -> (&Admission, &Execution) {
+        (&self.admission, &self.execution)
     }
 
     /// The two stages, to be driven apart.

@@ -49,6 +49,16 @@ impl Reporter {
         self.next_report[session.0 as usize] = 1;
     }
 
+    /// Goes on where a snapshot stood: the session's next report has this number.
+    pub(crate) fn resume(&mut self, session: SessionId, next: MessageSequence) {
+        self.next_report[session.0 as usize] = next.0;
+    }
+
+    /// Goes on behind this many events.
+    pub(crate) fn resume_events(&mut self, events: u64) {
+        self.events = events;
+    }
+
     /// The number of the session's next report.
     #[inline]
     pub(crate) fn next_report(&self, session: SessionId) -> MessageSequence {

@@ -126,6 +126,16 @@ impl Execution {
         Ok(())
     }
 
+    /// The hashes that checkpoints may be compared with, oldest first.
+    pub(crate) fn hashes(&self) -> impl Iterator<Item = &TakenHash> {
+        self.hashes.iter()
+    }
+
+    /// Keeps hashes that were taken before, as far as they are kept at all.
+    pub(crate) fn keep(&mut self, hashes: impl Iterator<Item = TakenHash>) {
+        self.hashes.extend(hashes.take(HASHES_KEPT));
+    }
+
     /// As [`crate::Engine::next_due`].
     #[must_use]
     pub fn next_due(&self) -> Option<Nanos> {

@@ -134,7 +134,9 @@ fn feed_ledger(feed: &mut Feed, execute: &Execute) {
         feed.number(u64::from(position.instrument.0));
         feed.signed(position.net);
         feed.numbers([position.open_buy, position.open_sell, position.position_max]);
-        feed.wide(position.lock);
+        for amount in [position.adverse_buy, position.adverse_sell, position.lock] {
+            feed.wide(amount);
+        }
     }
     for obligation in &execute.obligations {
         feed.number(u64::from(obligation.buyer.0));

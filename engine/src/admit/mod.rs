@@ -20,8 +20,9 @@ use exahour_wire::reject::Reject;
 use exahour_wire::units::Nanos;
 use exahour_wire::{internal, operations as ops, orders as entry};
 
-pub(crate) use registry::Registry;
-pub(crate) use sessions::Sessions;
+pub(crate) use registry::{AccountOwner, Participant, Registry};
+pub(crate) use sessions::{Session, Sessions};
+pub(crate) use throttle::Throttle;
 pub use verdict::Verdict;
 pub(crate) use verdict::{Gap, Outcome};
 

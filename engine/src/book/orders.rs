@@ -57,6 +57,28 @@ pub(crate) struct Order {
     pub(crate) position: u32,
 }
 
+/// What stands in a place that holds no order.
+const VACANT: Order = Order {
+    id: OrderId::NONE,
+    price: Price(0),
+    leaves: Quantity(0),
+    client_order_id: ClientOrderId::NONE,
+    next: NO_ORDER,
+    previous: NO_ORDER,
+    level: 0,
+    session: SessionId::NONE,
+    account: AccountId(0),
+    instrument: InstrumentId::NONE,
+    participant: ParticipantId::NONE,
+    side: Side::Buy,
+    time_in_force: TimeInForce::Day,
+    self_trade_prevention: SelfTradePrevention::None,
+    flags: OrderFlags::NONE,
+    total: Quantity(0),
+    expire_at: Nanos(0),
+    position: 0,
+};
+
 /// All live orders.
 pub(crate) struct OrderTable {
     orders: Vec<Order>,
@@ -210,6 +232,48 @@ impl OrderTable {
             }
         }
         found.sort_unstable_by_key(|slot| self.at(*slot).id);
+    }
+
+    /// Goes on where a snapshot stood: so many places were ever used and so many orders accepted. Each
+    /// place must then be filled by [`OrderTable::put`] or [`OrderTable::free_again`].
+    pub(crate) fn resume(&mut self, places: usize, serial: u64) {
+        self.orders.resize(places, VACANT);
+        self.serial = serial;
+    }
+
+    /// Puts an order where its id says; `None` where that is no vacant place, or the id is not one of
+    /// those given out.
+    pub(crate) fn put(&mut self, order: Order) -> Option<Slot> {
+        let slot = (order.id.0 & u64::from(ORDERS_MAX - 1)) as Slot;
+        let place = self.orders.get_mut(slot as usize)?;
+        let serial = order.id.0 >> SLOT_BITS;
+        if place.id != OrderId::NONE || serial == 0 || serial > self.serial {
+            return None;
+        }
+        *place = order;
+        self.live += 1;
+        self.by_client_id
+            .insert(client_hash(order.session, order.client_order_id), slot);
+        Some(slot)
+    }
+
+    /// Frees all places that hold no order, the first of these to be used first; whether these are
+    /// just those places, each once.
+    pub(crate) fn free_again(&mut self, slots: &[Slot]) -> bool {
+        let mut linked = vec![false; self.orders.len()];
+        for slot in slots.iter().rev() {
+            let place = *slot as usize;
+            let vacant = self
+                .orders
+                .get(place)
+                .is_some_and(|order| order.id == OrderId::NONE);
+            if !vacant || std::mem::replace(&mut linked[place], true) {
+                return false;
+            }
+            self.orders[place].next = self.first_free;
+            self.first_free = *slot;
+        }
+        slots.len() + self.live as usize == self.orders.len()
     }
 
     /// Orders accepted so far.

@@ -295,6 +295,15 @@ impl Execute {
         self.orders.remove(slot);
     }
 
+    /// Puts an instrument where its id says.
+    pub(crate) fn list(&mut self, instrument: Instrument) {
+        let place = instrument.id.0 as usize;
+        if place >= self.instruments.len() {
+            self.instruments.resize_with(place + 1, || None);
+        }
+        self.instruments[place] = Some(Box::new(instrument));
+    }
+
     #[inline]
     fn take_instrument(&mut self, id: InstrumentId) -> Option<Box<Instrument>> {
         self.instruments.get_mut(id.0 as usize)?.take()

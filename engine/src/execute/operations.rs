@@ -45,7 +45,9 @@ impl Execute {
             }
             CreateAccount::TEMPLATE_ID => self.create_account(read!(CreateAccount), out),
             CreateSession::TEMPLATE_ID => self.create_session(read!(CreateSession), out),
-            CreateInstrument::TEMPLATE_ID => self.list(read!(CreateInstrument), out)?,
+            CreateInstrument::TEMPLATE_ID => {
+                self.create_instrument(read!(CreateInstrument), out)?
+            }
             SetPositionLimit::TEMPLATE_ID => self.set_limit(read!(SetPositionLimit), out),
             Deposit::TEMPLATE_ID => self.deposit(read!(Deposit), out)?,
             Withdraw::TEMPLATE_ID => self.withdraw(read!(Withdraw), out)?,
@@ -98,27 +100,23 @@ impl Execute {
         self.reporter.fact(out, created);
     }
 
-    fn list<S: EventSink>(
+    fn create_instrument<S: EventSink>(
         &mut self,
         command: &CreateInstrument,
         out: &mut Output<'_, S>,
     ) -> Result<(), Reject> {
         let terms = Terms::parse(command, out.time)?;
         let id = command.instrument;
-        let place = id.0 as usize;
-        if place >= self.instruments.len() {
-            self.instruments.resize_with(place + 1, || None);
-        }
         self.timers
             .schedule(terms.last_trade_at, Due::Instrument(id.0));
-        self.instruments[place] = Some(Box::new(Instrument {
+        self.list(Instrument {
             id,
             terms,
             settlement: terms.reference_price,
             last_trade: None,
             expired: false,
             book: Book::new(),
-        }));
+        });
         let listed = InstrumentListed {
             instrument: id,
             kind: command.kind,

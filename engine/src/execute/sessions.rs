@@ -46,7 +46,7 @@ impl Default for SessionFlow {
 
 impl Execute {
     /// Makes room for a session.
-    pub(super) fn add_session(&mut self, id: SessionId, participant: ParticipantId) {
+    pub(crate) fn add_session(&mut self, id: SessionId, participant: ParticipantId) {
         let place = id.0 as usize;
         if place >= self.sessions.len() {
             self.sessions.resize(place + 1, SessionFlow::default());

@@ -1,0 +1,165 @@
+//! The whole state in plain integers, as a snapshot stores it.
+//!
+//! Made by `take`, read by `restore`. The archived forms of these structs are the format: after any
+//! change here [`FORMAT`] must grow, and snapshots of older formats are not read any more, because a
+//! replay can always take their place.
+//!
+//! Always holds: nothing is in it twice, and nothing that follows from the rest (timers, indexes,
+//! levels) is in it at all. Amounts are micro-dollars, times nanoseconds, quantities lots.
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+/// The version of the format.
+pub const FORMAT: u32 = 1;
+
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(crate) struct StateImage {
+    pub(super) now: u64,
+    pub(super) counters: CountersImage,
+    pub(super) participants: Vec<ParticipantImage>,
+    pub(super) accounts: Vec<AccountImage>,
+    pub(super) sessions: Vec<SessionImage>,
+    /// In the order in which they were made, which open orders refer to.
+    pub(super) positions: Vec<PositionImage>,
+    pub(super) instruments: Vec<InstrumentImage>,
+    /// By number, from one.
+    pub(super) obligations: Vec<ObligationImage>,
+    /// Free places of the order table, the next one to be used first.
+    pub(super) free_slots: Vec<u32>,
+    /// What checkpoints to come may be compared with, oldest first.
+    pub(super) hashes: Vec<HashImage>,
+}
+
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct CountersImage {
+    pub(super) events: u64,
+    pub(super) orders: u64,
+    pub(super) trades: u64,
+    pub(super) transfers: u64,
+    pub(super) orders_max: u32,
+    /// The end of day for which a timer was set last.
+    pub(super) day_end: u64,
+}
+
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct ParticipantImage {
+    pub(super) id: u32,
+    pub(super) killed: bool,
+}
+
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct AccountImage {
+    pub(super) id: u32,
+    /// Zero for the exchange's own.
+    pub(super) participant: u32,
+    pub(super) killed: bool,
+    pub(super) balance: i128,
+    pub(super) locked: i128,
+    pub(super) access_key: [u8; 32],
+    pub(super) access_session: u32,
+}
+
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct SessionImage {
+    pub(super) id: u32,
+    pub(super) participant: u32,
+    pub(super) permissions: u32,
+    pub(super) version: u64,
+    pub(super) connection: u64,
+    pub(super) established_at: u64,
+    pub(super) expected: u32,
+    pub(super) next_report: u32,
+    pub(super) ready: bool,
+    pub(super) killed: bool,
+    pub(super) throttle: ThrottleImage,
+    pub(super) cancel_mode: u8,
+    pub(super) cancel_grace_ms: u32,
+    pub(super) cancel_at: u64,
+}
+
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct ThrottleImage {
+    pub(super) rate: u32,
+    pub(super) burst: u32,
+    /// Billionths of a message.
+    pub(super) tokens: u64,
+    pub(super) last: u64,
+    pub(super) refusals: u32,
+}
+
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct PositionImage {
+    pub(super) account: u32,
+    pub(super) instrument: u32,
+    pub(super) net: i64,
+    pub(super) open_buy: u64,
+    pub(super) open_sell: u64,
+    pub(super) adverse_buy: i128,
+    pub(super) adverse_sell: i128,
+    pub(super) lock: i128,
+    pub(super) position_max: u64,
+}
+
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct InstrumentImage {
+    pub(super) id: u32,
+    pub(super) terms: TermsImage,
+    pub(super) settlement: i64,
+    pub(super) last_trade: Option<i64>,
+    pub(super) expired: bool,
+    /// Best price first, oldest first.
+    pub(super) bids: Vec<OrderImage>,
+    pub(super) asks: Vec<OrderImage>,
+}
+
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct TermsImage {
+    pub(super) kind: u8,
+    pub(super) hours: u32,
+    pub(super) tick: i64,
+    pub(super) price_cap: i64,
+    pub(super) position_cap: u64,
+    pub(super) initial_margin: i64,
+    pub(super) quantity_max: u64,
+    pub(super) notional_max: i64,
+    pub(super) collar_ppm: u32,
+    pub(super) protection_ppm: u32,
+    pub(super) reference_price: i64,
+    pub(super) delivery_start: u64,
+    pub(super) last_trade_at: u64,
+}
+
+/// An order; its place in the table is in its id, its side and instrument are where it stands.
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct OrderImage {
+    pub(super) id: u64,
+    pub(super) price: i64,
+    pub(super) leaves: u64,
+    pub(super) total: u64,
+    pub(super) client_order_id: u64,
+    pub(super) expire_at: u64,
+    pub(super) session: u32,
+    pub(super) account: u32,
+    /// The place of its position.
+    pub(super) position: u32,
+    pub(super) time_in_force: u8,
+    pub(super) self_trade_prevention: u8,
+    pub(super) flags: u8,
+}
+
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct ObligationImage {
+    pub(super) buyer: u32,
+    pub(super) seller: u32,
+    pub(super) hours: u32,
+    pub(super) value: i64,
+    pub(super) collateral: i128,
+    pub(super) started: bool,
+    pub(super) settled: bool,
+}
+
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct HashImage {
+    pub(super) after: u64,
+    pub(super) hash: [u8; 32],
+}

@@ -1,0 +1,374 @@
+//! From an image to the state.
+//!
+//! Always holds: an image that contradicts itself is refused by name, never a panic; what follows
+//! from the rest is made anew: indexes, levels, timers.
+
+use exahour_wire::codes::{CancelOnDisconnect, ContractKind, Enumeration, OrderFlags, Permissions};
+use exahour_wire::codes::{SelfTradePrevention, Side, TimeInForce};
+use exahour_wire::ids::{
+    AccountId, ClientOrderId, CommandSequence, InstrumentId, MessageSequence, OrderId,
+    ParticipantId, SessionId, SessionVersion,
+};
+use exahour_wire::limits::{
+    ACCOUNTS_MAX, FIRST_ACCOUNT, INSTRUMENTS_MAX, ORDERS_MAX, PARTICIPANTS_MAX, QUANTITY_MAX,
+    SESSIONS_MAX,
+};
+use exahour_wire::message::{AccessKey, Digest};
+use exahour_wire::units::{Hours, Millis, Money, Nanos, PartsPerMillion, Price, Quantity};
+
+use super::SnapshotError;
+use super::image::{
+    AccountImage, InstrumentImage, ObligationImage, OrderImage, PositionImage, SessionImage,
+    StateImage, TermsImage,
+};
+use crate::admit::{AccountOwner, Participant, Session, Throttle};
+use crate::book::{Book, NO_ORDER, Order};
+use crate::capacity::Capacity;
+use crate::execute::{Execute, Instrument, Obligation, SessionFlow, TakenHash};
+use crate::ledger::Account;
+use crate::positions::Position;
+use crate::stages::{Admission, Execution};
+use crate::terms::Terms;
+use crate::timers::Due;
+
+type Result<T> = std::result::Result<T, SnapshotError>;
+
+/// Refuses unless the condition holds.
+fn ensure(condition: bool, otherwise: &'static str) -> Result<()> {
+    if condition {
+        Ok(())
+    } else {
+        Err(SnapshotError::Contradiction(otherwise))
+    }
+}
+
+fn code<E: Enumeration>(repr: E::Repr, otherwise: &'static str) -> Result<E> {
+    E::from_repr(repr).ok_or(SnapshotError::Contradiction(otherwise))
+}
+
+/// Both stages as they were when the image was taken, with at least this much room.
+pub(super) fn restore(image: StateImage, capacity: &Capacity) -> Result<(Admission, Execution)> {
+    let mut stages = Stages {
+        admission: Admission::new(),
+        execution: Execution::new(capacity),
+    };
+    stages.execution.now = Nanos(image.now);
+    stages.participants(&image)?;
+    for account in &image.accounts {
+        stages.account(account)?;
+    }
+    for session in &image.sessions {
+        stages.session(session)?;
+    }
+    for position in &image.positions {
+        stages.position(position)?;
+    }
+    stages.counters(&image)?;
+    for instrument in &image.instruments {
+        stages.instrument(instrument)?;
+    }
+    stages.free_slots(&image)?;
+    for obligation in &image.obligations {
+        stages.obligation(obligation)?;
+    }
+    stages
+        .execution
+        .keep(image.hashes.iter().map(|kept| TakenHash {
+            after: CommandSequence(kept.after),
+            hash: Digest(kept.hash),
+        }));
+    stages.timers();
+    Ok((stages.admission, stages.execution))
+}
+
+/// The stages as they fill.
+struct Stages {
+    admission: Admission,
+    execution: Execution,
+}
+
+impl Stages {
+    fn execute(&mut self) -> &mut Execute {
+        &mut self.execution.execute
+    }
+
+    fn participants(&mut self, image: &StateImage) -> Result<()> {
+        for participant in &image.participants {
+            let known = (1..=PARTICIPANTS_MAX).contains(&participant.id);
+            ensure(known, "a participant's id is out of range")?;
+            let id = ParticipantId(participant.id);
+            *self.admission.admit.registry.participant_mut(id) = Participant {
+                exists: true,
+                killed: participant.killed,
+            };
+        }
+        Ok(())
+    }
+
+    fn account(&mut self, image: &AccountImage) -> Result<()> {
+        ensure(image.id <= ACCOUNTS_MAX, "an account's id is out of range")?;
+        let (id, participant) = (AccountId(image.id), ParticipantId(image.participant));
+        let own = id < FIRST_ACCOUNT;
+        ensure(
+            own == (participant == ParticipantId::NONE),
+            "an account has no owner",
+        )?;
+        if !own {
+            self.execute().ledger.open(id, participant);
+            *self.admission.admit.registry.account_mut(id) = AccountOwner {
+                participant,
+                killed: image.killed,
+            };
+        }
+        *self.execute().ledger.account_mut(id) = Account {
+            balance: image.balance,
+            locked: image.locked,
+            participant,
+            killed: image.killed,
+            access_key: AccessKey(image.access_key),
+            access_session: SessionId(image.access_session),
+        };
+        Ok(())
+    }
+
+    fn session(&mut self, image: &SessionImage) -> Result<()> {
+        let known = (1..=SESSIONS_MAX).contains(&image.id);
+        ensure(known, "a session's id is out of range")?;
+        let (id, participant) = (SessionId(image.id), ParticipantId(image.participant));
+        let version = SessionVersion(image.version);
+        let throttle = Throttle {
+            rate: image.throttle.rate,
+            burst: image.throttle.burst,
+            tokens: image.throttle.tokens,
+            last: Nanos(image.throttle.last),
+            refusals: image.throttle.refusals,
+        };
+        ensure(
+            throttle.last <= self.execution.now,
+            "a session spoke in the future",
+        )?;
+        let session = Session {
+            participant,
+            permissions: Permissions(image.permissions),
+            throttle,
+            version,
+            expected: MessageSequence(image.expected),
+            ready: image.ready,
+            connection: image.connection,
+            established_at: Nanos(image.established_at),
+            killed: image.killed,
+        };
+        self.admission.admit.sessions.create(id, session);
+        let execute = self.execute();
+        execute.add_session(id, participant);
+        execute
+            .reporter
+            .resume(id, MessageSequence(image.next_report));
+        execute.sessions[id.0 as usize] = SessionFlow {
+            participant,
+            version,
+            ready: image.ready,
+            cancel_mode: code::<CancelOnDisconnect>(image.cancel_mode, "a cancel mode is none")?,
+            cancel_grace: Millis(image.cancel_grace_ms),
+            cancel_at: Nanos(image.cancel_at),
+        };
+        Ok(())
+    }
+
+    fn position(&mut self, image: &PositionImage) -> Result<()> {
+        let position = Position {
+            account: AccountId(image.account),
+            instrument: InstrumentId(image.instrument),
+            net: image.net,
+            open_buy: image.open_buy,
+            open_sell: image.open_sell,
+            adverse_buy: image.adverse_buy,
+            adverse_sell: image.adverse_sell,
+            lock: image.lock,
+            position_max: image.position_max,
+        };
+        let known = self
+            .admission
+            .admit
+            .registry
+            .account(position.account)
+            .is_some();
+        ensure(known, "a position's account does not exist")?;
+        let positions = &mut self.execute().positions;
+        let twice = positions
+            .find(position.account, position.instrument)
+            .is_some();
+        ensure(!twice, "a position is there twice")?;
+        let slot = positions.find_or_make(position.account, position.instrument);
+        *positions.at_mut(slot) = position;
+        Ok(())
+    }
+
+    fn counters(&mut self, image: &StateImage) -> Result<()> {
+        let orders = |instrument: &InstrumentImage| instrument.bids.len() + instrument.asks.len();
+        let live: usize = image.instruments.iter().map(orders).sum();
+        let places = live + image.free_slots.len();
+        ensure(
+            places <= ORDERS_MAX as usize,
+            "there are more orders than ids can name",
+        )?;
+        let counters = &image.counters;
+        let execute = self.execute();
+        execute.orders.resume(places, counters.orders);
+        execute.orders.set_live_max(counters.orders_max);
+        execute.reporter.resume_events(counters.events);
+        execute.trades = counters.trades;
+        execute.transfers = counters.transfers;
+        execute.day_end = Nanos(counters.day_end);
+        Ok(())
+    }
+
+    fn instrument(&mut self, image: &InstrumentImage) -> Result<()> {
+        let known = image.id <= INSTRUMENTS_MAX;
+        ensure(known, "an instrument's id is out of range")?;
+        let terms = terms(&image.terms)?;
+        let id = InstrumentId(image.id);
+        self.admission.admit.registry.list(id, terms);
+        let mut instrument = Instrument {
+            id,
+            terms,
+            settlement: Price(image.settlement),
+            last_trade: image.last_trade.map(Price),
+            expired: image.expired,
+            book: Book::new(),
+        };
+        for (side, orders) in [(Side::Buy, &image.bids), (Side::Sell, &image.asks)] {
+            for order in orders {
+                self.order(&mut instrument, side, order)?;
+            }
+        }
+        self.execute().list(instrument);
+        Ok(())
+    }
+
+    fn order(&mut self, instrument: &mut Instrument, side: Side, image: &OrderImage) -> Result<()> {
+        let account = AccountId(image.account);
+        let owner = self.admission.admit.registry.account(account);
+        let owner = owner.ok_or(SnapshotError::Contradiction(
+            "an order's account does not exist",
+        ))?;
+        let order = Order {
+            id: OrderId(image.id),
+            price: Price(image.price),
+            leaves: Quantity(image.leaves),
+            client_order_id: ClientOrderId(image.client_order_id),
+            next: NO_ORDER,
+            previous: NO_ORDER,
+            level: 0,
+            session: SessionId(image.session),
+            account,
+            instrument: instrument.id,
+            participant: owner.participant,
+            side,
+            time_in_force: code::<TimeInForce>(image.time_in_force, "a time in force is none")?,
+            self_trade_prevention: code::<SelfTradePrevention>(
+                image.self_trade_prevention,
+                "a self-trade prevention is none",
+            )?,
+            flags: OrderFlags(image.flags),
+            total: Quantity(image.total),
+            expire_at: Nanos(image.expire_at),
+            position: image.position,
+        };
+        let execute = self.execute();
+        let positions = execute.positions.all();
+        let position = positions.get(order.position as usize);
+        let same = position.is_some_and(|position| {
+            position.account == account && position.instrument == instrument.id
+        });
+        ensure(same, "an order is in another's position")?;
+        let open = order.leaves.0 > 0 && order.leaves <= order.total && order.total <= QUANTITY_MAX;
+        ensure(open, "an order's lots are out of range")?;
+        let priced = order.price.0 > 0 && order.price <= instrument.terms.price_cap;
+        ensure(priced, "an order's price is out of range")?;
+        let slot = execute.orders.put(order);
+        let slot = slot.ok_or(SnapshotError::Contradiction("an order's place is taken"))?;
+        instrument
+            .book
+            .side_mut(side)
+            .append(&mut execute.orders, slot);
+        execute.dated += usize::from(order.time_in_force == TimeInForce::GoodTillDate);
+        Ok(())
+    }
+
+    fn free_slots(&mut self, image: &StateImage) -> Result<()> {
+        let freed = self.execute().orders.free_again(&image.free_slots);
+        ensure(freed, "a free place of the order table is taken")
+    }
+
+    fn obligation(&mut self, image: &ObligationImage) -> Result<()> {
+        for account in [image.buyer, image.seller] {
+            let known = self.admission.admit.registry.account(AccountId(account));
+            ensure(known.is_some(), "an obligation's account does not exist")?;
+        }
+        self.execute().obligations.push(Obligation {
+            buyer: AccountId(image.buyer),
+            seller: AccountId(image.seller),
+            hours: Hours(image.hours),
+            value: image.value,
+            collateral: image.collateral,
+            started: image.started,
+            settled: image.settled,
+        });
+        Ok(())
+    }
+
+    /// Sets every timer that is still to come: they follow from the rest.
+    fn timers(&mut self) {
+        let now = self.execution.now;
+        let execute = self.execute();
+        let mut due = Vec::new();
+        if execute.day_end > now {
+            due.push((execute.day_end, Due::DayEnd));
+        }
+        for instrument in execute.instruments.iter().flatten() {
+            if !instrument.expired {
+                due.push((
+                    instrument.terms.last_trade_at,
+                    Due::Instrument(instrument.id.0),
+                ));
+            }
+            for side in [Side::Buy, Side::Sell] {
+                instrument.book.side(side).walk(&execute.orders, |slot| {
+                    let order = execute.orders.at(slot);
+                    if order.time_in_force == TimeInForce::GoodTillDate {
+                        due.push((order.expire_at, Due::Order(order.id.0)));
+                    }
+                    true
+                });
+            }
+        }
+        for (id, session) in execute.sessions.iter().enumerate() {
+            if session.cancel_at != Nanos::NEVER {
+                due.push((session.cancel_at, Due::SessionCancel(id as u32)));
+            }
+        }
+        for (at, due) in due {
+            execute.timers.schedule(at, due);
+        }
+    }
+}
+
+fn terms(image: &TermsImage) -> Result<Terms> {
+    ensure(image.tick > 0, "a tick is not above zero")?;
+    Ok(Terms {
+        kind: code::<ContractKind>(image.kind, "a kind of contract is none")?,
+        hours: Hours(image.hours),
+        tick: Price(image.tick),
+        price_cap: Price(image.price_cap),
+        position_cap: Quantity(image.position_cap),
+        initial_margin: Money(image.initial_margin),
+        quantity_max: Quantity(image.quantity_max),
+        notional_max: Money(image.notional_max),
+        collar: PartsPerMillion(image.collar_ppm),
+        protection: PartsPerMillion(image.protection_ppm),
+        reference_price: Price(image.reference_price),
+        delivery_start: Nanos(image.delivery_start),
+        last_trade_at: Nanos(image.last_trade_at),
+    })
+}

@@ -1,0 +1,184 @@
+//! From the state to its image.
+
+use exahour_wire::codes::{Enumeration, Side};
+
+use super::image::{
+    AccountImage, CountersImage, HashImage, InstrumentImage, ObligationImage, OrderImage,
+    ParticipantImage, PositionImage, SessionImage, StateImage, TermsImage, ThrottleImage,
+};
+use crate::admit::Admit;
+use crate::execute::{Execute, Instrument};
+use crate::stages::{Admission, Execution};
+use crate::terms::Terms;
+
+/// The image of a whole state, of which both stages stand behind the same command.
+pub(super) fn image_of(admission: &Admission, execution: &Execution) -> StateImage {
+    let (admit, execute) = (&admission.admit, &execution.execute);
+    let participants = admit.registry.participants().iter().enumerate();
+    let hashes = execution.hashes().map(|taken| HashImage {
+        after: taken.after.0,
+        hash: taken.hash.0,
+    });
+    StateImage {
+        now: execution.now.0,
+        counters: CountersImage {
+            events: execute.reporter.events(),
+            orders: execute.orders.serial(),
+            trades: execute.trades,
+            transfers: execute.transfers,
+            orders_max: execute.orders.live_max(),
+            day_end: execute.day_end.0,
+        },
+        participants: participants
+            .filter(|(_, participant)| participant.exists)
+            .map(|(id, participant)| ParticipantImage {
+                id: id as u32,
+                killed: participant.killed,
+            })
+            .collect(),
+        accounts: accounts(execute),
+        sessions: sessions(admit, execute),
+        positions: positions(execute),
+        instruments: execute
+            .instruments
+            .iter()
+            .flatten()
+            .map(|instrument| instrument_image(execute, instrument))
+            .collect(),
+        obligations: obligations(execute),
+        free_slots: execute.orders.free_slots().collect(),
+        hashes: hashes.collect(),
+    }
+}
+
+fn accounts(execute: &Execute) -> Vec<AccountImage> {
+    let accounts = execute.ledger.accounts();
+    let images = accounts.map(|(id, account)| AccountImage {
+        id: id.0,
+        participant: account.participant.0,
+        killed: account.killed,
+        balance: account.balance,
+        locked: account.locked,
+        access_key: account.access_key.0,
+        access_session: account.access_session.0,
+    });
+    images.collect()
+}
+
+fn sessions(admit: &Admit, execute: &Execute) -> Vec<SessionImage> {
+    let images = admit.sessions.all().map(|(id, session)| {
+        let flow = &execute.sessions[id.0 as usize];
+        let throttle = &session.throttle;
+        SessionImage {
+            id: id.0,
+            participant: session.participant.0,
+            permissions: session.permissions.0,
+            version: session.version.0,
+            connection: session.connection,
+            established_at: session.established_at.0,
+            expected: session.expected.0,
+            next_report: execute.reporter.next_report(id).0,
+            ready: session.ready,
+            killed: session.killed,
+            throttle: ThrottleImage {
+                rate: throttle.rate,
+                burst: throttle.burst,
+                tokens: throttle.tokens,
+                last: throttle.last.0,
+                refusals: throttle.refusals,
+            },
+            cancel_mode: flow.cancel_mode.repr(),
+            cancel_grace_ms: flow.cancel_grace.0,
+            cancel_at: flow.cancel_at.0,
+        }
+    });
+    images.collect()
+}
+
+fn positions(execute: &Execute) -> Vec<PositionImage> {
+    let images = execute
+        .positions
+        .all()
+        .iter()
+        .map(|position| PositionImage {
+            account: position.account.0,
+            instrument: position.instrument.0,
+            net: position.net,
+            open_buy: position.open_buy,
+            open_sell: position.open_sell,
+            adverse_buy: position.adverse_buy,
+            adverse_sell: position.adverse_sell,
+            lock: position.lock,
+            position_max: position.position_max,
+        });
+    images.collect()
+}
+
+fn instrument_image(execute: &Execute, instrument: &Instrument) -> InstrumentImage {
+    InstrumentImage {
+        id: instrument.id.0,
+        terms: terms_image(&instrument.terms),
+        settlement: instrument.settlement.0,
+        last_trade: instrument.last_trade.map(|price| price.0),
+        expired: instrument.expired,
+        bids: orders(execute, instrument, Side::Buy),
+        asks: orders(execute, instrument, Side::Sell),
+    }
+}
+
+fn terms_image(terms: &Terms) -> TermsImage {
+    TermsImage {
+        kind: terms.kind.repr(),
+        hours: terms.hours.0,
+        tick: terms.tick.0,
+        price_cap: terms.price_cap.0,
+        position_cap: terms.position_cap.0,
+        initial_margin: terms.initial_margin.0,
+        quantity_max: terms.quantity_max.0,
+        notional_max: terms.notional_max.0,
+        collar_ppm: terms.collar.0,
+        protection_ppm: terms.protection.0,
+        reference_price: terms.reference_price.0,
+        delivery_start: terms.delivery_start.0,
+        last_trade_at: terms.last_trade_at.0,
+    }
+}
+
+fn orders(execute: &Execute, instrument: &Instrument, side: Side) -> Vec<OrderImage> {
+    let mut images = Vec::new();
+    instrument.book.side(side).walk(&execute.orders, |slot| {
+        let order = execute.orders.at(slot);
+        images.push(OrderImage {
+            id: order.id.0,
+            price: order.price.0,
+            leaves: order.leaves.0,
+            total: order.total.0,
+            client_order_id: order.client_order_id.0,
+            expire_at: order.expire_at.0,
+            session: order.session.0,
+            account: order.account.0,
+            position: order.position,
+            time_in_force: order.time_in_force.repr(),
+            self_trade_prevention: order.self_trade_prevention.repr(),
+            flags: order.flags.0,
+        });
+        true
+    });
+    images
+}
+
+fn obligations(execute: &Execute) -> Vec<ObligationImage> {
+    let images = execute
+        .obligations
+        .iter()
+        .map(|obligation| ObligationImage {
+            buyer: obligation.buyer.0,
+            seller: obligation.seller.0,
+            hours: obligation.hours.0,
+            value: obligation.value,
+            collateral: obligation.collateral,
+            started: obligation.started,
+            settled: obligation.settled,
+        });
+    images.collect()
+}
