@@ -123,5 +123,8 @@ fn damage_is_refused_and_never_a_panic() {
             }
         }
     }
-    assert!(refused * 2 > tried, "only {refused} of {tried} were refused");
+    assert!(
+        refused * 2 > tried,
+        "only {refused} of {tried} were refused"
+    );
 }

@@ -11,7 +11,7 @@
 //! Does not: wait. Where the ring has no room for a whole frame, the next turn tries again.
 
 use exahour_engine::{Admission, Verdict, VerdictSink, Verdicts};
-use exahour_journal::{Position, Reader};
+use exahour_journal::Position;
 use exahour_rings::{
     Agent, Capacity, Consumer, Halt, Producer, WatermarkReader, WatermarkWriter, ring, watermark,
 };
@@ -65,13 +65,13 @@ pub(crate) struct Judged {
 
 impl AdmissionAgent {
     /// The stage on a thread of its own, and what the other stage asks.
-    pub(crate) fn new(stage: Admission, journal: Reader) -> (Self, Judged) {
+    pub(crate) fn new(stage: Admission, frames: Frames) -> (Self, Judged) {
         let (verdicts_in, verdicts_out) = ring(VERDICTS);
         let (hashes_in, hashes_out) = ring(HASHES);
         let (judged_in, judged_out) = watermark();
         let agent = Self {
             stage,
-            frames: Frames::from_the_start(journal),
+            frames,
             told: Told {
                 verdicts: verdicts_in,
                 hashes: hashes_in,
@@ -93,7 +93,7 @@ impl AdmissionAgent {
             let Some(frame) = self.frames.next(limit)? else {
                 break;
             };
-            if usize::from(frame.count) > BATCH_MESSAGES_MAX {
+            if usize::from(frame.header.count) > BATCH_MESSAGES_MAX {
                 return Err(NodeError::Frame {
                     index: self.frames.index(),
                     reason: "it holds more commands than a batch can",

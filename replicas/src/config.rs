@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use exahour_journal::FlushBody;
-use exahour_rings::{CoreId, IdleStrategy, Layout, ThreadLayout, online_cores};
+use exahour_rings::{CoreId, IdleStrategy, Layout, NICE_MAX, ThreadLayout, online_cores};
 use exahour_wire::codes::Durability;
 use serde::Deserialize;
 
@@ -69,6 +69,8 @@ struct ThreadConfig {
     #[serde(default)]
     core: Option<u16>,
     idle: String,
+    #[serde(default)]
+    nice: u8,
     agents: Vec<String>,
 }
 
@@ -95,6 +97,16 @@ struct JournalConfig {
     segment_bytes: u64,
 }
 
+/// When snapshots are taken.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotConfig {
+    /// Bytes of journal from one to the next; zero for none.
+    pub journal_bytes: u64,
+    /// How many are kept.
+    pub keep: usize,
+}
+
 /// The file as it is written.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -107,6 +119,7 @@ struct FileConfig {
     sessions: SessionConfig,
     capacity: CapacityConfig,
     journal: JournalConfig,
+    snapshots: SnapshotConfig,
     thread: Vec<ThreadConfig>,
     genesis: Genesis,
 }
@@ -130,6 +143,8 @@ pub struct NodeConfig {
     pub capacity: exahour_engine::Capacity,
     /// Bytes of a segment of either log.
     pub segment_bytes: u64,
+    /// When snapshots are taken.
+    pub snapshots: SnapshotConfig,
     /// Agents to threads, threads to cores.
     pub layout: Layout,
     /// What a new exchange starts with.
@@ -213,6 +228,9 @@ impl NodeConfig {
         if file.checkpoint_every == 0 {
             return Err(value("checkpoint_every", "0", "above zero"));
         }
+        if file.snapshots.keep == 0 {
+            return Err(value("snapshots.keep", "0", "above zero"));
+        }
         let mut threads = Vec::new();
         for thread in file.thread {
             threads.push(thread.layout()?);
@@ -229,6 +247,7 @@ impl NodeConfig {
                 positions: file.capacity.positions,
             },
             segment_bytes: file.journal.segment_bytes,
+            snapshots: file.snapshots,
             layout: Layout::new(threads),
             genesis: file.genesis,
         })
@@ -245,7 +264,10 @@ impl ThreadConfig {
             )
         })?;
         let agents: Vec<&str> = self.agents.iter().map(String::as_str).collect();
-        let thread = ThreadLayout::new(&self.name, idle, &agents);
+        if self.nice > NICE_MAX {
+            return Err(value("thread.nice", &self.nice.to_string(), "0 to 19"));
+        }
+        let thread = ThreadLayout::new(&self.name, idle, &agents).with_nice(self.nice);
         Ok(match self.core {
             Some(core) => thread.pinned(CoreId(core)),
             None => thread,
@@ -312,6 +334,7 @@ mod tests {
             ("durability = \"maybe\"", "durable or replicated"),
             ("listen = 3", "test.toml"),
             ("[capacity]\norders = 0", "capacity.orders"),
+            ("[snapshots]\nkeep = 0", "snapshots.keep"),
             ("data = ", "test.toml"),
         ] {
             let refused = NodeConfig::from_text("test.toml", text)

@@ -8,7 +8,6 @@
 
 use exahour_engine::Execution;
 use exahour_gateway::clock::Clock;
-use exahour_journal::Reader;
 use exahour_rings::{Agent, Halt, Producer, WatermarkWriter};
 use exahour_wire::events::{EventPrefix, StateHashed};
 use exahour_wire::ids::CommandSequence;
@@ -61,17 +60,17 @@ pub(crate) struct EngineAgent<F> {
 }
 
 impl<F: FirstStage> EngineAgent<F> {
-    /// An engine that starts before the first frame of `journal`.
+    /// An engine whose state is the one before the next of `frames`.
     pub(crate) fn new(
         (first_stage, execution): (F, Execution),
-        journal: Reader,
+        frames: Frames,
         outlet: EngineOutlet,
         clock: Box<dyn Clock>,
     ) -> Self {
         Self {
             first_stage,
             execution,
-            frames: Frames::from_the_start(journal),
+            frames,
             outlet,
             clock,
             since_hash: 0,
@@ -127,7 +126,7 @@ impl<F: FirstStage> EngineAgent<F> {
         let Some(batch) = frame.batch else {
             return Ok(true);
         };
-        let count = u64::from(frame.count);
+        let count = u64::from(frame.header.count);
         self.outlet.events.begin(batch.time);
         let mut sink = Sink {
             log: &mut self.outlet.events,

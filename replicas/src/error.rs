@@ -1,9 +1,9 @@
 //! What the world can do to a node.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use exahour_engine::Divergence;
+use exahour_engine::{Divergence, SnapshotError};
 use exahour_gateway::error::GatewayError;
 use exahour_journal::JournalError;
 use exahour_rings::LayoutError;
@@ -71,6 +71,17 @@ pub enum NodeError {
     /// This replica's state is not the one the journal states.
     #[error(transparent)]
     Divergence(#[from] Divergence),
+    /// A state cannot be put into a snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// A snapshot holds another state than the journal gives.
+    #[error(
+        "the snapshot behind frame {index} holds another state than the journal gives: remove it, and          keep the journal"
+    )]
+    SnapshotDiffers {
+        /// The raft index of the frame.
+        index: u64,
+    },
     /// The machine's clock is behind the journal.
     #[error(
         "the clock of this machine is {behind_s} s behind the last stamp in the journal; set the \
@@ -92,6 +103,16 @@ pub enum NodeError {
 }
 
 impl NodeError {
+    /// An error of the system, with the file or folder and what was tried on it.
+    pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Io {
+            path,
+            action,
+            source,
+        }
+    }
+
     /// An error of a log, with the name of the log.
     pub(crate) fn log(log: &'static str) -> impl Fn(JournalError) -> Self {
         move |source| Self::Log { log, source }

@@ -6,11 +6,12 @@
 //! an error that names it.
 
 use exahour_engine::Batch;
-use exahour_journal::{Position, Reader};
+use exahour_journal::{FrameHeader, Position, Reader};
 use exahour_wire::ids::CommandSequence;
 use exahour_wire::units::Nanos;
 
 use crate::error::NodeError;
+use crate::snapshots::Place;
 use crate::storage::{FRAME_COMMANDS, FRAME_CONF_CHANGE_V2};
 
 /// A cursor over frames.
@@ -22,16 +23,38 @@ pub(crate) struct Frames {
 
 /// One frame.
 pub(crate) struct CommittedFrame<'a> {
+    pub(crate) header: &'a FrameHeader,
+    /// Where it begins.
+    pub(crate) position: Position,
     /// Its commands, where it holds any.
     pub(crate) batch: Option<Batch<'a>>,
-    /// How many commands.
-    pub(crate) count: u16,
 }
 
 impl Frames {
     /// A cursor before the first frame.
     pub(crate) fn from_the_start(journal: Reader) -> Self {
         Self { journal, index: 0 }
+    }
+
+    /// A cursor behind the last frame that a snapshot covers, which the journal has.
+    ///
+    /// # Errors
+    /// [`NodeError::Log`], [`NodeError::Frame`]: it has not.
+    pub(crate) fn behind(mut journal: Reader, place: &Place) -> Result<Self, NodeError> {
+        let log = NodeError::log("journal");
+        journal.seek(place.frame).map_err(&log)?;
+        let end = journal.appended();
+        let frame = journal.next(end).map_err(&log)?;
+        if frame.is_none_or(|frame| frame.header.index != place.index) {
+            return Err(NodeError::Frame {
+                index: place.index,
+                reason: "it is not where the snapshot says",
+            });
+        }
+        Ok(Self {
+            journal,
+            index: place.index,
+        })
     }
 
     /// Where the committed part of the journal ends.
@@ -83,8 +106,9 @@ impl Frames {
             commands: frame.payload,
         });
         Ok(Some(CommittedFrame {
+            header,
+            position: frame.position,
             batch,
-            count: header.count,
         }))
     }
 }

@@ -11,6 +11,7 @@
 mod admission_agent;
 mod batch;
 mod config;
+mod data_folder;
 mod disk_agent;
 mod engine_agent;
 mod error;
@@ -22,6 +23,7 @@ mod intake;
 mod node;
 mod replay;
 mod sequencer;
+mod snapshots;
 mod storage;
 mod wide_layout;
 
@@ -29,7 +31,7 @@ pub use config::{ConfigError, ListenConfig, NodeConfig, SessionConfig};
 pub use error::NodeError;
 pub use event_log::{EVENTS_COMPLETE, EVENTS_CONTINUED, EventLog};
 pub use genesis::{Genesis, GenesisError};
-pub use node::{Addresses, Node};
+pub use node::{Addresses, Node, Recovery};
 pub use replay::{Replay, ReplayReport, replay};
 pub use sequencer::{Sequencer, SequencerSettings};
 pub use storage::{FRAME_COMMANDS, FRAME_CONF_CHANGE, FRAME_CONF_CHANGE_V2, FRAME_EMPTY};

@@ -5,27 +5,25 @@
 //!   journal/      the commands: the raft log, the audit log, the only truth
 //!   events/       what they gave; derived, and written again by replay where it is lost
 //!   raft-state    what this node has promised to its peers
+//!   snapshots/    states at some places of the journal: what a start need not replay
 //!   identity      which exchange this is: every log of it carries the same id
 //!   keys          the sessions' keys, readable by the owner only
 //! ```
 //! Started by `exahour start` and by tests.
 //!
-//! Always holds: every ring has one producer; the engine starts before the first command, and
-//! clients are answered from what the event log says.
+//! Always holds: every ring has one producer; the engine starts behind the newest snapshot that can be
+//! used, or before the first command; clients are answered from what the event log says.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use exahour_engine::Engine;
 use exahour_gateway::clock::{Clock, SystemClock};
-use exahour_gateway::credentials::{KEY_BYTES, Keys};
+use exahour_gateway::credentials::Keys;
 use exahour_gateway::feed::drop_copy::{DropCopy, DropCopyConfig};
 use exahour_gateway::feed::market_data::{MarketData, MarketDataConfig};
 use exahour_gateway::order_gateway::{GatewaySettings, OrderGateway};
-use exahour_journal::{Chain, Config as LogConfig, FlushBody, Journal, LogId, Reader, Verify};
+use exahour_journal::{Chain, Config as LogConfig, FlushBody, Journal, Reader, Verify};
 use exahour_rings::{
     Agent, AgentFailure, Capacity as RingCapacity, Consumer, Producer, Running, StopHandle,
     ThreadLayout, ring, run, watermark,
@@ -36,13 +34,16 @@ use exahour_wire::units::Nanos;
 
 use crate::admission_agent::{ADMISSION, AdmissionAgent};
 use crate::config::NodeConfig;
+use crate::data_folder::{create_folder, open_identity, open_keys};
 use crate::disk_agent::{DiskAgent, StagingAgent};
 use crate::engine_agent::{EngineAgent, EngineOutlet};
 use crate::error::NodeError;
 use crate::event_log::EventLog;
+use crate::frames::Frames;
 use crate::genesis::Genesis;
 use crate::intake::Intake;
 use crate::sequencer::{Sequencer, SequencerSettings};
+use crate::snapshots::{self, SnapshotAgent, SnapshotSettings, Start};
 use crate::storage::JournalStorage;
 
 /// The id of the only member of a group of one.
@@ -76,6 +77,16 @@ pub struct Node {
     running: Running,
     addresses: Addresses,
     keys: PathBuf,
+    recovery: Recovery,
+}
+
+/// How a node came back.
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    /// The last command that a snapshot spared replaying; zero where the whole journal is replayed.
+    pub snapshot_command: u64,
+    /// Snapshots that were passed over, each in a sentence.
+    pub notices: Vec<String>,
 }
 
 impl Node {
@@ -127,6 +138,22 @@ impl Node {
 
         let event_log = EventLog::new(events.appender, &follow(&events_path, "event log")?)
             .map_err(NodeError::log("event log"))?;
+        let folder = snapshots::open_folder(data)?;
+        let reader = follow(&journal_path, "journal")?;
+        let found = snapshots::newest(&folder, &reader, event_log.last(), &config.capacity)?;
+        let place = found.start.as_ref().map(|start| start.place);
+        let recovery = Recovery {
+            snapshot_command: place.map_or(0, |place| place.command),
+            notices: found.passed_over,
+        };
+        let settings = SnapshotSettings {
+            folder,
+            journal: journal_path.clone(),
+            journal_bytes: config.snapshots.journal_bytes,
+            keep: config.snapshots.keep,
+            capacity: config.capacity,
+        };
+        let snapshots = SnapshotAgent::new(settings, reader, place.as_ref());
         let outlet = EngineOutlet {
             events: event_log,
             applied: applied_in,
@@ -136,7 +163,7 @@ impl Node {
             fresh_from: end.next,
         };
         let follow_journal = || follow(&journal_path, "journal");
-        let stages = stages(config, follow_journal, outlet)?;
+        let stages = stages(config, follow_journal, found.start, outlet)?;
         let mut front = FrontDoor::open(config, &events_path, keys, gateway_in)?;
         front.orders.follow_intake(intake_out);
         front.orders.follow_intake(engine_intake_out);
@@ -148,6 +175,7 @@ impl Node {
             Box::new(front.market_data),
             Box::new(front.drop_copy),
             Box::new(StagingAgent::new(vec![journal.stager, events.stager])),
+            Box::new(snapshots),
         ];
         agents.extend(stages);
         let running = run(&config.layout, agents)?;
@@ -155,6 +183,7 @@ impl Node {
             running,
             addresses,
             keys: keys_path,
+            recovery,
         })
     }
 
@@ -162,6 +191,12 @@ impl Node {
     #[must_use]
     pub fn addresses(&self) -> Addresses {
         self.addresses
+    }
+
+    /// How it came back.
+    #[must_use]
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
     }
 
     /// The file of the sessions' keys.
@@ -204,17 +239,24 @@ impl Node {
 fn stages(
     config: &NodeConfig,
     journal: impl Fn() -> Result<Reader, NodeError>,
+    start: Option<Start>,
     outlet: EngineOutlet,
 ) -> Result<Vec<Box<dyn Agent>>, NodeError> {
-    let (admission, execution) = Engine::new(&config.capacity).into_stages();
+    let place = start.as_ref().map(|start| start.place);
+    let frames = || match &place {
+        Some(place) => Frames::behind(journal()?, place),
+        None => journal().map(Frames::from_the_start),
+    };
+    let engine = start.map_or_else(|| Engine::new(&config.capacity), |start| start.engine);
+    let (admission, execution) = engine.into_stages();
     let clock = Box::new(SystemClock::default());
     let placed = |thread: &ThreadLayout| thread.agents.iter().any(|agent| agent == ADMISSION);
     if !config.layout.threads.iter().any(placed) {
-        let fused = EngineAgent::new((admission, execution), journal()?, outlet, clock);
+        let fused = EngineAgent::new((admission, execution), frames()?, outlet, clock);
         return Ok(vec![Box::new(fused)]);
     }
-    let (ahead, judged) = AdmissionAgent::new(admission, journal()?);
-    let behind = EngineAgent::new((judged, execution), journal()?, outlet, clock);
+    let (ahead, judged) = AdmissionAgent::new(admission, frames()?);
+    let behind = EngineAgent::new((judged, execution), frames()?, outlet, clock);
     Ok(vec![Box::new(ahead), Box::new(behind)])
 }
 
@@ -288,88 +330,6 @@ fn open_logs(config: &NodeConfig) -> Result<(Journal, Journal), NodeError> {
     events.flush = FlushBody::Map;
     let events = Journal::open_or_create(&events).map_err(NodeError::log("event log"))?;
     Ok((journal, events))
-}
-
-/// Reads which exchange this is, or draws an id for a new one.
-fn open_identity(path: &Path) -> Result<LogId, NodeError> {
-    if !path.exists() {
-        let id = LogId(random_bytes()?);
-        create_file(path, &format!("{id}\n"))?;
-    }
-    let text = fs::read_to_string(path).map_err(|source| NodeError::Io {
-        path: path.to_path_buf(),
-        action: "read",
-        source,
-    })?;
-    let id = u128::from_str_radix(text.trim(), 16)
-        .ok()
-        .filter(|_| text.trim().len() == 32);
-    id.map(|id| LogId(id.to_be_bytes()))
-        .ok_or_else(|| NodeError::Identity {
-            path: path.to_path_buf(),
-        })
-}
-
-/// Reads the keys, or draws one for each session of the genesis.
-fn open_keys(path: &Path, genesis: &Genesis) -> Result<Keys, NodeError> {
-    if !path.exists() {
-        let mut text = String::from("# session, key: share each with its owner only\n");
-        for session in &genesis.session {
-            let key: [u8; KEY_BYTES] = random_bytes()?;
-            let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-            text.push_str(&format!("{} {hex}\n", session.id));
-        }
-        create_file(path, &text)?;
-    }
-    Ok(Keys::load(path)?)
-}
-
-/// Writes a small file that only its owner may read; it is there wholly or not at all.
-fn create_file(path: &Path, text: &str) -> Result<(), NodeError> {
-    let io = |action| {
-        move |source| NodeError::Io {
-            path: path.to_path_buf(),
-            action,
-            source,
-        }
-    };
-    let draft = path.with_extension("new");
-    let mut options = OpenOptions::new();
-    let file = options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&draft);
-    let mut file = file.map_err(io("create"))?;
-    file.write_all(text.as_bytes()).map_err(io("write"))?;
-    file.sync_all().map_err(io("flush"))?;
-    fs::rename(&draft, path).map_err(io("name"))?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(io("flush the folder of"))
-}
-
-fn create_folder(path: &Path) -> Result<(), NodeError> {
-    fs::create_dir_all(path).map_err(|source| NodeError::Io {
-        path: path.to_path_buf(),
-        action: "create the folder",
-        source,
-    })
-}
-
-fn random_bytes<const N: usize>() -> Result<[u8; N], NodeError> {
-    let path = Path::new("/dev/urandom");
-    let mut bytes = [0; N];
-    let read: io::Result<()> =
-        fs::File::open(path).and_then(|mut source| source.read_exact(&mut bytes));
-    read.map_err(|source| NodeError::Io {
-        path: path.to_path_buf(),
-        action: "read",
-        source,
-    })?;
-    Ok(bytes)
 }
 
 /// The time now, if this machine's clock can be believed beside the journal's last stamp.

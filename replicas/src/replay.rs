@@ -2,10 +2,11 @@
 //!
 //! Called by `exahour replay` on a journal that nobody writes to, and by tests.
 //!
-//! Always holds: nothing is written; a frame that cannot be verified, or a checkpoint that differs,
-//! is an error that names its place. Checksums and chain are verified on a thread of their own while
+//! Always holds: nothing is written; a frame that cannot be verified, or a checkpoint or a snapshot that
+//! differs, is an error that names its place. Checksums and chain are verified on a thread of their own while
 //! the engine applies; nothing is reported before both are done.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::thread::JoinHandle;
 
@@ -17,6 +18,7 @@ use exahour_wire::message::{Digest, Message, messages, peek_header};
 use exahour_wire::units::Nanos;
 
 use crate::error::NodeError;
+use crate::snapshots::{FOLDER, places};
 use crate::storage::FRAME_COMMANDS;
 
 /// What a replay found.
@@ -32,6 +34,8 @@ pub struct ReplayReport {
     pub events: u64,
     /// Checkpoints compared.
     pub checkpoints: u64,
+    /// Snapshots beside the journal whose state was compared.
+    pub snapshots: u64,
     /// The stamp of the last batch.
     pub time: Nanos,
     /// The hash of the state at the end.
@@ -43,6 +47,8 @@ pub struct Replay {
     verification: JoinHandle<Result<Recovered, JournalError>>,
     reader: Reader,
     engine: Engine,
+    /// Snapshots still ahead: the raft index they stand behind, and what their states hash to.
+    snapshots: VecDeque<(u64, Digest)>,
     report: ReplayReport,
 }
 
@@ -71,12 +77,15 @@ impl Replay {
         let verification = std::thread::spawn(move || inspect(path, Verify::Every));
         let reader =
             Reader::closed(folder, &recovered, Verify::Trust).map_err(NodeError::log("journal"))?;
+        let beside = folder.parent().unwrap_or(Path::new(".")).join(FOLDER);
+        let snapshots = places(&beside, &reader)?.into();
         let report = ReplayReport {
             recovered,
             frames: 0,
             commands: 0,
             events: 0,
             checkpoints: 0,
+            snapshots: 0,
             time: Nanos(0),
             state_hash: Digest::default(),
         };
@@ -84,6 +93,7 @@ impl Replay {
             verification,
             reader,
             engine: Engine::new(&Capacity::default()),
+            snapshots,
             report,
         })
     }
@@ -91,14 +101,17 @@ impl Replay {
     /// Applies up to `frames` frames; whether there may be more.
     ///
     /// # Errors
-    /// [`NodeError::Divergence`] at a checkpoint that differs; [`NodeError::Log`].
+    /// [`NodeError::Divergence`] at a checkpoint that differs, [`NodeError::SnapshotDiffers`];
+    /// [`NodeError::Log`].
     pub fn step<S: EventSink>(&mut self, frames: u64, sink: &mut S) -> Result<bool, NodeError> {
         let end = self.report.recovered.appended;
         for _ in 0..frames {
             let next = self.reader.next(end).map_err(NodeError::log("journal"))?;
             let Some(frame) = next else { return Ok(false) };
+            let index = frame.header.index;
             self.report.frames += 1;
             if frame.header.kind != FRAME_COMMANDS {
+                self.compare_snapshot(index)?;
                 continue;
             }
             let batch = Batch {
@@ -115,8 +128,21 @@ impl Replay {
                 .filter_map(peek_header)
                 .filter(|header| header.template_id == Checkpoint::TEMPLATE_ID);
             self.report.checkpoints += checkpoints.count() as u64;
+            self.compare_snapshot(index)?;
         }
         Ok(true)
+    }
+
+    /// Compares the state with that of a snapshot which stands behind this frame, if one does.
+    fn compare_snapshot(&mut self, index: u64) -> Result<(), NodeError> {
+        while let Some((_, expected)) = self.snapshots.pop_front_if(|(at, _)| *at <= index) {
+            let found = self.engine.state_hash();
+            if found != expected {
+                return Err(NodeError::SnapshotDiffers { index });
+            }
+            self.report.snapshots += 1;
+        }
+        Ok(())
     }
 
     /// How much of the journal has been read, in bytes, and how much there is.

@@ -6,7 +6,7 @@
 //! does most of its own work, is left to it and to the followers. Nobody spins for ever, because more
 //! than one node may be tried on one machine: whoever owns the machine writes `spin` into a layout.
 
-use exahour_rings::{CoreId, IdleStrategy, Layout, ThreadLayout};
+use exahour_rings::{CoreId, IdleStrategy, Layout, NICE_MAX, ThreadLayout};
 
 use crate::admission_agent::ADMISSION;
 
@@ -33,6 +33,14 @@ pub(crate) fn wide_layout(online: &[CoreId]) -> Option<Layout> {
         IdleStrategy::Park { micros: 200 },
         &["market-data", "drop-copy", "staging"],
     ));
+    threads.push(
+        ThreadLayout::new(
+            "snapshots",
+            IdleStrategy::Park { micros: 20_000 },
+            &["snapshots"],
+        )
+        .with_nice(NICE_MAX),
+    );
     Some(Layout::new(threads))
 }
 

@@ -47,6 +47,8 @@ struct Findings {
     commands: u64,
     events: u64,
     checkpoints: u64,
+    /// Snapshots beside the journal that hold the state which the replay gives.
+    snapshots: u64,
     /// Seconds until the first command is applied: finding the end, making room.
     open_seconds: f64,
     /// Seconds of applying the commands and, beside it, verifying every frame.
@@ -131,6 +133,7 @@ fn findings(
         commands: report.commands,
         events: report.events,
         checkpoints: report.checkpoints,
+        snapshots: report.snapshots,
         open_seconds,
         replay_seconds,
         commands_a_second: report.commands as f64 / replay_seconds.max(1e-9),
@@ -174,6 +177,9 @@ fn write_text(findings: &Findings, out: &mut String) -> std::fmt::Result {
         findings.commands_a_second
     )?;
     writeln!(out, "checkpoints  {}, all equal", findings.checkpoints)?;
+    if findings.snapshots > 0 {
+        writeln!(out, "snapshots    {}, all equal", findings.snapshots)?;
+    }
     if let Some(compared) = findings.events_compared {
         writeln!(out, "compared     {compared} events on disk, all equal")?;
     }

@@ -14,7 +14,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::Args;
 use exahour_journal::{FlushBody, JournalError, Position, Reader, Tail, Verify, inspect};
-use exahour_replicas::{Node, NodeConfig, NodeError};
+use exahour_replicas::{Node, NodeConfig, NodeError, Recovery};
 use exahour_wire::codes::Durability;
 use exahour_wire::events::{EventPrefix, StateHashed};
 use exahour_wire::ids::SessionId;
@@ -86,7 +86,7 @@ fn flush_body(text: &str) -> Result<FlushBody, String> {
 struct Found {
     /// Whether there was a journal at all.
     existed: bool,
-    /// Commands that the engine replays.
+    /// Commands in the journal.
     commands: u64,
     last_index: u64,
     last_time: String,
@@ -113,6 +113,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let begun = Instant::now();
     let node = Node::start(&config).map_err(|error| refusal(error, &config.data))?;
+    for notice in &node.recovery().notices {
+        eprintln!("{notice}");
+    }
     let mut wait = CaughtUp::new(&config.data, &found)?;
     let told_to_stop = loop {
         if wait.look()? {
@@ -135,8 +138,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         serving.write(path)?;
     }
     say(&match arguments.json {
-        true => announcement(&serving, &found, begun),
-        false => greeting(&config, &serving, &found, begun),
+        true => announcement(&serving, &found, node.recovery(), begun),
+        false => greeting(&config, &serving, &found, node.recovery(), begun),
     });
     let outcome = loop {
         if node.finished() {
@@ -289,26 +292,38 @@ fn say(text: &str) {
     let _ = print(text);
 }
 
-fn announcement(serving: &Serving, found: &Found, begun: Instant) -> String {
+fn announcement(serving: &Serving, found: &Found, recovery: &Recovery, begun: Instant) -> String {
     let line = serde_json::json!({
         "state": "serving",
         "serving": serving,
         "recovered": found,
+        "snapshot_command": recovery.snapshot_command,
+        "notices": recovery.notices,
         "seconds": begun.elapsed().as_secs_f64(),
     });
     format!("{line}\n")
 }
 
-fn greeting(config: &NodeConfig, serving: &Serving, found: &Found, begun: Instant) -> String {
+fn greeting(
+    config: &NodeConfig,
+    serving: &Serving,
+    found: &Found,
+    recovery: &Recovery,
+    begun: Instant,
+) -> String {
     let promise = match config.durability {
         Durability::Durable => "durable: flushed to disk before it is acknowledged",
         Durability::Replicated => "replicated: in memory-mapped pages before it is acknowledged",
     };
     let recovered = match found.existed {
         true => format!(
-            "{} commands replayed in {:.1} s, the last of {}; tail {}",
+            "{} commands in {:.1} s, {}the last of {}; tail {}",
             found.commands,
             begun.elapsed().as_secs_f64(),
+            match recovery.snapshot_command {
+                0 => String::new(),
+                command => format!("{} of them replayed, ", found.commands - command),
+            },
             found.last_time,
             found.tail
         ),

@@ -55,7 +55,18 @@ pub enum CoreError {
         /// The kernel's reason.
         source: io::Error,
     },
+    /// A thread's priority cannot be lowered.
+    #[error("cannot lower a thread's priority to nice {nice}: {source}")]
+    Nice {
+        /// The priority asked for.
+        nice: u8,
+        /// The kernel's reason.
+        source: io::Error,
+    },
 }
+
+/// The lowest priority of a thread.
+pub const NICE_MAX: u8 = 19;
 
 /// The cores that are online and that the calling thread may run on, ascending.
 ///
@@ -93,6 +104,22 @@ pub fn pin_current_thread(core: CoreId) -> Result<(), CoreError> {
         Ok(())
     } else {
         Err(refused(io::Error::last_os_error()))
+    }
+}
+
+/// Lowers the priority of the calling thread: at 19 it runs where nobody else wants to.
+///
+/// # Errors
+/// [`CoreError::Nice`] with the kernel's reason.
+pub fn lower_current_thread(nice: u8) -> Result<(), CoreError> {
+    let priority = i32::from(nice.min(NICE_MAX));
+    // SAFETY: a plain system call without memory; on Linux, 0 is the calling thread alone.
+    let answer = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, priority) };
+    if answer == 0 {
+        Ok(())
+    } else {
+        let source = io::Error::last_os_error();
+        Err(CoreError::Nice { nice, source })
     }
 }
 

@@ -25,6 +25,8 @@ pub struct ThreadLayout {
     pub name: String,
     /// The core to pin to; none leaves the thread to the kernel.
     pub core: Option<CoreId>,
+    /// How far it steps back behind other threads: from 0, not at all, to [`crate::NICE_MAX`].
+    pub nice: u8,
     /// What the thread does when there is no work.
     pub idle: IdleStrategy,
     /// The names of its agents, in the order in which they are turned.
@@ -162,6 +164,7 @@ impl ThreadLayout {
         ThreadLayout {
             name: name.to_owned(),
             core: None,
+            nice: 0,
             idle,
             agents: agents.iter().map(|agent| (*agent).to_owned()).collect(),
         }
@@ -171,6 +174,13 @@ impl ThreadLayout {
     #[must_use]
     pub fn pinned(mut self, core: CoreId) -> ThreadLayout {
         self.core = Some(core);
+        self
+    }
+
+    /// The same thread with a lower priority.
+    #[must_use]
+    pub fn with_nice(mut self, nice: u8) -> ThreadLayout {
+        self.nice = nice;
         self
     }
 }

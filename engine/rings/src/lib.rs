@@ -18,7 +18,9 @@ pub mod sync;
 pub mod watermark;
 
 pub use agent::{Agent, Halt};
-pub use cores::{CoreError, CoreId, online_cores, pin_current_thread};
+pub use cores::{
+    CoreError, CoreId, NICE_MAX, lower_current_thread, online_cores, pin_current_thread,
+};
 pub use idle::{IdleStrategy, Idler, ParseIdleError};
 pub use layout::{Layout, LayoutError, ThreadLayout};
 pub use ping_pong::{PingPong, ping_pong};

@@ -9,7 +9,7 @@
 //! by an agent inherits its pin: spawn helpers before `run`.
 
 use crate::agent::{Agent, Halt};
-use crate::cores::{CoreError, CoreId, online_cores, pin_current_thread};
+use crate::cores::{CoreError, CoreId, lower_current_thread, online_cores, pin_current_thread};
 use crate::idle::IdleStrategy;
 use crate::layout::{Layout, LayoutError, ThreadLayout};
 use std::any::Any;
@@ -62,11 +62,11 @@ pub fn run(layout: &Layout, agents: Vec<Box<dyn Agent>>) -> Result<Running, Layo
             idle: thread.idle,
             shared: Arc::clone(&shared),
         };
-        let (core, answers) = (thread.core, pin_answers.clone());
+        let (core, nice, answers) = (thread.core, thread.nice, pin_answers.clone());
         // A failed return drops `running`, which stops and joins the threads made so far.
         let spawned = thread::Builder::new()
             .name(thread.name.clone())
-            .spawn(move || duty.run(core, &answers))
+            .spawn(move || duty.run(core, nice, &answers))
             .map_err(|source| LayoutError::Spawn {
                 thread: thread.name.clone(),
                 source,
@@ -228,6 +228,13 @@ impl Shared {
     }
 }
 
+fn place_current_thread(core: Option<CoreId>, nice: u8) -> Result<(), CoreError> {
+    if nice > 0 {
+        lower_current_thread(nice)?;
+    }
+    core.map_or(Ok(()), pin_current_thread)
+}
+
 /// The work of one thread.
 struct Duty {
     agents: Vec<Box<dyn Agent>>,
@@ -236,9 +243,14 @@ struct Duty {
 }
 
 impl Duty {
-    fn run(mut self, core: Option<CoreId>, answers: &mpsc::Sender<Result<(), CoreError>>) {
+    fn run(
+        mut self,
+        core: Option<CoreId>,
+        nice: u8,
+        answers: &mpsc::Sender<Result<(), CoreError>>,
+    ) {
         // `run` may have given up on another thread's pin and no longer listen.
-        let _heard = answers.send(core.map_or(Ok(()), pin_current_thread));
+        let _heard = answers.send(place_current_thread(core, nice));
         self.shared.await_begin();
         let started_count = self.start();
         let panicked = self.turn(started_count);

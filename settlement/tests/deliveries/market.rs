@@ -39,7 +39,7 @@ pub(crate) fn config(data: &Path) -> NodeConfig {
                 [capacity]\norders = 1024\npositions = 1024\n\
                 [[thread]]\nname = \"all\"\nidle = \"park:200us\"\n\
                 agents = [\"order-gateway\", \"sequencer\", \"disk\", \"engine\", \
-                \"market-data\", \"drop-copy\", \"staging\"]\n";
+                \"market-data\", \"drop-copy\", \"staging\", \"snapshots\"]\n";
     let mut config = NodeConfig::from_text("test", text).expect("configuration");
     config.data = data.to_path_buf();
     config

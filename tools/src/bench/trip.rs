@@ -42,11 +42,11 @@ pub fn start(data: &Path, durability: Durability, core: Option<CoreId>) -> anyho
     let (path, behind): (&[&str], &[&str]) = match durability {
         Durability::Durable => (
             &["order-gateway", "sequencer", "disk", "engine"],
-            &["market-data", "drop-copy", "staging"],
+            &["market-data", "drop-copy", "staging", "snapshots"],
         ),
         Durability::Replicated => (
             &["order-gateway", "sequencer", "engine"],
-            &["disk", "market-data", "drop-copy", "staging"],
+            &["disk", "market-data", "drop-copy", "staging", "snapshots"],
         ),
     };
     let mut exchange = ThreadLayout::new("exchange", IdleStrategy::Spin, path);

@@ -32,7 +32,7 @@ fn a_node_starts_serves_and_stops_in_good_order() {
     exchange.restart();
     let log = exchange.log();
     assert!(
-        log.contains("commands replayed") && log.contains("tail clean"),
+        log.contains("commands in ") && log.contains("tail clean"),
         "{log}"
     );
     exchange.kill();

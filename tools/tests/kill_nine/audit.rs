@@ -35,6 +35,9 @@ struct Journaled {
     commands: u64,
 }
 
+/// Bytes of journal from one snapshot to the next, as `node.toml` says.
+const SNAPSHOT_BYTES: u64 = 200_000;
+
 /// Checks everything; prints the counts.
 pub(crate) fn audit(node: &NodeProcess, ledgers: &[Ledger]) {
     let journaled = walk_journal(node);
@@ -131,6 +134,8 @@ fn check_checkpoints(journaled: &Journaled, report: &ReplayReport, events: &[&[u
     assert_eq!(report.checkpoints, journaled.checkpoints.len() as u64);
     assert_eq!(report.commands, journaled.commands);
     assert!(report.checkpoints >= 1);
+    let due = report.recovered.appended.value() > 10 * SNAPSHOT_BYTES;
+    assert!(report.snapshots >= 1 || !due, "no snapshot was taken");
 }
 
 /// A trader was told exactly the reports to its session, each once, in order, byte for byte.
@@ -252,5 +257,6 @@ fn print_counts(
         report.commands, report.events
     );
     println!("  {:>9} checkpoints equal", report.checkpoints);
+    println!("  {:>9} snapshots equal", report.snapshots);
     println!("  {trades:>9} trades, money conserved");
 }

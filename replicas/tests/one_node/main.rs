@@ -3,68 +3,17 @@
 
 #![allow(clippy::unwrap_used)] // A test may fail where it stands.
 
-use std::time::{Duration, Instant};
+mod exchange;
+mod snapshots;
 
-use exahour_gateway::client::{Client, ClientConfig, ClientEvent};
-use exahour_gateway::credentials::Keys;
-use exahour_journal::{Reader, Verify, inspect};
-use exahour_replicas::{Node, NodeConfig, replay};
-use exahour_wire::codes::{OrderType, Side, TimeInForce};
+use exahour_replicas::{Node, replay};
+use exahour_wire::codes::Side;
 use exahour_wire::events::{OrderAccepted, OrderFilled, OrderRejected};
-use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId, SessionId};
 use exahour_wire::message::{Message, messages};
-use exahour_wire::orders::NewOrder;
 use exahour_wire::reject::Reject;
-use exahour_wire::units::{Price, Quantity};
+use exahour_wire::units::Quantity;
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
-fn config(data: &std::path::Path) -> NodeConfig {
-    config_with(data, "")
-}
-
-fn config_with(data: &std::path::Path, more: &str) -> NodeConfig {
-    let text = format!(
-        "{more}\n[listen]\norders = \"127.0.0.1:0\"\nmarket_data = \"127.0.0.1:0\"\n\
-         drop_copy = \"127.0.0.1:0\"\n[journal]\nsegment_bytes = 1048576\n"
-    );
-    let mut config = NodeConfig::from_text("test", &text).unwrap();
-    config.data = data.to_path_buf();
-    config
-}
-
-fn connect(node: &Node, session: u32) -> Client {
-    let keys = Keys::load(node.keys()).unwrap();
-    let session = SessionId(session);
-    let key = keys.key_of(session).unwrap().clone();
-    Client::connect(node.addresses().orders, ClientConfig::new(session, key)).unwrap()
-}
-
-fn order(name: u64, account: u32, side: Side, quantity: u64) -> NewOrder {
-    NewOrder {
-        client_order_id: ClientOrderId(name),
-        price: "2.50".parse::<Price>().unwrap(),
-        quantity: Quantity(quantity),
-        account: AccountId(account),
-        instrument: InstrumentId(1),
-        side: side.into(),
-        order_type: OrderType::Limit.into(),
-        time_in_force: TimeInForce::GoodTillCancelled.into(),
-        ..NewOrder::blank()
-    }
-}
-
-fn next_report<M: Message>(client: &mut Client) -> M {
-    let end = Instant::now() + PATIENCE;
-    while Instant::now() < end {
-        if let Some(ClientEvent::Report(report)) = client.wait(Duration::from_secs(1)).unwrap() {
-            return report
-                .read()
-                .unwrap_or_else(|| panic!("another report: {:?}", report.prefix()));
-        }
-    }
-    panic!("no report within {PATIENCE:?}");
-}
+use exchange::{config, config_with, connect, next_report, order, read_events};
 
 #[test]
 fn orders_trade_and_survive_a_restart() {
@@ -145,7 +94,7 @@ fn stages_on_threads_of_their_own_write_the_same_events() {
         [[thread]]\nname = \"b\"\nidle = \"yield\"\nagents = [\"admission\"]\n\
         [[thread]]\nname = \"c\"\nidle = \"yield\"\nagents = [\"engine\"]\n\
         [[thread]]\nname = \"d\"\nidle = \"park:200us\"\n\
-        agents = [\"market-data\", \"drop-copy\", \"staging\"]\n";
+        agents = [\"market-data\", \"drop-copy\", \"staging\", \"snapshots\"]\n";
     let settings = config_with(folder.path(), threads);
     let mut last = 0;
     for round in 0..2 {
@@ -171,15 +120,4 @@ fn stages_on_threads_of_their_own_write_the_same_events() {
     assert!(replayed.starts_with(&written), "the events differ");
     let fills = messages(&written).filter_map(OrderFilled::read).count();
     assert_eq!(fills, 200);
-}
-
-/// The events a node wrote, one after the other.
-fn read_events(folder: &std::path::Path) -> Vec<u8> {
-    let end = inspect(folder, Verify::Every).unwrap();
-    let mut reader = Reader::closed(folder, &end, Verify::Trust).unwrap();
-    let mut events = Vec::new();
-    while let Some(frame) = reader.next(end.appended).unwrap() {
-        events.extend_from_slice(frame.payload);
-    }
-    events
 }

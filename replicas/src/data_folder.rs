@@ -1,0 +1,80 @@
+//! The small files of a data folder: which exchange it is, and the keys of its sessions.
+//!
+//! Read by `node` at every start, written by it at the first.
+//!
+//! Always holds: a file is there wholly or not at all, and only its owner may read it.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use exahour_gateway::credentials::{KEY_BYTES, Keys};
+use exahour_journal::LogId;
+
+use crate::error::NodeError;
+use crate::genesis::Genesis;
+
+/// Reads which exchange this is, or draws an id for a new one.
+pub(crate) fn open_identity(path: &Path) -> Result<LogId, NodeError> {
+    if !path.exists() {
+        let id = LogId(random_bytes()?);
+        create_file(path, &format!("{id}\n"))?;
+    }
+    let text = fs::read_to_string(path).map_err(NodeError::io(path, "read"))?;
+    let id = u128::from_str_radix(text.trim(), 16)
+        .ok()
+        .filter(|_| text.trim().len() == 32);
+    id.map(|id| LogId(id.to_be_bytes()))
+        .ok_or_else(|| NodeError::Identity {
+            path: path.to_path_buf(),
+        })
+}
+
+/// Reads the keys, or draws one for each session of the genesis.
+pub(crate) fn open_keys(path: &Path, genesis: &Genesis) -> Result<Keys, NodeError> {
+    if !path.exists() {
+        let mut text = String::from("# session, key: share each with its owner only\n");
+        for session in &genesis.session {
+            let key: [u8; KEY_BYTES] = random_bytes()?;
+            let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+            text.push_str(&format!("{} {hex}\n", session.id));
+        }
+        create_file(path, &text)?;
+    }
+    Ok(Keys::load(path)?)
+}
+
+/// Writes a small file that only its owner may read; it is there wholly or not at all.
+fn create_file(path: &Path, text: &str) -> Result<(), NodeError> {
+    let io = |action| NodeError::io(path, action);
+    let draft = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    let file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&draft);
+    let mut file = file.map_err(io("create"))?;
+    file.write_all(text.as_bytes()).map_err(io("write"))?;
+    file.sync_all().map_err(io("flush"))?;
+    fs::rename(&draft, path).map_err(io("name"))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(io("flush the folder of"))
+}
+
+pub(crate) fn create_folder(path: &Path) -> Result<(), NodeError> {
+    fs::create_dir_all(path).map_err(NodeError::io(path, "create the folder"))
+}
+
+fn random_bytes<const N: usize>() -> Result<[u8; N], NodeError> {
+    let path = Path::new("/dev/urandom");
+    let mut bytes = [0; N];
+    let read: io::Result<()> =
+        fs::File::open(path).and_then(|mut source| source.read_exact(&mut bytes));
+    read.map_err(NodeError::io(path, "read"))?;
+    Ok(bytes)
+}

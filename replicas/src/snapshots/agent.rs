@@ -1,0 +1,207 @@
+//! Takes snapshots beside the node that trades.
+//!
+//! Each grows out of the one before: it is read back, the journal since then is replayed on top, and
+//! the result is written. So nothing ever waits for a snapshot, every one of them has proven that it
+//! can be started from, and a state that differs from the journal's checkpoints is noticed here too.
+//!
+//! Always holds: only committed frames are covered; a snapshot has its name only once all of it is on
+//! disk. A full disk costs a snapshot, never an order.
+//! Does not: hurry. It belongs on a thread of its own, of the lowest priority.
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use exahour_engine::{Capacity, Engine, EventSink};
+use exahour_journal::{Position, Reader, Verify};
+use exahour_rings::{Agent, Halt};
+
+use super::file::{Draft, Place};
+use super::{newest, prune};
+use crate::error::NodeError;
+use crate::frames::Frames;
+
+/// The agent's name in a layout.
+const SNAPSHOTS: &str = "snapshots";
+
+/// Frames replayed in one turn, so that a node that stops need not wait long.
+const FRAMES_A_TURN: usize = 256;
+
+/// How snapshots are taken.
+pub(crate) struct SnapshotSettings {
+    /// The folder they go to.
+    pub(crate) folder: PathBuf,
+    /// The journal they stand on.
+    pub(crate) journal: PathBuf,
+    /// Bytes of journal from one to the next; zero for none at all.
+    pub(crate) journal_bytes: u64,
+    /// How many are kept.
+    pub(crate) keep: usize,
+    /// Room for the engine that replays.
+    pub(crate) capacity: Capacity,
+}
+
+/// The agent.
+pub(crate) struct SnapshotAgent {
+    settings: SnapshotSettings,
+    /// Knows how far the journal is committed.
+    journal: Reader,
+    /// Where the last one stands, or the last attempt was given up.
+    last: Position,
+    phase: Phase,
+}
+
+enum Phase {
+    /// Not enough has happened since the last one.
+    Waiting,
+    /// The state of the last one, on its way to `target`.
+    Replaying(Box<Shadow>),
+    /// On its way to the disk.
+    Writing(Box<Draft>, Position),
+}
+
+/// An engine that follows the journal.
+struct Shadow {
+    engine: Engine,
+    frames: Frames,
+    target: Position,
+    place: Option<Place>,
+    command: u64,
+}
+
+struct Forget;
+
+impl EventSink for Forget {
+    #[inline]
+    fn emit(&mut self, _event: &[u8]) {}
+}
+
+impl SnapshotAgent {
+    /// An agent that takes the next snapshot once enough has been journaled behind `last`.
+    pub(crate) fn new(settings: SnapshotSettings, journal: Reader, last: Option<&Place>) -> Self {
+        Self {
+            settings,
+            journal,
+            last: last.map_or(Position::new(0), |place| place.frame),
+            phase: Phase::Waiting,
+        }
+    }
+
+    fn turn(&mut self) -> Result<usize, NodeError> {
+        match std::mem::replace(&mut self.phase, Phase::Waiting) {
+            Phase::Waiting => self.begin_if_due(),
+            Phase::Replaying(mut shadow) => {
+                if shadow.advance()? {
+                    self.phase = Phase::Replaying(shadow);
+                } else if let Some(place) = shadow.place {
+                    self.begin_draft(&place, &shadow.engine)?;
+                }
+                Ok(1)
+            }
+            Phase::Writing(draft, frame) => self.write(draft, frame),
+        }
+    }
+
+    fn begin_if_due(&mut self) -> Result<usize, NodeError> {
+        let committed = self.journal.commit();
+        let due = self
+            .last
+            .value()
+            .saturating_add(self.settings.journal_bytes);
+        if self.settings.journal_bytes == 0 || committed < due {
+            return Ok(0);
+        }
+        let SnapshotSettings {
+            folder,
+            journal,
+            capacity,
+            ..
+        } = &self.settings;
+        let reader = Reader::follow(journal, Verify::Trust).map_err(NodeError::log("journal"))?;
+        let start = newest(folder, &self.journal, u64::MAX, capacity)?.start;
+        let (engine, frames, place) = match start {
+            Some(start) => {
+                let frames = Frames::behind(reader, &start.place)?;
+                (start.engine, frames, Some(start.place))
+            }
+            None => (Engine::new(capacity), Frames::from_the_start(reader), None),
+        };
+        self.phase = Phase::Replaying(Box::new(Shadow {
+            engine,
+            frames,
+            target: Position::new(committed),
+            command: place.map_or(0, |place| place.command),
+            place,
+        }));
+        Ok(1)
+    }
+
+    fn begin_draft(&mut self, place: &Place, engine: &Engine) -> Result<(), NodeError> {
+        let log_id = self.journal.log_id().0;
+        match Draft::begin(&self.settings.folder, place, log_id, engine) {
+            Ok(draft) => self.phase = Phase::Writing(Box::new(draft), place.frame),
+            Err(error) if is_full(&error) => self.last = place.frame,
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, mut draft: Box<Draft>, frame: Position) -> Result<usize, NodeError> {
+        match draft.step() {
+            Ok(false) => self.phase = Phase::Writing(draft, frame),
+            Ok(true) => {
+                self.last = frame;
+                prune(&self.settings.folder, self.settings.keep)?;
+            }
+            // The next one is tried when as much again has been journaled.
+            Err(error) if is_full(&error) => {
+                self.last = frame;
+                draft.discard()?;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(1)
+    }
+}
+
+impl Shadow {
+    /// Replays a piece; whether there may be more before the target.
+    fn advance(&mut self) -> Result<bool, NodeError> {
+        for _ in 0..FRAMES_A_TURN {
+            let Some(frame) = self.frames.next(self.target)? else {
+                return Ok(false);
+            };
+            if let Some(batch) = frame.batch {
+                self.engine.apply(&batch, &mut Forget)?;
+                self.command = batch.first.0 + u64::from(frame.header.count) - 1;
+            }
+            let events = self.engine.events();
+            self.place = Some(Place::behind(
+                frame.header,
+                frame.position,
+                self.command,
+                events,
+            ));
+        }
+        Ok(true)
+    }
+}
+
+fn is_full(error: &NodeError) -> bool {
+    let NodeError::Io { source, .. } = error else {
+        return false;
+    };
+    matches!(
+        source.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
+}
+
+impl Agent for SnapshotAgent {
+    fn name(&self) -> &'static str {
+        SNAPSHOTS
+    }
+
+    fn do_work(&mut self) -> Result<usize, Halt> {
+        self.turn().map_err(Halt::new)
+    }
+}

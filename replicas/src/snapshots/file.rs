@@ -1,0 +1,289 @@
+//! One snapshot on disk: a header and the engine's bytes.
+//!
+//! ```text
+//!   0 magic 8       8 format u32     12 term u32
+//!  16 journal's identity 16
+//!  32 index u64    40 frame u64      48 command u64     56 event u64
+//!  64 stamp u64    72 payload bytes u64
+//!  80 chain 24    104 zeros 8
+//! 112 state hash 32
+//! 144 BLAKE3 of all bytes before this field and of the payload, 32
+//! 176 payload: an rkyv archive, aligned to 16
+//! ```
+//! Little endian. Written to a draft, flushed, and only then given its name.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use bytemuck::{Pod, Zeroable};
+use exahour_engine::{Capacity, Engine, SNAPSHOT_FORMAT, SnapshotError};
+use exahour_journal::{FrameHeader, Position, Reader};
+use exahour_wire::message::Digest;
+use rkyv::util::AlignedVec;
+
+use crate::error::NodeError;
+
+const MAGIC: [u8; 8] = *b"EXAHSNP1";
+const ENDING: &str = "snapshot";
+const DRAFT_ENDING: &str = "draft";
+
+/// The longest payload that is believed before its checksum is known.
+const PAYLOAD_BYTES_MAX: u64 = 1 << 36;
+
+/// Bytes written and flushed in one step: small, because the journal flushes to the same disk.
+const BYTES_A_STEP: usize = 256 << 10;
+
+/// What a snapshot stands for: everything up to a frame of the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The raft index of the last frame covered.
+    pub(crate) index: u64,
+    /// Its term.
+    pub(crate) term: u32,
+    /// Where it begins.
+    pub(crate) frame: Position,
+    /// The journal's running hash behind it.
+    pub(crate) chain: [u8; 24],
+    /// Its stamp.
+    pub(crate) time_ns: u64,
+    /// The last command covered.
+    pub(crate) command: u64,
+    /// The last event that they gave.
+    pub(crate) events: u64,
+}
+
+impl Place {
+    /// The place behind a frame, of which the last command had this number.
+    pub(crate) fn behind(header: &FrameHeader, frame: Position, command: u64, events: u64) -> Self {
+        Self {
+            index: header.index,
+            term: header.term,
+            frame,
+            chain: header.chain,
+            time_ns: header.time_ns,
+            command,
+            events,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Header {
+    magic: [u8; 8],
+    format: u32,
+    term: u32,
+    log_id: [u8; 16],
+    index: u64,
+    frame: u64,
+    command: u64,
+    events: u64,
+    time_ns: u64,
+    payload_bytes: u64,
+    chain: [u8; 24],
+    zeros: [u8; 8],
+    state_hash: [u8; 32],
+    checksum: [u8; 32],
+}
+
+const HEADER_BYTES: usize = size_of::<Header>();
+const _: () = assert!(HEADER_BYTES == 176 && HEADER_BYTES.is_multiple_of(16));
+
+impl Header {
+    fn sum(&self, payload: &[u8]) -> [u8; 32] {
+        let covered = HEADER_BYTES - size_of::<[u8; 32]>();
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&bytemuck::bytes_of(self)[..covered]);
+        hasher.update(payload);
+        *hasher.finalize().as_bytes()
+    }
+}
+
+/// A snapshot as read: whole, but not restored yet.
+pub(super) struct SnapshotFile {
+    pub(super) place: Place,
+    pub(super) state_hash: Digest,
+    log_id: [u8; 16],
+    payload: AlignedVec,
+}
+
+impl SnapshotFile {
+    /// Reads and verifies a file; what is wrong with it, in words.
+    pub(super) fn read(path: &Path) -> Result<Self, String> {
+        let mut file = File::open(path).map_err(|error| error.to_string())?;
+        let mut header = Header::zeroed();
+        file.read_exact(bytemuck::bytes_of_mut(&mut header))
+            .map_err(|error| format!("its header cannot be read: {error}"))?;
+        if header.magic != MAGIC {
+            return Err("it is no snapshot".to_owned());
+        }
+        if header.format != SNAPSHOT_FORMAT {
+            return Err(format!(
+                "its format is {}, this program reads {SNAPSHOT_FORMAT}",
+                header.format
+            ));
+        }
+        let there = file.metadata().map_err(|error| error.to_string())?.len();
+        let stated = header.payload_bytes;
+        if stated > PAYLOAD_BYTES_MAX || there != HEADER_BYTES as u64 + stated {
+            return Err("its length is not what its header says".to_owned());
+        }
+        let mut payload = AlignedVec::new();
+        payload.resize(stated as usize, 0);
+        file.read_exact(&mut payload)
+            .map_err(|error| error.to_string())?;
+        if header.sum(&payload) != header.checksum {
+            return Err("its checksum is wrong".to_owned());
+        }
+        Ok(Self {
+            place: Place {
+                index: header.index,
+                term: header.term,
+                frame: Position::new(header.frame),
+                chain: header.chain,
+                time_ns: header.time_ns,
+                command: header.command,
+                events: header.events,
+            },
+            state_hash: Digest(header.state_hash),
+            log_id: header.log_id,
+            payload,
+        })
+    }
+
+    /// Whether the journal has the very frame that this stands behind; if not, why.
+    pub(super) fn stands_on(&self, journal: &Reader) -> Result<(), String> {
+        if self.log_id != journal.log_id().0 {
+            return Err("it is of another exchange".to_owned());
+        }
+        let place = &self.place;
+        let frame = journal
+            .frame_at(place.frame)
+            .map_err(|error| format!("the journal has no such frame: {error}"))?;
+        let header = frame.header();
+        let same =
+            (header.index, header.term, header.chain) == (place.index, place.term, place.chain);
+        if same {
+            Ok(())
+        } else {
+            Err(format!("the journal has another frame {}", place.index))
+        }
+    }
+
+    /// The engine as it was.
+    pub(super) fn restore(&self, capacity: &Capacity) -> Result<Engine, SnapshotError> {
+        Engine::restore(&self.payload, &self.state_hash, capacity)
+    }
+}
+
+/// A snapshot that is being written, step by step.
+pub(super) struct Draft {
+    path: PathBuf,
+    named: PathBuf,
+    file: File,
+    header: Header,
+    payload: AlignedVec,
+    /// Bytes of header and payload that are on disk.
+    written: usize,
+}
+
+impl Draft {
+    /// Begins to write what `engine` is behind `place`.
+    pub(super) fn begin(
+        folder: &Path,
+        place: &Place,
+        log_id: [u8; 16],
+        engine: &Engine,
+    ) -> Result<Self, NodeError> {
+        let payload = engine.snapshot()?;
+        let mut header = Header {
+            magic: MAGIC,
+            format: SNAPSHOT_FORMAT,
+            term: place.term,
+            log_id,
+            index: place.index,
+            frame: place.frame.value(),
+            command: place.command,
+            events: place.events,
+            time_ns: place.time_ns,
+            payload_bytes: payload.len() as u64,
+            chain: place.chain,
+            zeros: [0; 8],
+            state_hash: engine.state_hash().0,
+            checksum: [0; 32],
+        };
+        header.checksum = header.sum(&payload);
+        let named = folder.join(format!("{:020}.{ENDING}", place.index));
+        let path = named.with_extension(DRAFT_ENDING);
+        let file = File::create(&path).map_err(NodeError::io(&path, "create"))?;
+        Ok(Self {
+            path,
+            named,
+            file,
+            header,
+            payload,
+            written: 0,
+        })
+    }
+
+    /// Writes and flushes one piece; whether the snapshot is whole and has its name.
+    pub(super) fn step(&mut self) -> Result<bool, NodeError> {
+        let io = |action| NodeError::io(&self.path, action);
+        if self.written == 0 {
+            let header = bytemuck::bytes_of(&self.header);
+            self.file.write_all(header).map_err(io("write"))?;
+            self.written = HEADER_BYTES;
+        }
+        let from = self.written - HEADER_BYTES;
+        let piece = &self.payload[from..self.payload.len().min(from + BYTES_A_STEP)];
+        self.file.write_all(piece).map_err(io("write"))?;
+        self.file.sync_data().map_err(io("flush"))?;
+        self.written += piece.len();
+        if self.written < HEADER_BYTES + self.payload.len() {
+            return Ok(false);
+        }
+        self.file.sync_all().map_err(io("flush"))?;
+        fs::rename(&self.path, &self.named).map_err(io("name"))?;
+        let folder = self.named.parent().unwrap_or(Path::new("."));
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(NodeError::io(folder, "flush"))?;
+        Ok(true)
+    }
+
+    /// Gives up, and the room back.
+    pub(super) fn discard(self) -> Result<(), NodeError> {
+        fs::remove_file(&self.path).map_err(NodeError::io(&self.path, "remove"))
+    }
+
+    /// Removes drafts that nobody writes any more.
+    pub(super) fn remove_left(folder: &Path) -> Result<(), NodeError> {
+        for path in entries(folder, DRAFT_ENDING)? {
+            fs::remove_file(&path).map_err(NodeError::io(&path, "remove"))?;
+        }
+        Ok(())
+    }
+}
+
+/// The snapshots in a folder, oldest first; none where there is no folder.
+pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, NodeError> {
+    entries(folder, ENDING)
+}
+
+fn entries(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, NodeError> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(NodeError::io(folder, "list"))?,
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(NodeError::io(folder, "list"))?.path();
+        if path.extension().is_some_and(|found| found == ending) {
+            paths.push(path);
+        }
+    }
+    // Names are numbers of one length, so this is the order of the journal.
+    paths.sort_unstable();
+    Ok(paths)
+}

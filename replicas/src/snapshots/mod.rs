@@ -1,0 +1,122 @@
+//! Snapshots on disk: a start replays only what came after the newest one.
+//!
+//! ```text
+//! DATA/snapshots/00000000000000123456.snapshot     the raft index of the last frame it covers
+//! ```
+//! `file` is one of them, `agent` takes them beside the node that trades.
+//!
+//! Always holds: a snapshot stands for a place in one journal and is used only where that journal has
+//! that very frame; one that cannot be used is passed over, and the start replays more.
+
+mod agent;
+mod file;
+
+use std::path::{Path, PathBuf};
+
+use exahour_engine::{Capacity, Engine};
+use exahour_journal::Reader;
+use exahour_wire::message::Digest;
+
+use crate::error::NodeError;
+
+pub(crate) use agent::{SnapshotAgent, SnapshotSettings};
+pub(crate) use file::Place;
+use file::{Draft, SnapshotFile};
+
+/// The folder of snapshots in a data folder.
+pub(crate) const FOLDER: &str = "snapshots";
+
+/// A snapshot that a node starts from.
+pub(crate) struct Start {
+    /// What it stands for.
+    pub(crate) place: Place,
+    /// The state behind it.
+    pub(crate) engine: Engine,
+}
+
+/// What was found in the folder of snapshots.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// The newest that can be used.
+    pub(crate) start: Option<Start>,
+    /// Those that are newer and cannot, each in a sentence.
+    pub(crate) passed_over: Vec<String>,
+}
+
+/// Where the snapshots of a data folder stand and what their states hash to, oldest first. Files that
+/// are no snapshots of this journal are left out.
+pub(crate) fn places(folder: &Path, journal: &Reader) -> Result<Vec<(u64, Digest)>, NodeError> {
+    let mut places = Vec::new();
+    for path in file::list(folder)? {
+        if let Ok(snapshot) = SnapshotFile::read(&path)
+            && snapshot.stands_on(journal).is_ok()
+        {
+            places.push((snapshot.place.index, snapshot.state_hash));
+        }
+    }
+    Ok(places)
+}
+
+/// The newest snapshot that stands on this journal and of whose events none beyond `events_max` came
+/// before it: what the event log has lost only a replay from further back can write again.
+pub(crate) fn newest(
+    folder: &Path,
+    journal: &Reader,
+    events_max: u64,
+    capacity: &Capacity,
+) -> Result<Found, NodeError> {
+    let mut found = Found::default();
+    for path in file::list(folder)?.into_iter().rev() {
+        match load(&path, journal, events_max, capacity) {
+            Ok(start) => {
+                found.start = Some(start);
+                break;
+            }
+            Err(reason) => found
+                .passed_over
+                .push(format!("snapshot {} is not used: {reason}", path.display())),
+        }
+    }
+    Ok(found)
+}
+
+fn load(
+    path: &Path,
+    journal: &Reader,
+    events_max: u64,
+    capacity: &Capacity,
+) -> Result<Start, String> {
+    let snapshot = SnapshotFile::read(path)?;
+    snapshot.stands_on(journal)?;
+    if snapshot.place.events > events_max {
+        return Err(format!(
+            "the event log ends at event {events_max}, before event {}",
+            snapshot.place.events
+        ));
+    }
+    let engine = snapshot
+        .restore(capacity)
+        .map_err(|error| error.to_string())?;
+    Ok(Start {
+        place: snapshot.place,
+        engine,
+    })
+}
+
+/// Removes all but the newest `keep`.
+fn prune(folder: &Path, keep: usize) -> Result<(), NodeError> {
+    let paths = file::list(folder)?;
+    let old = paths.len().saturating_sub(keep.max(1));
+    for path in &paths[..old] {
+        std::fs::remove_file(path).map_err(NodeError::io(path, "remove"))?;
+    }
+    Ok(())
+}
+
+/// The folder of snapshots, made where there is none, without drafts that a crash left.
+pub(crate) fn open_folder(data: &Path) -> Result<PathBuf, NodeError> {
+    let folder = data.join(FOLDER);
+    std::fs::create_dir_all(&folder).map_err(NodeError::io(&folder, "create the folder"))?;
+    Draft::remove_left(&folder)?;
+    Ok(folder)
+}

@@ -1,0 +1,189 @@
+//! A start goes on from the newest snapshot that can be used, and nobody can tell.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use exahour_replicas::{Node, NodeConfig, replay};
+use exahour_wire::codes::Side;
+use exahour_wire::events::{OrderAccepted, OrderFilled};
+use exahour_wire::orders::NewOrder;
+
+use crate::exchange::{PATIENCE, config_with, connect, next_report, order, read_events};
+
+/// A data folder in which snapshots come often.
+struct Trial {
+    folder: tempfile::TempDir,
+    names: u64,
+}
+
+impl Trial {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            names: 0,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn config(&self) -> NodeConfig {
+        let more = "checkpoint_every = 50\n[snapshots]\njournal_bytes = 20000\nkeep = 3\n";
+        config_with(self.folder.path(), more)
+    }
+
+    fn snapshots(&self) -> Vec<PathBuf> {
+        files(&self.path("snapshots"), "snapshot")
+    }
+
+    /// Trades until there is a snapshot that was not there before; what the start came from.
+    fn trade_until_snapshot(&mut self) -> (u64, Vec<String>) {
+        let before = self.snapshots();
+        let node = Node::start(&self.config()).unwrap();
+        let (mut alpha, mut beta) = (connect(&node, 1), connect(&node, 2));
+        let end = Instant::now() + PATIENCE;
+        while self.snapshots().last() == before.last() {
+            assert!(Instant::now() < end, "no snapshot within {PATIENCE:?}");
+            self.names += 2;
+            let name = self.names;
+            // One that rests, so that a snapshot has a book in it.
+            let resting = NewOrder {
+                price: "2.40".parse().unwrap(),
+                ..order(name + 1, 100, Side::Buy, 1)
+            };
+            alpha.send(&resting).unwrap();
+            let _: OrderAccepted = next_report(&mut alpha);
+            beta.send(&order(name, 200, Side::Sell, 3)).unwrap();
+            let _: OrderAccepted = next_report(&mut beta);
+            alpha.send(&order(name, 100, Side::Buy, 3)).unwrap();
+            let _: OrderAccepted = next_report(&mut alpha);
+            let _: OrderFilled = next_report(&mut alpha);
+            let _: OrderFilled = next_report(&mut beta);
+        }
+        let recovery = node.recovery().clone();
+        drop((alpha, beta));
+        node.stop().unwrap();
+        (recovery.snapshot_command, recovery.notices)
+    }
+
+    /// The journal alone gives the events that were written and the states of all snapshots.
+    fn verify(&self, snapshots_min: u64) {
+        let mut replayed = Vec::new();
+        let report = replay(&self.path("journal"), &mut replayed).unwrap();
+        assert!(report.snapshots >= snapshots_min, "{report:?}");
+        assert!(report.checkpoints > 0, "{report:?}");
+        let written = read_events(&self.path("events"));
+        assert!(!written.is_empty() && replayed.starts_with(&written));
+    }
+}
+
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|found| found == ending));
+    paths.sort();
+    paths
+}
+
+#[test]
+fn a_start_goes_on_from_the_newest() {
+    let mut trial = Trial::new();
+    let (first, _) = trial.trade_until_snapshot();
+    assert_eq!(first, 0);
+    let mut last = 0;
+    for _ in 0..4 {
+        let (from, notices) = trial.trade_until_snapshot();
+        assert!(from > last, "from {from} after {last}");
+        assert_eq!(notices, Vec::<String>::new());
+        last = from;
+    }
+    assert!(trial.snapshots().len() <= 3, "{:?}", trial.snapshots());
+    trial.verify(2);
+}
+
+#[test]
+fn one_that_is_damaged_is_passed_over() {
+    let mut trial = Trial::new();
+    trial.trade_until_snapshot();
+    trial.trade_until_snapshot();
+    let newest = trial.snapshots().pop().unwrap();
+    let mut bytes = fs::read(&newest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&newest, &bytes).unwrap();
+    let (from, notices) = trial.trade_until_snapshot();
+    assert!(from > 0);
+    let name = newest.file_name().unwrap().to_str().unwrap();
+    assert_eq!(notices.len(), 1);
+    assert!(
+        notices[0].contains(name) && notices[0].contains("checksum"),
+        "{notices:?}"
+    );
+    trial.verify(1);
+}
+
+/// Events that only a replay from further back can write again are written again.
+#[test]
+fn none_is_used_where_the_event_log_is_lost() {
+    let mut trial = Trial::new();
+    trial.trade_until_snapshot();
+    let written = read_events(&trial.path("events"));
+    fs::remove_dir_all(trial.path("events")).unwrap();
+    let (from, notices) = trial.trade_until_snapshot();
+    assert_eq!(from, 0);
+    assert!(
+        notices[0].contains("event log ends at event 0"),
+        "{notices:?}"
+    );
+    assert!(read_events(&trial.path("events")).starts_with(&written));
+    trial.verify(1);
+}
+
+#[test]
+fn that_of_another_exchange_is_not_used() {
+    let (mut one, mut other) = (Trial::new(), Trial::new());
+    one.trade_until_snapshot();
+    other.trade_until_snapshot();
+    let stranger = other.snapshots().pop().unwrap();
+    let name = stranger.file_name().unwrap();
+    for own in one.snapshots() {
+        fs::remove_file(own).unwrap();
+    }
+    fs::copy(&stranger, one.path("snapshots").join(name)).unwrap();
+    let node = Node::start(&one.config()).unwrap();
+    let recovery = node.recovery().clone();
+    node.stop().unwrap();
+    assert_eq!(recovery.snapshot_command, 0);
+    assert!(
+        recovery.notices[0].contains("another exchange"),
+        "{recovery:?}"
+    );
+}
+
+/// A snapshot whose state is not what the journal gives is found by a replay.
+#[test]
+fn a_replay_finds_a_state_that_differs() {
+    let mut trial = Trial::new();
+    trial.trade_until_snapshot();
+    trial.trade_until_snapshot();
+    let paths = trial.snapshots();
+    let (older, newer) = (&paths[0], paths.last().unwrap());
+    assert_ne!(older, newer);
+    let foreign = fs::read(older).unwrap();
+    let mut bytes = fs::read(newer).unwrap();
+    // The state hash of the older one in the newer one's header, made believable.
+    bytes[112..144].copy_from_slice(&foreign[112..144]);
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&bytes[..144]);
+    hasher.update(&bytes[176..]);
+    let sum = *hasher.finalize().as_bytes();
+    bytes[144..176].copy_from_slice(&sum);
+    fs::write(newer, &bytes).unwrap();
+    let refused = replay(&trial.path("journal"), &mut Vec::new()).unwrap_err();
+    assert!(refused.to_string().contains("another state"), "{refused}");
+    let (from, notices) = trial.trade_until_snapshot();
+    assert!(from > 0);
+    assert!(notices[0].contains("hashes to"), "{notices:?}");
+}
