@@ -117,7 +117,7 @@ impl Node {
             &[ALONE],
         )?;
         let end = storage.log_end().map_err(NodeError::log("journal"))?;
-        let now = check_clock(end.time)?;
+        let now = check_clock(SystemClock::default().now(), end.time)?;
         let mut rings = vec![wishes_out, gateway_out];
         if end.next == CommandSequence(1) {
             rings.insert(0, genesis_ring(&config.genesis, now)?);
@@ -332,9 +332,8 @@ fn open_logs(config: &NodeConfig) -> Result<(Journal, Journal), NodeError> {
     Ok((journal, events))
 }
 
-/// The time now, if this machine's clock can be believed beside the journal's last stamp.
-fn check_clock(last: Nanos) -> Result<Nanos, NodeError> {
-    let now = SystemClock::default().now();
+/// Whether a clock that shows `now` can be believed beside the journal's last stamp.
+fn check_clock(now: Nanos, last: Nanos) -> Result<Nanos, NodeError> {
     if now < EARLIEST_TIME {
         return Err(NodeError::ClockUnset);
     }
@@ -345,4 +344,28 @@ fn check_clock(last: Nanos) -> Result<Nanos, NodeError> {
         });
     }
     Ok(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_never_set_is_refused() {
+        let refused = check_clock(Nanos(EARLIEST_TIME.0 - 1), Nanos(0));
+        assert!(matches!(refused, Err(NodeError::ClockUnset)));
+        assert!(check_clock(EARLIEST_TIME, Nanos(0)).is_ok());
+    }
+
+    #[test]
+    fn a_clock_may_be_behind_the_journal_by_a_little() {
+        let last = Nanos(EARLIEST_TIME.0 + 2 * CLOCK_BEHIND_MAX.0);
+        let now = Nanos(last.0 - CLOCK_BEHIND_MAX.0);
+        assert!(check_clock(now, last).is_ok());
+        let refused = check_clock(Nanos(now.0 - 1), last);
+        assert!(matches!(
+            refused,
+            Err(NodeError::ClockBehind { behind_s: 60 })
+        ));
+    }
 }

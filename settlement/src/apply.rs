@@ -94,6 +94,7 @@ fn assigned(tx: &Tx<'_>, it: &DeliveryAssigned, now: Nanos) -> Result<(), Settle
             retry_at: Nanos(0),
             look_at: Nanos(0),
             measure_at: Nanos(0),
+            keyless: Nanos(0),
             verified: Nanos(0),
             evidence: Evidence::default(),
             ending: None,
@@ -116,6 +117,7 @@ fn key_registered(
     for id in tx.keyless_of(it.account)? {
         let mut waiting = tx.obligation(id)?;
         waiting.key = Some(it.key);
+        waiting.keyless = waiting.window.passed(it.time);
         waiting.due_at = Nanos(0);
         tx.remark(&waiting, now, "the buyer has registered an access key")?;
         tx.save_obligation(&waiting)?;
@@ -259,5 +261,53 @@ fn refused(
             tx.remark(&obligation, now, &what)?;
             tx.close_command(command.id, Outcome::Refused, Some(&text))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use exahour_wire::ids::AccountId;
+    use exahour_wire::units::Hours;
+
+    use super::*;
+    use crate::database::Database;
+
+    const START: Nanos = Nanos(10_000 * Nanos::SECOND.0);
+    const BUYER: AccountId = AccountId(100);
+
+    /// What is kept of an obligation whose buyer registers a key so many seconds after its start.
+    fn keyless_after(seconds: u64) -> Nanos {
+        let dir = tempfile::tempdir().expect("folder");
+        let mut database = Database::open(dir.path()).expect("database");
+        let assigned = DeliveryAssigned {
+            obligation: ObligationId(1),
+            hours: Hours(1),
+            buyer: BUYER,
+            delivery_start: START,
+            ..DeliveryAssigned::blank()
+        };
+        let registered = AccessKeyRegistered {
+            account: BUYER,
+            key: AccessKey([7; 32]),
+            time: START.after(Nanos(seconds * Nanos::SECOND.0)),
+            ..AccessKeyRegistered::blank()
+        };
+        // Heard of much later: the settlement process was away.
+        let now = START.after(Nanos::DAY);
+        let kept = database.step(|tx| {
+            apply(tx, SessionId(8), assigned.bytes(), now)?;
+            apply(tx, SessionId(8), registered.bytes(), now)?;
+            tx.obligation(ObligationId(1))
+        });
+        let kept = kept.expect("obligation");
+        assert_eq!(kept.key, Some(AccessKey([7; 32])));
+        kept.keyless
+    }
+
+    #[test]
+    fn what_passed_before_the_key_counts_by_the_time_of_the_log() {
+        assert_eq!(keyless_after(0), Nanos(0));
+        assert_eq!(keyless_after(600), Nanos(600 * Nanos::SECOND.0));
+        assert_eq!(keyless_after(9_999), Nanos::HOUR);
     }
 }

@@ -173,11 +173,12 @@ impl Ending {
         Ending::ALL.into_iter().find(|ending| ending.name() == name)
     }
 
-    /// How the delivery is reported: only a window that was served to its end is a delivery.
+    /// How the delivery is reported: only a window that was served to its end, or that the buyer let
+    /// pass, is a delivery.
     #[must_use]
     pub fn report(self, verified: Nanos) -> Move {
         match self {
-            Ending::WindowOver if verified > Nanos(0) => Move::Confirm,
+            Ending::WindowOver | Ending::NoKey if verified > Nanos(0) => Move::Confirm,
             _ => Move::Fail,
         }
     }
@@ -198,6 +199,12 @@ impl Window {
     pub fn new(start: Nanos, hours: Hours) -> Window {
         let end = start.after(Nanos(u64::from(hours.0).saturating_mul(Nanos::HOUR.0)));
         Window { start, end }
+    }
+
+    /// How much of it has passed.
+    #[must_use]
+    pub fn passed(&self, now: Nanos) -> Nanos {
+        Nanos(now.0.min(self.end.0).saturating_sub(self.start.0))
     }
 
     /// How long it is.
@@ -266,6 +273,8 @@ pub struct Obligation {
     pub look_at: Nanos,
     /// The next measurement.
     pub measure_at: Nanos,
+    /// How much of the window passed before the buyer had a key: it counts as taken. A span.
+    pub keyless: Nanos,
     /// Time verified: a span.
     pub verified: Nanos,
     /// What that rests on.
@@ -515,6 +524,7 @@ mod tests {
             retry_at: Nanos(0),
             look_at: Nanos(0),
             measure_at: Nanos(0),
+            keyless: Nanos(0),
             verified: Nanos(0),
             evidence: Evidence::default(),
             ending: None,
@@ -534,6 +544,20 @@ mod tests {
         assert_eq!(due(&it, seconds(12_000), &policy), Due::Provide, "late");
         let over = due(&it, seconds(13_600), &policy);
         assert_eq!(over, Due::End(Ending::WindowOver));
+    }
+
+    #[test]
+    fn what_has_passed_of_a_window_is_never_more_than_all_of_it() {
+        let window = Window::new(seconds(10_000), Hours(1));
+        for (now, passed) in [
+            (0, 0),
+            (10_000, 0),
+            (10_001, 1),
+            (13_600, 3_600),
+            (20_000, 3_600),
+        ] {
+            assert_eq!(window.passed(seconds(now)), seconds(passed));
+        }
     }
 
     #[test]
@@ -610,9 +634,9 @@ mod tests {
     }
 
     #[test]
-    fn only_a_window_served_to_its_end_is_a_delivery() {
+    fn only_a_window_served_to_its_end_or_let_pass_is_a_delivery() {
         for ending in Ending::ALL {
-            let delivered = ending == Ending::WindowOver;
+            let delivered = matches!(ending, Ending::WindowOver | Ending::NoKey);
             let expected = if delivered { Move::Confirm } else { Move::Fail };
             assert_eq!(ending.report(Nanos(1)), expected);
             assert_eq!(ending.report(Nanos(0)), Move::Fail);

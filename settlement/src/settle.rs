@@ -8,6 +8,7 @@
 //! Does not: print, or end by itself.
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -552,20 +553,37 @@ fn looked(
 /// Records what the exchange is to be told at the end.
 fn report(tx: &Tx<'_>, it: &mut Obligation, now: Nanos) -> Result<(), SettlementError> {
     let ending = it.ending.unwrap_or(Ending::WindowOver);
+    if ending == Ending::NoKey {
+        it.keyless = it.window.span();
+    }
+    // A delivery is to be taken or paid: what passed because nobody could log in is the buyer's.
+    let measured = it.verified;
+    it.verified = measured.after(it.keyless).min(it.window.span());
     let step = ending.report(it.verified);
     let kind = match step {
         Move::Confirm => CommandKind::Confirm,
         _ => CommandKind::Fail,
     };
-    let why = format!(
-        "{}.{:03} s of {} s verified",
-        it.verified.0 / Nanos::SECOND.0,
-        it.verified.0 % Nanos::SECOND.0 / 1_000_000,
+    let mut why = format!(
+        "{} of {} s verified",
+        seconds_text(measured),
         it.window.span().0 / Nanos::SECOND.0,
     );
+    if it.keyless > Nanos(0) {
+        let _ = write!(
+            why,
+            ", {} passed without the buyer's key",
+            seconds_text(it.keyless)
+        );
+    }
     tx.queue_command(it.id, kind)?;
     tx.change(it, step, now, &why)?;
     tx.save_obligation(it)
+}
+
+fn seconds_text(span: Nanos) -> String {
+    let (seconds, rest) = (span.0 / Nanos::SECOND.0, span.0 % Nanos::SECOND.0);
+    format!("{seconds}.{:03} s", rest / 1_000_000)
 }
 
 /// The folder below the state folder in which the built-in provider keeps its machines.

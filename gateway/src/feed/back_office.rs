@@ -50,6 +50,8 @@ pub struct Copying {
     offset: usize,
     /// The next event to look at.
     next: EventSequence,
+    /// Whether it has been told that there is no more for now: the first time it need not wait.
+    told_end: bool,
 }
 
 /// How far a turn of copying came.
@@ -196,6 +198,7 @@ impl BackOffices {
             frame: None,
             offset: 0,
             next: first,
+            told_end: false,
         })))
     }
 
@@ -238,8 +241,9 @@ impl BackOffices {
             Ok(Copied::Part) => Verdict::Stay,
             Ok(Copied::All) => {
                 let silent = peer.buffer.waiting().is_empty()
-                    && now >= peer.last_sent.after(HEARTBEAT_AFTER);
+                    && (!copying.told_end || now >= peer.last_sent.after(HEARTBEAT_AFTER));
                 if silent {
+                    copying.told_end = true;
                     let heartbeat = FeedHeartbeat {
                         next_sequence: FeedSequence(copying.next.0),
                         time: self.time,

@@ -6,9 +6,14 @@
 mod exchange;
 mod snapshots;
 
-use exahour_replicas::{Node, replay};
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use exahour_journal::{Config as LogConfig, FrameMeta, Journal, Reader, Tail, Verify, inspect};
+use exahour_replicas::{FRAME_COMMANDS, Node, replay};
 use exahour_wire::codes::Side;
 use exahour_wire::events::{OrderAccepted, OrderFilled, OrderRejected};
+use exahour_wire::internal::Tick;
 use exahour_wire::message::{Message, messages};
 use exahour_wire::reject::Reject;
 use exahour_wire::units::Quantity;
@@ -120,4 +125,50 @@ fn stages_on_threads_of_their_own_write_the_same_events() {
     assert!(replayed.starts_with(&written), "the events differ");
     let fills = messages(&written).filter_map(OrderFilled::read).count();
     assert_eq!(fills, 200);
+}
+
+/// A journal from the future: the clock of this machine must have been set back.
+#[test]
+fn a_clock_behind_the_journal_is_refused_and_the_journal_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = config(folder.path());
+    Node::start(&settings).unwrap().stop().unwrap();
+    let path = folder.path().join("journal");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let stamp = (now + Duration::from_secs(3_600)).as_nanos() as u64;
+    let last = append_stamped(&path, stamp);
+    let refused = Node::start(&settings).err().unwrap().to_string();
+    assert!(
+        refused.contains("s behind the last stamp in the journal"),
+        "{refused}"
+    );
+    let left = inspect(&path, Verify::Every).unwrap();
+    assert_eq!((left.last_index, left.tail), (last, Tail::Clean));
+}
+
+/// Appends a frame of one command with this stamp; its index.
+fn append_stamped(path: &Path, stamp: u64) -> u64 {
+    let recovered = inspect(path, Verify::Every).unwrap();
+    let mut reader = Reader::closed(path, &recovered, Verify::Trust).unwrap();
+    let mut next_command = 1;
+    while let Some(frame) = reader.next(recovered.appended).unwrap() {
+        next_command =
+            next_command.max(frame.header.first_sequence + u64::from(frame.header.count));
+    }
+    let shape = LogConfig::new(path, reader.log_id()).with_segment_bytes(1 << 20);
+    let mut journal = Journal::open(&shape).unwrap();
+    let meta = FrameMeta {
+        index: recovered.last_index + 1,
+        term: 1,
+        count: 1,
+        kind: FRAME_COMMANDS,
+        first_sequence: next_command,
+        time_ns: stamp,
+    };
+    journal
+        .appender
+        .append(&meta, &[Tick::blank().bytes()])
+        .unwrap();
+    journal.flusher.flush().unwrap();
+    meta.index
 }

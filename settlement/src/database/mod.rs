@@ -27,7 +27,7 @@ pub use history::Change;
 pub use obligations::Payment;
 
 /// The schema, one script for each version; each brings the database from the one before to its own.
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
 
 /// The file in the state folder.
 const FILE: &str = "settlement.sqlite";
@@ -190,6 +190,26 @@ mod tests {
         drop(first);
         let newer = Database::open(dir.path()).expect_err("newer").to_string();
         assert!(newer.contains("version 99"), "{newer}");
+    }
+
+    #[test]
+    fn a_database_of_the_first_version_is_carried_over() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("settlement.sqlite");
+        let old = Connection::open(&path).expect("old");
+        old.execute_batch(MIGRATIONS[0]).expect("schema");
+        old.execute_batch(
+            "PRAGMA user_version = 1;
+             INSERT INTO obligations (id, instrument, buyer, seller, lots, price, window_start,
+                window_end, state, evidence)
+             VALUES (7, 1, 100, 200, 1, 1, 0, 9, 'Assigned', zeroblob(24))",
+        )
+        .expect("row");
+        drop(old);
+        let mut database = Database::open(dir.path()).expect("open");
+        let id = exahour_wire::ids::ObligationId(7);
+        let kept = database.look(|tx| tx.obligation(id)).expect("kept");
+        assert_eq!((kept.buyer.0, kept.keyless.0), (100, 0));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::obligation::{Ending, Move, Obligation, Place, Removal, State, Window}
 
 const COLUMNS: &str = "id, instrument, buyer, seller, lots, price, window_start, window_end, \
     access_key, state, provider, address, host_key, up_since, first_up, announced, failures, \
-    retry_at, look_at, measure_at, verified, evidence, ending, error, due_at, \
+    retry_at, look_at, measure_at, verified, evidence, ending, error, due_at, keyless, \
     (SELECT state FROM actions WHERE actions.key = 'release/' || obligations.id)";
 
 /// Who received what at the end.
@@ -125,7 +125,7 @@ impl Tx<'_> {
             "UPDATE obligations SET access_key = ?2, state = ?3, provider = ?4, address = ?5,
                 host_key = ?6, up_since = ?7, first_up = ?8, announced = ?9, failures = ?10,
                 retry_at = ?11, look_at = ?12, measure_at = ?13, verified = ?14, evidence = ?15,
-                ending = ?16, error = ?17, due_at = ?18
+                ending = ?16, error = ?17, due_at = ?18, keyless = ?19
              WHERE id = ?1",
         )?;
         update.execute(rusqlite::params![
@@ -147,6 +147,7 @@ impl Tx<'_> {
             it.ending.map(Ending::name),
             it.error,
             stored(it.due_at),
+            stored(it.keyless),
         ])?;
         Ok(())
     }
@@ -235,7 +236,7 @@ fn read(row: &Row<'_>) -> Result<Obligation, SettlementError> {
     };
     let ending: Option<String> = row.get("ending")?;
     let ending = ending.map(|name| named("ending", &name, Ending::by_name));
-    let removal: Option<String> = row.get(25)?;
+    let removal: Option<String> = row.get(26)?;
     let state: String = row.get("state")?;
     Ok(Obligation {
         id: ObligationId(id("id")?),
@@ -259,6 +260,7 @@ fn read(row: &Row<'_>) -> Result<Obligation, SettlementError> {
         retry_at: time("retry_at")?,
         look_at: time("look_at")?,
         measure_at: time("measure_at")?,
+        keyless: time("keyless")?,
         verified: time("verified")?,
         evidence: Evidence(row.get("evidence")?),
         ending: ending.transpose()?,

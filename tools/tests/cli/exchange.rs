@@ -161,6 +161,12 @@ impl Exchange {
         until("the node ends", || process.try_wait().unwrap())
     }
 
+    /// Waits until the node has ended by itself.
+    pub(crate) fn await_end(&mut self) -> ExitStatus {
+        let mut process = self.process.take().unwrap();
+        until("the node ends", || process.try_wait().unwrap())
+    }
+
     /// Stops the node in good order.
     pub(crate) fn stop(&mut self) {
         let status = self.signal("-TERM");

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use crate::exchange::{
-    Exchange, exahour, fail, generated_orders, json, run, succeed, texts, until,
+    CONFIG, Exchange, exahour, fail, generated_orders, json, run, succeed, texts, until,
 };
 
 #[test]
@@ -282,4 +282,39 @@ fn a_feed_that_loses_its_node_says_so() {
     let first = exchange.replay();
     assert_eq!(first["events"], first["events_compared"]);
     assert_eq!(first["state_hash"], exchange.replay()["state_hash"]);
+}
+
+/// A part of the node that cannot go on takes the node with it, and is named.
+#[test]
+fn an_agent_that_halts_ends_the_node_by_name() {
+    let mut exchange = Exchange::start();
+    exchange.stop();
+    let config = format!("{CONFIG}[snapshots]\njournal_bytes = 1\n");
+    std::fs::write(exchange.path("node.toml"), config).unwrap();
+    // A snapshot is always due, and there is nowhere to put it.
+    exchange.restart();
+    let folder = exchange.path("data/snapshots");
+    let away = exchange.path("data/moved-away");
+    std::fs::rename(&folder, &away).unwrap();
+    std::fs::write(&folder, "in the way").unwrap();
+    let order = [
+        "order",
+        "buy",
+        "1",
+        "@",
+        "2.40",
+        "1",
+        "--data",
+        &exchange.data(),
+    ];
+    run(&order);
+    let status = exchange.await_end();
+    assert_eq!(status.code(), Some(1), "{}", exchange.log());
+    let log = exchange.log();
+    assert!(log.contains("agent `snapshots`"), "{log}");
+    assert!(log.contains("data/snapshots"), "{log}");
+    std::fs::remove_file(&folder).unwrap();
+    exchange.restart();
+    exchange.stop();
+    exchange.replay();
 }
