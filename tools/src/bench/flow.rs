@@ -32,8 +32,10 @@ pub const PARTICIPANTS: u32 = 16;
 /// The contract that is traded.
 pub const INSTRUMENT: InstrumentId = InstrumentId(1);
 
-const TICK: i64 = 10_000;
-const START: Nanos = Nanos(1_767_225_600_000_000_000);
+/// The step between its prices.
+pub const TICK: i64 = 10_000;
+/// The time of the flow.
+pub const START: Nanos = Nanos(1_767_225_600_000_000_000);
 /// Live orders that the flow keeps.
 const DEPTH: usize = 10_000;
 /// How far from the middle passive orders are put, in ticks.
