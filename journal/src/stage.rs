@@ -4,6 +4,9 @@
 //! segment when the live one is full; if it is not finished by then, the appender finishes it
 //! itself, which is counted and slow, but no error.
 //!
+//! The pace is that of the log: staging shares the disk with the flushes that orders wait for, so it
+//! keeps twice as far ahead as the live segment has filled, and no further.
+//!
 //! Always holds: a segment that goes live has every block written, so that flushing into it never
 //! changes file metadata; its pages were written one by one, so that the page cache holds small
 //! folios and a store through a map dirties 4 KiB and not more.
@@ -21,8 +24,13 @@ use memmap2::{Advice, MmapRaw};
 use crate::config::FlushBody;
 use crate::error::{Result, io_at, write_at};
 use crate::journal::Core;
-use crate::position::SegmentNumber;
+use crate::position::{Position, SegmentNumber};
 use crate::segment::{LogShape, staged_name, staging_name};
+
+/// How much of the next segment is staged before anything is appended: one part of so many.
+const HEAD_START_PARTS: u64 = 16;
+/// Bytes staged for each byte appended to the live segment.
+const LEAD: u64 = 2;
 
 /// Most bytes zeroed by one turn of the stager.
 pub const STAGE_BYTES_PER_TURN: u64 = 256 << 10;
@@ -137,6 +145,21 @@ impl Staging {
         }
     }
 
+    /// Whether so much of the live segment is full that another piece is due.
+    fn is_due(&self, shape: &LogShape, appended: Position) -> bool {
+        let geometry = &shape.geometry;
+        if geometry.segment_of(appended).next() != self.next {
+            return true;
+        }
+        let filled = geometry.offset_of(appended) as u64;
+        let wanted = geometry.segment_bytes / HEAD_START_PARTS + LEAD * filled;
+        match &self.phase {
+            Phase::Idle => true,
+            Phase::Filling { written, .. } => *written < wanted,
+            Phase::Ready(_) => false,
+        }
+    }
+
     /// Zeroes at most one piece; returns how many bytes, 0 when the segment is ready.
     fn step(&mut self, dir: &Path, shape: &LogShape, body: FlushBody) -> Result<usize> {
         if let Phase::Idle = self.phase {
@@ -230,22 +253,27 @@ impl Stager {
     }
 
     /// Zeroes at most [`STAGE_BYTES_PER_TURN`] and waits until they are on disk; returns the bytes
-    /// done, 0 when the next segment is ready.
+    /// done, 0 when none are due yet or the next segment is ready.
     ///
     /// # Errors
     /// [`JournalError::DiskFull`](crate::JournalError::DiskFull) can be tried again at any time and
     /// goes on where it stopped.
     pub fn do_work(&mut self) -> Result<usize> {
         let core = &self.core;
-        lock_staging(core).step(&core.dir, &core.shape, core.body)
+        let mut staging = lock_staging(core);
+        if !staging.is_due(&core.shape, core.control.appended()) {
+            return Ok(0);
+        }
+        staging.step(&core.dir, &core.shape, core.body)
     }
 
-    /// Works until the next segment is ready, for start-up.
+    /// Works until the next segment is ready, however little of the live one is full.
     ///
     /// # Errors
     /// As [`Stager::do_work`].
     pub fn finish(&mut self) -> Result<()> {
-        while self.do_work()? > 0 {}
+        let core = &self.core;
+        while lock_staging(core).step(&core.dir, &core.shape, core.body)? > 0 {}
         Ok(())
     }
 }
