@@ -45,7 +45,7 @@ pub(crate) struct SnapshotAgent {
     settings: SnapshotSettings,
     /// Knows how far the journal is committed.
     journal: Reader,
-    /// Where the last one stands, or the last attempt was given up.
+    /// How far the journal was when the last one was begun; what it began from, before the first.
     last: Position,
     phase: Phase,
 }
@@ -56,7 +56,7 @@ enum Phase {
     /// The state of the last one, on its way to `target`.
     Replaying(Box<Shadow>),
     /// On its way to the disk.
-    Writing(Box<Draft>, Position),
+    Writing(Box<Draft>),
 }
 
 /// An engine that follows the journal.
@@ -97,7 +97,7 @@ impl SnapshotAgent {
                 }
                 Ok(1)
             }
-            Phase::Writing(draft, frame) => self.write(draft, frame),
+            Phase::Writing(draft) => self.write(draft),
         }
     }
 
@@ -110,6 +110,8 @@ impl SnapshotAgent {
         if self.settings.journal_bytes == 0 || committed < due {
             return Ok(0);
         }
+        // Should it come to nothing, the next is tried when as much again has been journaled.
+        self.last = Position::new(committed);
         let SnapshotSettings {
             folder,
             journal,
@@ -125,10 +127,13 @@ impl SnapshotAgent {
             }
             None => (Engine::new(capacity), Frames::from_the_start(reader), None),
         };
+        if frames.position() >= self.last {
+            return Ok(0);
+        }
         self.phase = Phase::Replaying(Box::new(Shadow {
             engine,
             frames,
-            target: Position::new(committed),
+            target: self.last,
             command: place.map_or(0, |place| place.command),
             place,
         }));
@@ -138,25 +143,18 @@ impl SnapshotAgent {
     fn begin_draft(&mut self, place: &Place, engine: &Engine) -> Result<(), NodeError> {
         let log_id = self.journal.log_id().0;
         match Draft::begin(&self.settings.folder, place, log_id, engine) {
-            Ok(draft) => self.phase = Phase::Writing(Box::new(draft), place.frame),
-            Err(error) if is_full(&error) => self.last = place.frame,
+            Ok(draft) => self.phase = Phase::Writing(Box::new(draft)),
+            Err(error) if is_full(&error) => {}
             Err(error) => return Err(error),
         }
         Ok(())
     }
 
-    fn write(&mut self, mut draft: Box<Draft>, frame: Position) -> Result<usize, NodeError> {
+    fn write(&mut self, mut draft: Box<Draft>) -> Result<usize, NodeError> {
         match draft.step() {
-            Ok(false) => self.phase = Phase::Writing(draft, frame),
-            Ok(true) => {
-                self.last = frame;
-                prune(&self.settings.folder, self.settings.keep)?;
-            }
-            // The next one is tried when as much again has been journaled.
-            Err(error) if is_full(&error) => {
-                self.last = frame;
-                draft.discard()?;
-            }
+            Ok(false) => self.phase = Phase::Writing(draft),
+            Ok(true) => prune(&self.settings.folder, self.settings.keep)?,
+            Err(error) if is_full(&error) => draft.discard()?,
             Err(error) => return Err(error),
         }
         Ok(1)
