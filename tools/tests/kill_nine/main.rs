@@ -24,7 +24,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::arena::Arena;
-use crate::audit::{audit, events_on_disk};
+use crate::audit::{audit, await_snapshot, events_on_disk};
 use crate::node::{NodeProcess, PATIENCE, until};
 use crate::trader::{Fate, Ledger, VERSION, trade};
 
@@ -123,6 +123,7 @@ fn torture(durability: &'static str, seed: u64) {
             arena.on_serving(node.id(), address);
         }
     });
+    await_snapshot(&node);
     node.stop();
     audit(&node, &ledgers);
 }
