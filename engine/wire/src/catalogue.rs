@@ -45,21 +45,37 @@ declarations! {
     ],
 }
 
-/// One enumeration of the wire: its name, bytes, and table of number, name and description.
-pub type EnumerationTable = (
-    &'static str,
-    usize,
-    &'static [(u64, &'static str, &'static str)],
-);
+/// One enumeration of the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EnumerationTable {
+    /// Its name in the schema.
+    pub name: &'static str,
+    /// The SBE primitive that carries it.
+    pub primitive: &'static str,
+    /// The bytes of that.
+    pub bytes: usize,
+    /// Every value: number, name in the schema, description.
+    pub rows: &'static [(u64, &'static str, &'static str)],
+}
+
+impl EnumerationTable {
+    /// The table of this enumeration.
+    #[must_use]
+    pub const fn of<E: Enumeration>() -> Self {
+        Self {
+            name: E::NAME,
+            primitive: E::PRIMITIVE,
+            bytes: size_of::<E>(),
+            rows: E::TABLE,
+        }
+    }
+}
 
 macro_rules! enumerations {
     ($($module:ident::$name:ident),* $(,)?) => {
         /// Every enumeration.
-        pub const ENUMERATIONS: &[EnumerationTable] = &[$((
-            <$module::$name as Enumeration>::NAME,
-            size_of::<$module::$name>(),
-            <$module::$name as Enumeration>::TABLE,
-        )),*];
+        pub const ENUMERATIONS: &[EnumerationTable] =
+            &[$(EnumerationTable::of::<$module::$name>()),*];
     };
 }
 

@@ -16,6 +16,8 @@ pub trait Enumeration: Copy + PartialEq + 'static {
     type Repr: Pod + PartialEq + fmt::Debug + Into<u64>;
     /// Its name in the schema.
     const NAME: &'static str;
+    /// The SBE primitive that carries it: `char` where FIX has a character for every value.
+    const PRIMITIVE: &'static str;
     /// Every value: number, name in the schema, description.
     const TABLE: &'static [(u64, &'static str, &'static str)];
     /// The value with this number.
@@ -78,9 +80,23 @@ impl<E: Enumeration> From<E> for Raw<E> {
     }
 }
 
+/// The SBE primitive of an enumeration.
+macro_rules! primitive {
+    (u8 as char) => {
+        "char"
+    };
+    (u8) => {
+        "uint8"
+    };
+    (u16) => {
+        "uint16"
+    };
+}
+pub(crate) use primitive;
+
 /// Declares an enumeration of the wire once: type, numbers, names and descriptions.
 macro_rules! enumeration {
-    ($(#[doc = $about:literal])+ $name:ident: $repr:ty {
+    ($(#[doc = $about:literal])+ $name:ident: $repr:ident $(as $char:ident)? {
         $($(#[doc = $doc:literal])+ $variant:ident = $number:literal),* $(,)?
     }) => {
         $(#[doc = $about])+
@@ -93,8 +109,9 @@ macro_rules! enumeration {
         impl $crate::codes::Enumeration for $name {
             type Repr = $repr;
             const NAME: &'static str = stringify!($name);
+            const PRIMITIVE: &'static str = $crate::codes::primitive!($repr $(as $char)?);
             const TABLE: &'static [(u64, &'static str, &'static str)] =
-                &[$(($number, stringify!($variant), concat!($($doc),+))),*];
+                &[$(($number as u64, stringify!($variant), concat!($($doc),+))),*];
 
             #[inline]
             fn from_repr(repr: $repr) -> Option<Self> {
@@ -115,11 +132,11 @@ pub(crate) use enumeration;
 
 enumeration! {
     /// Which side of the market.
-    Side: u8 {
+    Side: u8 as char {
         /// The buyer.
-        Buy = 1,
+        Buy = b'1',
         /// The seller.
-        Sell = 2,
+        Sell = b'2',
     }
 }
 
@@ -137,27 +154,27 @@ impl Side {
 
 enumeration! {
     /// How an order is priced.
-    OrderType: u8 {
-        /// Trades at its limit or better.
-        Limit = 1,
+    OrderType: u8 as char {
         /// Trades at the best prices within the instrument's protection band.
-        Market = 2,
+        Market = b'1',
+        /// Trades at its limit or better.
+        Limit = b'2',
     }
 }
 
 enumeration! {
     /// How long an order lives.
-    TimeInForce: u8 {
+    TimeInForce: u8 as char {
         /// Until the end of the UTC day.
-        Day = 1,
+        Day = b'0',
         /// Until cancelled or the instrument expires.
-        GoodTillCancelled = 2,
-        /// Until its expire time.
-        GoodTillDate = 3,
+        GoodTillCancelled = b'1',
         /// Trades what it can at once; the rest is cancelled.
-        ImmediateOrCancel = 4,
+        ImmediateOrCancel = b'3',
         /// Trades all of it at once, or nothing.
-        FillOrKill = 5,
+        FillOrKill = b'4',
+        /// Until its expire time.
+        GoodTillDate = b'6',
     }
 }
 

@@ -169,9 +169,9 @@ fn message_form(declaration: &'static Declaration) -> MessageForm {
 }
 
 fn kind_of(type_name: &str, description: &str) -> Kind {
-    let named = ENUMERATIONS.iter().find(|(name, _, _)| *name == type_name);
-    if let Some((_, _, table)) = named {
-        return Kind::Enumeration(table);
+    let named = ENUMERATIONS.iter().find(|code| code.name == type_name);
+    if let Some(code) = named {
+        return Kind::Enumeration(code.rows);
     }
     match type_name {
         "Price" => Kind::Price,

@@ -53,9 +53,9 @@ fn shown(field: &Field, value: &[u8]) -> String {
     let number = u64::from_le_bytes(wide);
     let enumeration = ENUMERATIONS
         .iter()
-        .find(|(name, ..)| *name == field.type_name);
-    if let Some((_, _, table)) = enumeration {
-        let named = table.iter().find(|(value, ..)| *value == number);
+        .find(|code| code.name == field.type_name);
+    if let Some(code) = enumeration {
+        let named = code.rows.iter().find(|(value, ..)| *value == number);
         return named.map_or(format!("?{number}"), |(_, name, _)| (*name).to_owned());
     }
     match field.type_name {

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use exahour_wire::catalogue::{ENUMERATIONS, MESSAGES};
+use exahour_wire::catalogue::{ENUMERATIONS, EnumerationTable, MESSAGES};
 use exahour_wire::codes::{OrderFlags, Permissions};
 use exahour_wire::ids::{
     AccountId, ClientOrderId, CommandSequence, EventSequence, FeedSequence, InstrumentId,
@@ -228,29 +228,40 @@ pub(crate) fn named<'a>(schema: &'a Element, kind: &'a str) -> impl Iterator<Ite
     schema.all("types").flat_map(move |types| types.all(kind))
 }
 
+/// A value of an enumeration as a `validValue` says it.
+pub(crate) fn published_value(code: &EnumerationTable, number: u64) -> String {
+    if code.primitive == "char" {
+        char::from(u8::try_from(number).unwrap()).to_string()
+    } else {
+        number.to_string()
+    }
+}
+
 fn codes(schema: &Element, types: &BTreeMap<String, Type>, problems: &mut Vec<String>) {
     let published: Vec<&str> = named(schema, "enum").map(|e| e.value("name")).collect();
-    let known: Vec<&str> = ENUMERATIONS.iter().map(|(name, ..)| *name).collect();
+    let known: Vec<&str> = ENUMERATIONS.iter().map(|code| code.name).collect();
     expect(
         problems,
         "enumerations",
         &published.join(" "),
         &known.join(" "),
     );
-    for (name, bytes, table) in ENUMERATIONS {
-        let Some(element) = named(schema, "enum").find(|e| e.value("name") == *name) else {
+    for code in ENUMERATIONS {
+        let name = code.name;
+        let Some(element) = named(schema, "enum").find(|e| e.value("name") == name) else {
             continue;
         };
-        let found = types.get(*name).map_or("", |kind| &kind.primitive);
-        expect(problems, name, found, &format!("uint{}", bytes * 8));
-        let null = types.get(*name).and_then(|kind| kind.null.as_deref());
-        let zero_is_free = table.iter().all(|row| row.0 != 0);
+        let found = types.get(name).map_or("", |kind| &kind.primitive);
+        expect(problems, name, found, code.primitive);
+        let null = types.get(name).and_then(|kind| kind.null.as_deref());
+        let zero_is_free = code.rows.iter().all(|row| row.0 != 0);
         if null.is_some_and(|null| null != "0" || !zero_is_free) {
             problems.push(format!("{name}: {null:?} cannot mean none"));
         }
-        let rows = table
+        let rows = code
+            .rows
             .iter()
-            .map(|(number, name, text)| (*number, *name, *text));
+            .map(|(number, name, text)| (published_value(code, *number), *name, *text));
         rows_agree(name, element, "validValue", rows, problems);
     }
 }
@@ -278,11 +289,11 @@ fn sets(schema: &Element, types: &BTreeMap<String, Type>, problems: &mut Vec<Str
         expect(problems, name, found, primitive);
         let renamed: Vec<_> = table
             .iter()
-            .map(|(bit, name, text)| (u64::from(*bit), published_name(name), *text))
+            .map(|(bit, name, text)| (bit.to_string(), published_name(name), *text))
             .collect();
         let rows = renamed
             .iter()
-            .map(|(bit, name, text)| (*bit, name.as_str(), *text));
+            .map(|(bit, name, text)| (bit.clone(), name.as_str(), *text));
         rows_agree(name, element, "choice", rows, problems);
     }
 }
@@ -291,7 +302,7 @@ fn rows_agree<'a>(
     name: &str,
     element: &Element,
     kind: &str,
-    rows: impl Iterator<Item = (u64, &'a str, &'a str)>,
+    rows: impl Iterator<Item = (String, &'a str, &'a str)>,
     problems: &mut Vec<String>,
 ) {
     let published: Vec<String> = element

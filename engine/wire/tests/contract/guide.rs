@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use exahour_wire::catalogue::{ENUMERATIONS, declaration};
+use exahour_wire::catalogue::{ENUMERATIONS, EnumerationTable, declaration};
 use exahour_wire::codes::{
     CancelOnDisconnect, Durability, FeedRequestKind, FlowType, OrderFlags, OrderType,
     SelfTradePrevention, Side, TerminationCode, TimeInForce,
@@ -31,7 +31,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::Sha256;
 
-use crate::agreement::published_name;
+use crate::agreement::{published_name, published_value};
 use crate::golden::expect_file;
 use crate::samples::meaning_of;
 
@@ -230,7 +230,13 @@ fn examples() -> Vec<(&'static str, Vec<u8>)> {
 fn words(type_name: &str, meaning: &Value) -> String {
     let raw = &meaning["raw"];
     match meaning["kind"].as_str().unwrap() {
-        "enum" => format!(" = {} ({raw})", meaning["name"].as_str().unwrap_or("none")),
+        "enum" => match meaning["name"].as_str() {
+            Some(name) if coded(type_name).primitive == "char" => {
+                let value = published_value(coded(type_name), raw.as_u64().unwrap());
+                format!(" = {name} ('{value}')")
+            }
+            name => format!(" = {} ({raw})", name.unwrap_or("none")),
+        },
         "decimal" if meaning["none"] == true => " = none".to_owned(),
         "decimal" => format!(" = {} ({raw})", Money(raw.as_i64().unwrap())),
         "set" => {
@@ -281,15 +287,20 @@ fn hex_block(bytes: &[u8]) -> String {
     rows
 }
 
-fn codes_block(name: &str) -> String {
-    let (_, _, table) = ENUMERATIONS
+fn coded(name: &str) -> &'static EnumerationTable {
+    ENUMERATIONS
         .iter()
-        .find(|(known, ..)| *known == name)
-        .unwrap_or_else(|| panic!("no enumeration {name}"));
-    let width = table.iter().map(|row| row.1.len()).max().unwrap_or(0);
-    let rows = table.iter().map(|(number, name, text)| {
+        .find(|known| known.name == name)
+        .unwrap_or_else(|| panic!("no enumeration {name}"))
+}
+
+fn codes_block(name: &str) -> String {
+    let code = coded(name);
+    let width = code.rows.iter().map(|row| row.1.len()).max().unwrap_or(0);
+    let rows = code.rows.iter().map(|(number, name, text)| {
         let text = text.trim();
-        format!("{number:>3}  {name:<width$}  {text}\n")
+        let value = published_value(code, *number);
+        format!("{value:>3}  {name:<width$}  {text}\n")
     });
     rows.collect()
 }

@@ -231,7 +231,7 @@ fn every_number<E: Enumeration<Repr: TryFrom<u64>>>() -> EnumerationTable {
             }
         }
     }
-    (E::NAME, size_of::<E>(), E::TABLE)
+    EnumerationTable::of::<E>()
 }
 
 #[test]

@@ -91,15 +91,16 @@ fn mixed(seed: u64) -> u64 {
 fn enumeration(field: &Field) -> Option<&'static EnumerationTable> {
     ENUMERATIONS
         .iter()
-        .find(|(name, ..)| *name == field.type_name)
+        .find(|code| code.name == field.type_name)
 }
 
 fn full(field: &Field, seed: u64) -> Vec<u8> {
-    if let Some((_, bytes, table)) = enumeration(field) {
+    if let Some(code) = enumeration(field) {
         // Where zero is a value, it would look like an empty field.
-        let rows: Vec<u64> = table.iter().map(|row| row.0).filter(|n| *n != 0).collect();
+        let numbers = code.rows.iter().map(|row| row.0);
+        let rows: Vec<u64> = numbers.filter(|number| *number != 0).collect();
         let number = rows[mixed(seed) as usize % rows.len()];
-        return number.to_le_bytes()[..*bytes].to_vec();
+        return number.to_le_bytes()[..code.bytes].to_vec();
     }
     match field.type_name {
         "OrderFlags" => vec![(1 << OrderFlags::TABLE.len()) - 1],
@@ -147,9 +148,9 @@ fn hex(bytes: &[u8]) -> String {
 /// What a field's bytes mean: its kind, its number or bytes, its name where it is a code, and
 /// whether it is "none".
 pub(crate) fn meaning_of(field: &Field, content: &[u8]) -> Value {
-    if let Some((_, _, table)) = enumeration(field) {
+    if let Some(code) = enumeration(field) {
         let number = unsigned(content);
-        let row = table.iter().find(|row| row.0 == number);
+        let row = code.rows.iter().find(|row| row.0 == number);
         return json!({"kind": "enum", "raw": number, "name": row.map(|row| row.1)});
     }
     match field.type_name {

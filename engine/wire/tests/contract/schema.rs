@@ -45,6 +45,11 @@ fn the_comparison_names_the_place() {
             "Side: <validValue> Sell = 3",
         ),
         (
+            r#"<enum name="OrderType" encodingType="char""#,
+            r#"<enum name="OrderType" encodingType="uint8""#,
+            "OrderType: \"uint8\" in the schema, \"char\" in Rust",
+        ),
+        (
             r#"type="OrderType" offset="49""#,
             r#"type="uint8" offset="49""#,
             "NewOrder.orderType: type \"uint8\" is not named",

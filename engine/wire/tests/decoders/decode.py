@@ -28,6 +28,8 @@ def with_sbe(schema, data):
             return value["mantissa"]
         if kind == "bytes":
             return body.get_raw_pointer(name).unpack(memoryview(data)).hex()
+        if kind == "enum" and value == b"\0":
+            return None
         return value
 
     return decoded.message_name, decoded.header, list(decoded.value), meaning
@@ -52,7 +54,8 @@ def with_sbedecoder(schema, data):
         if kind == "decimal":
             return field.raw_value["mantissa"], field.raw_value["exponent"]
         if kind == "enum":
-            return field.raw_value, field.enumerant
+            raw = field.raw_value
+            return ord(raw) if isinstance(raw, str) else raw, field.enumerant
         if kind == "set":
             return field.raw_value, [part for part in field.value.split(", ") if part]
         if kind == "text":

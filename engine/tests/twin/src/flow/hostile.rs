@@ -159,9 +159,9 @@ fn spoil_field(record: &mut [u8], dice: &mut Dice) {
     }
     let known = ENUMERATIONS
         .iter()
-        .find(|(name, ..)| *name == field.type_name);
+        .find(|code| code.name == field.type_name);
     let value = match (known, dice.below(8)) {
-        (Some((_, _, table)), 0..6) => table[dice.below(table.len() as u64) as usize].0,
+        (Some(code), 0..6) => code.rows[dice.below(code.rows.len() as u64) as usize].0,
         (_, 0) => 0,
         (_, 1) => 1,
         (_, 2) => u64::MAX,
