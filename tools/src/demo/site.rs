@@ -3,7 +3,8 @@
 //! Used by every step of `demo`.
 //!
 //! Always holds: processes are ended by the handles they were started with; whatever way the site
-//! goes, no process and no machine of it outlives it.
+//! goes, no process of it outlives it, and no machine, unless the demo itself was killed: then a
+//! machine lives until its window ends.
 
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -19,6 +20,7 @@ use exahour_settlement::provision::{LocalConfig, LocalProvider, Provisioner};
 use exahour_settlement::run::default_state;
 use exahour_settlement::settle::machines_folder;
 use exahour_wire::ids::SessionId;
+use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
@@ -222,14 +224,20 @@ impl Site {
         let log = options.create(true).append(true).open(&path);
         let log = log.with_context(|| format!("cannot write {}", path.display()))?;
         let errors = log.try_clone().context("cannot share a log")?;
-        Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        command
             .args(arguments)
             .arg("--data")
             .arg(&self.data)
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors)
-            .process_group(0)
+            .process_group(0);
+        // SAFETY: between fork and exec nothing runs but one system call.
+        unsafe {
+            command.pre_exec(|| prctl::set_pdeathsig(Signal::SIGKILL).map_err(Into::into));
+        }
+        command
             .spawn()
             .with_context(|| format!("cannot start `exahour {}`", arguments[0]))
     }

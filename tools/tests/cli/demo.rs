@@ -1,6 +1,7 @@
 //! `exahour demo`: everything in one command, and nothing left behind.
 
 use std::path::Path;
+use std::process::ExitStatus;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -72,6 +73,19 @@ fn a_file_that_will_not_do_is_refused_before_anything_starts() {
 
 #[test]
 fn a_demo_that_is_interrupted_takes_its_processes_with_it() {
+    let (status, node) = ended_by(Signal::SIGINT);
+    assert_eq!(status.code(), Some(1));
+    assert!(!runs(node), "the node goes on");
+}
+
+#[test]
+fn a_demo_that_is_killed_takes_its_processes_with_it() {
+    let (_, node) = ended_by(Signal::SIGKILL);
+    until("the node ends", || (!runs(node)).then_some(()));
+}
+
+/// How a demo ends that gets `signal` when its node serves, and the node's process.
+fn ended_by(signal: Signal) -> (ExitStatus, u64) {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let mut demo = exahour(&["demo", "--data", &text(&data)])
@@ -82,12 +96,17 @@ fn a_demo_that_is_interrupted_takes_its_processes_with_it() {
     let addresses = data.join("addresses.json");
     let serving = until("the node serves", || std::fs::read(&addresses).ok());
     let serving: serde_json::Value = serde_json::from_slice(&serving).unwrap();
-    let node = i32::try_from(count(&serving, "process")).unwrap();
     let id = i32::try_from(demo.id()).unwrap();
-    kill(Pid::from_raw(id), Signal::SIGINT).unwrap();
+    kill(Pid::from_raw(id), signal).unwrap();
     let status = until("the demo ends", || demo.try_wait().unwrap());
-    assert_eq!(status.code(), Some(1));
-    assert!(kill(Pid::from_raw(node), None).is_err(), "the node goes on");
+    (status, count(&serving, "process"))
+}
+
+/// Whether a process runs: one that nobody has asked for its end yet does not.
+fn runs(process: u64) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
 fn text(path: &Path) -> String {
