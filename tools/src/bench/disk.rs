@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use exahour_journal::{Config, FlushBody, FrameMeta, Journal, LogId};
 use hdrhistogram::Histogram;
@@ -22,9 +22,12 @@ fn record(histogram: &mut Histogram<u64>, began: Instant) {
 
 /// `count` times: write [`FRAME_BYTES`] behind the last, and fdatasync; in nanoseconds.
 ///
+/// One after another, or at most `rate` a second: a disk that rested answers later than one that is
+/// kept busy.
+///
 /// # Errors
 /// What the system says.
-pub fn bare(folder: &Path, count: usize) -> anyhow::Result<Histogram<u64>> {
+pub fn bare(folder: &Path, count: usize, rate: Option<u64>) -> anyhow::Result<Histogram<u64>> {
     let path = folder.join("bare");
     let file = OpenOptions::new()
         .create(true)
@@ -36,7 +39,13 @@ pub fn bare(folder: &Path, count: usize) -> anyhow::Result<Histogram<u64>> {
     }
     file.sync_all()?;
     let mut latencies = histogram();
+    let interval = rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate as u32);
+    let mut due = Instant::now();
     for number in 0..count {
+        while Instant::now() < due {
+            std::hint::spin_loop();
+        }
+        due += interval;
         let began = Instant::now();
         file.write_all_at(
             &[7; FRAME_BYTES],

@@ -10,6 +10,7 @@ pub mod engine;
 pub mod figures;
 pub mod flow;
 pub mod hop;
+pub mod machine;
 pub mod memory;
 pub mod pace;
 pub mod replaying;
@@ -52,6 +53,7 @@ pub struct Arguments {
 /// A part of the bench.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
+    Machine,
     Ring,
     Engine,
     Disk,
@@ -61,9 +63,10 @@ enum Part {
     Memory,
 }
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     // First, while nothing has been allocated that could be used again.
     Part::Memory,
+    Part::Machine,
     Part::Ring,
     Part::Engine,
     Part::Replay,
@@ -159,6 +162,10 @@ struct Bench {
 impl Bench {
     fn measure(&mut self, part: Part) -> anyhow::Result<()> {
         match part {
+            Part::Machine => {
+                machine::measure(&mut self.report);
+                Ok(())
+            }
             Part::Ring => self.ring(),
             Part::Engine => self.engine(),
             Part::Disk => self.disk(),
@@ -226,7 +233,7 @@ impl Bench {
 
     fn disk(&mut self) -> anyhow::Result<()> {
         let syncs = self.effort.syncs;
-        let bare = disk::bare(&self.scratch, syncs)?;
+        let bare = disk::bare(&self.scratch, syncs, None)?;
         self.report
             .histogram("bare write + fdatasync, 128 B", bare.clone());
         for (name, body) in [
@@ -249,53 +256,49 @@ impl Bench {
         Ok(())
     }
 
-    /// Turns of echo, memory-speed and durable round trips, and the bare flush between them.
+    /// Turns of round trips and of their floors, each floor at the pace of what it is a floor to.
     fn trip(&mut self) -> anyhow::Result<()> {
-        let (exchange, client) = self.pair();
-        let (mut echo, mut memory, mut durable, mut sync) = (
-            figures::histogram(),
-            figures::histogram(),
-            figures::histogram(),
-            figures::histogram(),
-        );
+        let [mut echo, mut memory, mut slow_echo, mut sync, mut durable] =
+            std::array::from_fn(|_| figures::histogram());
         let turns = 4;
         let trips = self.effort.trips / turns;
         for turn in 0..turns {
-            let server = echo::EchoServer::start(exchange)?;
-            let floor = on_core(client, || {
-                pace::run(&mut server.connect()?, MEMORY_RATE, trips)
-            })?;
-            add(&mut echo, &floor);
-            drop(server);
-            let replicated = Durability::Replicated;
-            let trip = self.node_trip(turn, replicated, (MEMORY_RATE, trips))?;
-            add(&mut memory, &trip);
+            let (fast, slow) = ((MEMORY_RATE, trips), (DURABLE_RATE, trips / 4));
+            add(&mut echo, &self.echo_trip(fast)?);
             add(
-                &mut sync,
-                &disk::bare(&self.scratch, self.effort.syncs / 4)?,
+                &mut memory,
+                &self.node_trip(turn, Durability::Replicated, fast)?,
             );
-            let load = (DURABLE_RATE, trips / 4);
+            add(&mut slow_echo, &self.echo_trip(slow)?);
+            let (rate, count) = slow;
+            let paced = disk::bare(&self.scratch, count as usize, Some(rate))?;
+            add(&mut sync, &paced);
             add(
                 &mut durable,
-                &self.node_trip(turn, Durability::Durable, load)?,
+                &self.node_trip(turn, Durability::Durable, slow)?,
             );
         }
         self.report.histogram("bare echo", echo.clone());
-        self.report
-            .histogram("bare write + fdatasync, beside", sync.clone());
+        let pace = format!("{DURABLE_RATE}/s");
+        let report = &mut self.report;
+        report.histogram(&format!("bare echo, {pace}"), slow_echo.clone());
+        report.histogram(&format!("bare write + fdatasync, {pace}"), sync.clone());
         let name = "round trip, memory-speed journal";
-        self.report
-            .ratio(name, (memory.clone(), 0.5), (&echo, 0.5), Some(1.6));
-        self.report.ratio(
-            &format!("{name}, p99"),
-            (memory, 0.99),
-            (&echo, 0.99),
-            Some(2.0),
-        );
-        let floor = echo.value_at_quantile(0.5) + sync.value_at_quantile(0.5);
-        self.report
-            .ratio_to("round trip, durable", (durable, 0.5), floor, Some(1.25));
+        report.ratio(name, (memory.clone(), 0.5), (&echo, 0.5), Some(1.6));
+        let tail = format!("{name}, p99");
+        report.ratio(&tail, (memory, 0.99), (&echo, 0.99), Some(2.0));
+        let floor = slow_echo.value_at_quantile(0.5) + sync.value_at_quantile(0.5);
+        report.ratio_to("round trip, durable", (durable, 0.5), floor, Some(1.25));
         Ok(())
+    }
+
+    fn echo_trip(&self, (rate, count): (u64, u64)) -> anyhow::Result<Histogram<u64>> {
+        let (exchange, client) = self.pair();
+        let server = echo::EchoServer::start(exchange)?;
+        on_core(client, || {
+            let mut client = server.connect()?;
+            pace::run(&mut client, rate, count)
+        })
     }
 
     fn node_trip(
