@@ -36,6 +36,8 @@ pub struct ReplayReport {
     pub checkpoints: u64,
     /// Snapshots beside the journal whose state was compared.
     pub snapshots: u64,
+    /// Those that were not: damaged, or of another journal; each in a sentence.
+    pub snapshots_passed_over: Vec<String>,
     /// The stamp of the last batch.
     pub time: Nanos,
     /// The hash of the state at the end.
@@ -78,7 +80,7 @@ impl Replay {
         let reader =
             Reader::closed(folder, &recovered, Verify::Trust).map_err(NodeError::log("journal"))?;
         let beside = folder.parent().unwrap_or(Path::new(".")).join(FOLDER);
-        let snapshots = places(&beside, &reader)?.into();
+        let places = places(&beside, &reader)?;
         let report = ReplayReport {
             recovered,
             frames: 0,
@@ -86,6 +88,7 @@ impl Replay {
             events: 0,
             checkpoints: 0,
             snapshots: 0,
+            snapshots_passed_over: places.passed_over,
             time: Nanos(0),
             state_hash: Digest::default(),
         };
@@ -93,7 +96,7 @@ impl Replay {
             verification,
             reader,
             engine: Engine::new(&Capacity::default()),
-            snapshots,
+            snapshots: places.standing,
             report,
         })
     }

@@ -49,6 +49,8 @@ struct Findings {
     checkpoints: u64,
     /// Snapshots beside the journal that hold the state which the replay gives.
     snapshots: u64,
+    /// Those that are damaged or of another journal, each in a sentence.
+    snapshots_passed_over: Vec<String>,
     /// Seconds until the first command is applied: finding the end, making room.
     open_seconds: f64,
     /// Seconds of applying the commands and, beside it, verifying every frame.
@@ -134,6 +136,7 @@ fn findings(
         events: report.events,
         checkpoints: report.checkpoints,
         snapshots: report.snapshots,
+        snapshots_passed_over: report.snapshots_passed_over.clone(),
         open_seconds,
         replay_seconds,
         commands_a_second: report.commands as f64 / replay_seconds.max(1e-9),
@@ -179,6 +182,9 @@ fn write_text(findings: &Findings, out: &mut String) -> std::fmt::Result {
     writeln!(out, "checkpoints  {}, all equal", findings.checkpoints)?;
     if findings.snapshots > 0 {
         writeln!(out, "snapshots    {}, all equal", findings.snapshots)?;
+    }
+    for sentence in &findings.snapshots_passed_over {
+        writeln!(out, "not compared {sentence}")?;
     }
     if let Some(compared) = findings.events_compared {
         writeln!(out, "compared     {compared} events on disk, all equal")?;

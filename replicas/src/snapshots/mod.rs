@@ -11,6 +11,7 @@
 mod agent;
 mod file;
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use exahour_engine::{Capacity, Engine};
@@ -43,18 +44,33 @@ pub(crate) struct Found {
     pub(crate) passed_over: Vec<String>,
 }
 
-/// Where the snapshots of a data folder stand and what their states hash to, oldest first. Files that
-/// are no snapshots of this journal are left out.
-pub(crate) fn places(folder: &Path, journal: &Reader) -> Result<Vec<(u64, Digest)>, NodeError> {
-    let mut places = Vec::new();
+/// Where the snapshots of a data folder stand.
+#[derive(Default)]
+pub(crate) struct Places {
+    /// The raft index each stands behind and what its state hashes to, oldest first.
+    pub(crate) standing: VecDeque<(u64, Digest)>,
+    /// Files that are no snapshots of this journal, each in a sentence.
+    pub(crate) passed_over: Vec<String>,
+}
+
+/// Looks where the snapshots in `folder` stand on this journal.
+pub(crate) fn places(folder: &Path, journal: &Reader) -> Result<Places, NodeError> {
+    let mut places = Places::default();
     for path in file::list(folder)? {
-        if let Ok(snapshot) = SnapshotFile::read(&path)
-            && snapshot.stands_on(journal).is_ok()
-        {
-            places.push((snapshot.place.index, snapshot.state_hash));
+        let read = SnapshotFile::read(&path).and_then(|snapshot| {
+            snapshot.stands_on(journal)?;
+            Ok((snapshot.place.index, snapshot.state_hash))
+        });
+        match read {
+            Ok(place) => places.standing.push_back(place),
+            Err(reason) => places.passed_over.push(not_used(&path, &reason)),
         }
     }
     Ok(places)
+}
+
+fn not_used(path: &Path, reason: &str) -> String {
+    format!("snapshot {} is not used: {reason}", path.display())
 }
 
 /// The newest snapshot that stands on this journal and of whose events none beyond `events_max` came
@@ -72,9 +88,7 @@ pub(crate) fn newest(
                 found.start = Some(start);
                 break;
             }
-            Err(reason) => found
-                .passed_over
-                .push(format!("snapshot {} is not used: {reason}", path.display())),
+            Err(reason) => found.passed_over.push(not_used(&path, &reason)),
         }
     }
     Ok(found)

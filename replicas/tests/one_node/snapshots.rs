@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use exahour_replicas::{Node, NodeConfig, replay};
+use exahour_replicas::{Node, NodeConfig, ReplayReport, replay};
 use exahour_wire::codes::Side;
 use exahour_wire::events::{OrderAccepted, OrderFilled};
 use exahour_wire::orders::NewOrder;
@@ -69,13 +69,14 @@ impl Trial {
     }
 
     /// The journal alone gives the events that were written and the states of all snapshots.
-    fn verify(&self, snapshots_min: u64) {
+    fn verify(&self, snapshots_min: u64) -> ReplayReport {
         let mut replayed = Vec::new();
         let report = replay(&self.path("journal"), &mut replayed).unwrap();
         assert!(report.snapshots >= snapshots_min, "{report:?}");
         assert!(report.checkpoints > 0, "{report:?}");
         let written = read_events(&self.path("events"));
         assert!(!written.is_empty() && replayed.starts_with(&written));
+        report
     }
 }
 
@@ -121,7 +122,8 @@ fn one_that_is_damaged_is_passed_over() {
         notices[0].contains(name) && notices[0].contains("checksum"),
         "{notices:?}"
     );
-    trial.verify(1);
+    assert!(trial.snapshots().contains(&newest));
+    assert_eq!(trial.verify(1).snapshots_passed_over, notices);
 }
 
 /// Events that only a replay from further back can write again are written again.
