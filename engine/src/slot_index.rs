@@ -2,22 +2,142 @@
 //!
 //! Used for orders by client order id and for positions by account and instrument.
 //!
+//! A table is no larger than what lives in it asks for, so that it stays in a near cache: it starts
+//! small and doubles. The memory of every doubling that is expected is set aside at the start, and the
+//! entries move over a few at a time, so that no command waits until all have moved.
+//!
 //! Always holds: at most half full, so probes stay short; a removal shifts back what followed, so
-//! there are no tombstones and no rehash at some unlucky moment. Iteration is not offered: hash
-//! order must never reach an output.
+//! there are no tombstones but in a table that is being left. Iteration is not offered: hash order
+//! must never reach an output.
 
-const EMPTY: u32 = u32::MAX;
+/// Places of the first table: a page of memory.
+const PLACES_MIN: usize = 512;
 
-#[derive(Clone, Copy)]
-struct Entry {
-    hash: u32,
-    slot: u32,
+/// Places of the table that is left that are emptied for each entry added: a cache line.
+const PLACES_A_STEP: usize = 8;
+
+/// A hash and a slot, or none.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Entry(u64);
+
+impl Entry {
+    /// Memory that was never touched.
+    const EMPTY: Self = Self(0);
+    /// An entry was here, and those that follow may still be.
+    const MOVED: Self = Self(1 << 32);
+
+    #[inline]
+    fn new(hash: u32, slot: u32) -> Self {
+        debug_assert!(slot != u32::MAX);
+        Self(u64::from(hash) << 32 | u64::from(slot + 1))
+    }
+
+    #[inline]
+    fn hash(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    #[inline]
+    fn slot(self) -> Option<u32> {
+        (self.0 as u32).checked_sub(1)
+    }
+}
+
+/// Entries by their hashes.
+struct Table {
+    /// A power of two of [`Entry`]s, as integers so that they come zeroed and untouched; or none.
+    places: Vec<u64>,
+}
+
+impl Table {
+    fn new(places: usize) -> Self {
+        Self {
+            places: vec![Entry::EMPTY.0; places],
+        }
+    }
+
+    #[inline]
+    fn mask(&self) -> usize {
+        self.places.len().wrapping_sub(1)
+    }
+
+    #[inline]
+    fn find(&self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let mut place = hash as usize & self.mask();
+        loop {
+            let entry = Entry(self.places[place]);
+            if entry == Entry::EMPTY {
+                return None;
+            }
+            if entry.hash() == hash
+                && let Some(slot) = entry.slot()
+                && is_it(slot)
+            {
+                return Some(slot);
+            }
+            place = (place + 1) & self.mask();
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, entry: Entry) {
+        let mask = self.mask();
+        let mut place = entry.hash() as usize & mask;
+        while self.places[place] != Entry::EMPTY.0 {
+            place = (place + 1) & mask;
+        }
+        self.places[place] = entry.0;
+    }
+
+    /// Where this entry is.
+    #[inline]
+    fn place_of(&self, entry: Entry) -> Option<usize> {
+        let mut place = entry.hash() as usize & self.mask();
+        loop {
+            let found = Entry(self.places[place]);
+            if found == entry {
+                return Some(place);
+            }
+            if found == Entry::EMPTY {
+                return None;
+            }
+            place = (place + 1) & self.mask();
+        }
+    }
+
+    /// Empties a place, and shifts back what can be found only through it.
+    #[inline]
+    fn remove_at(&mut self, mut hole: usize) {
+        let mask = self.mask();
+        let mut place = hole;
+        loop {
+            place = (place + 1) & mask;
+            let entry = Entry(self.places[place]);
+            if entry == Entry::EMPTY {
+                break;
+            }
+            let home = entry.hash() as usize & mask;
+            // The entry may move into the hole unless its home lies behind the hole.
+            let from_home = place.wrapping_sub(home) & mask;
+            let from_hole = place.wrapping_sub(hole) & mask;
+            if from_home >= from_hole {
+                self.places[hole] = entry.0;
+                hole = place;
+            }
+        }
+        self.places[hole] = Entry::EMPTY.0;
+    }
 }
 
 /// An index from keys to slots.
 pub(crate) struct SlotIndex {
-    entries: Vec<Entry>,
-    mask: usize,
+    table: Table,
+    /// The table before this one, while entries are still in it; of no places otherwise.
+    left: Table,
+    /// Places of `left` that are empty already, from the first.
+    emptied: usize,
+    /// Larger tables that were set aside, the smallest last.
+    coming: Vec<Table>,
     count: usize,
 }
 
@@ -35,18 +155,20 @@ pub(crate) fn hash_of(high: u64, low: u64) -> u32 {
 }
 
 impl SlotIndex {
-    /// Room for `slots` without growing.
+    /// Room for `slots` without an allocation.
     pub(crate) fn new(slots: usize) -> Self {
-        let size = (slots.max(8) * 2).next_power_of_two();
+        let most = (slots * 2).next_power_of_two().max(PLACES_MIN);
+        let sizes = std::iter::successors(Some(most), |size| Some(size / 2));
+        let mut coming: Vec<Table> = sizes
+            .take_while(|size| *size > PLACES_MIN)
+            .map(Table::new)
+            .collect();
+        coming.shrink_to_fit();
         Self {
-            entries: vec![
-                Entry {
-                    hash: 0,
-                    slot: EMPTY
-                };
-                size
-            ],
-            mask: size - 1,
+            table: Table::new(PLACES_MIN),
+            left: Table::new(0),
+            emptied: 0,
+            coming,
             count: 0,
         }
     }
@@ -54,85 +176,71 @@ impl SlotIndex {
     /// The slot with this hash for which `is_it` holds.
     #[inline]
     pub(crate) fn find(&self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
-        let mut place = hash as usize & self.mask;
-        loop {
-            let entry = self.entries[place];
-            if entry.slot == EMPTY {
-                return None;
-            }
-            if entry.hash == hash && is_it(entry.slot) {
-                return Some(entry.slot);
-            }
-            place = (place + 1) & self.mask;
+        let found = self.table.find(hash, &mut is_it);
+        if found.is_none() && !self.left.places.is_empty() {
+            return self.left.find(hash, is_it);
         }
+        found
     }
 
     /// Adds a slot; the caller knows that its key is not there yet.
     #[inline]
     pub(crate) fn insert(&mut self, hash: u32, slot: u32) {
-        debug_assert!(slot != EMPTY);
-        if (self.count + 1) * 2 > self.entries.len() {
+        if (self.count + 1) * 2 > self.table.places.len() {
             self.grow();
         }
-        self.place(Entry { hash, slot });
+        self.table.add(Entry::new(hash, slot));
         self.count += 1;
+        if !self.left.places.is_empty() {
+            self.empty_some();
+        }
     }
 
     /// Removes a slot that is there.
     #[inline]
     pub(crate) fn remove(&mut self, hash: u32, slot: u32) {
-        let mut hole = hash as usize & self.mask;
-        while self.entries[hole].slot != slot {
-            assert!(self.entries[hole].slot != EMPTY);
-            hole = (hole + 1) & self.mask;
-        }
-        let mut place = hole;
-        loop {
-            place = (place + 1) & self.mask;
-            let entry = self.entries[place];
-            if entry.slot == EMPTY {
-                break;
-            }
-            let home = entry.hash as usize & self.mask;
-            // The entry may move into the hole unless its home lies behind the hole.
-            let from_home = place.wrapping_sub(home) & self.mask;
-            let from_hole = place.wrapping_sub(hole) & self.mask;
-            if from_home >= from_hole {
-                self.entries[hole] = entry;
-                hole = place;
-            }
-        }
-        self.entries[hole] = Entry {
-            hash: 0,
-            slot: EMPTY,
-        };
+        let entry = Entry::new(hash, slot);
         self.count -= 1;
-    }
-
-    #[inline]
-    fn place(&mut self, entry: Entry) {
-        let mut place = entry.hash as usize & self.mask;
-        while self.entries[place].slot != EMPTY {
-            place = (place + 1) & self.mask;
+        if let Some(place) = self.table.place_of(entry) {
+            self.table.remove_at(place);
+            return;
         }
-        self.entries[place] = entry;
+        let place = if self.left.places.is_empty() {
+            None
+        } else {
+            self.left.place_of(entry)
+        };
+        assert!(place.is_some());
+        if let Some(place) = place {
+            self.left.places[place] = Entry::MOVED.0;
+        }
     }
 
+    /// Begins to move to a table of twice the size.
+    #[cold]
     fn grow(&mut self) {
-        let size = self.entries.len() * 2;
-        let old = std::mem::replace(
-            &mut self.entries,
-            vec![
-                Entry {
-                    hash: 0,
-                    slot: EMPTY
-                };
-                size
-            ],
-        );
-        self.mask = size - 1;
-        for entry in old.into_iter().filter(|entry| entry.slot != EMPTY) {
-            self.place(entry);
+        // A step for each entry added empties a table long before the next is half full.
+        while !self.left.places.is_empty() {
+            self.empty_some();
+        }
+        let size = self.table.places.len() * 2;
+        let next = self.coming.pop().unwrap_or_else(|| Table::new(size));
+        self.left = std::mem::replace(&mut self.table, next);
+        self.emptied = 0;
+    }
+
+    fn empty_some(&mut self) {
+        let end = self.emptied + PLACES_A_STEP;
+        for place in self.emptied..end {
+            let entry = Entry(self.left.places[place]);
+            if entry.slot().is_some() {
+                self.table.add(entry);
+                self.left.places[place] = Entry::MOVED.0;
+            }
+        }
+        self.emptied = end;
+        if end == self.left.places.len() {
+            self.left = Table::new(0);
         }
     }
 }
