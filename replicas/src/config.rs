@@ -39,8 +39,10 @@ pub enum ConfigError {
         reason: String,
     },
     /// A value is not one of those that are known.
-    #[error("configuration, {key}: {value:?} is not {expected}")]
+    #[error("configuration {place}: {key} is {value:?}, which is not {expected}")]
     Value {
+        /// The file, or "defaults".
+        place: String,
         /// The key.
         key: &'static str,
         /// The value found.
@@ -203,12 +205,17 @@ impl NodeConfig {
         merge(&mut merged, own);
         let file: FileConfig = merged.try_into().map_err(|error| ConfigError::Parse {
             place: place.to_owned(),
-            reason: toml::de::Error::to_string(&error),
+            reason: error.to_string().trim_end().to_owned(),
         })?;
-        Self::check(file)
+        Self::check(file).map_err(|it| ConfigError::Value {
+            place: place.to_owned(),
+            key: it.key,
+            value: it.value,
+            expected: it.expected,
+        })
     }
 
-    fn check(file: FileConfig) -> Result<Self, ConfigError> {
+    fn check(file: FileConfig) -> Result<Self, Misfit> {
         let durability = match file.durability.as_str() {
             "durable" => Durability::Durable,
             "replicated" => Durability::Replicated,
@@ -255,7 +262,7 @@ impl NodeConfig {
 }
 
 impl ThreadConfig {
-    fn layout(self) -> Result<ThreadLayout, ConfigError> {
+    fn layout(self) -> Result<ThreadLayout, Misfit> {
         let idle: IdleStrategy = self.idle.parse().map_err(|_| {
             value(
                 "thread.idle",
@@ -279,7 +286,7 @@ fn table(place: &str, text: &str) -> Result<toml::Table, ConfigError> {
     text.parse()
         .map_err(|error: toml::de::Error| ConfigError::Parse {
             place: place.to_owned(),
-            reason: error.to_string(),
+            reason: error.to_string().trim_end().to_owned(),
         })
 }
 
@@ -298,8 +305,15 @@ fn merge(base: &mut toml::Table, own: toml::Table) {
     }
 }
 
-fn value(key: &'static str, found: &str, expected: &'static str) -> ConfigError {
-    ConfigError::Value {
+/// A value that is none of those that are known.
+struct Misfit {
+    key: &'static str,
+    value: String,
+    expected: &'static str,
+}
+
+fn value(key: &'static str, found: &str, expected: &'static str) -> Misfit {
+    Misfit {
         key,
         value: found.to_owned(),
         expected,
@@ -332,6 +346,7 @@ mod tests {
         for (text, expected) in [
             ("speed = 3", "unknown field `speed`"),
             ("durability = \"maybe\"", "durable or replicated"),
+            ("flush = \"never\"", "configuration test.toml: flush"),
             ("listen = 3", "test.toml"),
             ("[capacity]\norders = 0", "capacity.orders"),
             ("[snapshots]\nkeep = 0", "snapshots.keep"),
