@@ -1,151 +1,207 @@
-//! Finds a slot by a key that the slot itself holds: linear probing over hashes.
+//! Finds a slot by a key that the slot itself holds: hashes in buckets of one cache line.
 //!
 //! Used for orders by client order id and for positions by account and instrument.
 //!
+//! ```text
+//! bucket:  | 7 hashes | passed | 7 slots, plus one | 0 |      16 words, 64 bytes
+//! ```
+//! An entry that finds its bucket full goes on to the next and is counted by those that it passed, so a
+//! search ends at the first bucket that nothing has passed: nearly always at once, and without a loop
+//! whose end a processor would have to guess.
+//!
 //! A table is no larger than what lives in it asks for, so that it stays in a near cache: it starts
 //! small and doubles. The memory of every doubling that is expected is set aside at the start, and the
-//! entries move over a few at a time, so that no command waits until all have moved.
+//! entries move over a bucket at a time, so that no command waits until all have moved.
 //!
-//! Always holds: at most half full, so probes stay short; a removal shifts back what followed, so
-//! there are no tombstones but in a table that is being left. Iteration is not offered: hash order
-//! must never reach an output.
+//! Always holds: fewer entries than buckets have room for, so that every search ends. Iteration is not
+//! offered: hash order must never reach an output.
 
-/// Places of the first table: a page of memory.
-const PLACES_MIN: usize = 512;
+/// Words of a bucket.
+const WORDS: usize = 2 * SLOTS;
 
-/// Places of the table that is left that are emptied for each entry added: a cache line.
-const PLACES_A_STEP: usize = 8;
+/// Where a bucket counts what has passed it.
+const PASSED: usize = 7;
 
-/// A hash and a slot, or none.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Entry(u64);
+/// Words of half a bucket: hashes, or slots.
+const SLOTS: usize = 8;
 
-impl Entry {
-    /// Memory that was never touched.
-    const EMPTY: Self = Self(0);
-    /// An entry was here, and those that follow may still be.
-    const MOVED: Self = Self(1 << 32);
+/// The lanes that hold entries.
+const ENTRIES: u32 = (1 << PASSED) - 1;
 
-    #[inline]
-    fn new(hash: u32, slot: u32) -> Self {
-        debug_assert!(slot != u32::MAX);
-        Self(u64::from(hash) << 32 | u64::from(slot + 1))
-    }
+/// Entries to a bucket, on average, above which a table doubles.
+const FILL_MAX: usize = 4;
 
-    #[inline]
-    fn hash(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
+/// Buckets of the first table: a page of memory.
+const BUCKETS_MIN: usize = 64;
 
-    #[inline]
-    fn slot(self) -> Option<u32> {
-        (self.0 as u32).checked_sub(1)
-    }
+/// Neighbouring values of a key's low part that share a bucket.
+const NEIGHBOURS: u64 = 2;
+
+/// A cache line.
+type Bucket = [u32; WORDS];
+
+/// The lanes of half a bucket that hold a value, as bits.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn lanes_with(words: &[u32; SLOTS], value: u32) -> u32 {
+    use std::arch::x86_64::{
+        __m128i, _mm_castsi128_ps, _mm_cmpeq_epi32, _mm_movemask_ps, _mm_set1_epi32,
+    };
+    let quarters: [__m128i; 2] = bytemuck::cast(*words);
+    // SAFETY: every x86-64 has SSE2, and these work on values, not on memory.
+    let [low, high] = unsafe {
+        let wanted = _mm_set1_epi32(value.cast_signed());
+        quarters.map(|quarter| _mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(quarter, wanted))))
+    };
+    (low | high << 4).cast_unsigned() & ENTRIES
 }
 
-/// Entries by their hashes.
+/// The lanes of half a bucket that hold a value, as bits.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn lanes_with(words: &[u32; SLOTS], value: u32) -> u32 {
+    let lanes = words.iter().enumerate();
+    let equal = lanes.map(|(lane, word)| u32::from(*word == value) << lane);
+    equal.fold(0, |all, lane| all | lane) & ENTRIES
+}
+
+/// The two halves of a bucket.
+#[inline]
+fn halves(bucket: &Bucket) -> (&[u32; SLOTS], &[u32; SLOTS]) {
+    let halves = bucket.as_chunks().0;
+    (&halves[0], &halves[1])
+}
+
+/// Buckets by their hashes.
 struct Table {
-    /// A power of two of [`Entry`]s, as integers so that they come zeroed and untouched; or none.
-    places: Vec<u64>,
+    /// Words that come zeroed and untouched from the system.
+    words: Vec<u32>,
+    /// Where in these the first bucket begins: at a cache line.
+    first: usize,
+    /// A power of two, or zero.
+    buckets: usize,
 }
 
 impl Table {
-    fn new(places: usize) -> Self {
+    fn new(buckets: usize) -> Self {
+        let words = vec![0; buckets * WORDS + WORDS];
+        let first = words.as_ptr().align_offset(size_of::<Bucket>()) % WORDS;
         Self {
-            places: vec![Entry::EMPTY.0; places],
+            words,
+            first,
+            buckets,
+        }
+    }
+
+    /// A table that takes no memory and no entries.
+    fn none() -> Self {
+        Self {
+            words: Vec::new(),
+            first: 0,
+            buckets: 0,
         }
     }
 
     #[inline]
-    fn mask(&self) -> usize {
-        self.places.len().wrapping_sub(1)
+    fn bucket(&self, place: usize) -> &Bucket {
+        &self.words[self.first..].as_chunks().0[place]
+    }
+
+    #[inline]
+    fn bucket_mut(&mut self, place: usize) -> &mut Bucket {
+        &mut self.words[self.first..].as_chunks_mut().0[place]
+    }
+
+    #[inline]
+    fn home(&self, hash: u32) -> usize {
+        (hash as usize / NEIGHBOURS as usize) & (self.buckets - 1)
+    }
+
+    #[inline]
+    fn behind(&self, place: usize) -> usize {
+        (place + 1) & (self.buckets - 1)
     }
 
     #[inline]
     fn find(&self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
-        let mut place = hash as usize & self.mask();
+        let mut place = self.home(hash);
         loop {
-            let entry = Entry(self.places[place]);
-            if entry == Entry::EMPTY {
+            let bucket = self.bucket(place);
+            let (hashes, slots) = halves(bucket);
+            let mut lanes = lanes_with(hashes, hash);
+            while lanes != 0 {
+                let entry = slots[lanes.trailing_zeros() as usize];
+                if entry != 0 && is_it(entry - 1) {
+                    return Some(entry - 1);
+                }
+                lanes &= lanes - 1;
+            }
+            if bucket[PASSED] == 0 {
                 return None;
             }
-            if entry.hash() == hash
-                && let Some(slot) = entry.slot()
-                && is_it(slot)
-            {
-                return Some(slot);
-            }
-            place = (place + 1) & self.mask();
+            place = self.behind(place);
         }
     }
 
     #[inline]
-    fn add(&mut self, entry: Entry) {
-        let mask = self.mask();
-        let mut place = entry.hash() as usize & mask;
-        while self.places[place] != Entry::EMPTY.0 {
-            place = (place + 1) & mask;
-        }
-        self.places[place] = entry.0;
-    }
-
-    /// Where this entry is.
-    #[inline]
-    fn place_of(&self, entry: Entry) -> Option<usize> {
-        let mut place = entry.hash() as usize & self.mask();
+    fn add(&mut self, hash: u32, slot: u32) {
+        let mut place = self.home(hash);
         loop {
-            let found = Entry(self.places[place]);
-            if found == entry {
-                return Some(place);
+            let bucket = self.bucket_mut(place);
+            let free = lanes_with(halves(bucket).1, 0);
+            if free != 0 {
+                let lane = free.trailing_zeros() as usize;
+                bucket[lane] = hash;
+                bucket[SLOTS + lane] = slot + 1;
+                return;
             }
-            if found == Entry::EMPTY {
-                return None;
-            }
-            place = (place + 1) & self.mask();
+            bucket[PASSED] += 1;
+            place = self.behind(place);
         }
     }
 
-    /// Empties a place, and shifts back what can be found only through it.
+    /// Takes an entry out; whether it was there.
     #[inline]
-    fn remove_at(&mut self, mut hole: usize) {
-        let mask = self.mask();
-        let mut place = hole;
+    fn take(&mut self, hash: u32, slot: u32) -> bool {
+        let home = self.home(hash);
+        let mut place = home;
         loop {
-            place = (place + 1) & mask;
-            let entry = Entry(self.places[place]);
-            if entry == Entry::EMPTY {
+            let bucket = self.bucket_mut(place);
+            let lanes = lanes_with(halves(bucket).1, slot + 1);
+            if lanes != 0 {
+                bucket[SLOTS + lanes.trailing_zeros() as usize] = 0;
                 break;
             }
-            let home = entry.hash() as usize & mask;
-            // The entry may move into the hole unless its home lies behind the hole.
-            let from_home = place.wrapping_sub(home) & mask;
-            let from_hole = place.wrapping_sub(hole) & mask;
-            if from_home >= from_hole {
-                self.places[hole] = entry.0;
-                hole = place;
+            if bucket[PASSED] == 0 {
+                return false;
             }
+            place = self.behind(place);
         }
-        self.places[hole] = Entry::EMPTY.0;
+        let mut passed = home;
+        while passed != place {
+            self.bucket_mut(passed)[PASSED] -= 1;
+            passed = self.behind(passed);
+        }
+        true
     }
 }
 
 /// An index from keys to slots.
 pub(crate) struct SlotIndex {
     table: Table,
-    /// The table before this one, while entries are still in it; of no places otherwise.
+    /// The table before this one, while entries are still in it.
     left: Table,
-    /// Places of `left` that are empty already, from the first.
+    /// Buckets of `left` that are empty for good, from the first.
     emptied: usize,
     /// Larger tables that were set aside, the smallest last.
     coming: Vec<Table>,
     count: usize,
 }
 
-/// The hash of a key: eight neighbouring values of `low` share one cache line of the index, because
-/// ids are mostly given out in sequence. Fixed, so every replica probes alike.
+/// The hash of a key. Neighbouring values of `low` share a bucket, because ids are mostly given out in
+/// sequence. Fixed, so every replica probes alike.
 #[inline]
 pub(crate) fn hash_of(high: u64, low: u64) -> u32 {
-    const NEIGHBOURS: u64 = 8;
     let group = low / NEIGHBOURS;
     let left = u128::from(high ^ 0x9E37_79B9_7F4A_7C15);
     let product = left * u128::from(group ^ 0xD1B5_4A32_D192_ED03);
@@ -157,16 +213,15 @@ pub(crate) fn hash_of(high: u64, low: u64) -> u32 {
 impl SlotIndex {
     /// Room for `slots` without an allocation.
     pub(crate) fn new(slots: usize) -> Self {
-        let most = (slots * 2).next_power_of_two().max(PLACES_MIN);
-        let sizes = std::iter::successors(Some(most), |size| Some(size / 2));
-        let mut coming: Vec<Table> = sizes
-            .take_while(|size| *size > PLACES_MIN)
+        let most = slots.div_ceil(FILL_MAX).next_power_of_two();
+        let sizes = std::iter::successors(Some(most), |buckets| Some(buckets / 2));
+        let coming = sizes
+            .take_while(|buckets| *buckets > BUCKETS_MIN)
             .map(Table::new)
             .collect();
-        coming.shrink_to_fit();
         Self {
-            table: Table::new(PLACES_MIN),
-            left: Table::new(0),
+            table: Table::new(BUCKETS_MIN),
+            left: Table::none(),
             emptied: 0,
             coming,
             count: 0,
@@ -177,7 +232,7 @@ impl SlotIndex {
     #[inline]
     pub(crate) fn find(&self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let found = self.table.find(hash, &mut is_it);
-        if found.is_none() && !self.left.places.is_empty() {
+        if found.is_none() && self.left.buckets != 0 {
             return self.left.find(hash, is_it);
         }
         found
@@ -186,61 +241,51 @@ impl SlotIndex {
     /// Adds a slot; the caller knows that its key is not there yet.
     #[inline]
     pub(crate) fn insert(&mut self, hash: u32, slot: u32) {
-        if (self.count + 1) * 2 > self.table.places.len() {
+        debug_assert!(slot != u32::MAX);
+        if self.count == self.table.buckets * FILL_MAX {
             self.grow();
         }
-        self.table.add(Entry::new(hash, slot));
+        self.table.add(hash, slot);
         self.count += 1;
-        if !self.left.places.is_empty() {
-            self.empty_some();
+        if self.left.buckets != 0 {
+            self.empty_a_bucket();
         }
     }
 
     /// Removes a slot that is there.
     #[inline]
     pub(crate) fn remove(&mut self, hash: u32, slot: u32) {
-        let entry = Entry::new(hash, slot);
         self.count -= 1;
-        if let Some(place) = self.table.place_of(entry) {
-            self.table.remove_at(place);
-            return;
-        }
-        let place = if self.left.places.is_empty() {
-            None
-        } else {
-            self.left.place_of(entry)
-        };
-        assert!(place.is_some());
-        if let Some(place) = place {
-            self.left.places[place] = Entry::MOVED.0;
+        if !self.table.take(hash, slot) {
+            let taken = self.left.buckets != 0 && self.left.take(hash, slot);
+            assert!(taken);
         }
     }
 
     /// Begins to move to a table of twice the size.
     #[cold]
     fn grow(&mut self) {
-        // A step for each entry added empties a table long before the next is half full.
-        while !self.left.places.is_empty() {
-            self.empty_some();
+        // A bucket for each entry added empties a table long before the next one is full.
+        while self.left.buckets != 0 {
+            self.empty_a_bucket();
         }
-        let size = self.table.places.len() * 2;
-        let next = self.coming.pop().unwrap_or_else(|| Table::new(size));
+        let buckets = self.table.buckets * 2;
+        let next = self.coming.pop().unwrap_or_else(|| Table::new(buckets));
         self.left = std::mem::replace(&mut self.table, next);
         self.emptied = 0;
     }
 
-    fn empty_some(&mut self) {
-        let end = self.emptied + PLACES_A_STEP;
-        for place in self.emptied..end {
-            let entry = Entry(self.left.places[place]);
-            if entry.slot().is_some() {
-                self.table.add(entry);
-                self.left.places[place] = Entry::MOVED.0;
+    fn empty_a_bucket(&mut self) {
+        let bucket = *self.left.bucket(self.emptied);
+        for lane in 0..PASSED {
+            if let Some(slot) = bucket[SLOTS + lane].checked_sub(1) {
+                self.left.take(bucket[lane], slot);
+                self.table.add(bucket[lane], slot);
             }
         }
-        self.emptied = end;
-        if end == self.left.places.len() {
-            self.left = Table::new(0);
+        self.emptied += 1;
+        if self.emptied == self.left.buckets {
+            self.left = Table::none();
         }
     }
 }
