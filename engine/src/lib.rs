@@ -11,6 +11,7 @@
 mod admit;
 mod batch;
 mod book;
+mod by_side;
 mod capacity;
 mod engine;
 mod execute;

@@ -10,6 +10,7 @@ use exahour_wire::codes::Side;
 use exahour_wire::ids::{AccountId, InstrumentId};
 use exahour_wire::units::{Price, Quantity};
 
+use crate::by_side::{BySide, signed};
 use crate::slot_index::{SlotIndex, hash_of};
 use crate::terms::Terms;
 
@@ -20,14 +21,10 @@ pub(crate) struct Position {
     pub(crate) instrument: InstrumentId,
     /// Lots held: long is positive.
     pub(crate) net: i64,
-    /// Lots of open buy orders.
-    pub(crate) open_buy: u64,
-    /// Lots of open sell orders.
-    pub(crate) open_sell: u64,
-    /// What open buys would pay at once above the settlement price.
-    pub(crate) adverse_buy: i128,
-    /// What open sells would pay at once below the settlement price.
-    pub(crate) adverse_sell: i128,
+    /// Lots of open orders.
+    pub(crate) open: BySide<u64>,
+    /// What open buys would pay at once above the settlement price, and open sells below it.
+    pub(crate) adverse: BySide<i128>,
     /// What of the ledger's lock is this position's.
     pub(crate) lock: i128,
     /// The limit set for the account; `u64::MAX` where none is.
@@ -40,10 +37,8 @@ impl Position {
             account,
             instrument,
             net: 0,
-            open_buy: 0,
-            open_sell: 0,
-            adverse_buy: 0,
-            adverse_sell: 0,
+            open: BySide::default(),
+            adverse: BySide::default(),
             lock: 0,
             position_max: u64::MAX,
         }
@@ -52,52 +47,30 @@ impl Position {
     /// Adds an open order, or a part of one.
     #[inline]
     pub(crate) fn open(&mut self, side: Side, quantity: u64, adverse: i128) {
-        match side {
-            Side::Buy => {
-                self.open_buy += quantity;
-                self.adverse_buy += adverse;
-            }
-            Side::Sell => {
-                self.open_sell += quantity;
-                self.adverse_sell += adverse;
-            }
-        }
+        *self.open.at_mut(side) += quantity;
+        *self.adverse.at_mut(side) += adverse;
     }
 
     /// Takes away an open order, or a part of one.
     #[inline]
     pub(crate) fn close(&mut self, side: Side, quantity: u64, adverse: i128) {
-        match side {
-            Side::Buy => {
-                assert!(self.open_buy >= quantity);
-                self.open_buy -= quantity;
-                self.adverse_buy -= adverse;
-            }
-            Side::Sell => {
-                assert!(self.open_sell >= quantity);
-                self.open_sell -= quantity;
-                self.adverse_sell -= adverse;
-            }
-        }
+        let open = self.open.at_mut(side);
+        assert!(*open >= quantity);
+        *open -= quantity;
+        *self.adverse.at_mut(side) -= adverse;
     }
 
     /// Books a trade.
     #[inline]
     pub(crate) fn trade(&mut self, side: Side, quantity: u64) {
         // Positions are capped far below 63 bits by the terms.
-        match side {
-            Side::Buy => self.net += quantity as i64,
-            Side::Sell => self.net -= quantity as i64,
-        }
+        self.net += signed(side, quantity as i64);
     }
 
     /// The most lots that could be held on `side` if its open orders all traded.
     #[inline]
     pub(crate) fn worst(&self, side: Side) -> i128 {
-        match side {
-            Side::Buy => i128::from(self.net) + i128::from(self.open_buy),
-            Side::Sell => i128::from(self.open_sell) - i128::from(self.net),
-        }
+        i128::from(*self.open.at(side)) + i128::from(signed(side, self.net))
     }
 
     /// What must be locked at this settlement price.
@@ -106,7 +79,7 @@ impl Position {
         let (long, short) = terms.margins(settlement);
         let bought = self.worst(Side::Buy).max(0) * long;
         let sold = self.worst(Side::Sell).max(0) * short;
-        bought.max(sold) + self.adverse_buy + self.adverse_sell
+        bought.max(sold) + self.adverse.at(Side::Buy) + self.adverse.at(Side::Sell)
     }
 
     /// The largest position that may be reached.
@@ -125,13 +98,7 @@ pub(crate) fn adverse(
     quantity: Quantity,
     terms: &Terms,
 ) -> i128 {
-    let distance = match side {
-        Side::Buy => limit.0 - settlement.0,
-        Side::Sell => settlement.0 - limit.0,
-    };
-    if distance <= 0 {
-        return 0;
-    }
+    let distance = signed(side, limit.0 - settlement.0).max(0);
     i128::from(distance) * i128::from(quantity.0) * i128::from(terms.hours.0)
 }
 

@@ -133,8 +133,11 @@ fn feed_ledger(feed: &mut Feed, execute: &Execute) {
         feed.number(u64::from(position.account.0));
         feed.number(u64::from(position.instrument.0));
         feed.signed(position.net);
-        feed.numbers([position.open_buy, position.open_sell, position.position_max]);
-        for amount in [position.adverse_buy, position.adverse_sell, position.lock] {
+        let [open_buy, open_sell] = [Side::Buy, Side::Sell].map(|side| *position.open.at(side));
+        feed.numbers([open_buy, open_sell, position.position_max]);
+        let [adverse_buy, adverse_sell] =
+            [Side::Buy, Side::Sell].map(|side| *position.adverse.at(side));
+        for amount in [adverse_buy, adverse_sell, position.lock] {
             feed.wide(amount);
         }
     }

@@ -8,6 +8,8 @@
 use exahour_wire::codes::Side;
 use exahour_wire::units::{Price, Quantity};
 
+use crate::by_side::{BySide, signed};
+
 use super::orders::{NO_ORDER, OrderTable, Slot};
 
 const NO_LEVEL: u32 = u32::MAX;
@@ -51,10 +53,7 @@ impl Levels {
 
     #[inline]
     fn key(&self, price: Price) -> i64 {
-        match self.side {
-            Side::Buy => price.0,
-            Side::Sell => -price.0,
-        }
+        signed(self.side, price.0)
     }
 
     /// The best price.
@@ -70,10 +69,7 @@ impl Levels {
     #[inline]
     pub(crate) fn first_within(&self, limit: Price) -> Option<Slot> {
         let place = self.places.last()?;
-        let within = match self.side {
-            Side::Buy => place.key >= limit.0,
-            Side::Sell => -place.key <= limit.0,
-        };
+        let within = place.key >= self.key(limit);
         within.then(|| self.levels[place.level as usize].first)
     }
 
@@ -193,34 +189,26 @@ impl Levels {
 
 /// Both sides of one instrument's book.
 pub(crate) struct Book {
-    bids: Levels,
-    asks: Levels,
+    sides: BySide<Levels>,
 }
 
 impl Book {
     /// An empty book.
     pub(crate) fn new() -> Self {
         Self {
-            bids: Levels::new(Side::Buy),
-            asks: Levels::new(Side::Sell),
+            sides: BySide::new(Levels::new(Side::Buy), Levels::new(Side::Sell)),
         }
     }
 
     /// One side.
     #[inline]
     pub(crate) fn side(&self, side: Side) -> &Levels {
-        match side {
-            Side::Buy => &self.bids,
-            Side::Sell => &self.asks,
-        }
+        self.sides.at(side)
     }
 
     /// As [`Book::side`], to change.
     #[inline]
     pub(crate) fn side_mut(&mut self, side: Side) -> &mut Levels {
-        match side {
-            Side::Buy => &mut self.bids,
-            Side::Sell => &mut self.asks,
-        }
+        self.sides.at_mut(side)
     }
 }

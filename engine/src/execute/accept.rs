@@ -163,7 +163,7 @@ impl Execute {
             return Err(Reject::PositionLimit);
         }
         let more = after.required(terms, settlement) - position.lock;
-        if more > 0 && more > self.ledger.available(position.account) {
+        if more > self.ledger.available(position.account).max(0) {
             return Err(Reject::InsufficientFunds);
         }
         Ok(())

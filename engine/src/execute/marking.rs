@@ -13,6 +13,7 @@ use exahour_wire::units::{Price, Quantity};
 
 use super::{Execute, Instrument, Request};
 use crate::batch::EventSink;
+use crate::by_side::BySide;
 use crate::positions::adverse;
 use crate::reporter::Output;
 
@@ -94,8 +95,7 @@ impl Execute {
     fn recount_adverse(&mut self, instrument: &Instrument, slots: &[u32]) {
         for slot in slots {
             let position = self.positions.at_mut(*slot);
-            position.adverse_buy = 0;
-            position.adverse_sell = 0;
+            position.adverse = BySide::default();
         }
         let (orders, positions) = (&self.orders, &mut self.positions);
         for side in [Side::Buy, Side::Sell] {

@@ -263,11 +263,9 @@ impl Execute {
         let position = self.positions.at_mut(slot);
         let required = position.required(&instrument.terms, instrument.settlement);
         let change = required - position.lock;
-        if change != 0 {
-            position.lock = required;
-            let account = position.account;
-            self.ledger.lock(account, change);
-        }
+        position.lock = required;
+        let account = position.account;
+        self.ledger.lock(account, change);
     }
 
     /// Takes lots of an open order out of its position, without a trade.

@@ -23,6 +23,7 @@ use super::image::{
 };
 use crate::admit::{AccountOwner, Participant, Session, Throttle};
 use crate::book::{Book, NO_ORDER, Order};
+use crate::by_side::BySide;
 use crate::capacity::Capacity;
 use crate::execute::{Execute, Instrument, Obligation, SessionFlow, TakenHash};
 use crate::ledger::Account;
@@ -180,10 +181,8 @@ impl Stages {
             account: AccountId(image.account),
             instrument: InstrumentId(image.instrument),
             net: image.net,
-            open_buy: image.open_buy,
-            open_sell: image.open_sell,
-            adverse_buy: image.adverse_buy,
-            adverse_sell: image.adverse_sell,
+            open: BySide::new(image.open_buy, image.open_sell),
+            adverse: BySide::new(image.adverse_buy, image.adverse_sell),
             lock: image.lock,
             position_max: image.position_max,
         };
