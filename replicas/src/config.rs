@@ -7,12 +7,14 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use exahour_journal::FlushBody;
 use exahour_rings::{CoreId, IdleStrategy, Layout, NICE_MAX, ThreadLayout, online_cores};
 use exahour_wire::codes::Durability;
 use serde::Deserialize;
 
+use crate::disk_agent::DISK;
 use crate::genesis::Genesis;
 use crate::wide_layout::wide_layout;
 
@@ -97,6 +99,7 @@ struct CapacityConfig {
 #[serde(deny_unknown_fields)]
 struct JournalConfig {
     segment_bytes: u64,
+    flush_pause_us: u64,
 }
 
 /// When snapshots are taken.
@@ -145,12 +148,16 @@ pub struct NodeConfig {
     pub capacity: exahour_engine::Capacity,
     /// Bytes of a segment of either log.
     pub segment_bytes: u64,
+    /// The least time from one flush to the next where no acknowledgement waits for it.
+    pub flush_pause: Duration,
     /// When snapshots are taken.
     pub snapshots: SnapshotConfig,
     /// Agents to threads, threads to cores.
     pub layout: Layout,
     /// What a new exchange starts with.
     pub genesis: Genesis,
+    /// The layout as it is written, where the configuration has one of its own.
+    layout_is_own: bool,
 }
 
 impl NodeConfig {
@@ -186,12 +193,28 @@ impl NodeConfig {
     fn parse(place: &str, own: toml::Table) -> Result<Self, ConfigError> {
         let layout_is_own = own.contains_key("thread");
         let mut config = Self::parse_narrow(place, own)?;
+        config.layout_is_own = layout_is_own;
+        config.arrange();
+        Ok(config)
+    }
+
+    /// Changes the promise, and the layout with it unless the configuration has one of its own.
+    pub fn set_durability(&mut self, durability: Durability) {
+        self.durability = durability;
+        self.arrange();
+    }
+
+    /// Chooses the layout that fits cores and promise where none is written.
+    fn arrange(&mut self) {
+        if self.layout_is_own {
+            return;
+        }
         // Where the cores cannot be listed, the layout that pins nothing is the right one.
         let online = online_cores().unwrap_or_default();
-        if !layout_is_own && let Some(wide) = wide_layout(&online) {
-            config.layout = wide;
+        match wide_layout(&online) {
+            Some(wide) => self.layout = wide,
+            None => place_disk(&mut self.layout, self.durability),
         }
-        Ok(config)
     }
 
     /// The embedded layout, which fits two cores.
@@ -254,10 +277,34 @@ impl NodeConfig {
                 positions: file.capacity.positions,
             },
             segment_bytes: file.journal.segment_bytes,
+            flush_pause: Duration::from_micros(file.journal.flush_pause_us),
             snapshots: file.snapshots,
             layout: Layout::new(threads),
             genesis: file.genesis,
+            layout_is_own: false,
         })
+    }
+}
+
+/// In the embedded layout an acknowledgement that waits for the disk waits on the thread that turns
+/// it; one that does not must not be held up by it.
+fn place_disk(layout: &mut Layout, durability: Durability) {
+    for thread in &mut layout.threads {
+        thread.agents.retain(|agent| agent != DISK);
+    }
+    layout.threads.retain(|thread| !thread.agents.is_empty());
+    let engine = |agent: &String| agent == "engine";
+    let mut threads = layout.threads.iter_mut();
+    let exchange = threads.find(|thread| thread.agents.iter().any(engine));
+    match (durability, exchange) {
+        (Durability::Durable, Some(exchange)) => {
+            let before = exchange.agents.iter().position(engine).unwrap_or(0);
+            exchange.agents.insert(before, DISK.to_owned());
+        }
+        _ => {
+            let idle = IdleStrategy::Park { micros: 200 };
+            layout.threads.push(ThreadLayout::new(DISK, idle, &[DISK]));
+        }
     }
 }
 
@@ -339,6 +386,28 @@ mod tests {
         assert_eq!(config.durability, Durability::Replicated);
         assert_eq!(config.listen.orders.port(), 9);
         assert_ne!(config.listen.market_data.port(), 9);
+    }
+
+    #[test]
+    fn the_disk_is_on_the_way_of_an_order_only_where_it_is_waited_for() {
+        let mut layout = NodeConfig::narrow_layout().unwrap();
+        let written = layout.threads.clone();
+        let way = |layout: &Layout| layout.threads[0].agents.join(" ");
+        place_disk(&mut layout, Durability::Replicated);
+        assert_eq!(way(&layout), "order-gateway sequencer engine");
+        assert_eq!(layout.threads.last().unwrap().agents, ["disk"]);
+        place_disk(&mut layout, Durability::Durable);
+        assert_eq!(way(&layout), "order-gateway sequencer disk engine");
+        assert_eq!(layout.threads.len(), written.len());
+    }
+
+    #[test]
+    fn a_layout_that_is_written_stays() {
+        let thread = "[[thread]]\nname = \"all\"\nidle = \"backoff\"\nagents = [\"disk\"]\n";
+        let mut config = NodeConfig::from_text("test.toml", thread).unwrap();
+        config.set_durability(Durability::Replicated);
+        assert_eq!(config.layout.threads.len(), 1);
+        assert_eq!(config.layout.threads[0].agents, ["disk"]);
     }
 
     #[test]

@@ -1,33 +1,54 @@
 //! The agents that own the disk: one makes the journal durable, one prepares its segments.
 //!
-//! Always holds: one flush at a time; the next batch gathers while it runs, never an artificial
-//! delay. A failed flush stops the node. A full disk does not: staging tries again, and what cannot
+//! Always holds: one flush at a time; the next batch gathers while it runs, without an artificial
+//! delay where an acknowledgement waits for it. A failed flush stops the node. A full disk does not: staging tries again, and what cannot
 //! be appended meanwhile waits where it is.
+
+use std::time::{Duration, Instant};
 
 use exahour_journal::{Flusher, JournalError, Stager};
 use exahour_rings::{Agent, Halt};
 
+/// The agent's name in a layout.
+pub(crate) const DISK: &str = "disk";
+
 /// Flushes the journal. With a blocking flush body, `do_work` waits for the disk.
 pub(crate) struct DiskAgent {
     flusher: Flusher,
+    /// From the end of one flush to the next, at least; none where acknowledgements wait for it.
+    pause: Option<Duration>,
+    flushed_at: Instant,
 }
 
 impl DiskAgent {
-    pub(crate) fn new(flusher: Flusher) -> Self {
-        Self { flusher }
+    pub(crate) fn new(flusher: Flusher, pause: Option<Duration>) -> Self {
+        Self {
+            flusher,
+            pause,
+            flushed_at: Instant::now(),
+        }
     }
 }
 
 impl Agent for DiskAgent {
     fn name(&self) -> &'static str {
-        "disk"
+        DISK
     }
 
     fn do_work(&mut self) -> Result<usize, Halt> {
         let before = self.flusher.durable();
-        self.flusher.flush_begin().map_err(Halt::new)?;
+        let due = |pause| self.flushed_at.elapsed() >= pause;
+        if self.pause.is_none_or(due) {
+            self.flusher.flush_begin().map_err(Halt::new)?;
+        }
         let after = self.flusher.flush_poll().map_err(Halt::new)?;
-        Ok(usize::from(after > before))
+        if after == before {
+            return Ok(0);
+        }
+        if self.pause.is_some() {
+            self.flushed_at = Instant::now();
+        }
+        Ok(1)
     }
 
     fn on_close(&mut self) {

@@ -28,6 +28,7 @@ use exahour_rings::{
     Agent, AgentFailure, Capacity as RingCapacity, Consumer, Producer, Running, StopHandle,
     ThreadLayout, ring, run, watermark,
 };
+use exahour_wire::codes::Durability;
 use exahour_wire::ids::CommandSequence;
 use exahour_wire::record::Line;
 use exahour_wire::units::Nanos;
@@ -164,6 +165,10 @@ impl Node {
         };
         let follow_journal = || follow(&journal_path, "journal");
         let stages = stages(config, follow_journal, found.start, outlet)?;
+        let flush_pause = match config.durability {
+            Durability::Durable => None,
+            Durability::Replicated => Some(config.flush_pause),
+        };
         let mut front = FrontDoor::open(config, &events_path, keys, gateway_in)?;
         front.orders.follow_intake(intake_out);
         front.orders.follow_intake(engine_intake_out);
@@ -171,7 +176,7 @@ impl Node {
         let mut agents: Vec<Box<dyn Agent>> = vec![
             Box::new(front.orders),
             Box::new(sequencer),
-            Box::new(DiskAgent::new(journal.flusher)),
+            Box::new(DiskAgent::new(journal.flusher, flush_pause)),
             Box::new(front.market_data),
             Box::new(front.drop_copy),
             Box::new(StagingAgent::new(vec![journal.stager, events.stager])),

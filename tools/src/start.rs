@@ -166,7 +166,9 @@ fn configure(arguments: &Arguments) -> Result<NodeConfig> {
     listen.orders = arguments.orders.unwrap_or(listen.orders);
     listen.market_data = arguments.market_data.unwrap_or(listen.market_data);
     listen.drop_copy = arguments.drop_copy.unwrap_or(listen.drop_copy);
-    config.durability = arguments.durability.unwrap_or(config.durability);
+    if let Some(durability) = arguments.durability {
+        config.set_durability(durability);
+    }
     config.flush = arguments.flush.unwrap_or(config.flush);
     Ok(config)
 }

@@ -29,7 +29,7 @@ const IN_FLIGHT_MAX: u64 = 4_096;
 pub fn start(data: &Path, durability: Durability, core: Option<CoreId>) -> anyhow::Result<Node> {
     let mut config = NodeConfig::defaults()?;
     config.data = data.to_path_buf();
-    config.durability = durability;
+    config.set_durability(durability);
     for address in [
         &mut config.listen.orders,
         &mut config.listen.market_data,
