@@ -9,7 +9,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use exahour_gateway::client::{Client, ClientConfig};
 use exahour_gateway::credentials::{Key, Keys};
@@ -110,6 +110,14 @@ impl NodeArguments {
                 drop_copy: it.drop_copy,
             },
             None => {
+                // Another node may listen on the usual ports: never guess which exchange is meant.
+                let named = [self.node, self.market_data, self.drop_copy];
+                ensure!(
+                    self.config.is_some() || named.iter().any(Option::is_some),
+                    "no node serves from {}: it has no {ADDRESSES_FILE}; start one there, or name \
+                     --node ADDRESS",
+                    self.data.display()
+                );
                 let listen = self.node_config()?.listen;
                 Addresses {
                     orders: listen.orders,

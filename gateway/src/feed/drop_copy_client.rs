@@ -28,6 +28,8 @@ pub struct DropCopyClient {
     key: Key,
     after: EventSequence,
     timestamp: Nanos,
+    /// Whether the exchange has said that there was nothing behind what was shown last.
+    caught_up: bool,
     link: Option<Link>,
     retry: Retry,
 }
@@ -68,6 +70,7 @@ impl DropCopyClient {
             key,
             after,
             timestamp: Nanos(0),
+            caught_up: false,
             link: None,
             retry: Retry::default(),
         }
@@ -76,6 +79,11 @@ impl DropCopyClient {
     /// All events of the participant up to this one were shown.
     pub fn after(&self) -> EventSequence {
         self.after
+    }
+
+    /// Whether all there was had been shown when the exchange last spoke.
+    pub fn caught_up(&self) -> bool {
+        self.caught_up
     }
 
     /// Connects where needed and shows the events that are there, as they lie in the event log.
@@ -119,6 +127,7 @@ impl DropCopyClient {
     /// Drops the connection; the next poll makes a new one and goes on after the last event.
     pub fn disconnect(&mut self, now: Nanos) {
         self.link = None;
+        self.caught_up = false;
         self.retry.on_lost(now);
     }
 
@@ -153,9 +162,12 @@ impl DropCopyClient {
                     // All events before the one named were looked at.
                     let looked_at = heartbeat.next_sequence.0.saturating_sub(1);
                     self.after = self.after.max(EventSequence(looked_at));
+                    // The exchange sends one when it has copied everything.
+                    self.caught_up = true;
                 }
                 _ => {
                     let event = EventPrefix::peek(message).ok_or(Lost)?.event;
+                    self.caught_up = false;
                     if event > self.after {
                         on_event(message);
                         self.after = event;

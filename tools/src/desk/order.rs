@@ -59,7 +59,10 @@ pub struct Arguments {
 }
 
 pub(super) fn span(text: &str) -> Result<Duration, String> {
-    let parsed = parse_span(text).map(|span| Duration::from_nanos(span.0));
+    // A bare number would be nanoseconds, which nobody means here.
+    let has_unit = text.ends_with(|last: char| last.is_ascii_alphabetic());
+    let parsed = parse_span(text).filter(|_| has_unit);
+    let parsed = parsed.map(|span| Duration::from_nanos(span.0));
     parsed.ok_or_else(|| "expected a span such as 200ms or 10s".to_owned())
 }
 
@@ -210,6 +213,13 @@ fn prevention(text: &str) -> Result<SelfTradePrevention> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_has_a_unit() {
+        assert_eq!(span("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(span("0ms"), Ok(Duration::ZERO));
+        assert!(span("5").unwrap_err().contains("200ms"));
+    }
 
     fn parse(text: &str) -> Result<Words> {
         let words: Vec<String> = text.split(' ').map(str::to_owned).collect();

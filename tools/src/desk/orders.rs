@@ -12,7 +12,6 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use exahour_gateway::clock::{Clock, SystemClock};
 use exahour_gateway::feed::drop_copy_client::DropCopyClient;
-use exahour_gateway::feed::peers::HEARTBEAT_AFTER;
 use exahour_wire::codes::{Raw, Side};
 use exahour_wire::events::{
     OrderAccepted, OrderCancelled, OrderFilled, OrderReduced, OrderReplaced,
@@ -27,8 +26,8 @@ use serde::Serialize;
 use crate::connection::{NodeArguments, owner_of};
 use crate::output::{print, print_json};
 
-/// How long the drop copy may be silent at first.
-const FIRST_WORD_WITHIN: Duration = Duration::from_secs(5);
+/// How long the drop copy may be silent before its end is told.
+const NEXT_WORD_WITHIN: Duration = Duration::from_secs(5);
 
 /// List the live orders of a session or of its whole participant.
 #[derive(Clone, Debug, Args)]
@@ -140,30 +139,16 @@ pub(super) fn live_orders(
     let mut client = DropCopyClient::new(address, session, participant, key, EventSequence(0));
     let mut clock = SystemClock::default();
     let mut live = BTreeMap::new();
-    let quiet = Duration::from_nanos(HEARTBEAT_AFTER.0) + Duration::from_millis(500);
     let mut heard = Instant::now();
-    let begun = Instant::now();
     loop {
-        let before = client.after();
-        let mut last = before;
-        let count = client.poll(clock.now(), &mut |event| {
-            note(event, &mut live);
-            if let Some(prefix) = exahour_wire::events::EventPrefix::peek(event) {
-                last = prefix.event;
-            }
-        })?;
-        // A heartbeat comes when all is copied, and names what was looked at.
-        if client.after() > last {
+        let count = client.poll(clock.now(), &mut |event| note(event, &mut live))?;
+        if client.caught_up() {
             return Ok(live);
         }
         if count > 0 {
             heard = Instant::now();
         }
-        let said_something = client.after() > EventSequence(0);
-        if said_something && heard.elapsed() > quiet {
-            return Ok(live);
-        }
-        if !said_something && begun.elapsed() > FIRST_WORD_WITHIN {
+        if heard.elapsed() > NEXT_WORD_WITHIN {
             bail!("no drop copy from {address}: is the node running, and is this its port?");
         }
         client.wait(Duration::from_millis(50));
