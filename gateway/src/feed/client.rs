@@ -19,9 +19,25 @@ use crate::image::{Applied, FeedImage, Flow};
 
 /// The exchange refuses what this client needs; asking again would not help.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
-#[error("the exchange refused the request: {code:?}; instrument {instrument}, kept from {oldest} up to {next}",
-    code = .0.code, instrument = .0.instrument, oldest = .0.oldest_sequence, next = .0.next_sequence)]
+#[error("the exchange refused the request: {}", reason(.0))]
 pub struct FeedRefused(pub FeedReject);
+
+fn reason(reject: &FeedReject) -> String {
+    match reject.code.decode() {
+        Some(FeedRejectCode::UnknownInstrument) => {
+            format!("no instrument {} is listed", reject.instrument)
+        }
+        Some(FeedRejectCode::OutOfRange) => format!(
+            "what is kept begins with {} and {} comes next",
+            reject.oldest_sequence, reject.next_sequence
+        ),
+        Some(FeedRejectCode::Credentials) => "the session's key is not the one that the exchange \
+             has, or the session may not see this participant's drop copy"
+            .to_owned(),
+        Some(FeedRejectCode::BadRequest) => "it does not know such a request".to_owned(),
+        None => format!("code {}", reject.code.0),
+    }
+}
 
 /// A client of the feed.
 #[derive(Debug)]

@@ -16,11 +16,11 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use exahour_journal::{Verify, inspect};
 
-use crate::journal::{Log, count_commands, log_folder};
+use crate::journal::{Log, count_commands, log_folder, time_text};
 use crate::output::unless_reader_left;
 use crate::progress::byte_bar;
 use export::Export;
@@ -127,6 +127,12 @@ fn selection(arguments: &Arguments, last: exahour_wire::units::Nanos) -> Result<
             )
         }
     };
+    ensure!(
+        from < to,
+        "nothing lies between {} and {}: --to must be later than --from",
+        time_text(from),
+        time_text(to)
+    );
     Ok(Selection {
         from,
         to,

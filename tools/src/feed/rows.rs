@@ -9,7 +9,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use csv::{Reader, ReaderBuilder, StringRecord};
+use csv::{Reader, ReaderBuilder, StringRecord, Terminator};
 use exahour_wire::codes::Side;
 use exahour_wire::units::Price;
 
@@ -60,7 +60,12 @@ impl Rows {
     /// Opens a file and reads its header.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let mut reader = ReaderBuilder::new().flexible(true).from_reader(file);
+        // With the usual terminator a row behind a CR LF is counted with the line before it. What is
+        // left of the CR here is trimmed with the field's other spaces.
+        let mut reader = ReaderBuilder::new()
+            .flexible(true)
+            .terminator(Terminator::Any(b'\n'))
+            .from_reader(file);
         let header = reader
             .headers()
             .map_err(|error| refused(path, 1, 1, &error.to_string(), "a header"))?
@@ -98,13 +103,19 @@ impl Rows {
     /// The next row.
     pub(crate) fn next(&mut self) -> Result<Option<Row>> {
         let path = &self.path;
-        let more = self.reader.read_record(&mut self.record);
-        let more = more.map_err(|error| {
-            let line = error.position().map_or(0, csv::Position::line);
-            refused(path, line, 1, &error.to_string(), "a row of UTF-8 text")
-        })?;
-        if !more {
-            return Ok(None);
+        loop {
+            let more = self.reader.read_record(&mut self.record);
+            let more = more.map_err(|error| {
+                let line = error.position().map_or(0, csv::Position::line);
+                refused(path, line, 1, &error.to_string(), "a row of UTF-8 text")
+            })?;
+            if !more {
+                return Ok(None);
+            }
+            let blank = self.record.len() == 1 && self.record[0].trim().is_empty();
+            if !blank {
+                break;
+            }
         }
         let [id, at, price, volume, action, side] = self.columns;
         let row = Row {
@@ -210,6 +221,16 @@ mod tests {
             side: Side::Buy,
         };
         assert_eq!(rows, [expected]);
+    }
+
+    #[test]
+    fn lines_may_end_as_on_windows() {
+        let row = "7,1500,1000,236.47,20,created,bid";
+        let windows = format!("{HEADER}{row}\n\n{row}\n").replace('\n', "\r\n");
+        assert_eq!(read(&windows).unwrap().len(), 2);
+        let wrong = format!("{HEADER}{row}\nx{row}\n").replace('\n', "\r\n");
+        let refused = read(&wrong).unwrap_err().to_string();
+        assert!(refused.contains("orders.csv:3:1"), "{refused}");
     }
 
     #[test]
