@@ -156,6 +156,8 @@ pub struct NodeConfig {
     pub layout: Layout,
     /// What a new exchange starts with.
     pub genesis: Genesis,
+    /// Hears what an operator should know while the node goes on; nobody unless it is set.
+    pub notice: fn(&str),
     /// The layout as it is written, where the configuration has one of its own.
     layout_is_own: bool,
 }
@@ -281,6 +283,7 @@ impl NodeConfig {
             snapshots: file.snapshots,
             layout: Layout::new(threads),
             genesis: file.genesis,
+            notice: |_| {},
             layout_is_own: false,
         })
     }

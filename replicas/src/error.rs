@@ -76,11 +76,27 @@ pub enum NodeError {
     Snapshot(#[from] SnapshotError),
     /// A snapshot holds another state than the journal gives.
     #[error(
-        "the snapshot behind frame {index} holds another state than the journal gives: remove it, and          keep the journal"
+        "the snapshot behind frame {index} holds another state than the journal gives: remove it, and \
+         keep the journal"
     )]
     SnapshotDiffers {
         /// The raft index of the frame.
         index: u64,
+    },
+    /// The event log holds what this journal cannot have given.
+    #[error(
+        "{path} tells of command {told}, and the journal ends with command {last}: it is older than the \
+         events, or not theirs; restore the newest journal, or, where it is lost for good, move \
+         {path} away and start again: what the journal gives is written again",
+        path = path.display()
+    )]
+    EventsAhead {
+        /// The folder of the event log.
+        path: PathBuf,
+        /// The last command that has events.
+        told: u64,
+        /// The last command in the journal.
+        last: u64,
     },
     /// The machine's clock is behind the journal.
     #[error(

@@ -12,7 +12,9 @@ use std::collections::VecDeque;
 use exahour_engine::EventSink;
 use exahour_journal::{Appender, FrameMeta, JournalError, Reader};
 use exahour_wire::events::EventPrefix;
+use exahour_wire::ids::CommandSequence;
 use exahour_wire::limits::MESSAGE_BYTES_MAX;
+use exahour_wire::message::messages;
 use exahour_wire::units::Nanos;
 
 /// A frame that ends with the last event of a command.
@@ -33,6 +35,8 @@ pub struct EventLog {
     first: u64,
     /// The last event that the log holds.
     last: u64,
+    /// The last command with an event in the log when it was taken over.
+    last_command: CommandSequence,
     time: Nanos,
     /// Frames that the disk had no room for: those of one turn at most.
     waiting: VecDeque<(FrameMeta, Vec<u8>)>,
@@ -45,11 +49,13 @@ impl EventLog {
     /// # Errors
     /// [`JournalError`] where the last frame cannot be read.
     pub fn new(appender: Appender, reader: &Reader) -> Result<Self, JournalError> {
-        let mut last = 0;
+        let (mut last, mut last_command) = (0, CommandSequence(0));
         if let Some(position) = appender.position_of(appender.last_index()) {
             let frame = reader.frame_at(position)?;
             let header = frame.header();
             last = header.first_sequence + u64::from(header.count) - 1;
+            let event = messages(frame.payload()).last().and_then(EventPrefix::peek);
+            last_command = event.map_or(CommandSequence(0), |event| event.command);
         }
         Ok(Self {
             appender,
@@ -57,6 +63,7 @@ impl EventLog {
             count: 0,
             first: 0,
             last,
+            last_command,
             time: Nanos(0),
             waiting: VecDeque::new(),
             failure: None,
@@ -102,6 +109,12 @@ impl EventLog {
             }
         }
         Ok(true)
+    }
+
+    /// The last command of which the log held an event when it was taken over; zero where it was empty.
+    #[must_use]
+    pub fn last_command(&self) -> CommandSequence {
+        self.last_command
     }
 
     /// The last event that the log holds.

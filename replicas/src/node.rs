@@ -139,6 +139,14 @@ impl Node {
 
         let event_log = EventLog::new(events.appender, &follow(&events_path, "event log")?)
             .map_err(NodeError::log("event log"))?;
+        let told = event_log.last_command();
+        if told >= end.next {
+            return Err(NodeError::EventsAhead {
+                path: events_path,
+                told: told.0,
+                last: end.next.0 - 1,
+            });
+        }
         let folder = snapshots::open_folder(data)?;
         let reader = follow(&journal_path, "journal")?;
         let found = snapshots::newest(&folder, &reader, event_log.last(), &config.capacity)?;
@@ -153,6 +161,7 @@ impl Node {
             journal_bytes: config.snapshots.journal_bytes,
             keep: config.snapshots.keep,
             capacity: config.capacity,
+            notice: config.notice,
         };
         let snapshots = SnapshotAgent::new(settings, reader, place.as_ref());
         let outlet = EngineOutlet {

@@ -150,9 +150,13 @@ impl NodeArguments {
     /// Where the key file cannot be read or has no such session.
     pub fn key(&self, session: SessionId) -> Result<Key> {
         let path = self.keys.clone().unwrap_or_else(|| self.data.join("keys"));
-        let keys = Keys::load(&path).context(
-            "session keys are needed: name the node's folder with --data, or a file with --keys",
-        )?;
+        ensure!(
+            path.exists(),
+            "session keys are needed, and {} is not there: name the node's folder with --data, or a \
+             file with --keys",
+            path.display()
+        );
+        let keys = Keys::load(&path)?;
         match keys.key_of(session) {
             Some(key) => Ok(key.clone()),
             None => bail!(

@@ -170,6 +170,7 @@ fn configure(arguments: &Arguments) -> Result<NodeConfig> {
         config.set_durability(durability);
     }
     config.flush = arguments.flush.unwrap_or(config.flush);
+    config.notice = |text| eprintln!("{text}");
     Ok(config)
 }
 

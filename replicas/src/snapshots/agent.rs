@@ -5,10 +5,10 @@
 //! can be started from, and a state that differs from the journal's checkpoints is noticed here too.
 //!
 //! Always holds: only committed frames are covered; a snapshot has its name only once all of it is on
-//! disk. A full disk costs a snapshot, never an order.
+//! disk. What goes wrong with its files costs a snapshot and is told, never an order; only a journal
+//! that cannot be read, or a state that differs from its checkpoints, stops the node.
 //! Does not: hurry. It belongs on a thread of its own, of the lowest priority.
 
-use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use exahour_engine::{Capacity, Engine, EventSink};
@@ -38,6 +38,8 @@ pub(crate) struct SnapshotSettings {
     pub(crate) keep: usize,
     /// Room for the engine that replays.
     pub(crate) capacity: Capacity,
+    /// Hears why a snapshot was not used, or not taken.
+    pub(crate) notice: fn(&str),
 }
 
 /// The agent.
@@ -87,6 +89,17 @@ impl SnapshotAgent {
     }
 
     fn turn(&mut self) -> Result<usize, NodeError> {
+        match self.work() {
+            // Whatever it was about is dropped; the next is tried when as much again is journaled.
+            Err(error @ NodeError::Io { .. }) => {
+                (self.settings.notice)(&format!("a snapshot was not taken: {error}"));
+                Ok(0)
+            }
+            result => result,
+        }
+    }
+
+    fn work(&mut self) -> Result<usize, NodeError> {
         match std::mem::replace(&mut self.phase, Phase::Waiting) {
             Phase::Waiting => self.begin_if_due(),
             Phase::Replaying(mut shadow) => {
@@ -119,8 +132,12 @@ impl SnapshotAgent {
             ..
         } = &self.settings;
         let reader = Reader::follow(journal, Verify::Trust).map_err(NodeError::log("journal"))?;
-        let start = newest(folder, &self.journal, u64::MAX, capacity)?.start;
-        let (engine, frames, place) = match start {
+        let found = newest(folder, &self.journal, u64::MAX, capacity)?;
+        found
+            .passed_over
+            .iter()
+            .for_each(|it| (self.settings.notice)(it));
+        let (engine, frames, place) = match found.start {
             Some(start) => {
                 let frames = Frames::behind(reader, &start.place)?;
                 (start.engine, frames, Some(start.place))
@@ -142,20 +159,22 @@ impl SnapshotAgent {
 
     fn begin_draft(&mut self, place: &Place, engine: &Engine) -> Result<(), NodeError> {
         let log_id = self.journal.log_id().0;
-        match Draft::begin(&self.settings.folder, place, log_id, engine) {
-            Ok(draft) => self.phase = Phase::Writing(Box::new(draft)),
-            Err(error) if is_full(&error) => {}
-            Err(error) => return Err(error),
-        }
+        // Somebody may have removed it: snapshots may go at any time.
+        let folder = &self.settings.folder;
+        std::fs::create_dir_all(folder).map_err(NodeError::io(folder, "create the folder"))?;
+        let draft = Draft::begin(folder, place, log_id, engine)?;
+        self.phase = Phase::Writing(Box::new(draft));
         Ok(())
     }
 
     fn write(&mut self, mut draft: Box<Draft>) -> Result<usize, NodeError> {
         match draft.step() {
-            Ok(false) => self.phase = Phase::Writing(draft),
-            Ok(true) => prune(&self.settings.folder, self.settings.keep)?,
-            Err(error) if is_full(&error) => draft.discard()?,
-            Err(error) => return Err(error),
+            Ok(None) => self.phase = Phase::Writing(draft),
+            Ok(Some(written)) => prune(&self.settings.folder, self.settings.keep, &written)?,
+            Err(error) => {
+                draft.discard();
+                return Err(error);
+            }
         }
         Ok(1)
     }
@@ -182,16 +201,6 @@ impl Shadow {
         }
         Ok(true)
     }
-}
-
-fn is_full(error: &NodeError) -> bool {
-    let NodeError::Io { source, .. } = error else {
-        return false;
-    };
-    matches!(
-        source.kind(),
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
-    )
 }
 
 impl Agent for SnapshotAgent {

@@ -227,8 +227,8 @@ impl Draft {
         })
     }
 
-    /// Writes and flushes one piece; whether the snapshot is whole and has its name.
-    pub(super) fn step(&mut self) -> Result<bool, NodeError> {
+    /// Writes and flushes one piece; where the snapshot is, once it is whole and has its name.
+    pub(super) fn step(&mut self) -> Result<Option<PathBuf>, NodeError> {
         let io = |action| NodeError::io(&self.path, action);
         if self.written == 0 {
             let header = bytemuck::bytes_of(&self.header);
@@ -241,7 +241,7 @@ impl Draft {
         self.file.sync_data().map_err(io("flush"))?;
         self.written += piece.len();
         if self.written < HEADER_BYTES + self.payload.len() {
-            return Ok(false);
+            return Ok(None);
         }
         self.file.sync_all().map_err(io("flush"))?;
         fs::rename(&self.path, &self.named).map_err(io("name"))?;
@@ -249,12 +249,13 @@ impl Draft {
         File::open(folder)
             .and_then(|folder| folder.sync_all())
             .map_err(NodeError::io(folder, "flush"))?;
-        Ok(true)
+        Ok(Some(self.named.clone()))
     }
 
     /// Gives up, and the room back.
-    pub(super) fn discard(self) -> Result<(), NodeError> {
-        fs::remove_file(&self.path).map_err(NodeError::io(&self.path, "remove"))
+    pub(super) fn discard(self) {
+        // Where it cannot be removed, the next start does it.
+        let _ = fs::remove_file(&self.path);
     }
 
     /// Removes drafts that nobody writes any more.

@@ -117,12 +117,23 @@ fn load(
     })
 }
 
-/// Removes all but the newest `keep`.
-fn prune(folder: &Path, keep: usize) -> Result<(), NodeError> {
+/// Removes all but `written` and the newest before it, `keep` together. What stands behind the one that
+/// was written just now is not of this journal: it was restored from a time before.
+fn prune(folder: &Path, keep: usize, written: &Path) -> Result<(), NodeError> {
     let paths = file::list(folder)?;
-    let old = paths.len().saturating_sub(keep.max(1));
-    for path in &paths[..old] {
-        std::fs::remove_file(path).map_err(NodeError::io(path, "remove"))?;
+    let place = paths.iter().position(|path| path == written);
+    let end = place.map_or(paths.len(), |place| place + 1);
+    let kept = end.saturating_sub(keep.max(1))..end;
+    for (place, path) in paths.iter().enumerate() {
+        if kept.contains(&place) {
+            continue;
+        }
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(NodeError::io(path, "remove")(error));
+            }
+            _ => {}
+        }
     }
     Ok(())
 }

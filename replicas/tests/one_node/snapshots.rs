@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use exahour_gateway::client::Client;
 use exahour_replicas::{Node, NodeConfig, ReplayReport, replay};
 use exahour_wire::codes::Side;
 use exahour_wire::events::{OrderAccepted, OrderFilled};
@@ -38,6 +39,17 @@ impl Trial {
         files(&self.path("snapshots"), "snapshot")
     }
 
+    /// Enters an order that nobody trades with.
+    fn enter_one(&mut self, alpha: &mut Client) {
+        self.names += 2;
+        let resting = NewOrder {
+            price: "2.40".parse().unwrap(),
+            ..order(self.names, 100, Side::Buy, 1)
+        };
+        alpha.send(&resting).unwrap();
+        let _: OrderAccepted = next_report(alpha);
+    }
+
     /// Trades until there is a snapshot that was not there before; what the start came from.
     fn trade_until_snapshot(&mut self) -> (u64, Vec<String>) {
         let before = self.snapshots();
@@ -46,15 +58,9 @@ impl Trial {
         let end = Instant::now() + PATIENCE;
         while self.snapshots().last() == before.last() {
             assert!(Instant::now() < end, "no snapshot within {PATIENCE:?}");
-            self.names += 2;
-            let name = self.names;
             // One that rests, so that a snapshot has a book in it.
-            let resting = NewOrder {
-                price: "2.40".parse().unwrap(),
-                ..order(name + 1, 100, Side::Buy, 1)
-            };
-            alpha.send(&resting).unwrap();
-            let _: OrderAccepted = next_report(&mut alpha);
+            self.enter_one(&mut alpha);
+            let name = self.names + 1;
             beta.send(&order(name, 200, Side::Sell, 3)).unwrap();
             let _: OrderAccepted = next_report(&mut beta);
             alpha.send(&order(name, 100, Side::Buy, 3)).unwrap();
@@ -141,6 +147,82 @@ fn none_is_used_where_the_event_log_is_lost() {
     );
     assert!(read_events(&trial.path("events")).starts_with(&written));
     trial.verify(1);
+}
+
+/// Somebody may remove them at any time, and the folder with them.
+#[test]
+fn a_folder_that_is_removed_is_made_again() {
+    let mut trial = Trial::new();
+    trial.trade_until_snapshot();
+    let folder = trial.path("snapshots");
+    let node = Node::start(&trial.config()).unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    let mut alpha = connect(&node, 1);
+    let end = Instant::now() + PATIENCE;
+    while trial.snapshots().is_empty() {
+        assert!(Instant::now() < end, "no snapshot within {PATIENCE:?}");
+        trial.enter_one(&mut alpha);
+    }
+    drop(alpha);
+    node.stop().unwrap();
+    trial.verify(1);
+}
+
+/// Newer snapshots of a journal that was lost do not crowd out those of the one that is there.
+#[test]
+fn those_of_a_lost_future_make_room() {
+    let mut trial = Trial::new();
+    trial.trade_until_snapshot();
+    let own = trial.snapshots().pop().unwrap();
+    let future = [u64::MAX - 1, u64::MAX].map(|index| {
+        trial
+            .path("snapshots")
+            .join(format!("{index:020}.snapshot"))
+    });
+    for path in &future {
+        fs::copy(&own, path).unwrap();
+    }
+    let node = Node::start(&trial.config()).unwrap();
+    let mut alpha = connect(&node, 1);
+    let end = Instant::now() + PATIENCE;
+    let is_new = |path: &PathBuf| *path > own && !future.contains(path);
+    while !trial.snapshots().iter().any(is_new) {
+        assert!(Instant::now() < end, "no snapshot within {PATIENCE:?}");
+        trial.enter_one(&mut alpha);
+    }
+    drop(alpha);
+    node.stop().unwrap();
+    // It is there to stay, and those of the future are gone with the next one at the latest.
+    let (from, _) = trial.trade_until_snapshot();
+    assert!(from > 0);
+    assert!(!trial.snapshots().iter().any(|path| future.contains(path)));
+    trial.verify(1);
+}
+
+/// A journal restored from a time before the events: no node may go on from there.
+#[test]
+fn an_older_journal_is_refused_beside_newer_events() {
+    let mut trial = Trial::new();
+    trial.trade_until_snapshot();
+    let saved = trial.path("saved");
+    copy_folder(&trial.path("journal"), &saved);
+    trial.trade_until_snapshot();
+    fs::remove_dir_all(trial.path("journal")).unwrap();
+    fs::rename(&saved, trial.path("journal")).unwrap();
+    let refused = Node::start(&trial.config()).err().unwrap().to_string();
+    assert!(refused.contains("older than the events"), "{refused}");
+    fs::remove_dir_all(trial.path("journal")).unwrap();
+    fs::remove_file(trial.path("raft-state")).unwrap();
+    let refused = Node::start(&trial.config()).err().unwrap().to_string();
+    assert!(refused.contains("ends with command 0"), "{refused}");
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
 }
 
 #[test]

@@ -21,9 +21,10 @@ use crate::text::{parse_span, parse_time};
 
 /// Enter an order: `exahour order buy 10 @ 2.50 1`.
 #[derive(Clone, Debug, Args)]
+#[command(override_usage = "exahour order [OPTIONS] <buy|sell> <LOTS> [@ <PRICE>] <INSTRUMENT>")]
 pub struct Arguments {
     /// `buy` or `sell`, lots, `@` and the limit in dollars (left out with --market), instrument.
-    #[arg(value_name = "buy|sell QTY @ PRICE INSTRUMENT", required = true, num_args = 3..=5)]
+    #[arg(value_name = "WORDS", required = true, num_args = 3..=5)]
     words: Vec<String>,
     /// The session that enters it.
     #[arg(long, value_name = "N", default_value_t = 1)]

@@ -291,12 +291,11 @@ fn an_agent_that_halts_ends_the_node_by_name() {
     exchange.stop();
     let config = format!("{CONFIG}[snapshots]\njournal_bytes = 1\n");
     std::fs::write(exchange.path("node.toml"), config).unwrap();
-    // A snapshot is always due, and there is nowhere to put it.
+    // A snapshot is always due, and what it is made of is gone.
     exchange.restart();
-    let folder = exchange.path("data/snapshots");
+    let folder = exchange.path("data/journal");
     let away = exchange.path("data/moved-away");
     std::fs::rename(&folder, &away).unwrap();
-    std::fs::write(&folder, "in the way").unwrap();
     let order = [
         "order",
         "buy",
@@ -312,8 +311,8 @@ fn an_agent_that_halts_ends_the_node_by_name() {
     assert_eq!(status.code(), Some(1), "{}", exchange.log());
     let log = exchange.log();
     assert!(log.contains("agent `snapshots`"), "{log}");
-    assert!(log.contains("data/snapshots"), "{log}");
-    std::fs::remove_file(&folder).unwrap();
+    assert!(log.contains("data/journal"), "{log}");
+    std::fs::rename(&away, &folder).unwrap();
     exchange.restart();
     exchange.stop();
     exchange.replay();
