@@ -13,6 +13,7 @@ mod batch;
 mod book;
 mod by_side;
 mod capacity;
+mod divisor;
 mod engine;
 mod execute;
 mod ledger;

@@ -8,6 +8,7 @@
 
 use exahour_wire::codes::Side;
 use exahour_wire::ids::{AccountId, InstrumentId};
+use exahour_wire::limits::{HOURS_MAX, PRICE_MAX, QUANTITY_MAX};
 use exahour_wire::units::{Price, Quantity};
 
 use crate::by_side::{BySide, signed};
@@ -69,23 +70,25 @@ impl Position {
 
     /// The most lots that could be held on `side` if its open orders all traded.
     #[inline]
-    pub(crate) fn worst(&self, side: Side) -> i128 {
-        i128::from(*self.open.at(side)) + i128::from(signed(side, self.net))
+    pub(crate) fn worst(&self, side: Side) -> i64 {
+        // At most twice a position cap and one order more: far below 63 bits.
+        self.open.at(side).cast_signed() + signed(side, self.net)
     }
 
     /// What must be locked at this settlement price.
     #[inline]
     pub(crate) fn required(&self, terms: &Terms, settlement: Price) -> i128 {
         let (long, short) = terms.margins(settlement);
-        let bought = self.worst(Side::Buy).max(0) * long;
-        let sold = self.worst(Side::Sell).max(0) * short;
+        let bought = wide_product(self.worst(Side::Buy).max(0), long);
+        let sold = wide_product(self.worst(Side::Sell).max(0), short);
         bought.max(sold) + self.adverse.at(Side::Buy) + self.adverse.at(Side::Sell)
     }
 
     /// The largest position that may be reached.
     #[inline]
-    pub(crate) fn limit(&self, terms: &Terms) -> i128 {
-        i128::from(self.position_max.min(terms.position_cap.0))
+    pub(crate) fn limit(&self, terms: &Terms) -> i64 {
+        // The cap is within the range of money.
+        self.position_max.min(terms.position_cap.0).cast_signed()
     }
 }
 
@@ -99,14 +102,45 @@ pub(crate) fn adverse(
     terms: &Terms,
 ) -> i128 {
     let distance = signed(side, limit.0 - settlement.0).max(0);
-    i128::from(distance) * i128::from(quantity.0) * i128::from(terms.hours.0)
+    let lot_hours = quantity.0.cast_signed() * i64::from(terms.hours.0);
+    wide_product(distance, lot_hours)
+}
+
+/// The exact product: one multiplication, where two factors of 128 bits would take three.
+#[inline]
+fn wide_product(left: i64, right: i64) -> i128 {
+    i128::from(left) * i128::from(right)
+}
+
+// The lot hours of the largest order fit 63 bits, and so does what a lot keeps locked.
+const _: () = {
+    let hours = HOURS_MAX.0 as u128;
+    assert!(QUANTITY_MAX.0 as u128 * hours < 1 << 63);
+    assert!(PRICE_MAX.0 as u128 * hours < 1 << 63);
+};
+
+/// A position as it would be, with the lock that it would need.
+pub(crate) struct Change {
+    /// Its place.
+    pub(crate) slot: u32,
+    pub(crate) after: Position,
+    /// What it would lock beyond what it locks now; negative where that is less.
+    pub(crate) more: i128,
 }
 
 /// All positions.
 pub(crate) struct Positions {
     positions: Vec<Position>,
     index: SlotIndex,
+    /// Where keys were found last: an account mostly trades what it has just traded.
+    recent: Box<[u32; RECENT]>,
 }
+
+/// Places that are remembered: a few times the accounts that are busy at once.
+const RECENT: usize = 1_024;
+
+/// How far apart the same account's places in neighbouring instruments are remembered.
+const NEIGHBOURS_APART: u32 = 97;
 
 #[inline]
 fn hash(account: AccountId, instrument: InstrumentId) -> u32 {
@@ -120,6 +154,7 @@ impl Positions {
         Self {
             positions: Vec::with_capacity(capacity),
             index: SlotIndex::new(capacity),
+            recent: Box::new([0; RECENT]),
         }
     }
 
@@ -135,9 +170,24 @@ impl Positions {
     /// The place of a position, which is made where there is none.
     #[inline]
     pub(crate) fn find_or_make(&mut self, account: AccountId, instrument: InstrumentId) -> u32 {
-        if let Some(slot) = self.find(account, instrument) {
+        let key = account
+            .0
+            .wrapping_add(instrument.0.wrapping_mul(NEIGHBOURS_APART)) as usize;
+        let slot = self.recent[key % RECENT];
+        let is_it =
+            |position: &Position| position.account == account && position.instrument == instrument;
+        if self.positions.get(slot as usize).is_some_and(is_it) {
             return slot;
         }
+        let slot = match self.find(account, instrument) {
+            Some(slot) => slot,
+            None => self.make(account, instrument),
+        };
+        self.recent[key % RECENT] = slot;
+        slot
+    }
+
+    fn make(&mut self, account: AccountId, instrument: InstrumentId) -> u32 {
         let slot = self.positions.len() as u32;
         self.positions.push(Position::new(account, instrument));
         self.index.insert(hash(account, instrument), slot);

@@ -11,6 +11,8 @@ use exahour_wire::operations::CreateInstrument;
 use exahour_wire::reject::Reject;
 use exahour_wire::units::{Hours, Money, Nanos, PartsPerMillion, Price, Quantity};
 
+use crate::divisor::Divisor;
+
 const MILLION: u32 = 1_000_000;
 
 /// The terms of a contract.
@@ -19,6 +21,8 @@ pub(crate) struct Terms {
     pub(crate) kind: ContractKind,
     pub(crate) hours: Hours,
     pub(crate) tick: Price,
+    /// The tick again, as prices are tested against it.
+    pub(crate) ticks: Divisor,
     pub(crate) price_cap: Price,
     pub(crate) position_cap: Quantity,
     pub(crate) initial_margin: Money,
@@ -84,6 +88,7 @@ impl Terms {
             kind,
             hours: listing.hours,
             tick: listing.tick,
+            ticks: Divisor::new(tick.cast_unsigned()),
             price_cap: Price(price_cap),
             position_cap: Quantity(position_cap),
             initial_margin: listing.initial_margin,
@@ -106,7 +111,7 @@ impl Terms {
         if price.0 <= 0 || price > self.price_cap {
             return Err(Reject::PriceOutOfRange);
         }
-        if price.0 % self.tick.0 != 0 {
+        if !self.ticks.divides(price.0.cast_unsigned()) {
             return Err(Reject::PriceNotOnTick);
         }
         Ok(())
@@ -115,8 +120,9 @@ impl Terms {
     /// Whether a limit is further from the reference than the collar allows.
     #[inline]
     pub(crate) fn outside_collar(&self, price: Price, reference: Price) -> bool {
-        let distance = i128::from(price.0.abs_diff(reference.0)) * i128::from(MILLION);
-        let allowed = i128::from(reference.0) * i128::from(self.collar.0);
+        // Prices are at most 10^12, so a million times one stays within 63 bits.
+        let distance = (price.0 - reference.0).abs() * i64::from(MILLION);
+        let allowed = reference.0 * i64::from(self.collar.0);
         self.collar.0 != 0 && distance > allowed
     }
 
@@ -145,11 +151,11 @@ impl Terms {
 
     /// What one lot held long, and one held short, keeps locked at settlement price `settlement`.
     #[inline]
-    pub(crate) fn margins(&self, settlement: Price) -> (i128, i128) {
-        let short = i128::from(self.initial_margin.0);
+    pub(crate) fn margins(&self, settlement: Price) -> (i64, i64) {
+        let short = self.initial_margin.0;
         let long = match self.kind {
             ContractKind::Future => short,
-            ContractKind::Spot => i128::from(settlement.0) * i128::from(self.hours.0),
+            ContractKind::Spot => settlement.0 * i64::from(self.hours.0),
         };
         (long, short)
     }

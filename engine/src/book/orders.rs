@@ -55,7 +55,12 @@ pub(crate) struct Order {
     pub(crate) expire_at: Nanos,
     /// The place of its position.
     pub(crate) position: u32,
+    /// The hash of its client order id; [`OrderTable`] sets it.
+    pub(crate) client_hash: u32,
 }
+
+// Two cache lines: the first is what matching reads.
+const _: () = assert!(size_of::<Order>() == 128);
 
 /// What stands in a place that holds no order.
 const VACANT: Order = Order {
@@ -77,6 +82,7 @@ const VACANT: Order = Order {
     total: Quantity(0),
     expire_at: Nanos(0),
     position: 0,
+    client_hash: 0,
 };
 
 /// All live orders.
@@ -89,6 +95,10 @@ pub(crate) struct OrderTable {
     serial: u64,
     by_client_id: SlotIndex,
 }
+
+/// The hash of a client order id that no live order has.
+#[derive(Clone, Copy)]
+pub(crate) struct ClientHash(u32);
 
 #[inline]
 fn client_hash(session: SessionId, client_order_id: ClientOrderId) -> u32 {
@@ -133,12 +143,13 @@ impl OrderTable {
         self.live
     }
 
-    /// Enters an order, names it, and gives its place. The id of `order` is ignored.
+    /// Enters an order whose client order id is [`OrderTable::vacant`], names it, and gives its place.
+    /// The id and the hash of `order` are ignored.
     ///
     /// # Panics
     /// If there is no room: the caller has asked.
-    #[inline]
-    pub(crate) fn insert(&mut self, mut order: Order) -> Slot {
+    #[inline(always)]
+    pub(crate) fn insert(&mut self, order: &Order, hash: ClientHash) -> Slot {
         assert!(self.has_room());
         self.serial += 1;
         self.live += 1;
@@ -147,15 +158,18 @@ impl OrderTable {
         } else {
             self.first_free
         };
-        order.id = OrderId(self.serial << SLOT_BITS | u64::from(slot));
+        let order = Order {
+            id: OrderId(self.serial << SLOT_BITS | u64::from(slot)),
+            client_hash: hash.0,
+            ..*order
+        };
         if slot == self.first_free {
             self.first_free = self.orders[slot as usize].next;
             self.orders[slot as usize] = order;
         } else {
             self.orders.push(order);
         }
-        self.by_client_id
-            .insert(client_hash(order.session, order.client_order_id), slot);
+        self.by_client_id.insert(hash.0, slot);
         slot
     }
 
@@ -164,7 +178,7 @@ impl OrderTable {
     pub(crate) fn remove(&mut self, slot: Slot) {
         let order = &mut self.orders[slot as usize];
         assert!(order.id != OrderId::NONE);
-        let hash = client_hash(order.session, order.client_order_id);
+        let hash = order.client_hash;
         order.id = OrderId::NONE;
         order.next = self.first_free;
         self.first_free = slot;
@@ -175,11 +189,11 @@ impl OrderTable {
     /// Gives an order another client order id.
     pub(crate) fn rename(&mut self, slot: Slot, client_order_id: ClientOrderId) {
         let order = &mut self.orders[slot as usize];
-        let session = order.session;
-        let before = std::mem::replace(&mut order.client_order_id, client_order_id);
-        self.by_client_id.remove(client_hash(session, before), slot);
-        self.by_client_id
-            .insert(client_hash(session, client_order_id), slot);
+        let hash = client_hash(order.session, client_order_id);
+        order.client_order_id = client_order_id;
+        let before = std::mem::replace(&mut order.client_hash, hash);
+        self.by_client_id.remove(before, slot);
+        self.by_client_id.insert(hash, slot);
     }
 
     /// The live order with this id.
@@ -197,11 +211,36 @@ impl OrderTable {
         session: SessionId,
         client_order_id: ClientOrderId,
     ) -> Option<Slot> {
-        self.by_client_id
-            .find(client_hash(session, client_order_id), |slot| {
-                let order = &self.orders[slot as usize];
-                order.session == session && order.client_order_id == client_order_id
-            })
+        self.search(
+            client_hash(session, client_order_id),
+            session,
+            client_order_id,
+        )
+    }
+
+    /// The proof that no live order has this client order id; `None` where one has.
+    #[inline]
+    pub(crate) fn vacant(
+        &self,
+        session: SessionId,
+        client_order_id: ClientOrderId,
+    ) -> Option<ClientHash> {
+        let hash = client_hash(session, client_order_id);
+        let found = self.search(hash, session, client_order_id);
+        found.is_none().then_some(ClientHash(hash))
+    }
+
+    #[inline]
+    fn search(
+        &self,
+        hash: u32,
+        session: SessionId,
+        client_order_id: ClientOrderId,
+    ) -> Option<Slot> {
+        self.by_client_id.find(hash, |slot| {
+            let order = &self.orders[slot as usize];
+            order.session == session && order.client_order_id == client_order_id
+        })
     }
 
     /// The order at a place.
@@ -250,10 +289,13 @@ impl OrderTable {
         if place.id != OrderId::NONE || serial == 0 || serial > self.serial {
             return None;
         }
-        *place = order;
+        let client_hash = client_hash(order.session, order.client_order_id);
+        *place = Order {
+            client_hash,
+            ..order
+        };
         self.live += 1;
-        self.by_client_id
-            .insert(client_hash(order.session, order.client_order_id), slot);
+        self.by_client_id.insert(client_hash, slot);
         Some(slot)
     }
 

@@ -13,8 +13,8 @@ use exahour_wire::units::{Nanos, Price, Quantity};
 
 use super::{Execute, Instrument};
 use crate::batch::EventSink;
-use crate::book::{NO_ORDER, Order};
-use crate::positions::adverse;
+use crate::book::{NO_ORDER, Order, Slot};
+use crate::positions::{Change, adverse};
 use crate::reporter::Output;
 use crate::timers::Due;
 
@@ -55,13 +55,10 @@ impl Execute {
             .self_trade_prevention
             .decode()
             .ok_or(Reject::InvalidSelfTradePrevention)?;
-        if self
+        let name = self
             .orders
-            .find_by_client_id(new.session, new.client_order_id)
-            .is_some()
-        {
-            return Err(Reject::DuplicateClientOrderId);
-        }
+            .vacant(new.session, new.client_order_id)
+            .ok_or(Reject::DuplicateClientOrderId)?;
         let price = match order_type {
             OrderType::Limit => new.price,
             OrderType::Market => instrument.protected(side),
@@ -73,7 +70,7 @@ impl Execute {
         {
             return Err(Reject::PriceOutsideCollar);
         }
-        let position = self.check_risk(instrument, new, side, price)?;
+        let change = self.check_risk(instrument, new, side, price)?;
         if !self.orders.has_room() {
             return Err(Reject::TooManyOrders);
         }
@@ -100,29 +97,30 @@ impl Execute {
             flags: new.flags,
             total: new.quantity,
             expire_at,
-            position,
+            position: change.slot,
+            client_hash: 0,
         };
-        self.enter(instrument, order, new, out);
+        self.commit(&change);
+        let slot = self.orders.insert(&order, name);
+        self.enter(instrument, slot, new, out);
         Ok(())
     }
 
-    /// Checks value, position limit and funds, and gives the place of the position.
-    #[inline]
+    /// Checks value, position limit and funds, and gives the position with the order in it.
+    #[inline(always)]
     fn check_risk(
         &mut self,
         instrument: &Instrument,
         new: &NewOrder,
         side: Side,
         price: Price,
-    ) -> Result<u32, Reject> {
+    ) -> Result<Change, Reject> {
         let terms = &instrument.terms;
         let value = price.times(new.quantity, terms.hours);
         if value.is_none_or(|value| value > terms.notional_max) {
             return Err(Reject::NotionalTooLarge);
         }
-        let found = self.positions.find(new.account, new.instrument);
-        let slot =
-            found.unwrap_or_else(|| self.positions.find_or_make(new.account, new.instrument));
+        let slot = self.positions.find_or_make(new.account, new.instrument);
         self.check_exposure(
             instrument,
             slot,
@@ -130,13 +128,12 @@ impl Execute {
             price,
             (Quantity(0), Price(0)),
             new.quantity,
-        )?;
-        Ok(slot)
+        )
     }
 
     /// Checks position limit and funds for `quantity` lots at `price` in place of `before` lots at
-    /// another price.
-    #[inline]
+    /// another price, and gives the position with these in it.
+    #[inline(always)]
     pub(super) fn check_exposure(
         &self,
         instrument: &Instrument,
@@ -145,7 +142,7 @@ impl Execute {
         price: Price,
         (before, price_before): (Quantity, Price),
         quantity: Quantity,
-    ) -> Result<(), Reject> {
+    ) -> Result<Change, Reject> {
         let terms = &instrument.terms;
         let settlement = instrument.settlement;
         let position = self.positions.at(slot);
@@ -154,46 +151,37 @@ impl Execute {
             let freed = adverse(side, price_before, settlement, before, terms);
             after.close(side, before.0, freed);
         }
-        after.open(
-            side,
-            quantity.0,
-            adverse(side, price, settlement, quantity, terms),
-        );
+        let taken = adverse(side, price, settlement, quantity, terms);
+        after.open(side, quantity.0, taken);
         if after.worst(side) > position.limit(terms) {
             return Err(Reject::PositionLimit);
         }
-        let more = after.required(terms, settlement) - position.lock;
+        after.lock = after.required(terms, settlement);
+        let more = after.lock - position.lock;
         if more > self.ledger.available(position.account).max(0) {
             return Err(Reject::InsufficientFunds);
         }
-        Ok(())
+        Ok(Change { slot, after, more })
     }
 
+    /// Makes a change that was checked, and since then nothing else was.
+    #[inline]
+    pub(super) fn commit(&mut self, change: &Change) {
+        *self.positions.at_mut(change.slot) = change.after;
+        self.ledger.lock(change.after.account, change.more);
+    }
+
+    /// Reports an order that was entered, matches it and rests what is left.
+    #[inline]
     fn enter<S: EventSink>(
         &mut self,
         instrument: &mut Instrument,
-        order: Order,
+        slot: Slot,
         new: &NewOrder,
         out: &mut Output<'_, S>,
     ) {
-        let slot = self.orders.insert(order);
-        let id = self.orders.at(slot).id;
-        if order.time_in_force == TimeInForce::GoodTillDate {
-            self.dated += 1;
-            self.timers.schedule(order.expire_at, Due::Order(id.0));
-            self.shed_timers();
-        }
-        let adverse = adverse(
-            order.side,
-            order.price,
-            instrument.settlement,
-            order.leaves,
-            &instrument.terms,
-        );
-        self.positions
-            .at_mut(order.position)
-            .open(order.side, order.leaves.0, adverse);
-        self.relock(instrument, order.position);
+        let order = self.orders.at(slot);
+        let id = order.id;
         let accepted = OrderAccepted {
             client_order_id: order.client_order_id,
             order: id,
@@ -208,7 +196,12 @@ impl Execute {
             client_sequence: new.sequence,
             ..Message::blank()
         };
-        self.reporter.report(out, order.session, accepted);
+        if order.time_in_force == TimeInForce::GoodTillDate {
+            self.dated += 1;
+            self.timers.schedule(order.expire_at, Due::Order(id.0));
+            self.shed_timers();
+        }
+        self.reporter.report(out, new.session, accepted);
         self.match_and_rest(instrument, slot, out);
     }
 

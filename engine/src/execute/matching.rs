@@ -37,8 +37,9 @@ impl Execute {
         slot: Slot,
         out: &mut Output<'_, S>,
     ) {
-        let taker = *self.orders.at(slot);
-        let (side, limit) = (taker.side, taker.price);
+        let taker = self.orders.at(slot);
+        let (side, limit, participant) = (taker.side, taker.price, taker.participant);
+        let (mode, time_in_force) = (taker.self_trade_prevention, taker.time_in_force);
         if taker.flags.contains(OrderFlags::POST_ONLY)
             && instrument
                 .book
@@ -49,16 +50,14 @@ impl Execute {
             self.cancel_incoming(instrument, slot, CancelReason::PostOnly, out);
             return;
         }
-        if taker.time_in_force == TimeInForce::FillOrKill && !self.fills_wholly(instrument, &taker)
-        {
+        if time_in_force == TimeInForce::FillOrKill && !self.fills_wholly(instrument, taker) {
             self.cancel_incoming(instrument, slot, CancelReason::NotFillable, out);
             return;
         }
         while let Some(maker) = instrument.book.side(side.opposite()).first_within(limit) {
-            let prevents = taker.self_trade_prevention != SelfTradePrevention::None
-                && self.orders.at(maker).participant == taker.participant;
+            let prevents = mode != SelfTradePrevention::None
+                && self.orders.at(maker).participant == participant;
             let step = if prevents {
-                let mode = taker.self_trade_prevention;
                 self.prevent_self_trade(instrument, slot, maker, mode, out)
             } else {
                 self.trade(instrument, slot, maker, out)
@@ -68,7 +67,7 @@ impl Execute {
             }
         }
         let immediate = matches!(
-            taker.time_in_force,
+            time_in_force,
             TimeInForce::ImmediateOrCancel | TimeInForce::FillOrKill
         );
         if immediate {

@@ -309,8 +309,9 @@ impl Execute {
 
     #[inline]
     fn put_back(&mut self, instrument: Box<Instrument>) {
-        let place = instrument.id.0 as usize;
-        self.instruments[place] = Some(instrument);
+        let place = &mut self.instruments[instrument.id.0 as usize];
+        // Taken out before, so nothing is dropped here; the compiler cannot know.
+        std::mem::forget(place.replace(instrument));
     }
 
     fn report_gap<S: EventSink>(&mut self, out: &mut Output<'_, S>, to: SessionId, gap: Gap) {

@@ -13,7 +13,6 @@ use exahour_wire::units::Quantity;
 use super::{Execute, Instrument};
 use crate::batch::EventSink;
 use crate::book::{Order, Slot};
-use crate::positions::adverse;
 use crate::reporter::Output;
 
 impl Execute {
@@ -93,7 +92,9 @@ impl Execute {
         }
         let before = (order.leaves, order.price);
         let (side, position) = (order.side, order.position);
-        self.check_exposure(instrument, position, side, replace.price, before, leaves)?;
+        let change =
+            self.check_exposure(instrument, position, side, replace.price, before, leaves)?;
+        self.commit(&change);
         self.replace(instrument, slot, &order, leaves, replace, out);
         Ok(())
     }
@@ -115,13 +116,6 @@ impl Execute {
         } else {
             book.take_out(&mut self.orders, slot);
         }
-        let (settlement, terms) = (instrument.settlement, &instrument.terms);
-        let freed = adverse(order.side, order.price, settlement, order.leaves, terms);
-        let taken = adverse(order.side, replace.price, settlement, leaves, terms);
-        let position = self.positions.at_mut(order.position);
-        position.close(order.side, order.leaves.0, freed);
-        position.open(order.side, leaves.0, taken);
-        self.relock(instrument, order.position);
 
         let changed = self.orders.at_mut(slot);
         changed.price = replace.price;

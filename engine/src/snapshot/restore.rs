@@ -25,6 +25,7 @@ use crate::admit::{AccountOwner, Participant, Session, Throttle};
 use crate::book::{Book, NO_ORDER, Order};
 use crate::by_side::BySide;
 use crate::capacity::Capacity;
+use crate::divisor::Divisor;
 use crate::execute::{Execute, Instrument, Obligation, SessionFlow, TakenHash};
 use crate::ledger::Account;
 use crate::positions::Position;
@@ -273,6 +274,7 @@ impl Stages {
             total: Quantity(image.total),
             expire_at: Nanos(image.expire_at),
             position: image.position,
+            client_hash: 0,
         };
         let execute = self.execute();
         let positions = execute.positions.all();
@@ -359,6 +361,7 @@ fn terms(image: &TermsImage) -> Result<Terms> {
         kind: code::<ContractKind>(image.kind, "a kind of contract is none")?,
         hours: Hours(image.hours),
         tick: Price(image.tick),
+        ticks: Divisor::new(image.tick.cast_unsigned()),
         price_cap: Price(image.price_cap),
         position_cap: Quantity(image.position_cap),
         initial_margin: Money(image.initial_margin),
