@@ -108,6 +108,19 @@ pub enum JournalError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// A segment's file was cut, or has grown.
+    #[error(
+        "{segment} has {found} bytes instead of the segment's {expected}; restore the file from a peer \
+         or a backup, nothing was changed"
+    )]
+    WrongSize {
+        /// The file.
+        segment: PathBuf,
+        /// Its size in bytes.
+        found: u64,
+        /// The size that its header names.
+        expected: u64,
+    },
     /// A position asked for has been given up with its segment.
     #[error("position {position} was released, the log starts at {first}: start from a snapshot")]
     Released {

@@ -43,6 +43,6 @@ pub use frame::{
 pub use journal::Journal;
 pub use position::{FRAME_ALIGN, Position, SEGMENT_HEADER_BYTES};
 pub use read::Reader;
-pub use recovery::{Recovered, Tail, inspect};
+pub use recovery::{Recovered, Tail, inspect, inspect_good};
 pub use segment::{FrameRef, SegmentHeader, SegmentMap};
 pub use stage::{STAGE_BYTES_PER_TURN, Stager};

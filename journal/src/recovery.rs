@@ -92,12 +92,46 @@ pub fn inspect(dir: impl AsRef<Path>, verify: Verify) -> Result<Recovered> {
     scan(dir.as_ref(), verify).map(|scan| scan.recovered)
 }
 
+/// As [`inspect`], and where the log is damaged: what lies before the damage, which is its first good
+/// part, and the damage.
+///
+/// # Errors
+/// As [`inspect`], where nothing can be read at all.
+pub fn inspect_good(
+    dir: impl AsRef<Path>,
+    verify: Verify,
+) -> Result<(Recovered, Option<JournalError>)> {
+    let dir = dir.as_ref();
+    let evidence = read_evidence(dir)?;
+    let (mut walk, live) = enter(dir, &evidence, verify)?;
+    let damage = walk.all(&live).err();
+    let good = walk.good();
+    Ok(match damage {
+        Some(damage) => (good, Some(damage)),
+        None => match walk.finish(&live) {
+            Ok(scan) => (scan.recovered, None),
+            Err(damage) => (good, Some(damage)),
+        },
+    })
+}
+
 /// Walks the segments of a log from first to last.
 pub(crate) fn scan(dir: &Path, verify: Verify) -> Result<Scan> {
     // The marks first: if a writer is alive after all, its files are then never behind them.
     let evidence = read_evidence(dir)?;
-    let listing = list(dir)?;
-    let Some(&first) = listing.live.first() else {
+    let (mut walk, live) = enter(dir, &evidence, verify)?;
+    walk.all(&live)?;
+    walk.finish(&live)
+}
+
+/// Stands before the first frame of a log; gives the starts of its segments, too.
+fn enter<'a>(
+    dir: &'a Path,
+    evidence: &Evidence,
+    verify: Verify,
+) -> Result<(Walk<'a>, Vec<Position>)> {
+    let live = list(dir)?.live;
+    let Some(&first) = live.first() else {
         return match evidence.shape {
             None => Err(JournalError::Missing {
                 path: dir.to_path_buf(),
@@ -120,19 +154,8 @@ pub(crate) fn scan(dir: &Path, verify: Verify) -> Result<Scan> {
             why: "the first segment file is missing and was not released",
         });
     }
-    let mut walk = Walk::begin(dir, first, &listing.live, &evidence, verify)?;
-    for &position in &listing.live {
-        let expected = walk.shape.geometry.start_of(walk.number);
-        if position != expected {
-            walk.stop(expected, 0, Damage::Broken("the segment file is missing"))?;
-            break;
-        }
-        match walk.segment(position)? {
-            Next::Segment => {}
-            Next::End => break,
-        }
-    }
-    walk.finish(&listing.live)
+    let walk = Walk::begin(dir, first, &live, evidence, verify)?;
+    Ok((walk, live))
 }
 
 /// Whether a walk goes on after a segment.
@@ -211,6 +234,38 @@ impl<'a> Walk<'a> {
         })
     }
 
+    /// Walks all segments.
+    fn all(&mut self, live: &[Position]) -> Result<()> {
+        for &position in live {
+            let expected = self.shape.geometry.start_of(self.number);
+            if position != expected {
+                return self.stop(expected, 0, Damage::Broken("the segment file is missing"));
+            }
+            match self.segment(position)? {
+                Next::Segment => {}
+                Next::End => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// What has been walked so far, as a log of its own that ends there.
+    fn good(&self) -> Recovered {
+        let (last_index, last_term) = self.last.unwrap_or_default();
+        Recovered {
+            appended: self.position,
+            durable: self.bound.min(self.position),
+            first: self.first,
+            last_index,
+            last_term,
+            frames: self.frames,
+            chain: self.chain,
+            tail: Tail::Clean,
+            log_id: self.shape.log_id,
+            shape: self.shape,
+        }
+    }
+
     /// Walks one segment whose file exists.
     fn segment(&mut self, start: Position) -> Result<Next> {
         let path = live_name(self.dir, &self.shape, self.number);
@@ -218,6 +273,10 @@ impl<'a> Walk<'a> {
             Ok(map) if map.header().first_position() == start => map,
             Ok(_) => return self.stop_at_header(start, "the segment's file has another's name"),
             Err(JournalError::Corrupt { why, .. }) => return self.stop_at_header(start, why),
+            Err(cut @ JournalError::WrongSize { .. }) => {
+                let stopped = self.stop_at_header(start, "the file's size is not the segment's");
+                return stopped.map_err(|_| cut);
+            }
             Err(other) => return Err(other),
         };
         if map.header().previous_chain() != self.chain {
@@ -384,19 +443,12 @@ impl<'a> Walk<'a> {
                 bytes,
             },
         };
-        let (last_index, last_term) = self.last.unwrap_or_default();
         Ok(Scan {
             recovered: Recovered {
                 appended,
                 durable: self.bound,
-                first: self.first,
-                last_index,
-                last_term,
-                frames: self.frames,
-                chain: self.chain,
                 tail,
-                log_id: self.shape.log_id,
-                shape: self.shape,
+                ..self.good()
             },
             last: self.last,
             index: self.index,

@@ -194,12 +194,16 @@ impl SegmentMap {
             if known != header.shape() {
                 return Err("the segment belongs to another log");
             }
-            if map.len() as u64 != header.segment_bytes {
-                return Err("the file's size is not the segment's");
-            }
             Ok(header)
         });
         match parsed {
+            Ok(header) if map.len() as u64 != header.segment_bytes => {
+                Err(JournalError::WrongSize {
+                    segment: path,
+                    found: map.len() as u64,
+                    expected: header.segment_bytes,
+                })
+            }
             Ok(header) => Ok(Arc::new(SegmentMap { map, path, header })),
             Err(why) => Err(JournalError::Corrupt {
                 segment: path,

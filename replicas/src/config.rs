@@ -54,6 +54,42 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// Adds the line of `text` that the key at fault stands on, where that is told and can be found.
+    fn with_line(mut self, text: &str) -> Self {
+        let (place, key) = match &mut self {
+            Self::Parse { place, reason } => (place, quoted_key(reason).map(str::to_owned)),
+            Self::Value { place, key, .. } => (place, Some((*key).to_owned())),
+            Self::Read { .. } => return self,
+        };
+        let line = key.and_then(|key| line_of(text, &key));
+        if let Some(line) = line {
+            place.push_str(&format!(":{line}"));
+        }
+        self
+    }
+}
+
+/// The key that a reason of the TOML reader is about: an unknown one, or the path of a value.
+fn quoted_key(reason: &str) -> Option<&str> {
+    let after = ["unknown field `", "in `"]
+        .iter()
+        .find_map(|lead| Some(reason.split_once(lead)?.1))?;
+    after.split('`').next()
+}
+
+/// The first line of `text` that sets the last part of a key, or opens a table of that name.
+fn line_of(text: &str, key: &str) -> Option<usize> {
+    let last = |path: &str| path.rsplit('.').next().unwrap_or(path).trim().to_owned();
+    let wanted = last(key);
+    let mut lines = text.lines().map(|line| {
+        let line = line.trim();
+        let name = line.split('=').next().unwrap_or(line);
+        last(name.trim_matches(['[', ']', ' ']))
+    });
+    lines.position(|name| name == wanted).map(|place| place + 1)
+}
+
 /// Where a node listens.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -189,7 +225,7 @@ impl NodeConfig {
     /// # Errors
     /// [`ConfigError`].
     pub fn from_text(place: &str, text: &str) -> Result<Self, ConfigError> {
-        Self::parse(place, table(place, text)?)
+        Self::parse(place, table(place, text)?).map_err(|error| error.with_line(text))
     }
 
     fn parse(place: &str, own: toml::Table) -> Result<Self, ConfigError> {
@@ -230,7 +266,7 @@ impl NodeConfig {
         merge(&mut merged, own);
         let file: FileConfig = merged.try_into().map_err(|error| ConfigError::Parse {
             place: place.to_owned(),
-            reason: error.to_string().trim_end().to_owned(),
+            reason: reason_of(&error),
         })?;
         Self::check(file).map_err(|it| ConfigError::Value {
             place: place.to_owned(),
@@ -332,6 +368,14 @@ impl ThreadConfig {
     }
 }
 
+/// What the TOML reader says, where its words would not help in plainer ones.
+fn reason_of(error: &toml::de::Error) -> String {
+    let text = error.to_string();
+    let plain = "expected an IP address and a port, such as \"127.0.0.1:7801\",";
+    let text = text.replace("invalid socket address syntax", plain);
+    text.trim_end().replace('\n', " ")
+}
+
 fn table(place: &str, text: &str) -> Result<toml::Table, ConfigError> {
     text.parse()
         .map_err(|error: toml::de::Error| ConfigError::Parse {
@@ -416,9 +460,21 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (text, expected) in [
-            ("speed = 3", "unknown field `speed`"),
-            ("durability = \"maybe\"", "durable or replicated"),
-            ("flush = \"never\"", "configuration test.toml: flush"),
+            ("speed = 3", "test.toml:1: unknown field `speed`"),
+            (
+                "\n[listen]\norder = 3",
+                "test.toml:3: unknown field `order`",
+            ),
+            (
+                "[listen]\norders = \"here\"",
+                "test.toml:2: expected an IP address",
+            ),
+            (
+                "\n[listenn]\norders = 3",
+                "test.toml:2: unknown field `listenn`",
+            ),
+            ("durability = \"maybe\"", "test.toml:1: durability is"),
+            ("flush = \"never\"", "configuration test.toml:1: flush"),
             ("listen = 3", "test.toml"),
             ("[capacity]\norders = 0", "capacity.orders"),
             ("[snapshots]\nkeep = 0", "snapshots.keep"),

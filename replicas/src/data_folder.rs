@@ -10,14 +10,25 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use exahour_gateway::credentials::{KEY_BYTES, Keys};
-use exahour_journal::LogId;
+use exahour_journal::{JournalError, LogId, Verify, inspect};
 
 use crate::error::NodeError;
 use crate::genesis::Genesis;
 
-/// Reads which exchange this is, or draws an id for a new one.
-pub(crate) fn open_identity(path: &Path) -> Result<LogId, NodeError> {
+/// Reads which exchange this is, or draws an id for a new one: one that has no journal yet.
+pub(crate) fn open_identity(path: &Path, journal: &Path) -> Result<LogId, NodeError> {
     if !path.exists() {
+        match inspect(journal, Verify::Trust) {
+            Err(JournalError::Missing { .. }) => {}
+            Err(JournalError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(NodeError::log("journal")(error)),
+            Ok(recovered) => {
+                return Err(NodeError::IdentityLost {
+                    path: path.to_path_buf(),
+                    id: recovered.log_id.to_string(),
+                });
+            }
+        }
         let id = LogId(random_bytes()?);
         create_file(path, &format!("{id}\n"))?;
     }
@@ -67,6 +78,11 @@ fn create_file(path: &Path, text: &str) -> Result<(), NodeError> {
 }
 
 pub(crate) fn create_folder(path: &Path) -> Result<(), NodeError> {
+    if path.exists() && !path.is_dir() {
+        return Err(NodeError::NoFolder {
+            path: path.to_path_buf(),
+        });
+    }
     fs::create_dir_all(path).map_err(NodeError::io(path, "create the folder"))
 }
 

@@ -55,6 +55,23 @@ pub enum NodeError {
         /// The file.
         path: PathBuf,
     },
+    /// The file that names the exchange is gone.
+    #[error(
+        "{path} is missing, and there is a journal beside it: write `{id}`, the journal's log id, into \
+         it and start again", path = path.display()
+    )]
+    IdentityLost {
+        /// The file.
+        path: PathBuf,
+        /// The id that the journal has.
+        id: String,
+    },
+    /// What should be the data folder is something else.
+    #[error("{path} is no folder: name one for the node's data", path = path.display())]
+    NoFolder {
+        /// What it is called.
+        path: PathBuf,
+    },
     /// The consensus library refused.
     #[error("consensus: {0}")]
     Raft(#[from] raft::Error),

@@ -98,8 +98,6 @@ impl Node {
     pub fn start(config: &NodeConfig) -> Result<Self, NodeError> {
         let data = &config.data;
         create_folder(data)?;
-        let keys_path = data.join("keys");
-        let keys = open_keys(&keys_path, &config.genesis)?;
         let (journal, events) = open_logs(config)?;
         let (journal_path, events_path) = (data.join("journal"), data.join("events"));
         let follow =
@@ -111,13 +109,20 @@ impl Node {
         let (intake_in, intake_out) = watermark();
         let (engine_intake_in, engine_intake_out) = watermark();
 
+        let promises = data.join("raft-state");
+        let promised = promises.exists();
         let storage = JournalStorage::new(
             journal.appender,
             follow(&journal_path, "journal")?,
-            &data.join("raft-state"),
+            &promises,
             &[ALONE],
         )?;
         let end = storage.log_end().map_err(NodeError::log("journal"))?;
+        let keys_path = data.join("keys");
+        if end.next > CommandSequence(1) {
+            tell_recovery(config, end.next.0 - 1, promised, keys_path.exists());
+        }
+        let keys = open_keys(&keys_path, &config.genesis)?;
         let now = check_clock(SystemClock::default().now(), end.time)?;
         let mut rings = vec![wishes_out, gateway_out];
         if end.next == CommandSequence(1) {
@@ -334,7 +339,7 @@ fn genesis_ring(genesis: &Genesis, now: Nanos) -> Result<Consumer<Line>, NodeErr
 
 fn open_logs(config: &NodeConfig) -> Result<(Journal, Journal), NodeError> {
     let (journal_path, events_path) = (config.data.join("journal"), config.data.join("events"));
-    let log_id = open_identity(&config.data.join("identity"))?;
+    let log_id = open_identity(&config.data.join("identity"), &journal_path)?;
     let mut journal =
         LogConfig::new(&journal_path, log_id).with_segment_bytes(config.segment_bytes);
     journal.flush = config.flush;
@@ -344,6 +349,26 @@ fn open_logs(config: &NodeConfig) -> Result<(Journal, Journal), NodeError> {
     events.flush = FlushBody::Map;
     let events = Journal::open_or_create(&events).map_err(NodeError::log("event log"))?;
     Ok((journal, events))
+}
+
+/// Tells an operator what a start on an old journal does, and which files it has to begin anew.
+fn tell_recovery(config: &NodeConfig, commands: u64, promised: bool, keyed: bool) {
+    let data = config.data.display();
+    (config.notice)(&format!(
+        "recovering {commands} commands from {data}/journal"
+    ));
+    if !promised {
+        (config.notice)(&format!(
+            "{data}/raft-state is missing: a node that is alone has promised nothing to others, so it \
+             is begun anew"
+        ));
+    }
+    if !keyed {
+        (config.notice)(&format!(
+            "{data}/keys is missing: new keys are drawn for the sessions of the genesis; give them to \
+             their owners, and add those of other sessions"
+        ));
+    }
 }
 
 /// Whether a clock that shows `now` can be believed beside the journal's last stamp.

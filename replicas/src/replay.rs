@@ -1,6 +1,7 @@
 //! Replay: the state from the journal alone, checked at every checkpoint.
 //!
-//! Called by `exahour replay` on a journal that nobody writes to, and by tests.
+//! Called by `exahour replay`, and by tests. A journal that a node writes to meanwhile is replayed as far
+//! as it reached when the replay was opened.
 //!
 //! Always holds: nothing is written; a frame that cannot be verified, or a checkpoint or a snapshot that
 //! differs, is an error that names its place. Checksums and chain are verified on a thread of their own while
@@ -72,7 +73,8 @@ impl Replay {
     /// frame.
     ///
     /// # Errors
-    /// [`NodeError::Log`] where there is no journal, or its end is damaged.
+    /// [`NodeError::Log`] where there is no journal, or its end is damaged: what lies behind the mark of
+    /// the last flush is verified here.
     pub fn open(folder: &Path) -> Result<Self, NodeError> {
         let recovered = inspect(folder, Verify::Trust).map_err(NodeError::log("journal"))?;
         let path = folder.to_path_buf();
@@ -167,7 +169,7 @@ impl Replay {
             // A panic there is one here.
             Err(panic) => std::panic::resume_unwind(panic),
         };
-        self.report.recovered = verified.map_err(NodeError::log("journal"))?;
+        verified.map_err(NodeError::log("journal"))?;
         self.report.state_hash = self.engine.state_hash();
         Ok(self.report)
     }

@@ -86,14 +86,20 @@ pub struct NodeArguments {
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
     /// Where orders are entered [default: what the running node wrote into DATA].
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub node: Option<SocketAddr>,
     /// Where market data is served [default: as for --node].
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub market_data: Option<SocketAddr>,
     /// Where drop copies are served [default: as for --node].
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub drop_copy: Option<SocketAddr>,
+}
+
+/// Reads an address as a command line names it.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    let parsed = text.parse();
+    parsed.map_err(|_| "expected an IP address and a port, such as 127.0.0.1:7801".to_owned())
 }
 
 impl NodeArguments {

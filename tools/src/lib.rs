@@ -10,6 +10,7 @@ pub mod demo;
 pub mod desk;
 pub mod feed;
 pub mod journal;
+mod listings;
 pub mod output;
 pub mod progress;
 pub mod replay;

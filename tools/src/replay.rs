@@ -29,7 +29,8 @@ const FRAMES_A_STEP: u64 = 1 << 12;
 /// Rebuild the state from a journal and compare its hash at every checkpoint.
 #[derive(Clone, Debug, Args)]
 pub struct Arguments {
-    /// A node's data folder, or the journal in it. The node must not be running.
+    /// A node's data folder, or the journal in it. While the node runs, what its journal holds at the
+    /// start of the replay is replayed.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// Compare every event with those that the node wrote.

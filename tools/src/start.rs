@@ -42,13 +42,13 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Where orders are entered [default: 127.0.0.1:7801].
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::connection::address)]
     orders: Option<SocketAddr>,
     /// Where market data is served [default: 127.0.0.1:7802].
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::connection::address)]
     market_data: Option<SocketAddr>,
     /// Where drop copies are served [default: 127.0.0.1:7803].
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::connection::address)]
     drop_copy: Option<SocketAddr>,
     /// What an acknowledgement promises: durable or replicated.
     #[arg(long, value_name = "PROMISE", value_parser = durability)]
@@ -104,13 +104,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let config = configure(arguments)?;
     let signals = catch_signals()?;
     let found = survey(&config.data);
-    if found.commands > 0 && !arguments.json {
-        eprintln!(
-            "recovering {} commands from {}",
-            found.commands,
-            config.data.join("journal").display()
-        );
-    }
     let begun = Instant::now();
     let node = Node::start(&config).map_err(|error| refusal(error, &config.data))?;
     for notice in &node.recovery().notices {
@@ -176,22 +169,26 @@ fn configure(arguments: &Arguments) -> Result<NodeConfig> {
 
 /// Why the node cannot start, with the remedy that only an operator has.
 fn refusal(error: NodeError, data: &Path) -> anyhow::Error {
-    let derived = matches!(
-        error,
+    let damage = match &error {
         NodeError::Log {
             log: "event log",
-            source: JournalError::Corrupt { .. }
+            source: damage @ (JournalError::Corrupt { .. } | JournalError::WrongSize { .. }),
+        } => damage,
+        _ => return anyhow::Error::new(error).context("the node cannot start"),
+    };
+    let events = data.join("events");
+    let what = match damage {
+        JournalError::Corrupt { position, why, .. } => {
+            format!("damaged at position {position}: {why}")
         }
-    );
-    let refused = anyhow::Error::new(error);
-    match derived {
-        false => refused.context("the node cannot start"),
-        true => refused.context(format!(
-            "the node cannot start; the event log follows from the journal: move {} away and start \
-             again, it is then written anew",
-            data.join("events").display()
-        )),
-    }
+        _ => "not as long as it should be".to_owned(),
+    };
+    // The journal's own remedy would be a backup; this log has a better one.
+    anyhow::anyhow!(
+        "the node cannot start: the event log in {} is {what}; it follows from the journal: move it \
+         away and start again, it is then written anew",
+        events.display()
+    )
 }
 
 /// Blocks the signals that stop a node, in this thread and those that it starts, and makes them

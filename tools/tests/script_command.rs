@@ -136,6 +136,35 @@ fn what_cannot_be_read_or_understood_is_named() {
 }
 
 #[test]
+fn a_fault_names_every_script_that_led_to_it_and_shows_no_bytes() {
+    let folder = folder_with("participant 1 \"A\"\ninclude \"outer.script\"\n");
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+    write("outer.script", b"\ninclude \"inner.script\"\n");
+    write("inner.script", b"particle 1\n");
+    let output = exahour(folder.path(), &["script", "it.script"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("inner.script:1:1: `particle`"), "{said}");
+    let way = "    included by outer.script:2\n    included by it.script:2\n";
+    assert!(said.ends_with(way), "{said}");
+
+    write("it.script", b"tick\xFF\x07\xFE\n");
+    let output = exahour(folder.path(), &["script", "it.script"]);
+    let said = text(&output.stderr);
+    assert!(said.contains("it.script:1:5: not UTF-8"), "{said}");
+    assert!(said.ends_with("    tick\n        ^\n"), "{said}");
+
+    let long = format!("tick{}", " ".repeat(5_000) + "x");
+    write("it.script", long.as_bytes());
+    let output = exahour(folder.path(), &["script", "it.script"]);
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("it.script:1:5005:") && said.len() < 600,
+        "{said}"
+    );
+}
+
+#[test]
 fn a_check_shows_the_difference_and_an_update_mends_it() {
     let folder = folder_with("participant 1\n> ParticipantCreated participant=2 ...\n>\n# end\n");
     let output = exahour(folder.path(), &["script", "it.script", "--check"]);

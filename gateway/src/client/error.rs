@@ -35,7 +35,10 @@ pub enum ClientError {
         detail: u32,
     },
     /// The version of the session was refused.
-    #[error("negotiation refused: {code:?}; wait {back_off} ms before trying again")]
+    #[error(
+        "negotiation refused: {}; the next try is heard in {back_off} ms",
+        refusal(code)
+    )]
     NegotiationRefused {
         /// Why.
         code: Raw<NegotiationRejectCode>,
@@ -44,7 +47,8 @@ pub enum ClientError {
     },
     /// The flow was refused.
     #[error(
-        "establishment refused: {code:?}; the exchange expects message {expected}, wait {back_off} ms"
+        "establishment refused: {code:?}; the exchange expects message {expected}, and hears the next \
+         try in {back_off} ms"
     )]
     EstablishmentRefused {
         /// Why.
@@ -77,4 +81,13 @@ pub enum ClientError {
         /// What it sent.
         what: String,
     },
+}
+
+fn refusal(code: &Raw<NegotiationRejectCode>) -> String {
+    match code.decode() {
+        Some(NegotiationRejectCode::Credentials) => {
+            "the exchange has no such session, or another key for it (Credentials)".to_owned()
+        }
+        _ => format!("{code:?}"),
+    }
 }

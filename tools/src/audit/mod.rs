@@ -43,7 +43,8 @@ pub(crate) enum Format {
 /// Verify a journal and tell who did what between two times.
 #[derive(Clone, Debug, Args)]
 pub struct Arguments {
-    /// A node's data folder, or the journal in it. The node must not be running.
+    /// A node's data folder, or the journal in it. While the node runs, what its journal holds at the
+    /// start of the audit is audited.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// Rows from this time on: 2026-01-31T14:03:07Z, or 14:03:07 of the journal's last day.

@@ -49,6 +49,11 @@ pub(super) struct Selection {
 }
 
 impl Selection {
+    /// Whether something is chosen by more than its time.
+    pub(super) fn is_narrow(&self) -> bool {
+        self.who.is_some() || self.order.is_some() || self.instrument.is_some()
+    }
+
     /// Whether a command lies in the span.
     pub(super) fn covers(&self, record: &Record<'_>) -> bool {
         self.from <= record.time && record.time < self.to

@@ -80,9 +80,10 @@ impl Summary {
     ) -> std::fmt::Result {
         writeln!(
             out,
-            "verified   {} frames, {} commands, {} events, {} checkpoints, {} to {}: checksums, \
-             chain, indices, command numbers, times and state hashes hold",
+            "verified   {} frames ({} without commands), {} commands, {} events, {} checkpoints, {} to \
+             {}: checksums, chain, indices, command numbers, times and state hashes hold",
             verified.frames,
+            verified.empty_frames,
             verified.commands,
             verified.events,
             verified.checkpoints,
@@ -110,6 +111,13 @@ impl Summary {
         for (reason, count) in &self.rejects {
             writeln!(out, "  reject   {reason} {count}")?;
         }
-        writeln!(out, "trades     {}, {} lots", self.trades, self.lots)
+        writeln!(out, "trades     {}, {} lots", self.trades, self.lots)?;
+        match self.frames {
+            0 if selection.is_narrow() => writeln!(
+                out,
+                "nothing    in that span of the journal is about what was chosen: is the number right?"
+            ),
+            _ => Ok(()),
+        }
     }
 }

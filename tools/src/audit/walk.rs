@@ -23,6 +23,8 @@ use crate::journal::time_text;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Verified {
     pub(super) frames: u64,
+    /// Those without commands: consensus writes one at each start.
+    pub(super) empty_frames: u64,
     pub(super) commands: u64,
     pub(super) events: u64,
     pub(super) checkpoints: u64,
@@ -82,6 +84,7 @@ impl Walk {
             }
             self.last_index = header.index;
             if header.kind != FRAME_COMMANDS {
+                self.verified.empty_frames += 1;
                 continue;
             }
             self.commands.clear();

@@ -20,6 +20,7 @@ pub mod trip;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
 use exahour_journal::FlushBody;
 use exahour_rings::{CoreId, online_cores, pin_current_thread};
@@ -118,9 +119,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             span: SECOND * 5,
         }
     };
-    let scratch = tempfile::Builder::new()
-        .prefix("exahour-bench-")
-        .tempdir_in(&arguments.scratch)?;
+    let folder = arguments.scratch.display();
+    let scratch = std::fs::create_dir_all(&arguments.scratch)
+        .and_then(|()| {
+            tempfile::Builder::new()
+                .prefix("exahour-bench-")
+                .tempdir_in(&arguments.scratch)
+        })
+        .with_context(|| format!("--scratch {folder}: name a folder that can be written"))?;
     let mut bench = Bench {
         effort,
         scratch: scratch.path().to_path_buf(),

@@ -134,7 +134,8 @@ fn list(site: &Site, rows: &[Row]) -> Result<InstrumentId> {
     let terms = Terms {
         reference: rows[0].price,
         tick: Price(10_000),
-        instrument: None,
+        instrument: listing::FIRST_INSTRUMENT,
+        or_next: true,
     };
     let instrument = listing::list(&mut operator, &terms)?;
     for (_, account) in [BIDS, ASKS] {

@@ -18,10 +18,8 @@ use serde::Serialize;
 
 use crate::connection::NodeArguments;
 use crate::journal::time_text;
+use crate::listings::{InstrumentName, SNAPSHOT_WITHIN};
 use crate::output::{print, print_json};
-
-/// How long a snapshot may take.
-const SNAPSHOT_WITHIN: Duration = Duration::from_secs(5);
 
 /// How often a watched book is printed, at most.
 const PRINT_EVERY: Duration = Duration::from_millis(200);
@@ -29,12 +27,12 @@ const PRINT_EVERY: Duration = Duration::from_millis(200);
 /// Show the book of an instrument.
 #[derive(Clone, Debug, Args)]
 pub struct Arguments {
-    /// The instrument.
+    /// The instrument: its number, or its symbol.
     #[arg(value_name = "INSTRUMENT")]
-    instrument: u32,
-    /// Levels of each side.
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    depth: usize,
+    instrument: InstrumentName,
+    /// Levels of each side, at most.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    depth: u16,
     /// Show the single orders of each level, oldest first.
     #[arg(long)]
     orders: bool,
@@ -81,7 +79,7 @@ struct JsonOrder {
 /// Where nobody listens, or the exchange knows no such instrument.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let address = arguments.node.addresses()?.market_data;
-    let instrument = InstrumentId(arguments.instrument);
+    let instrument = arguments.instrument.resolve(&arguments.node)?;
     let mut clock = SystemClock::default();
     let mut client = FeedClient::new(address, Flow::One(instrument));
     let begun = Instant::now();
@@ -91,7 +89,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let image = client.image();
         let changed = image.whole() && shown != Some(image.next_sequence());
         if changed && let Some(book) = image.books().book(instrument) {
-            show(arguments, image, book)?;
+            show(arguments, instrument, image, book)?;
             shown = Some(image.next_sequence());
             if !arguments.watch {
                 return Ok(());
@@ -106,18 +104,25 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
-fn show(arguments: &Arguments, image: &FeedImage, book: &Book) -> Result<()> {
+fn show(
+    arguments: &Arguments,
+    instrument: InstrumentId,
+    image: &FeedImage,
+    book: &Book,
+) -> Result<()> {
+    let depth = usize::from(arguments.depth);
     if !arguments.json {
-        return print(&text(arguments, image, book));
+        let queues = arguments.orders.then(|| image.books());
+        return print(&text(depth, queues, instrument, image, book));
     }
     let levels = |side| {
-        let levels = book.levels(side).take(arguments.depth);
+        let levels = book.levels(side).take(depth);
         let level = |it: LevelView| JsonLevel {
             price: it.price.to_string(),
             quantity: it.quantity.0,
             orders: it.orders,
             queue: arguments.orders.then(|| {
-                let queue = queue(image.books(), arguments.instrument, side, it);
+                let queue = queue(image.books(), instrument, side, it);
                 let order = |(order, quantity)| JsonOrder { order, quantity };
                 queue.map(order).collect()
             }),
@@ -125,7 +130,7 @@ fn show(arguments: &Arguments, image: &FeedImage, book: &Book) -> Result<()> {
         levels.map(level).collect()
     };
     let line = JsonBook {
-        instrument: arguments.instrument,
+        instrument: instrument.0,
         symbol: symbol(book),
         phase: format!("{:?}", book.phase()),
         next_sequence: image.next_sequence().0,
@@ -144,40 +149,54 @@ fn symbol(book: &Book) -> String {
 /// The orders of a level, oldest first: number and open lots.
 fn queue(
     books: &Books,
-    instrument: u32,
+    instrument: InstrumentId,
     side: Side,
     level: LevelView,
 ) -> impl Iterator<Item = (u64, u64)> {
-    let orders = books.orders_of(InstrumentId(instrument));
+    let orders = books.orders_of(instrument);
     orders
         .filter(move |it| it.side == side && it.price == level.price)
         .map(|it| (it.order.0, it.quantity.0))
 }
 
-fn text(arguments: &Arguments, image: &FeedImage, book: &Book) -> String {
+/// The book in text; with `queues`, every level's orders too.
+fn text(
+    depth: usize,
+    queues: Option<&Books>,
+    instrument: InstrumentId,
+    image: &FeedImage,
+    book: &Book,
+) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(
         out,
         "{} (instrument {}), {:?}, resting orders {}, {}",
         symbol(book),
-        arguments.instrument,
+        instrument,
         book.phase(),
         book.orders(),
         time_text(image.time())
     );
-    let asks: Vec<LevelView> = book.levels(Side::Sell).take(arguments.depth).collect();
+    let write_level = |side, level: LevelView, out: &mut String| {
+        write_level(side, level, out);
+        let orders = queues.map(|books| queue(books, instrument, side, level));
+        for (order, quantity) in orders.into_iter().flatten() {
+            let _ = writeln!(out, "      order {order} {quantity}");
+        }
+    };
+    let asks: Vec<LevelView> = book.levels(Side::Sell).take(depth).collect();
     for level in asks.iter().rev() {
-        write_level(arguments, image.books(), Side::Sell, *level, &mut out);
+        write_level(Side::Sell, *level, &mut out);
     }
     if asks.is_empty() {
         out.push_str("  no offers\n");
     }
     out.push_str("  ----\n");
     let mut bids = 0;
-    for level in book.levels(Side::Buy).take(arguments.depth) {
+    for level in book.levels(Side::Buy).take(depth) {
         bids += 1;
-        write_level(arguments, image.books(), Side::Buy, level, &mut out);
+        write_level(Side::Buy, level, &mut out);
     }
     if bids == 0 {
         out.push_str("  no bids\n");
@@ -185,13 +204,7 @@ fn text(arguments: &Arguments, image: &FeedImage, book: &Book) -> String {
     out
 }
 
-fn write_level(
-    arguments: &Arguments,
-    books: &Books,
-    side: Side,
-    level: LevelView,
-    out: &mut String,
-) {
+fn write_level(side: Side, level: LevelView, out: &mut String) {
     let name = match side {
         Side::Buy => "bid",
         Side::Sell => "ask",
@@ -204,9 +217,4 @@ fn write_level(
         level.orders,
         if level.orders == 1 { "" } else { "s" }
     );
-    if arguments.orders {
-        for (order, quantity) in queue(books, arguments.instrument, side, level) {
-            let _ = writeln!(out, "      order {order} {quantity}");
-        }
-    }
 }

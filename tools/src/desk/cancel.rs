@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use exahour_wire::ids::{InstrumentId, OrderId, SessionId};
+use exahour_wire::ids::{OrderId, SessionId};
 use exahour_wire::message::Message;
 use exahour_wire::orders::CancelOrder;
 
 use super::orders::live_orders;
 use super::{Seen, follow, fresh_name, leave};
 use crate::connection::NodeArguments;
+use crate::listings::InstrumentName;
 
 /// Cancel an order by the exchange's name for it.
 #[derive(Clone, Debug, Args)]
@@ -20,9 +21,10 @@ pub struct Arguments {
     /// The order, as `order` and `orders` print it.
     #[arg(value_name = "ORDER")]
     order: u64,
-    /// Its instrument [default: looked up among the live orders of the participant].
-    #[arg(long, value_name = "N")]
-    instrument: Option<u32>,
+    /// Its instrument's number or symbol [default: looked up among the live orders of the
+    /// participant].
+    #[arg(long, value_name = "INSTRUMENT")]
+    instrument: Option<InstrumentName>,
     /// The session that cancels it.
     #[arg(long, value_name = "N", default_value_t = 1)]
     session: u32,
@@ -43,8 +45,8 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let session = SessionId(arguments.session);
     let order = OrderId(arguments.order);
-    let instrument = match arguments.instrument {
-        Some(instrument) => InstrumentId(instrument),
+    let instrument = match &arguments.instrument {
+        Some(instrument) => instrument.resolve(&arguments.node)?,
         None => {
             let live = live_orders(&arguments.node, session, arguments.participant)?;
             let found = live.get(&order).with_context(|| {

@@ -4,26 +4,31 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use exahour_wire::codes::{
     Enumeration, OrderFlags, OrderType, SelfTradePrevention, Side, TimeInForce,
 };
 use exahour_wire::events::{OrderCancelled, OrderFilled};
-use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId, SessionId};
+use exahour_wire::ids::{AccountId, ClientOrderId, SessionId};
 use exahour_wire::message::Message;
 use exahour_wire::orders::NewOrder;
 use exahour_wire::units::{Nanos, Price, Quantity};
 
 use super::{Seen, follow, fresh_name, leave};
 use crate::connection::{NodeArguments, account_of};
+use crate::listings::InstrumentName;
 use crate::text::{parse_span, parse_time};
 
 /// Enter an order: `exahour order buy 10 @ 2.50 1`.
 #[derive(Clone, Debug, Args)]
-#[command(override_usage = "exahour order [OPTIONS] <buy|sell> <LOTS> [@ <PRICE>] <INSTRUMENT>")]
+#[command(
+    override_usage = "exahour order [OPTIONS] <buy|sell> <LOTS> [@ <PRICE>] <INSTRUMENT>",
+    allow_negative_numbers = true
+)]
 pub struct Arguments {
-    /// `buy` or `sell`, lots, `@` and the limit in dollars (left out with --market), instrument.
+    /// `buy` or `sell`, lots, `@` and the limit in dollars (left out with --market), the instrument's
+    /// number or symbol.
     #[arg(value_name = "WORDS", required = true, num_args = 3..=5)]
     words: Vec<String>,
     /// The session that enters it.
@@ -125,7 +130,7 @@ fn order(arguments: &Arguments) -> Result<NewOrder> {
         quantity: words.quantity,
         expire_at,
         account,
-        instrument: words.instrument,
+        instrument: words.instrument.resolve(&arguments.node)?,
         side: words.side.into(),
         order_type: order_type.into(),
         time_in_force: time_in_force.into(),
@@ -136,12 +141,12 @@ fn order(arguments: &Arguments) -> Result<NewOrder> {
 }
 
 /// The words of an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Words {
     side: Side,
     quantity: Quantity,
     price: Option<Price>,
-    instrument: InstrumentId,
+    instrument: InstrumentName,
 }
 
 impl Words {
@@ -166,18 +171,18 @@ impl Words {
         let Ok(quantity) = quantity.parse() else {
             bail!("`{quantity}` is not a whole number of lots: {FORM}");
         };
-        let Ok(instrument) = instrument.parse() else {
-            bail!("`{instrument}` is not the number of an instrument: {FORM}");
-        };
+        let instrument = instrument
+            .parse()
+            .map_err(|error| anyhow!("`{instrument}` is no instrument: {error}"))?;
         let price = price.map(|text| {
             text.parse::<Price>()
-                .map_err(|error| anyhow::anyhow!("the limit `{text}` is {error}"))
+                .map_err(|error| anyhow!("the limit `{text}` is {error}"))
         });
         Ok(Self {
             side,
             quantity: Quantity(quantity),
             price: price.transpose()?,
-            instrument: InstrumentId(instrument),
+            instrument,
         })
     }
 }
@@ -233,11 +238,14 @@ mod tests {
         assert_eq!(limit, parse("buy 10 @2.50 1").unwrap());
         assert_eq!(limit.price, Some(Price(2_500_000)));
         assert_eq!(parse("sell 3 2").unwrap().price, None);
+        let symbol = InstrumentName::Symbol("GPU-EU".to_owned());
+        assert_eq!(parse("sell 3 GPU-EU").unwrap().instrument, symbol);
         for (text, expected) in [
             ("hold 10 @ 2.50 1", "neither buy nor sell"),
             ("buy ten @ 2.50 1", "whole number of lots"),
             ("buy 10 @ dear 1", "the limit `dear`"),
-            ("buy 10 @ 2.50 GPU", "number of an instrument"),
+            ("buy 10 @ 2.50 0", "numbered 1 to"),
+            ("buy 10 @ 2.50 -1", "is no instrument"),
             ("buy 10 2.50 1", "not a limit"),
         ] {
             let refused = parse(text).unwrap_err().to_string();

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail, ensure};
 use exahour_gateway::client::{Client, ClientEvent, TypedReport};
 use exahour_gateway::clock::{Clock, SystemClock};
 use exahour_wire::codes::{ContractKind, Firmness, Raw, ResourceClass};
@@ -20,8 +20,8 @@ use exahour_wire::operations::{CreateInstrument, Deposit};
 use exahour_wire::reject::Reject;
 use exahour_wire::units::{Hours, Money, Nanos, PartsPerMillion, Price, Quantity};
 
-/// The first instrument that a feed tries to list.
-const FIRST_INSTRUMENT: u32 = 100;
+/// The first instrument that a feed lists.
+pub(crate) const FIRST_INSTRUMENT: InstrumentId = InstrumentId(100);
 
 /// How long the listed contract trades.
 const TRADES_FOR: Nanos = Nanos(30 * Nanos::DAY.0);
@@ -36,20 +36,29 @@ pub(crate) struct Terms {
     pub(crate) reference: Price,
     /// The step between prices.
     pub(crate) tick: Price,
-    /// The one instrument to list; none for the first that is free.
-    pub(crate) instrument: Option<InstrumentId>,
+    /// The instrument to list.
+    pub(crate) instrument: InstrumentId,
+    /// Whether the next one may be listed instead, where somebody has just listed this one.
+    pub(crate) or_next: bool,
 }
 
 /// Lists a future of one hour without collar; margin is a tenth of the reference.
 pub(crate) fn list(client: &mut Client, terms: &Terms) -> Result<InstrumentId> {
-    check(terms)?;
-    let first = terms.instrument.map_or(FIRST_INSTRUMENT, |it| it.0);
-    for id in first..=INSTRUMENTS_MAX {
+    terms.check()?;
+    for id in terms.instrument.0..=INSTRUMENTS_MAX {
         let command = definition(InstrumentId(id), terms)?;
         match ask(client, &command)? {
             None => return Ok(InstrumentId(id)),
             Some(reason) => match reason.decode() {
-                Some(Reject::AlreadyExists) if terms.instrument.is_none() => {}
+                Some(Reject::AlreadyExists) if terms.or_next => {}
+                Some(Reject::AlreadyExists) => bail!(
+                    "instrument {id} is listed already: leave --instrument out to have the first \
+                     number that is free, or name another"
+                ),
+                Some(Reject::NotPermitted) => bail!(
+                    "the operator's session may not list instruments: name one that may with \
+                     --operator-session"
+                ),
                 _ => bail!("instrument {id} cannot be listed: {reason:?}"),
             },
         }
@@ -70,18 +79,24 @@ pub(crate) fn fund(client: &mut Client, account: AccountId, amount: Money) -> Re
     }
 }
 
-fn check(terms: &Terms) -> Result<()> {
-    let Price(reference) = terms.reference;
-    let Price(tick) = terms.tick;
-    if tick <= 0 || reference < tick || reference % tick != 0 || terms.reference > PRICE_MAX {
-        bail!(
-            "the reference price {} is not a multiple of the tick {} between it and {PRICE_MAX}: \
-             name others with --reference and --tick",
-            terms.reference,
-            terms.tick
+impl Terms {
+    /// Whether a contract can have these terms.
+    ///
+    /// # Errors
+    /// Where tick and reference do not go together.
+    pub(super) fn check(&self) -> Result<()> {
+        let (reference, tick) = (self.reference, self.tick);
+        ensure!(
+            tick > Price(0),
+            "--tick {tick}: prices go in steps above zero, such as 0.01"
         );
+        ensure!(
+            (tick..=PRICE_MAX).contains(&reference) && reference.0 % tick.0 == 0,
+            "the price {reference} to start from is not a multiple of the tick {tick} of at most \
+             {PRICE_MAX}: name others with --reference and --tick"
+        );
+        Ok(())
     }
-    Ok(())
 }
 
 fn definition(instrument: InstrumentId, terms: &Terms) -> Result<CreateInstrument> {

@@ -21,17 +21,20 @@ pub(crate) mod summary;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
+use exahour_gateway::client::{Client, ClientError};
 use exahour_wire::ids::{AccountId, InstrumentId, SessionId};
+use exahour_wire::limits::INSTRUMENTS_MAX;
 use exahour_wire::units::{Money, Price};
 
 use crate::connection::NodeArguments;
+use crate::listings::Listings;
 use crate::output::{print, print_json};
 use crate::progress::byte_bar;
 use desk::Desk;
 use flow::Flow;
-use listing::Terms;
+use listing::{FIRST_INSTRUMENT, Terms};
 use rows::{Row, Rows};
 
 /// Units of a file in a lot, unless another number is named.
@@ -54,6 +57,7 @@ enum Speed {
 
 /// Drive an order-by-order CSV file through the gateway.
 #[derive(Clone, Debug, Args)]
+#[command(allow_negative_numbers = true)]
 pub struct Arguments {
     /// The file: id, timestamp (ms), price, volume (remaining), action (created, changed, deleted)
     /// and direction (bid, ask), with a header; other columns are passed over.
@@ -83,7 +87,8 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 9)]
     operator_session: u32,
     /// The instrument to list [default: the first that is free from 100 on].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(INSTRUMENTS_MAX)))]
     instrument: Option<u32>,
     /// The price that the instrument starts from [default: that of the first row].
     #[arg(long, value_name = "PRICE")]
@@ -96,7 +101,7 @@ pub struct Arguments {
     #[arg(long, value_name = "UNITS", default_value_t = LOT, value_parser = clap::value_parser!(u64).range(1..))]
     lot: u64,
     /// Dollars that each account is given.
-    #[arg(long, value_name = "DOLLARS", default_value = "1000000000")]
+    #[arg(long, value_name = "DOLLARS", default_value = "1000000000", value_parser = deposit)]
     deposit: Money,
     /// How fast: as-fast, real, or a multiple such as x60.
     #[arg(long, value_name = "SPEED", default_value = "as-fast", value_parser = speed)]
@@ -125,7 +130,18 @@ fn speed(text: &str) -> Result<Speed, String> {
     }
 }
 
+fn deposit(text: &str) -> Result<Money, String> {
+    match text.parse::<Money>() {
+        Ok(amount) if amount > Money(0) => Ok(amount),
+        Ok(_) => Err("a deposit is above zero".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// Drives the file through and prints the summary.
+///
+/// The whole file is read once before the exchange hears of it, so that nothing is listed for a file
+/// that is malformed.
 ///
 /// # Errors
 /// Where the file is malformed, nobody listens, or the exchange ends a session.
@@ -133,16 +149,69 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if !(1..=WINDOW_MAX).contains(&arguments.window) {
         bail!("--window {}: expected 1 to {WINDOW_MAX}", arguments.window);
     }
+    check(arguments)?;
     let mut rows = Rows::open(&arguments.file)?;
     let first = rows
         .next()?
         .with_context(|| format!("{} has no rows", arguments.file.display()))?;
+    let clients = log_on(arguments)?;
     let instrument = prepare(arguments, &first)?;
-    let desks = desks(arguments, instrument)?;
-    let mut flow = Flow::new(desks, instrument, arguments.lot, arguments.window)?;
+    let desks = clients
+        .into_iter()
+        .map(|(client, account)| Desk::new(client, account, instrument, arguments.window));
+    let mut flow = Flow::new(desks.collect(), instrument, arguments.lot, arguments.window)?;
+    let pace = Pace::new(arguments.speed, &first);
+    if let Err(error) = drive(&mut flow, arguments, &pace, &mut rows, first) {
+        let gone = matches!(
+            error.downcast_ref::<ClientError>(),
+            Some(ClientError::Disconnected { .. })
+        );
+        let error = match gone {
+            true => anyhow!("the connection to the node is gone: does it still run?"),
+            false => error,
+        };
+        return Err(error.context(flow.counts.so_far(instrument.0)));
+    }
+    let findings = flow
+        .counts
+        .findings(instrument.0, pace.begun.elapsed(), flow.live());
+    flow.leave()?;
+    if arguments.json {
+        print_json(&findings)
+    } else {
+        print(&findings.text())
+    }
+}
+
+/// Reads the whole file, where it can be read twice: a pipe cannot.
+fn check(arguments: &Arguments) -> Result<()> {
+    let about = arguments.file.metadata();
+    let Some(about) = about.ok().filter(std::fs::Metadata::is_file) else {
+        return Ok(());
+    };
+    let mut rows = Rows::open(&arguments.file)?;
+    let bar = byte_bar(about.len(), "check");
+    let mut count = 0;
+    while count < arguments.limit && rows.next()?.is_some() {
+        count += 1;
+        if count.is_multiple_of(ROWS_A_LOOK) {
+            bar.set_position(rows.bytes());
+        }
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// Sends every row and waits for the answers.
+fn drive(
+    flow: &mut Flow,
+    arguments: &Arguments,
+    pace: &Pace,
+    rows: &mut Rows,
+    first: Row,
+) -> Result<()> {
     let total = arguments.file.metadata().map_or(0, |about| about.len());
     let bar = byte_bar(total, "feed");
-    let pace = Pace::new(arguments.speed, &first);
     let mut next = Some(first);
     while let Some(row) = next {
         flow.step(&row, pace.due(&row))?;
@@ -156,24 +225,22 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     flow.drain()?;
     bar.finish_and_clear();
-    let findings = flow
-        .counts
-        .findings(instrument.0, pace.begun.elapsed(), flow.live());
-    flow.leave()?;
-    if arguments.json {
-        print_json(&findings)
-    } else {
-        print(&findings.text())
-    }
+    Ok(())
 }
 
 /// Lists the instrument and funds the accounts.
 fn prepare(arguments: &Arguments, first: &Row) -> Result<InstrumentId> {
-    let terms = Terms {
+    let mut terms = Terms {
         reference: arguments.reference.unwrap_or(first.price),
         tick: arguments.tick,
-        instrument: arguments.instrument.map(InstrumentId),
+        instrument: arguments.instrument.map_or(FIRST_INSTRUMENT, InstrumentId),
+        or_next: arguments.instrument.is_none(),
     };
+    terms.check()?;
+    if terms.or_next {
+        let listings = Listings::read(arguments.node.addresses()?.market_data)?;
+        terms.instrument = listings.free_from(FIRST_INSTRUMENT)?;
+    }
     let session = SessionId(arguments.operator_session);
     let mut operator = arguments.node.connect(session)?;
     let instrument = listing::list(&mut operator, &terms)?;
@@ -202,18 +269,17 @@ fn accounts(arguments: &Arguments) -> Vec<AccountId> {
     }
 }
 
-/// Logs on the bids' desk, and the asks' where they have one of their own.
-fn desks(arguments: &Arguments, instrument: InstrumentId) -> Result<Vec<Desk>> {
-    let desk = |session, account| -> Result<Desk> {
+/// Logs on the bids' session, and the asks' where they have one of their own.
+fn log_on(arguments: &Arguments) -> Result<Vec<(Client, AccountId)>> {
+    let client = |session, account| -> Result<(Client, AccountId)> {
         let client = arguments.node.connect(SessionId(session))?;
-        let account = AccountId(account);
-        Ok(Desk::new(client, account, instrument, arguments.window))
+        Ok((client, AccountId(account)))
     };
     match (arguments.session, arguments.account) {
-        (Some(session), Some(account)) => Ok(vec![desk(session, account)?]),
+        (Some(session), Some(account)) => Ok(vec![client(session, account)?]),
         _ => Ok(vec![
-            desk(arguments.bid_session, arguments.bid_account)?,
-            desk(arguments.ask_session, arguments.ask_account)?,
+            client(arguments.bid_session, arguments.bid_account)?,
+            client(arguments.ask_session, arguments.ask_account)?,
         ]),
     }
 }

@@ -16,6 +16,9 @@ use exahour_wire::units::Price;
 /// The columns that are read; others are passed over.
 const NAMES: [&str; 6] = ["id", "timestamp", "price", "volume", "action", "direction"];
 
+/// How much of a header that is none is shown.
+const HEADER_SHOWN: usize = 80;
+
 /// The largest id: the rest of the 64 bits names the instrument.
 pub(super) const ID_MAX: u64 = (1 << 40) - 1;
 
@@ -68,8 +71,15 @@ impl Rows {
             .from_reader(file);
         let header = reader
             .headers()
-            .map_err(|error| refused(path, 1, 1, &error.to_string(), "a header"))?
+            .map_err(|error| not_text(path, &error))?
             .clone();
+        if header.is_empty() {
+            bail!(
+                "{} is empty: expected a header with {}, then a row for each event",
+                path.display(),
+                NAMES.join(",")
+            );
+        }
         let mut columns = [0; NAMES.len()];
         for (place, name) in columns.iter_mut().zip(NAMES) {
             *place = header
@@ -77,13 +87,12 @@ impl Rows {
                 .position(|it| it.trim() == name)
                 .ok_or_else(|| {
                     let found = header.iter().collect::<Vec<_>>().join(",");
-                    let expected = format!("a header with {}", NAMES.join(","));
-                    refused(
-                        path,
-                        1,
-                        1,
-                        &format!("no column `{name}` in `{found}`"),
-                        &expected,
+                    let found: String = found.chars().take(HEADER_SHOWN).collect();
+                    anyhow!(
+                        "{}:1:1: no column `{name}` in the header `{found}`; expected {}: is this \
+                         an order-by-order file?",
+                        path.display(),
+                        NAMES.join(",")
                     )
                 })?;
         }
@@ -105,10 +114,7 @@ impl Rows {
         let path = &self.path;
         loop {
             let more = self.reader.read_record(&mut self.record);
-            let more = more.map_err(|error| {
-                let line = error.position().map_or(0, csv::Position::line);
-                refused(path, line, 1, &error.to_string(), "a row of UTF-8 text")
-            })?;
+            let more = more.map_err(|error| not_text(path, &error))?;
             if !more {
                 return Ok(None);
             }
@@ -181,6 +187,23 @@ impl Rows {
         let before = self.record.iter().take(place);
         let column = 1 + before.map(|field| field.chars().count() + 1).sum::<usize>();
         refused(&self.path, line, column, what, expected)
+    }
+}
+
+/// A refusal of what is no CSV text, or cannot be read at all.
+fn not_text(path: &Path, error: &csv::Error) -> anyhow::Error {
+    let line = error.position().map_or(1, csv::Position::line);
+    match error.kind() {
+        csv::ErrorKind::Io(error) => anyhow!(
+            "cannot read {}: {error}; name an order-by-order file",
+            path.display()
+        ),
+        csv::ErrorKind::Utf8 { err, .. } => anyhow!(
+            "{}:{line}: field {} is not UTF-8 text: is this an order-by-order file?",
+            path.display(),
+            err.field() + 1
+        ),
+        _ => anyhow!("{}:{line}: {error}", path.display()),
     }
 }
 

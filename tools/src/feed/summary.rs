@@ -60,6 +60,17 @@ impl Counts {
         })
     }
 
+    /// What had come of it when something ended it early.
+    pub(super) fn so_far(&self, instrument: u32) -> String {
+        let answered = self.latencies.len();
+        let sent = self.orders + self.cancels + self.replaces;
+        format!(
+            "the feed ended early, after {} rows: {sent} commands sent, {answered} answered, {} \
+             orders accepted in instrument {instrument}, which stand",
+            self.rows, self.accepted
+        )
+    }
+
     pub(super) fn reject(&mut self, reason: Raw<Reject>) {
         *self.rejects.entry(format!("{reason:?}")).or_default() += 1;
     }

@@ -2,14 +2,15 @@
 //!
 //! Called by `journal`.
 //!
-//! Always holds: every frame is checked before its first line is written.
+//! Always holds: every frame is checked before its first line is written. A damaged log is written out up
+//! to the damage, which is then told.
 
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
-use exahour_journal::{Frame, FrameHeader, Reader, Verify, inspect};
+use exahour_journal::{Frame, FrameHeader, Reader, Verify, inspect_good};
 use exahour_replicas::FRAME_COMMANDS;
 use exahour_wire::message::messages;
 use exahour_wire::units::Nanos;
@@ -58,7 +59,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         Log::Journal
     };
     let folder = log_folder(&arguments.folder, log)?;
-    let recovered = inspect(&folder, Verify::Every)?;
+    let (recovered, damage) = inspect_good(&folder, Verify::Every)?;
     let mut reader = Reader::closed(&folder, &recovered, Verify::Trust)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut written = 0;
@@ -81,9 +82,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
             return crate::output::unless_reader_left(error);
         }
     }
-    out.flush()
-        .map_err(anyhow::Error::from)
-        .or_else(crate::output::unless_reader_left)
+    if let Err(error) = out.flush() {
+        return crate::output::unless_reader_left(error.into());
+    }
+    if let Some(damage) = damage {
+        return Err(damage.into());
+    }
+    ensure!(
+        written > 0 || arguments.count == 0 || recovered.frames == 0,
+        "there is no frame from index {} on: the last is {}",
+        arguments.from_index,
+        recovered.last_index
+    );
+    Ok(())
 }
 
 fn kind(header: &FrameHeader, events: bool) -> &'static str {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use exahour_journal::{Reader, Recovered, Tail, Verify, inspect};
+use exahour_journal::{Reader, Recovered, Tail, Verify, inspect_good};
 use exahour_wire::units::Nanos;
 use serde::Serialize;
 
@@ -39,8 +39,9 @@ struct Findings {
     frames: u64,
     last_index: u64,
     last_term: u32,
-    chain: String,
-    /// `clean`, or `torn`.
+    /// None where the log has checksums only.
+    chain: Option<String>,
+    /// `clean`, `torn`, or `damaged`: what is said is of the part before the damage.
     tail: &'static str,
     torn_at: Option<u64>,
     torn_bytes: u64,
@@ -68,11 +69,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         Log::Journal
     };
     let folder = log_folder(&arguments.folder, log)?;
-    let recovered = inspect(&folder, Verify::Every)?;
+    let (recovered, damage) = inspect_good(&folder, Verify::Every)?;
     let segments = segments(&folder, &recovered)?;
-    let (tail, torn_at, torn_bytes) = match recovered.tail {
-        Tail::Clean => ("clean", None, 0),
-        Tail::Torn { at, bytes } => ("torn", Some(at.value()), bytes),
+    let (tail, torn_at, torn_bytes) = match (&damage, recovered.tail) {
+        (Some(_), _) => ("damaged", None, 0),
+        (None, Tail::Clean) => ("clean", None, 0),
+        (None, Tail::Torn { at, bytes }) => ("torn", Some(at.value()), bytes),
     };
     let findings = Findings {
         folder,
@@ -83,18 +85,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         frames: recovered.frames,
         last_index: recovered.last_index,
         last_term: recovered.last_term,
-        chain: hex(&recovered.chain.0),
+        chain: (recovered.chain.0 != [0; 24]).then(|| hex(&recovered.chain.0)),
         tail,
         torn_at,
         torn_bytes,
         segments,
     };
     if arguments.json {
-        return print_json(&findings);
+        print_json(&findings)?;
+    } else {
+        let mut out = String::new();
+        write_text(&findings, &mut out)?;
+        print(&out)?;
     }
-    let mut out = String::new();
-    write_text(&findings, &mut out)?;
-    print(&out)
+    damage.map_or(Ok(()), |damage| Err(damage.into()))
 }
 
 /// The segment files, with what their frames say.
@@ -158,8 +162,20 @@ fn write_text(findings: &Findings, out: &mut String) -> std::fmt::Result {
         "frames      {}, last index {}, term {}",
         findings.frames, findings.last_index, findings.last_term
     )?;
-    writeln!(out, "chain       {}", findings.chain)?;
+    match &findings.chain {
+        Some(chain) => writeln!(out, "chain       {chain}")?,
+        None => writeln!(
+            out,
+            "chain       none: each frame has a checksum of its own"
+        )?,
+    }
     match findings.torn_at {
+        None if findings.tail == "damaged" => {
+            writeln!(
+                out,
+                "tail        damaged: the figures are of what lies before the damage"
+            )?;
+        }
         None => writeln!(out, "tail        clean")?,
         Some(at) => writeln!(
             out,

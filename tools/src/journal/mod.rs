@@ -3,7 +3,7 @@
 //! Called by the command line. `inspect` says what is there, `dump` writes it out; finding the
 //! folder and counting commands serve `replay`, `audit` and `start` too.
 //!
-//! Always holds: nothing is written; damage is an error that names file and place.
+//! Always holds: nothing is written; damage is an error that names file and place, told after what is good.
 
 mod dump;
 mod inspect;

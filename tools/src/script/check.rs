@@ -134,12 +134,13 @@ fn parse_expectation(
             offset: before + misfit.offset,
             ..misfit
         };
-        ScriptError::Line(Failure {
+        ScriptError::Line(Box::new(Failure {
             source: source.name.clone(),
             line,
             text: text.to_owned(),
             misfit,
-        })
+            included_by: Vec::new(),
+        }))
     })
 }
 

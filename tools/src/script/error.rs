@@ -13,7 +13,7 @@ use crate::text::Misfit;
 pub enum ScriptError {
     /// A line is wrong.
     #[error("{0}")]
-    Line(Failure),
+    Line(Box<Failure>),
     /// A file cannot be read.
     #[error("{}: cannot be read: {source}; check the name, and that you may read it", path.display())]
     Read {
@@ -54,7 +54,12 @@ pub struct Failure {
     pub text: String,
     /// What is wrong with it, and where in it.
     pub misfit: Misfit,
+    /// The lines that included the script, the nearest first: script and line.
+    pub included_by: Vec<(String, usize)>,
 }
+
+/// How much of a line is shown on either side of the place at fault, in characters.
+const SHOWN: usize = 100;
 
 impl Failure {
     /// The column in characters, from 1.
@@ -75,15 +80,23 @@ impl fmt::Display for Failure {
             line,
             text,
             misfit,
+            included_by,
         } = self;
         let column = self.column();
         writeln!(formatter, "{source}:{line}:{column}: {misfit}")?;
         // Controls, tabs among them, would move the mark away from its place.
+        let before = column.saturating_sub(1 + SHOWN);
         let shown: String = text
             .chars()
+            .skip(before)
+            .take(2 * SHOWN)
             .map(|letter| if letter.is_control() { ' ' } else { letter })
             .collect();
         writeln!(formatter, "    {shown}")?;
-        write!(formatter, "    {:>column$}", "^")
+        write!(formatter, "    {:>width$}", "^", width = column - before)?;
+        for (script, line) in included_by {
+            write!(formatter, "\n    included by {script}:{line}")?;
+        }
+        Ok(())
     }
 }

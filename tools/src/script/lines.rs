@@ -81,10 +81,8 @@ pub fn run_lines(
             Outcome::Nothing => on_line(number, text, &Line::Ran(&[]))?,
             Outcome::Events(events) => on_line(number, text, &Line::Ran(events))?,
             Outcome::Include { name, misfit } => {
-                include(runner, source, &name, 1).map_err(|error| match error {
-                    ScriptError::Read { .. } => failure(text, misfit),
-                    other => other,
-                })?;
+                include(runner, source, &name, 1)
+                    .map_err(|error| included(error, source, number, text, misfit))?;
                 on_line(number, text, &Line::Ran(&[]))?;
             }
         }
@@ -134,14 +132,31 @@ fn include(
         match outcome.map_err(|misfit| fail(&inner, number, text, misfit))? {
             Outcome::Nothing | Outcome::Events(_) => {}
             Outcome::Include { name, misfit } => {
-                include(runner, &inner, &name, depth + 1).map_err(|error| match error {
-                    ScriptError::Read { .. } => fail(&inner, number, text, misfit),
-                    other => other,
-                })?;
+                include(runner, &inner, &name, depth + 1)
+                    .map_err(|error| included(error, &inner, number, text, misfit))?;
             }
         }
     }
     Ok(())
+}
+
+/// What went wrong in a script that a line included: the line's own fault where there is no such
+/// script, else with the line named.
+fn included(
+    error: ScriptError,
+    source: &Source,
+    line: usize,
+    text: &str,
+    misfit: Misfit,
+) -> ScriptError {
+    match error {
+        ScriptError::Read { .. } => fail(source, line, text, misfit),
+        ScriptError::Line(mut failure) => {
+            failure.included_by.push((source.name.clone(), line));
+            ScriptError::Line(failure)
+        }
+        other => other,
+    }
 }
 
 fn read_error(name: &str, source: std::io::Error) -> ScriptError {
@@ -152,12 +167,13 @@ fn read_error(name: &str, source: std::io::Error) -> ScriptError {
 }
 
 fn fail(source: &Source, line: usize, text: &str, misfit: Misfit) -> ScriptError {
-    ScriptError::Line(Failure {
+    ScriptError::Line(Box::new(Failure {
         source: source.name.clone(),
         line,
         text: text.to_owned(),
         misfit,
-    })
+        included_by: Vec::new(),
+    }))
 }
 
 fn not_text(source: &Source, line: usize, bytes: &[u8], error: std::str::Utf8Error) -> ScriptError {
@@ -166,6 +182,7 @@ fn not_text(source: &Source, line: usize, bytes: &[u8], error: std::str::Utf8Err
         what: "not UTF-8 text".to_owned(),
         expected: "a script in UTF-8; save the file again as such".to_owned(),
     };
-    let text = String::from_utf8_lossy(bytes);
-    fail(source, line, text.trim_end_matches(['\n', '\r']), misfit)
+    // What cannot be read as text is not shown as text.
+    let text = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+    fail(source, line, &text, misfit)
 }

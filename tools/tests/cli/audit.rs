@@ -10,7 +10,9 @@ use exahour_wire::message::Message;
 use exahour_wire::record::Record;
 use serde_json::Value;
 
-use crate::exchange::{Exchange, count, exahour, fail, json, run, succeed, texts};
+use crate::exchange::{
+    Exchange, count, exahour, fail, generated_orders, json, run, succeed, texts,
+};
 
 /// An exchange that has stopped, after a sale of ten lots, a purchase of four and a refusal.
 struct Audited {
@@ -189,6 +191,40 @@ fn a_journal_shows_itself() {
         "--json",
     ]);
     assert_eq!(two.lines().count(), 2);
+    let refused = fail(&["journal", "dump", &data, "--from-index", "999999"]);
+    assert!(refused.contains("no frame from index 999999"), "{refused}");
+    let (_, said) = texts(&run(&["audit", &data, "--order", "999999"]));
+    assert!(said.contains("is about what was chosen"), "{said}");
+}
+
+/// Both read while the node writes: what they find is the journal as it was when they began.
+#[test]
+fn a_journal_is_replayed_and_audited_while_its_node_runs() {
+    let mut exchange = Exchange::start();
+    let file = exchange.path("orders.csv");
+    generated_orders(&file, 30_000, 3);
+    let (data, name) = (exchange.data(), file.display().to_string());
+    let mut feed = exahour(&["feed", &name, "--data", &data, "--json"])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut rounds = 0;
+    let mut most = 0;
+    while feed.try_wait().unwrap().is_none() || rounds == 0 {
+        let replayed = json(&["replay", &data, "--compare-events", "--json"]);
+        assert!(count(&replayed, "commands") >= most, "{replayed}");
+        most = count(&replayed, "commands");
+        let nothing = ["--at", "1970-01-02"];
+        succeed(&[&["audit", &data], &nothing[..]].concat());
+        rounds += 1;
+    }
+    assert!(feed.wait().unwrap().success());
+    exchange.stop();
+    let replayed = exchange.replay();
+    assert!(
+        count(&replayed, "commands") >= most.max(10_000),
+        "{replayed}"
+    );
 }
 
 #[test]
@@ -201,9 +237,35 @@ fn a_damaged_journal_is_named() {
     let segment = exchange
         .path("data/journal")
         .join(shown["segments"][0]["file"].as_str().unwrap());
-    let mut bytes = std::fs::read(&segment).unwrap();
-    bytes[4_096 + 100] ^= 1;
-    std::fs::write(&segment, bytes).unwrap();
+    let whole = std::fs::read(&segment).unwrap();
+    let mut bytes = whole.clone();
+    // The second frame: the first, of consensus, is still shown.
+    let second = json(&[
+        "journal",
+        "dump",
+        &data,
+        "--from-index",
+        "2",
+        "--count",
+        "1",
+        "--json",
+    ]);
+    bytes[count(&second, "position") as usize + 100] ^= 1;
+    std::fs::write(&segment, &bytes).unwrap();
+    let words = ["journal", "dump", &data];
+    let output = run(&words);
+    let (shown, said) = texts(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        shown.starts_with("frame index=1 ") && shown.lines().count() == 1,
+        "{shown}"
+    );
+    assert!(said.contains("after index 1"), "{said}");
+    let (shown, _) = texts(&run(&["journal", "inspect", &data]));
+    assert!(
+        shown.contains("tail        damaged") && shown.contains("frames      1,"),
+        "{shown}"
+    );
     for words in [
         vec!["replay", &data],
         vec!["audit", &data],
@@ -216,6 +278,9 @@ fn a_damaged_journal_is_named() {
         );
         assert!(refused.contains("restore the file"), "{words:?}: {refused}");
     }
+    std::fs::write(&segment, &whole[..5_000]).unwrap();
+    let refused = fail(&["replay", &data]);
+    assert!(refused.contains("5000 bytes instead of"), "{refused}");
     assert!(fail(&["replay", "/nowhere"]).contains("is no folder"));
     let empty = tempfile::tempdir().unwrap();
     let empty = empty.path().display().to_string();
@@ -343,6 +408,7 @@ fn a_damaged_event_log_is_written_anew() {
     let refused = fail(&Vec::from_iter(words.iter().map(String::as_str)));
     assert!(refused.contains("event log"), "{refused}");
     assert!(refused.contains("away and start again"), "{refused}");
+    assert!(!refused.contains("backup"), "{refused}");
     std::fs::remove_dir_all(&events).unwrap();
     exchange.restart();
     exchange.stop();

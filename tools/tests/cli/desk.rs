@@ -73,6 +73,26 @@ fn what_the_exchange_refuses_is_said_in_its_words() {
     assert!(refused.contains("UnknownInstrument"), "{refused}");
     let refused = fail(&["cancel", "12345", "--instrument", "1", "--data", &data]);
     assert!(refused.contains("UnknownOrder"), "{refused}");
+    let refused = fail(&["order", "buy", "-1", "@", "2.50", "1", "--data", &data]);
+    assert!(refused.contains("`-1` is not a whole number"), "{refused}");
+    let words = [
+        "order",
+        "buy",
+        "1",
+        "@",
+        "2.50",
+        "gpu-h100-eu",
+        "--data",
+        &data,
+    ];
+    assert!(succeed(&words).contains("instrument=1"));
+    let book = succeed(&["book", "GPU-H100-EU", "--data", &data]);
+    assert!(
+        book.contains("(instrument 1)") && book.contains("2.50"),
+        "{book}"
+    );
+    let refused = fail(&["book", "TPU", "--data", &data]);
+    assert!(refused.contains("there are: GPU-H100-EU (1)"), "{refused}");
     let refused = fail(&["book", "77", "--data", &data]);
     assert!(refused.contains("no instrument 77 is listed"), "{refused}");
     let refused = fail(&["orders", "--session", "9", "--data", &data]);

@@ -103,6 +103,32 @@ fn a_malformed_row_is_named_with_its_place() {
         refused.contains(&place) && refused.contains("mend the row"),
         "{refused}"
     );
+    // The exchange has not heard of it.
+    let unlisted = fail(&["book", "100", "--data", &data]);
+    assert!(unlisted.contains("no instrument 100"), "{unlisted}");
+    let listed = fail(&[
+        "feed",
+        &name,
+        "--data",
+        &data,
+        "--instrument",
+        "1",
+        "--limit",
+        "1",
+    ]);
+    assert!(listed.contains("is listed already"), "{listed}");
+    let zero = fail(&[
+        "feed", &name, "--data", &data, "--tick", "0", "--limit", "1",
+    ]);
+    assert!(zero.contains("--tick 0"), "{zero}");
+    for (bytes, expected) in [(&b""[..], "is empty"), (&b"\xFF\xFE"[..], "is not UTF-8")] {
+        std::fs::write(&file, bytes).unwrap();
+        let refused = fail(&["feed", &name, "--data", &data]);
+        assert!(
+            refused.contains(expected) && !refused.contains("mend"),
+            "{refused}"
+        );
+    }
     std::fs::write(&file, head).unwrap();
     assert!(fail(&["feed", &name, "--data", &data]).contains("has no rows"));
     assert!(fail(&["feed", "/nowhere.csv", "--data", &data]).contains("/nowhere.csv"));

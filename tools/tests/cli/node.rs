@@ -108,7 +108,40 @@ fn a_folder_in_use_is_named() {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let refused = fail(&words);
     assert!(refused.contains("in use by another writer"), "{refused}");
+    assert!(!refused.contains("recovering"), "{refused}");
     assert!(refused.contains("journal"), "{refused}");
+}
+
+#[test]
+fn files_of_a_data_folder_that_are_lost_are_named() {
+    let mut exchange = Exchange::start();
+    exchange.stop();
+    let identity = exchange.path("data/identity");
+    let written = std::fs::read_to_string(&identity).unwrap();
+    std::fs::remove_file(&identity).unwrap();
+    let words = exchange.start_arguments();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let refused = fail(&words);
+    assert!(refused.contains(written.trim()), "{refused}");
+    assert!(!identity.exists(), "no id is drawn beside a journal");
+    std::fs::write(&identity, &written).unwrap();
+
+    std::fs::remove_file(exchange.path("data/keys")).unwrap();
+    std::fs::remove_file(exchange.path("data/raft-state")).unwrap();
+    exchange.restart();
+    let said = exchange.log();
+    assert!(said.contains("recovering"), "{said}");
+    assert!(said.contains("data/keys is missing: new keys"), "{said}");
+    assert!(said.contains("data/raft-state is missing"), "{said}");
+    exchange.stop();
+    exchange.restart();
+    let said = exchange.log();
+    assert!(!said.contains("missing"), "{said}");
+    exchange.stop();
+
+    let file = exchange.path("node.toml").display().to_string();
+    let refused = fail(&["start", "--data", &file]);
+    assert!(refused.contains("node.toml is no folder"), "{refused}");
 }
 
 #[test]
@@ -203,9 +236,12 @@ fn a_configuration_that_is_none_is_named() {
     let path = folder.path().join("node.toml");
     let name = path.display().to_string();
     for (text, expected) in [
-        ("speed = 3\n", "unknown field `speed`"),
+        ("\nspeed = 3\n", "node.toml:2: unknown field `speed`"),
         ("durability = \"maybe\"\n", "durable or replicated"),
-        ("[listen]\norders = \"nowhere\"\n", "invalid socket address"),
+        (
+            "[listen]\norders = \"nowhere\"\n",
+            "node.toml:2: expected an IP address and a port",
+        ),
         ("data = \n", "line 1"),
     ] {
         std::fs::write(&path, text).unwrap();
@@ -276,7 +312,14 @@ fn a_feed_that_loses_its_node_says_so() {
     let output = feed.wait_with_output().unwrap();
     let (_, said) = texts(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("the connection is gone"), "{said}");
+    assert!(
+        said.contains("the connection to the node is gone"),
+        "{said}"
+    );
+    assert!(
+        said.contains("answered") && said.contains("which stand"),
+        "{said}"
+    );
     exchange.restart();
     exchange.stop();
     let first = exchange.replay();

@@ -1,0 +1,172 @@
+//! What is listed, as the public feed tells it: instruments by symbol, and numbers that are free.
+//!
+//! Called by the small client where an instrument is named by its symbol, and by `feed` before it
+//! lists one of its own.
+//!
+//! Always holds: the answer is that of one whole snapshot of all books.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use exahour_gateway::clock::{Clock, SystemClock};
+use exahour_gateway::feed::client::FeedClient;
+use exahour_gateway::image::Flow;
+use exahour_wire::ids::InstrumentId;
+use exahour_wire::limits::INSTRUMENTS_MAX;
+
+use crate::connection::NodeArguments;
+
+/// How long a snapshot may take.
+pub(crate) const SNAPSHOT_WITHIN: Duration = Duration::from_secs(5);
+
+/// An instrument as a user names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum InstrumentName {
+    /// By its number.
+    Number(InstrumentId),
+    /// By its symbol.
+    Symbol(String),
+}
+
+impl FromStr for InstrumentName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        match text.parse::<u32>() {
+            Ok(number) if (1..=INSTRUMENTS_MAX).contains(&number) => {
+                Ok(Self::Number(InstrumentId(number)))
+            }
+            _ if digits => Err(format!("instruments are numbered 1 to {INSTRUMENTS_MAX}")),
+            _ if text.starts_with(|first: char| first.is_ascii_alphabetic()) => {
+                Ok(Self::Symbol(text.to_owned()))
+            }
+            _ => Err("expected an instrument's number, such as 1, or its symbol".to_owned()),
+        }
+    }
+}
+
+impl InstrumentName {
+    /// The number behind the name; a symbol is looked up at the node's market data.
+    ///
+    /// # Errors
+    /// Where no market data comes, or nothing of that symbol is listed.
+    pub(crate) fn resolve(&self, node: &NodeArguments) -> Result<InstrumentId> {
+        match self {
+            Self::Number(id) => Ok(*id),
+            Self::Symbol(symbol) => {
+                let listings = Listings::read(node.addresses()?.market_data)?;
+                listings.id_of(symbol)
+            }
+        }
+    }
+}
+
+/// Everything that is listed.
+#[derive(Debug, Default)]
+pub(crate) struct Listings {
+    symbols: BTreeMap<InstrumentId, String>,
+}
+
+impl Listings {
+    /// Reads them from a node's market data.
+    ///
+    /// # Errors
+    /// Where nothing comes in time.
+    pub(crate) fn read(market_data: SocketAddr) -> Result<Self> {
+        let mut clock = SystemClock::default();
+        let mut client = FeedClient::new(market_data, Flow::All);
+        let until = Instant::now() + SNAPSHOT_WITHIN;
+        loop {
+            client.poll(clock.now(), &mut |_, _| {})?;
+            let image = client.image();
+            if image.whole() {
+                let symbol = |definition: &exahour_wire::market_data::InstrumentDefinition| {
+                    definition.symbol.as_str().unwrap_or_default().to_owned()
+                };
+                let books = image.books().all();
+                let symbols = books.map(|(id, book)| (id, symbol(book.definition())));
+                return Ok(Self {
+                    symbols: symbols.collect(),
+                });
+            }
+            if Instant::now() > until {
+                bail!(
+                    "no market data from {market_data}: is the node running, and is this its port?"
+                );
+            }
+            client.wait(Duration::from_millis(50));
+        }
+    }
+
+    /// The instrument of this symbol: the last one listed, where several had it.
+    pub(crate) fn id_of(&self, symbol: &str) -> Result<InstrumentId> {
+        let mut newest_first = self.symbols.iter().rev();
+        let found = newest_first.find(|(_, it)| it.eq_ignore_ascii_case(symbol));
+        found.map(|(id, _)| *id).with_context(|| {
+            let listed = self.symbols.iter().take(8);
+            let listed: Vec<String> = listed.map(|(id, it)| format!("{it} ({id})")).collect();
+            let more = if self.symbols.len() > 8 { ", ..." } else { "" };
+            format!(
+                "no instrument `{symbol}` is listed; there are: {}{more}",
+                listed.join(", ")
+            )
+        })
+    }
+
+    /// The first number from `first` on that nothing is listed under.
+    pub(crate) fn free_from(&self, first: InstrumentId) -> Result<InstrumentId> {
+        let mut numbers = first.0..=INSTRUMENTS_MAX;
+        let free = numbers.find(|id| !self.symbols.contains_key(&InstrumentId(*id)));
+        free.map(InstrumentId).with_context(|| {
+            format!(
+                "every instrument from {first} to {INSTRUMENTS_MAX} is listed already: start a new \
+                 node"
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instrument_is_named_by_number_or_symbol() {
+        let name = |text: &str| text.parse::<InstrumentName>();
+        assert_eq!(name("7"), Ok(InstrumentName::Number(InstrumentId(7))));
+        assert_eq!(
+            name("GPU-EU"),
+            Ok(InstrumentName::Symbol("GPU-EU".to_owned()))
+        );
+        for (text, expected) in [
+            ("0", "1 to 65535"),
+            ("70000", "1 to 65535"),
+            ("-1", "number"),
+        ] {
+            let refused = name(text).unwrap_err();
+            assert!(refused.contains(expected), "{text}: {refused}");
+        }
+        assert!(name("").is_err());
+    }
+
+    #[test]
+    fn listings_are_looked_up() {
+        let listed = [(1, "GPU-EU"), (2, "CPU-EU"), (4, "GPU-EU")];
+        let symbols = listed.map(|(id, symbol)| (InstrumentId(id), symbol.to_owned()));
+        let listings = Listings {
+            symbols: symbols.into(),
+        };
+        assert_eq!(listings.id_of("gpu-eu").unwrap(), InstrumentId(4));
+        let refused = listings.id_of("TPU").unwrap_err().to_string();
+        assert!(refused.contains("CPU-EU (2)"), "{refused}");
+        assert_eq!(
+            listings.free_from(InstrumentId(1)).unwrap(),
+            InstrumentId(3)
+        );
+        assert!(listings.free_from(InstrumentId(INSTRUMENTS_MAX)).is_ok());
+    }
+}
