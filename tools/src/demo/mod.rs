@@ -24,12 +24,13 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use exahour_wire::ids::InstrumentId;
 use serde::Serialize;
 
 use crate::feed::rows::{Row, Rows};
 use crate::output::{print, print_json};
 use delivery::Delivered;
-use proof::Proven;
+use proof::{Promised, Proven};
 use site::Site;
 use trading::Traded;
 
@@ -139,7 +140,12 @@ fn show(
     say.line("== prove: stop the node, and read its journal as an auditor would")?;
     site.stop_settlement()?;
     site.stop_node()?;
-    let proven = proof::prove(site.data(), traded.instrument, &acknowledged)?;
+    let promised = Promised {
+        instrument: InstrumentId(traded.instrument),
+        taken: traded.taken,
+        acknowledged: &acknowledged,
+    };
+    let proven = proof::prove(site.data(), &promised)?;
     say.line(&proven.text())?;
     Ok((traded, delivered, proven))
 }

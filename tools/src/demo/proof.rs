@@ -16,7 +16,7 @@ use exahour_replicas::{FRAME_COMMANDS, replay};
 use exahour_wire::events::OrderAccepted;
 use exahour_wire::ids::{ClientOrderId, InstrumentId, SessionId};
 use exahour_wire::message::{Message, messages};
-use exahour_wire::orders::NewOrder;
+use exahour_wire::orders::{CancelOrder, NewOrder, ReplaceOrder};
 use serde::Serialize;
 
 use crate::feed::desk::Acknowledged;
@@ -28,7 +28,10 @@ pub(super) struct Proven {
     acknowledged: usize,
     #[serde(flatten)]
     broken: Broken,
+    /// Commands in the journal.
     commands: u64,
+    /// Of those, the ones that the trading clients sent; the others list, fund, open sessions, tick.
+    commands_of_traders: u64,
     events: u64,
     /// Those that the node had written when it stopped; its next start writes the rest.
     events_compared: u64,
@@ -47,14 +50,25 @@ struct Broken {
     untold: usize,
 }
 
-/// Proves that every order acknowledged in `instrument` is in the journal in `data`, once.
+/// What clients were told.
+pub(super) struct Promised<'a> {
+    /// The contract that they traded.
+    pub(super) instrument: InstrumentId,
+    /// How many of their commands were answered.
+    pub(super) taken: u64,
+    /// The orders among these that were acknowledged.
+    pub(super) acknowledged: &'a [Acknowledged],
+}
+
+/// Proves that every order acknowledged is in the journal in `data`, once, and that the journal holds
+/// just the commands that were answered.
 ///
 /// # Errors
 /// Where an order was lost, doubled or never told; where the two replays or the events differ.
-pub(super) fn prove(data: &Path, instrument: u32, acknowledged: &[Acknowledged]) -> Result<Proven> {
+pub(super) fn prove(data: &Path, promised: &Promised<'_>) -> Result<Proven> {
     let journal = data.join("journal");
-    let instrument = InstrumentId(instrument);
-    let entered = entered(&journal, instrument)?;
+    let (instrument, acknowledged) = (promised.instrument, promised.acknowledged);
+    let (entered, commands_of_traders) = entered(&journal, instrument)?;
     let mut accepted = Accepted {
         instrument,
         orders: Vec::new(),
@@ -73,6 +87,7 @@ pub(super) fn prove(data: &Path, instrument: u32, acknowledged: &[Acknowledged])
         acknowledged: acknowledged.len(),
         broken,
         commands: report.commands,
+        commands_of_traders,
         events: report.events,
         events_compared: verdict["events_compared"].as_u64().unwrap_or(0),
         checkpoints: report.checkpoints,
@@ -84,6 +99,13 @@ pub(super) fn prove(data: &Path, instrument: u32, acknowledged: &[Acknowledged])
         broken.lost,
         broken.doubled,
         broken.untold,
+        data.display()
+    );
+    ensure!(
+        commands_of_traders == promised.taken,
+        "a promise is broken: {} commands were answered, and the journal holds {commands_of_traders} \
+         of these clients; see {}",
+        promised.taken,
         data.display()
     );
     Ok(proven)
@@ -111,22 +133,30 @@ fn compare(
     }
 }
 
-/// Every order of the contract that the journal holds, by who sent it and under which name.
+/// Every order of the contract that the journal holds, by who sent it and under which name; and how many
+/// orders, changes and cancels of it there are.
 fn entered(
     journal: &Path,
     instrument: InstrumentId,
-) -> Result<BTreeSet<(SessionId, ClientOrderId)>> {
+) -> Result<(BTreeSet<(SessionId, ClientOrderId)>, u64)> {
     let recovered = inspect(journal, Verify::Every).context("journal")?;
     let mut reader = Reader::closed(journal, &recovered, Verify::Every).context("journal")?;
     let mut found = BTreeSet::new();
+    let mut commands = 0;
+    let changes = |message: &[u8]| {
+        let replaced = ReplaceOrder::read(message).map(|it| it.instrument);
+        replaced.or_else(|| CancelOrder::read(message).map(|it| it.instrument)) == Some(instrument)
+    };
     while let Some(frame) = reader.next(recovered.appended).context("journal")? {
         if frame.header.kind == FRAME_COMMANDS {
-            let orders = messages(frame.payload).filter_map(NewOrder::read);
-            let orders = orders.filter(|order| order.instrument == instrument);
-            found.extend(orders.map(|order| (order.session, order.client_order_id)));
+            for message in messages(frame.payload) {
+                let order = NewOrder::read(message).filter(|it| it.instrument == instrument);
+                commands += u64::from(order.is_some() || changes(message));
+                found.extend(order.map(|order| (order.session, order.client_order_id)));
+            }
         }
     }
-    Ok(found)
+    Ok((found, commands))
 }
 
 /// The orders of a contract that a replay accepts, each time it does.
@@ -163,13 +193,14 @@ impl Proven {
     pub(super) fn text(&self) -> String {
         format!(
             "   {} orders acknowledged to clients: {} lost, {} doubled, {} never told\n   replayed by \
-             two processes: {} commands, {} checkpoints equal; of {} events the \
-             node had written {}, all equal\n   state hash {}",
+             two processes: {} commands, {} of them these clients'; {} checkpoints equal; of {} events \
+             the node had written {}, all equal\n   state hash {}",
             self.acknowledged,
             self.broken.lost,
             self.broken.doubled,
             self.broken.untold,
             self.commands,
+            self.commands_of_traders,
             self.checkpoints,
             self.events,
             self.events_compared,

@@ -3,14 +3,15 @@
 //! Called by `demo` once.
 //!
 //! Always holds: the rate is an open loop, and latency counts from when a row was due; at the kill
-//! a burst is on its way that nobody has heard anything of.
+//! a burst is on its way that nobody has heard anything of, and some of it is in the journal.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use exahour_journal::{Reader, Verify};
 use exahour_wire::ids::{AccountId, InstrumentId, SessionId};
 use exahour_wire::units::{Money, Price};
 use hdrhistogram::Histogram;
@@ -41,6 +42,8 @@ const WINDOW: usize = 1_024;
 const BURST: usize = 256;
 /// The fewest rows that can be traded: there must be some before and after the burst.
 pub(super) const ROWS_MIN: usize = 2 * BURST;
+/// How long the journal may take to grow before the node is killed all the same.
+const TAKEN_WITHIN: Duration = Duration::from_secs(1);
 /// Rows between two looks at progress and signals.
 const ROWS_A_LOOK: usize = 512;
 
@@ -50,6 +53,8 @@ pub(super) struct Traded {
     pub(super) instrument: u32,
     rows: u64,
     messages: u64,
+    /// Of those, how many were answered: neither told as not applied nor refused as too many.
+    pub(super) taken: u64,
     acknowledged: u64,
     trades: u64,
     lots: u64,
@@ -174,12 +179,25 @@ struct Struck {
     outage: Duration,
 }
 
-/// Sends a burst, kills the node before anything is heard, starts it again, and logs on again.
+/// Sends a burst, kills the node before anything of it is heard, starts it again, and logs on again.
+///
+/// The second half goes out once the journal has grown by some of the first: so the node dies between
+/// having taken commands and having been heard.
 fn strike(site: &mut Site, flow: &mut Flow, burst: &[Row]) -> Result<Struck> {
-    for row in burst {
-        flow.act(row, Instant::now())?;
+    let journal = site.data().join("journal");
+    let journal = Reader::follow(&journal, Verify::Trust).context("journal")?;
+    let grown = journal.appended();
+    let (first, second) = burst.split_at(burst.len() / 2);
+    for half in [first, second] {
+        for row in half {
+            flow.act(row, Instant::now())?;
+        }
+        flow.flush()?;
+        let until = Instant::now() + TAKEN_WITHIN;
+        while journal.appended() == grown && Instant::now() < until {
+            std::thread::yield_now();
+        }
     }
-    flow.flush()?;
     let in_flight = flow.in_flight();
     let (answered, told) = (flow.counts.latencies.len(), flow.counts.not_applied);
     let begun = Instant::now();
@@ -204,10 +222,12 @@ impl Traded {
         struck: &Struck,
         histogram: Histogram<u64>,
     ) -> Self {
+        let messages = counts.orders + counts.cancels + counts.replaces;
         Self {
             instrument: instrument.0,
             rows: counts.rows,
-            messages: counts.orders + counts.cancels + counts.replaces,
+            messages,
+            taken: messages - counts.not_applied - counts.busy,
             acknowledged: counts.accepted,
             trades: counts.trades,
             lots: counts.lots,
@@ -237,8 +257,8 @@ impl Traded {
         )?;
         writeln!(
             out,
-            "   {} rows, {} commands, {} orders acknowledged, {} trades of {} lots",
-            self.rows, self.messages, self.acknowledged, self.trades, self.lots
+            "   {} rows, {} commands sent and {} taken, {} orders acknowledged, {} trades of {} lots",
+            self.rows, self.messages, self.taken, self.acknowledged, self.trades, self.lots
         )?;
         let it = &self.latency_us;
         writeln!(
