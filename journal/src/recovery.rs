@@ -1,15 +1,17 @@
 //! Recovery: reads a log from disk, checks it, and names its tail.
 //!
 //! Called when a log is opened, and by `inspect` for audits; `scan` changes nothing, `repair` cuts.
-//! Bytes below the *bound* must be whole. The bound is the highest of: the durable mark of the
-//! control page, the flusher's notes beside it, the durable position in each segment's header, and,
-//! if the machine has not restarted since, the appended mark: page cache outlives a process, so a
-//! visible frame that is gone in the same run of the machine was damaged, not torn. The cases are
-//! drawn at `Walk::stop`.
+//! Bytes below `flushed` are certainly on disk: it is the highest of the durable mark of the control
+//! page, the flusher's notes beside it, and the durable position in each segment's header. Bytes below
+//! the *bound* must be whole: that is `flushed`, or, if the machine has not restarted since, the
+//! appended mark: page cache outlives a process, so a visible frame that is gone in the same run of the
+//! machine was damaged, not torn. The cases are drawn at `Walk::stop`.
 //!
 //! Always holds: what remains is a prefix of what was appended, and holds every flushed frame.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -73,8 +75,6 @@ pub(crate) struct Scan {
     pub(crate) first_segment: SegmentNumber,
     /// The segment that stays the live one.
     pub(crate) last_segment: SegmentNumber,
-    /// The segment from which on flushing is not certain.
-    pub(crate) unflushed_from: SegmentNumber,
     /// Bytes to zero in the last segment, from an offset on.
     cut: Option<(usize, usize)>,
     /// Segment files to remove, the last one first.
@@ -170,6 +170,7 @@ struct Walk<'a> {
     shape: LogShape,
     verify: Verify,
     bound: Position,
+    flushed: Position,
     /// Whether any mark says where the flushed part ends.
     marked: bool,
     /// The segment being walked, or expected next.
@@ -199,11 +200,11 @@ impl<'a> Walk<'a> {
         // The first segment is complete before its log exists, so damage to it is never a tail.
         let map = SegmentMap::open(path.clone(), evidence.shape.as_ref())?;
         let shape = map.header().shape();
-        let mut bound = evidence.durable.max(evidence.appended_this_boot);
+        let mut flushed = evidence.durable.unwrap_or_default();
         for &position in live {
             let path = dir.join(format!("{:020}.log", position.value()));
             if let Some(header) = SegmentHeader::read(&path).filter(|one| one.shape() == shape) {
-                bound = bound.max(Some(header.durable_before()));
+                flushed = flushed.max(header.durable_before());
             }
         }
         let genesis = ChainValue::genesis(shape.chain, shape.log_id);
@@ -219,7 +220,8 @@ impl<'a> Walk<'a> {
             dir,
             shape,
             verify,
-            bound: bound.unwrap_or_default(),
+            bound: flushed.max(evidence.appended_this_boot.unwrap_or_default()),
+            flushed,
             marked: evidence.durable.is_some() || evidence.appended_this_boot.is_some(),
             number: shape.geometry.segment_of(first),
             open_mark: None,
@@ -254,7 +256,7 @@ impl<'a> Walk<'a> {
         let (last_index, last_term) = self.last.unwrap_or_default();
         Recovered {
             appended: self.position,
-            durable: self.bound.min(self.position),
+            durable: self.flushed.min(self.position),
             first: self.first,
             last_index,
             last_term,
@@ -316,7 +318,12 @@ impl<'a> Walk<'a> {
     /// Checks the frame at the walk's position and takes it in.
     fn frame<'m>(&mut self, room: &'m [u8]) -> std::result::Result<&'m FrameHeader, Damage> {
         let geometry = self.shape.geometry;
-        let full = self.verify == Verify::Every || self.number >= geometry.segment_of(self.bound);
+        // A log without a chain is not flushed as it grows, and can be had again from another.
+        let trusted = match self.shape.chain {
+            Chain::On => self.flushed,
+            Chain::Off => self.bound,
+        };
+        let full = self.verify == Verify::Every || self.number >= geometry.segment_of(trusted);
         let header = match full {
             true => check_sum(room)?,
             false => header_in(room)?,
@@ -420,12 +427,10 @@ impl<'a> Walk<'a> {
             .as_ref()
             .map_or(self.number, |map| map.number());
         let keep_offset = (appended.value() - geometry.start_of(last_segment).value()) as usize;
-        let garbage = self.current.as_ref().map_or(0, |map| {
-            let room = map.room(keep_offset);
-            room.iter()
-                .rposition(|&byte| byte != 0)
-                .map_or(0, |at| at + 1)
-        });
+        let garbage = self
+            .current
+            .as_ref()
+            .map_or(0, |map| used(map.room(keep_offset)));
         let mut bytes = garbage as u64;
         let mut removed = Vec::new();
         for &start in live
@@ -446,7 +451,7 @@ impl<'a> Walk<'a> {
         Ok(Scan {
             recovered: Recovered {
                 appended,
-                durable: self.bound,
+                durable: self.flushed,
                 tail,
                 ..self.good()
             },
@@ -454,33 +459,66 @@ impl<'a> Walk<'a> {
             index: self.index,
             first_segment: geometry.segment_of(self.first),
             last_segment,
-            unflushed_from: geometry
-                .segment_of(self.bound)
-                .max(geometry.segment_of(self.first)),
             cut: (garbage > 0).then_some((keep_offset, garbage)),
             removed,
         })
     }
 }
 
+/// Bytes up to the last one that is not zero.
+///
+/// Nearly all of a fresh segment is zeros: these are looked at in pieces, which a compiler turns into a
+/// few wide instructions each.
+fn used(room: &[u8]) -> usize {
+    const PIECE: usize = 4_096;
+    let whole_pieces = room.len() - room.len() % PIECE;
+    let (pieces, rest) = room.split_at(whole_pieces);
+    let last = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte != 0).map(|at| at + 1);
+    if let Some(bytes) = last(rest) {
+        return whole_pieces + bytes;
+    }
+    let zeros = |piece: &[u8]| piece.iter().fold(0, |all, byte| all | byte) == 0;
+    let found = pieces.chunks(PIECE).rposition(|piece| !zeros(piece));
+    found.map_or(0, |at| {
+        let piece = &pieces[at * PIECE..(at + 1) * PIECE];
+        at * PIECE + last(piece).unwrap_or(0)
+    })
+}
+
+/// How much is written again at a time.
+const COPY_BYTES: usize = 64 << 10;
+
 /// Carries out the cuts of a scan and flushes what was visible but perhaps not durable.
+///
+/// A flush that failed before has left its pages clean in memory, and another would succeed over lost
+/// data; so what no mark calls flushed is written again first. A log without a chain is one that can be
+/// had again from another, and may be far behind: it is only flushed.
 ///
 /// Later files go first, so that a repair that is interrupted leaves what the next scan cuts again.
 pub(crate) fn repair(dir: &Path, scan: &Scan) -> Result<()> {
     for path in &scan.removed {
         std::fs::remove_file(path).map_err(io_at("remove", path))?;
     }
-    let shape = &scan.recovered.shape;
-    let mut number = scan.unflushed_from;
+    let recovered = &scan.recovered;
+    let geometry = recovered.shape.geometry;
+    let mut number = geometry.segment_of(recovered.durable.max(recovered.first));
     while number <= scan.last_segment {
-        let path = live_name(dir, shape, number);
+        let path = live_name(dir, &recovered.shape, number);
         let file = OpenOptions::new()
+            .read(true)
             .write(true)
             .open(&path)
             .map_err(io_at("open for repair", &path))?;
         if let Some((offset, bytes)) = scan.cut.filter(|_| number == scan.last_segment) {
             file.write_all_at(&vec![0; bytes], offset as u64)
                 .map_err(io_at("cut", &path))?;
+        }
+        if recovered.shape.chain == Chain::On {
+            let start = geometry.start_of(number);
+            let end = geometry.start_of(number.next()).min(recovered.appended);
+            let from = recovered.durable.max(start).value() - start.value();
+            let to = end.value().saturating_sub(start.value());
+            write_again(&file, from..to).map_err(io_at("write again", &path))?;
         }
         file.sync_data()
             .map_err(|source| JournalError::Sync { path, source })?;
@@ -490,4 +528,108 @@ pub(crate) fn repair(dir: &Path, scan: &Scan) -> Result<()> {
         path: dir.to_path_buf(),
         source,
     })
+}
+
+/// Writes what a file holds in a range over itself.
+fn write_again(file: &File, range: Range<u64>) -> io::Result<()> {
+    let mut buffer = vec![0; COPY_BYTES];
+    for offset in range.clone().step_by(COPY_BYTES) {
+        let length = (range.end - offset).min(COPY_BYTES as u64) as usize;
+        file.read_exact_at(&mut buffer[..length], offset)?;
+        file.write_all_at(&buffer[..length], offset)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::frame::FrameMeta;
+    use crate::journal::Journal;
+
+    const SEGMENT_BYTES: u64 = 64 << 10;
+
+    /// A log of `frames` frames, one to a segment; all but the last `unflushed` are flushed.
+    fn log_with_unflushed(dir: &Path, frames: u64, unflushed: u64) -> Config {
+        let config = Config::new(dir, LogId([3; 16])).with_segment_bytes(SEGMENT_BYTES);
+        let mut journal = Journal::create(&config).unwrap();
+        for index in 1..=frames {
+            let meta = FrameMeta {
+                index,
+                ..FrameMeta::default()
+            };
+            journal.appender.append(&meta, &[&[7; 40_000]]).unwrap();
+            if index <= frames - unflushed {
+                journal.flusher.flush().unwrap();
+            }
+        }
+        config
+    }
+
+    /// The process died in the same run of the machine: everything is visible, and not all of it is on
+    /// disk.
+    #[test]
+    fn what_was_only_visible_is_not_called_flushed() {
+        let dir = tempfile::tempdir().unwrap();
+        log_with_unflushed(dir.path(), 4, 2);
+        let scan = scan(dir.path(), Verify::Trust).unwrap();
+        let geometry = scan.recovered.shape.geometry;
+        assert_eq!(
+            geometry.segment_of(scan.recovered.durable),
+            SegmentNumber(1)
+        );
+        assert_eq!(
+            geometry.segment_of(scan.recovered.appended),
+            SegmentNumber(3)
+        );
+    }
+
+    #[test]
+    fn what_was_not_flushed_is_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = log_with_unflushed(dir.path(), 4, 2);
+        let path = |number: u64| {
+            dir.path()
+                .join(format!("{:020}.log", number * SEGMENT_BYTES))
+        };
+        let content = |number| std::fs::read(path(number)).unwrap();
+        let before: Vec<Vec<u8>> = (0..4).map(content).collect();
+        let past = SystemTime::now() - Duration::from_secs(3_600);
+        for number in 0..4 {
+            let file = OpenOptions::new().write(true).open(path(number)).unwrap();
+            file.set_modified(past).unwrap();
+        }
+        drop(Journal::open(&config).unwrap());
+        let written = |number: &u64| path(*number).metadata().unwrap().modified().unwrap() > past;
+        let written: Vec<u64> = (0..4).filter(written).collect();
+        // The second was flushed before its end mark was written.
+        assert_eq!(written, [1, 2, 3], "the first was flushed");
+        assert_eq!((0..4).map(content).collect::<Vec<_>>(), before);
+    }
+
+    #[test]
+    fn the_last_byte_that_is_not_zero_is_found_wherever_it_is() {
+        for length in [0, 1, 4_095, 4_096, 4_097, 3 * 4_096, 3 * 4_096 + 5] {
+            assert_eq!(used(&vec![0; length]), 0, "{length}");
+            let places = [
+                0,
+                1,
+                4_094,
+                4_095,
+                4_096,
+                4_097,
+                2 * 4_096,
+                length.wrapping_sub(1),
+            ];
+            for at in places.into_iter().filter(|at| *at < length) {
+                let mut room = vec![0; length];
+                room[at] = 1;
+                room[0] |= 2;
+                assert_eq!(used(&room), at + 1, "{at} of {length}");
+            }
+        }
+    }
 }

@@ -195,8 +195,11 @@ impl Staging {
             ))?;
             *written += PAGE as u64;
         }
-        file.sync_data()
-            .map_err(write_at("sync", path, total - before))?;
+        if let Err(error) = file.sync_data() {
+            // Blocks may be given only now: this piece is not there until it is synced.
+            *written = before;
+            return Err(write_at("sync", path, total - before)(error));
+        }
         if *written == total {
             let staged = staged_name(dir, shape, self.next);
             std::fs::rename(&*path, &staged).map_err(write_at("rename", path, 0))?;
