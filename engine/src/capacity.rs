@@ -8,6 +8,9 @@ pub struct Capacity {
     pub orders: u32,
     /// Pairs of account and instrument with a position or an open order.
     pub positions: u32,
+    /// Seeds the indexes whose keys clients choose. A node draws it and tells nobody, so that nobody can
+    /// choose keys that fall together; no output depends on it, so every replica may have its own.
+    pub index_seed: u64,
 }
 
 impl Default for Capacity {
@@ -15,6 +18,7 @@ impl Default for Capacity {
         Self {
             orders: 1 << 20,
             positions: 1 << 16,
+            index_seed: 0,
         }
     }
 }

@@ -12,7 +12,8 @@ use exahour_wire::limits::{HOURS_MAX, PRICE_MAX, QUANTITY_MAX};
 use exahour_wire::units::{Price, Quantity};
 
 use crate::by_side::{BySide, signed};
-use crate::slot_index::{SlotIndex, hash_of};
+use crate::capacity::Capacity;
+use crate::slot_index::SlotIndex;
 use crate::terms::Terms;
 
 /// One account in one instrument.
@@ -33,7 +34,8 @@ pub(crate) struct Position {
 }
 
 impl Position {
-    fn new(account: AccountId, instrument: InstrumentId) -> Self {
+    /// Nothing held, nothing open.
+    pub(crate) fn new(account: AccountId, instrument: InstrumentId) -> Self {
         Self {
             account,
             instrument,
@@ -121,8 +123,6 @@ const _: () = {
 
 /// A position as it would be, with the lock that it would need.
 pub(crate) struct Change {
-    /// Its place.
-    pub(crate) slot: u32,
     pub(crate) after: Position,
     /// What it would lock beyond what it locks now; negative where that is less.
     pub(crate) more: i128,
@@ -142,34 +142,39 @@ const RECENT: usize = 1_024;
 /// How far apart the same account's places in neighbouring instruments are remembered.
 const NEIGHBOURS_APART: u32 = 97;
 
-#[inline]
-fn hash(account: AccountId, instrument: InstrumentId) -> u32 {
-    hash_of(u64::from(instrument.0), u64::from(account.0))
-}
-
 impl Positions {
     /// Room for this many.
-    pub(crate) fn new(capacity: u32) -> Self {
-        let capacity = capacity as usize;
+    pub(crate) fn new(capacity: &Capacity) -> Self {
+        let room = capacity.positions as usize;
         Self {
-            positions: Vec::with_capacity(capacity),
-            index: SlotIndex::new(capacity),
+            positions: Vec::with_capacity(room),
+            index: SlotIndex::new(room, capacity.index_seed),
             recent: Box::new([0; RECENT]),
         }
+    }
+
+    #[inline]
+    fn hash(&self, account: AccountId, instrument: InstrumentId) -> u32 {
+        self.index
+            .hash_of(u64::from(instrument.0), u64::from(account.0))
     }
 
     /// The place of a position, where there is one.
     #[inline]
     pub(crate) fn find(&self, account: AccountId, instrument: InstrumentId) -> Option<u32> {
-        self.index.find(hash(account, instrument), |slot| {
+        self.index.find(self.hash(account, instrument), |slot| {
             let position = &self.positions[slot as usize];
             position.account == account && position.instrument == instrument
         })
     }
 
-    /// The place of a position, which is made where there is none.
+    /// As [`Positions::find`], at once where the same was asked a short while ago.
     #[inline]
-    pub(crate) fn find_or_make(&mut self, account: AccountId, instrument: InstrumentId) -> u32 {
+    pub(crate) fn find_again(
+        &mut self,
+        account: AccountId,
+        instrument: InstrumentId,
+    ) -> Option<u32> {
         let key = account
             .0
             .wrapping_add(instrument.0.wrapping_mul(NEIGHBOURS_APART)) as usize;
@@ -177,20 +182,21 @@ impl Positions {
         let is_it =
             |position: &Position| position.account == account && position.instrument == instrument;
         if self.positions.get(slot as usize).is_some_and(is_it) {
-            return slot;
+            return Some(slot);
         }
-        let slot = match self.find(account, instrument) {
-            Some(slot) => slot,
-            None => self.make(account, instrument),
-        };
+        let slot = self.find(account, instrument)?;
         self.recent[key % RECENT] = slot;
-        slot
+        Some(slot)
     }
 
-    fn make(&mut self, account: AccountId, instrument: InstrumentId) -> u32 {
+    /// The place of a position, which is made where there is none.
+    pub(crate) fn find_or_make(&mut self, account: AccountId, instrument: InstrumentId) -> u32 {
+        if let Some(slot) = self.find(account, instrument) {
+            return slot;
+        }
         let slot = self.positions.len() as u32;
         self.positions.push(Position::new(account, instrument));
-        self.index.insert(hash(account, instrument), slot);
+        self.index.insert(self.hash(account, instrument), slot);
         slot
     }
 

@@ -196,14 +196,13 @@ pub(crate) struct SlotIndex {
     /// Larger tables that were set aside, the smallest last.
     coming: Vec<Table>,
     count: usize,
+    seed: u64,
 }
 
-/// The hash of a key. Neighbouring values of `low` share a bucket, because ids are mostly given out in
-/// sequence. Fixed, so every replica probes alike.
 #[inline]
-pub(crate) fn hash_of(high: u64, low: u64) -> u32 {
+fn hash_of(seed: u64, high: u64, low: u64) -> u32 {
     let group = low / NEIGHBOURS;
-    let left = u128::from(high ^ 0x9E37_79B9_7F4A_7C15);
+    let left = u128::from(high ^ seed ^ 0x9E37_79B9_7F4A_7C15);
     let product = left * u128::from(group ^ 0xD1B5_4A32_D192_ED03);
     let folded = (product as u64) ^ ((product >> 64) as u64) ^ high.rotate_left(32);
     let spread = folded.wrapping_mul(0x9FB2_1C65_1E98_DF25) >> 32;
@@ -211,8 +210,10 @@ pub(crate) fn hash_of(high: u64, low: u64) -> u32 {
 }
 
 impl SlotIndex {
-    /// Room for `slots` without an allocation.
-    pub(crate) fn new(slots: usize) -> Self {
+    /// Room for `slots` without an allocation. Clients choose keys: with a seed that they do not know
+    /// they cannot choose such as fall together. It is no part of the state, since no output depends on
+    /// where a key lies.
+    pub(crate) fn new(slots: usize, seed: u64) -> Self {
         let most = slots.div_ceil(FILL_MAX).next_power_of_two();
         let sizes = std::iter::successors(Some(most), |buckets| Some(buckets / 2));
         let coming = sizes
@@ -225,7 +226,15 @@ impl SlotIndex {
             emptied: 0,
             coming,
             count: 0,
+            seed,
         }
+    }
+
+    /// The hash of a key. Neighbouring values of `low` share a bucket, because ids are mostly given out
+    /// in sequence.
+    #[inline]
+    pub(crate) fn hash_of(&self, high: u64, low: u64) -> u32 {
+        hash_of(self.seed, high, low)
     }
 
     /// The slot with this hash for which `is_it` holds.
@@ -301,7 +310,7 @@ mod tests {
     fn it_agrees_with_a_map_under_churn() {
         for seed in 0..20 {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
-            let mut index = SlotIndex::new(4);
+            let mut index = SlotIndex::new(4, seed);
             let mut map = BTreeMap::new();
             let mut keys = vec![0u64; 4096];
             for slot in 0..4096u32 {
@@ -310,7 +319,7 @@ mod tests {
             for step in 0..20_000 {
                 let slot = random.random_range(0..4096u32);
                 let key = keys[slot as usize];
-                let hash = hash_of(3, key);
+                let hash = index.hash_of(3, key);
                 let found = index.find(hash, |candidate| keys[candidate as usize] == key);
                 assert_eq!(found, map.get(&key).copied(), "seed {seed} step {step}");
                 match found {
@@ -325,5 +334,42 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Buckets that are looked at to find an entry.
+    fn way(table: &Table, hash: u32, slot: u32) -> usize {
+        let mut place = table.home(hash);
+        let mut looked_at = 1;
+        while !table.bucket(place)[SLOTS..].contains(&(slot + 1)) {
+            place = table.behind(place);
+            looked_at += 1;
+        }
+        looked_at
+    }
+
+    /// Keys that were chosen to share one bucket under a seed that is known.
+    #[test]
+    fn chosen_keys_do_not_fall_together_under_another_seed() {
+        const KEYS: usize = 2_000;
+        let bucket = |seed, key| hash_of(seed, 1, key) >> 1 & 0x3FF;
+        let chosen: Vec<u64> = (0u64..)
+            .map(|key| key * NEIGHBOURS)
+            .filter(|key| bucket(7, *key) == 0)
+            .take(KEYS)
+            .collect();
+        let longest = |seed| {
+            let mut index = SlotIndex::new(4 * KEYS, seed);
+            for (slot, key) in chosen.iter().enumerate() {
+                index.insert(index.hash_of(1, *key), slot as u32);
+            }
+            while index.left.buckets != 0 {
+                index.empty_a_bucket();
+            }
+            let ways = chosen.iter().enumerate();
+            ways.map(|(slot, key)| way(&index.table, index.hash_of(1, *key), slot as u32))
+                .max()
+        };
+        assert!(longest(7) > Some(KEYS / PASSED / 2), "the choice is bad");
+        assert!(longest(8) < Some(8), "{:?}", longest(8));
     }
 }

@@ -74,10 +74,12 @@ fn the_room_made_at_the_start_changes_nothing() {
             let mut narrow = Engine::new(&Capacity {
                 orders: 1,
                 positions: 1,
+                index_seed: 1,
             });
             let mut wide = Engine::new(&Capacity {
                 orders: 70_000,
                 positions: 9_000,
+                index_seed: u64::MAX / 3,
             });
             let mut flow = Flow::new(seed, style);
             for place in 0..300 {

@@ -154,6 +154,7 @@ impl Pair {
         let capacity = Capacity {
             orders: 1,
             positions: 1,
+            index_seed: 1,
         };
         Self {
             engine: Engine::new(&capacity),

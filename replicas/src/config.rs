@@ -313,6 +313,7 @@ impl NodeConfig {
             capacity: exahour_engine::Capacity {
                 orders: file.capacity.orders,
                 positions: file.capacity.positions,
+                ..exahour_engine::Capacity::default()
             },
             segment_bytes: file.journal.segment_bytes,
             flush_pause: Duration::from_micros(file.journal.flush_pause_us),

@@ -86,7 +86,8 @@ pub(crate) fn create_folder(path: &Path) -> Result<(), NodeError> {
     fs::create_dir_all(path).map_err(NodeError::io(path, "create the folder"))
 }
 
-fn random_bytes<const N: usize>() -> Result<[u8; N], NodeError> {
+/// Bytes that nobody can guess.
+pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N], NodeError> {
     let path = Path::new("/dev/urandom");
     let mut bytes = [0; N];
     let read: io::Result<()> =

@@ -296,6 +296,7 @@ fn try_out(named: &[(String, Record)], now: Nanos) -> Result<(), GenesisError> {
     let mut engine = Engine::new(&Capacity {
         orders: 1,
         positions: 1,
+        ..Capacity::default()
     });
     for (place, (what, record)) in named.iter().enumerate() {
         let first = CommandSequence(place as u64 + 1);

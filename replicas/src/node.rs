@@ -17,7 +17,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use exahour_engine::Engine;
+use exahour_engine::{Capacity, Engine};
 use exahour_gateway::clock::{Clock, SystemClock};
 use exahour_gateway::credentials::Keys;
 use exahour_gateway::feed::drop_copy::{DropCopy, DropCopyConfig};
@@ -35,7 +35,7 @@ use exahour_wire::units::Nanos;
 
 use crate::admission_agent::{ADMISSION, AdmissionAgent};
 use crate::config::NodeConfig;
-use crate::data_folder::{create_folder, open_identity, open_keys};
+use crate::data_folder::{create_folder, open_identity, open_keys, random_bytes};
 use crate::disk_agent::{DiskAgent, StagingAgent};
 use crate::engine_agent::{EngineAgent, EngineOutlet};
 use crate::error::NodeError;
@@ -152,9 +152,13 @@ impl Node {
                 last: end.next.0 - 1,
             });
         }
+        let capacity = Capacity {
+            index_seed: u64::from_le_bytes(random_bytes()?),
+            ..config.capacity
+        };
         let folder = snapshots::open_folder(data)?;
         let reader = follow(&journal_path, "journal")?;
-        let found = snapshots::newest(&folder, &reader, event_log.last(), &config.capacity)?;
+        let found = snapshots::newest(&folder, &reader, event_log.last(), &capacity)?;
         let place = found.start.as_ref().map(|start| start.place);
         let recovery = Recovery {
             snapshot_command: place.map_or(0, |place| place.command),
@@ -165,7 +169,7 @@ impl Node {
             journal: journal_path.clone(),
             journal_bytes: config.snapshots.journal_bytes,
             keep: config.snapshots.keep,
-            capacity: config.capacity,
+            capacity,
             notice: config.notice,
         };
         let snapshots = SnapshotAgent::new(settings, reader, place.as_ref());
@@ -178,7 +182,7 @@ impl Node {
             fresh_from: end.next,
         };
         let follow_journal = || follow(&journal_path, "journal");
-        let stages = stages(config, follow_journal, found.start, outlet)?;
+        let stages = stages((config, &capacity), follow_journal, found.start, outlet)?;
         let flush_pause = match config.durability {
             Durability::Durable => None,
             Durability::Replicated => Some(config.flush_pause),
@@ -256,7 +260,7 @@ impl Node {
 
 /// The engine: one agent, or one for each stage where the layout places the first on its own.
 fn stages(
-    config: &NodeConfig,
+    (config, capacity): (&NodeConfig, &Capacity),
     journal: impl Fn() -> Result<Reader, NodeError>,
     start: Option<Start>,
     outlet: EngineOutlet,
@@ -266,7 +270,7 @@ fn stages(
         Some(place) => Frames::behind(journal()?, place),
         None => journal().map(Frames::from_the_start),
     };
-    let engine = start.map_or_else(|| Engine::new(&config.capacity), |start| start.engine);
+    let engine = start.map_or_else(|| Engine::new(capacity), |start| start.engine);
     let (admission, execution) = engine.into_stages();
     let clock = Box::new(SystemClock::default());
     let placed = |thread: &ThreadLayout| thread.agents.iter().any(|agent| agent == ADMISSION);

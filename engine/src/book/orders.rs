@@ -15,7 +15,8 @@ use exahour_wire::ids::{
 use exahour_wire::limits::ORDERS_MAX;
 use exahour_wire::units::{Nanos, Price, Quantity};
 
-use crate::slot_index::{SlotIndex, hash_of};
+use crate::capacity::Capacity;
+use crate::slot_index::SlotIndex;
 
 /// The place of an order in the table.
 pub(crate) type Slot = u32;
@@ -25,6 +26,9 @@ pub(crate) const NO_ORDER: Slot = u32::MAX;
 
 const SLOT_BITS: u32 = 24;
 const _: () = assert!(1 << SLOT_BITS == ORDERS_MAX);
+
+/// The last serial number: 12 days of a million orders a second.
+pub(crate) const SERIAL_MAX: u64 = (1 << (u64::BITS - SLOT_BITS)) - 1;
 
 /// A live order.
 #[derive(Clone, Copy, Debug)]
@@ -100,29 +104,30 @@ pub(crate) struct OrderTable {
 #[derive(Clone, Copy)]
 pub(crate) struct ClientHash(u32);
 
-#[inline]
-fn client_hash(session: SessionId, client_order_id: ClientOrderId) -> u32 {
-    hash_of(u64::from(session.0), client_order_id.0)
-}
-
 impl OrderTable {
     /// An empty table that need not grow for this many live orders.
-    pub(crate) fn new(expected: u32) -> Self {
-        let expected = expected.min(ORDERS_MAX) as usize;
+    pub(crate) fn new(capacity: &Capacity) -> Self {
+        let expected = capacity.orders.min(ORDERS_MAX) as usize;
         Self {
             orders: Vec::with_capacity(expected),
             live_max: ORDERS_MAX,
             first_free: NO_ORDER,
             live: 0,
             serial: 0,
-            by_client_id: SlotIndex::new(expected),
+            by_client_id: SlotIndex::new(expected, capacity.index_seed),
         }
     }
 
-    /// Whether one more order may live.
+    #[inline]
+    fn client_hash(&self, session: SessionId, client_order_id: ClientOrderId) -> u32 {
+        self.by_client_id
+            .hash_of(u64::from(session.0), client_order_id.0)
+    }
+
+    /// Whether one more order may live, and has a number left.
     #[inline]
     pub(crate) fn has_room(&self) -> bool {
-        self.live < self.live_max
+        self.live < self.live_max && self.serial < SERIAL_MAX
     }
 
     /// From here on so many orders may live; zero: as many as ids can name. Those that do stay.
@@ -188,8 +193,8 @@ impl OrderTable {
 
     /// Gives an order another client order id.
     pub(crate) fn rename(&mut self, slot: Slot, client_order_id: ClientOrderId) {
+        let hash = self.client_hash(self.at(slot).session, client_order_id);
         let order = &mut self.orders[slot as usize];
-        let hash = client_hash(order.session, client_order_id);
         order.client_order_id = client_order_id;
         let before = std::mem::replace(&mut order.client_hash, hash);
         self.by_client_id.remove(before, slot);
@@ -212,7 +217,7 @@ impl OrderTable {
         client_order_id: ClientOrderId,
     ) -> Option<Slot> {
         self.search(
-            client_hash(session, client_order_id),
+            self.client_hash(session, client_order_id),
             session,
             client_order_id,
         )
@@ -225,7 +230,7 @@ impl OrderTable {
         session: SessionId,
         client_order_id: ClientOrderId,
     ) -> Option<ClientHash> {
-        let hash = client_hash(session, client_order_id);
+        let hash = self.client_hash(session, client_order_id);
         let found = self.search(hash, session, client_order_id);
         found.is_none().then_some(ClientHash(hash))
     }
@@ -284,12 +289,12 @@ impl OrderTable {
     /// those given out.
     pub(crate) fn put(&mut self, order: Order) -> Option<Slot> {
         let slot = (order.id.0 & u64::from(ORDERS_MAX - 1)) as Slot;
+        let client_hash = self.client_hash(order.session, order.client_order_id);
         let place = self.orders.get_mut(slot as usize)?;
         let serial = order.id.0 >> SLOT_BITS;
         if place.id != OrderId::NONE || serial == 0 || serial > self.serial {
             return None;
         }
-        let client_hash = client_hash(order.session, order.client_order_id);
         *place = Order {
             client_hash,
             ..order
@@ -330,5 +335,29 @@ impl OrderTable {
             let next = self.orders[*slot as usize].next;
             (next != NO_ORDER).then_some(next)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_number_is_given_once_and_none_after_it() {
+        let mut table = OrderTable::new(&Capacity::default());
+        table.resume(0, SERIAL_MAX - 1);
+        assert!(table.has_room());
+        let (session, name) = (SessionId(1), ClientOrderId(1));
+        let order = Order {
+            session,
+            client_order_id: name,
+            ..VACANT
+        };
+        let slot = table.insert(&order, table.vacant(session, name).unwrap());
+        assert_eq!(table.at(slot).id.0 >> SLOT_BITS, SERIAL_MAX);
+        assert!(table.vacant(session, name).is_none());
+        assert!(!table.has_room());
+        table.remove(slot);
+        assert!(table.vacant(session, name).is_some() && !table.has_room());
     }
 }

@@ -14,7 +14,7 @@ use exahour_wire::units::{Nanos, Price, Quantity};
 use super::{Execute, Instrument};
 use crate::batch::EventSink;
 use crate::book::{NO_ORDER, Order, Slot};
-use crate::positions::{Change, adverse};
+use crate::positions::{Change, Position, adverse};
 use crate::reporter::Output;
 use crate::timers::Due;
 
@@ -70,10 +70,15 @@ impl Execute {
         {
             return Err(Reject::PriceOutsideCollar);
         }
-        let change = self.check_risk(instrument, new, side, price)?;
+        let found = self.positions.find_again(new.account, new.instrument);
+        let change = self.check_risk(instrument, found, new, side, price)?;
         if !self.orders.has_room() {
             return Err(Reject::TooManyOrders);
         }
+        let position = match found {
+            Some(slot) => slot,
+            None => self.positions.find_or_make(new.account, new.instrument),
+        };
         let expire_at = match time_in_force {
             TimeInForce::Day => self.arm_day_end(out.time),
             TimeInForce::GoodTillDate => new.expire_at,
@@ -97,10 +102,10 @@ impl Execute {
             flags: new.flags,
             total: new.quantity,
             expire_at,
-            position: change.slot,
+            position,
             client_hash: 0,
         };
-        self.commit(&change);
+        self.commit(position, &change);
         let slot = self.orders.insert(&order, name);
         self.enter(instrument, slot, new, out);
         Ok(())
@@ -109,8 +114,9 @@ impl Execute {
     /// Checks value, position limit and funds, and gives the position with the order in it.
     #[inline(always)]
     fn check_risk(
-        &mut self,
+        &self,
         instrument: &Instrument,
+        found: Option<u32>,
         new: &NewOrder,
         side: Side,
         price: Price,
@@ -120,15 +126,12 @@ impl Execute {
         if value.is_none_or(|value| value > terms.notional_max) {
             return Err(Reject::NotionalTooLarge);
         }
-        let slot = self.positions.find_or_make(new.account, new.instrument);
-        self.check_exposure(
-            instrument,
-            slot,
-            side,
-            price,
-            (Quantity(0), Price(0)),
-            new.quantity,
-        )
+        let position = match found {
+            Some(slot) => *self.positions.at(slot),
+            None => Position::new(new.account, new.instrument),
+        };
+        let before = (Quantity(0), Price(0));
+        self.check_exposure(instrument, position, side, price, before, new.quantity)
     }
 
     /// Checks position limit and funds for `quantity` lots at `price` in place of `before` lots at
@@ -137,7 +140,7 @@ impl Execute {
     pub(super) fn check_exposure(
         &self,
         instrument: &Instrument,
-        slot: u32,
+        position: Position,
         side: Side,
         price: Price,
         (before, price_before): (Quantity, Price),
@@ -145,8 +148,7 @@ impl Execute {
     ) -> Result<Change, Reject> {
         let terms = &instrument.terms;
         let settlement = instrument.settlement;
-        let position = self.positions.at(slot);
-        let mut after = *position;
+        let mut after = position;
         if before.0 > 0 {
             let freed = adverse(side, price_before, settlement, before, terms);
             after.close(side, before.0, freed);
@@ -161,13 +163,13 @@ impl Execute {
         if more > self.ledger.available(position.account).max(0) {
             return Err(Reject::InsufficientFunds);
         }
-        Ok(Change { slot, after, more })
+        Ok(Change { after, more })
     }
 
     /// Makes a change that was checked, and since then nothing else was.
     #[inline]
-    pub(super) fn commit(&mut self, change: &Change) {
-        *self.positions.at_mut(change.slot) = change.after;
+    pub(super) fn commit(&mut self, slot: u32, change: &Change) {
+        *self.positions.at_mut(slot) = change.after;
         self.ledger.lock(change.after.account, change.more);
     }
 
@@ -219,7 +221,7 @@ impl Execute {
         end
     }
 
-    fn shed_timers(&mut self) {
+    pub(super) fn shed_timers(&mut self) {
         let (orders, sessions) = (&self.orders, &self.sessions);
         let live = self.dated + self.instruments.len() + self.sessions.len();
         self.timers.shed(live, |at, due| match due {

@@ -98,8 +98,8 @@ impl Execute {
     pub(crate) fn new(capacity: &Capacity) -> Self {
         Self {
             ledger: Ledger::new(),
-            positions: Positions::new(capacity.positions),
-            orders: OrderTable::new(capacity.orders),
+            positions: Positions::new(capacity),
+            orders: OrderTable::new(capacity),
             instruments: Vec::new(),
             sessions: vec![SessionFlow::default()],
             obligations: Vec::new(),

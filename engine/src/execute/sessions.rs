@@ -222,6 +222,7 @@ impl Execute {
             let at = out.time.after(grace);
             self.sessions[id.0 as usize].cancel_at = at;
             self.timers.schedule(at, Due::SessionCancel(id.0));
+            self.shed_timers();
         }
     }
 

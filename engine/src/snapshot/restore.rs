@@ -22,7 +22,7 @@ use super::image::{
     StateImage, TermsImage,
 };
 use crate::admit::{AccountOwner, Participant, Session, Throttle};
-use crate::book::{Book, NO_ORDER, Order};
+use crate::book::{Book, NO_ORDER, Order, SERIAL_MAX};
 use crate::by_side::BySide;
 use crate::capacity::Capacity;
 use crate::divisor::Divisor;
@@ -213,6 +213,10 @@ impl Stages {
             "there are more orders than ids can name",
         )?;
         let counters = &image.counters;
+        ensure(
+            counters.orders <= SERIAL_MAX,
+            "more orders were accepted than ids can number",
+        )?;
         let execute = self.execute();
         execute.orders.resume(places, counters.orders);
         execute.orders.set_live_max(counters.orders_max);
