@@ -77,7 +77,9 @@ impl Engine {
 
     /// The two stages, to be driven apart.
     #[must_use]
-    pub fn into_stages(self) -> (Admission, Execution) {
+    pub fn into_stages(mut self) -> (Admission, Execution) {
+        // Fused, the first stage is handed the time by the second.
+        self.admission.now = self.execution.now;
         (self.admission, self.execution)
     }
 

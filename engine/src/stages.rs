@@ -48,7 +48,7 @@ pub trait Verdicts {
 /// The first stage: may this session say this now?
 pub struct Admission {
     pub(crate) admit: Admit,
-    now: Nanos,
+    pub(crate) now: Nanos,
 }
 
 impl Admission {

@@ -9,7 +9,6 @@
 
 use std::sync::Arc;
 
-use crate::config::Chain;
 use crate::directory::sync_dir;
 use crate::error::{JournalError, Result, io_at, write_at};
 use crate::frame::{
@@ -297,10 +296,5 @@ impl Appender {
         }
         sync_dir(&core.dir).map_err(|source| core.fail_sync(core.dir.clone(), source))?;
         Ok(released)
-    }
-
-    /// Whether frames carry the hash chain.
-    pub fn chain_mode(&self) -> Chain {
-        self.core.shape.chain
     }
 }

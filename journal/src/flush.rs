@@ -152,11 +152,6 @@ impl Flusher {
         Ok(self.durable)
     }
 
-    /// Whether a flush is under way.
-    pub fn flushing(&self) -> bool {
-        self.flight.is_some()
-    }
-
     /// How far the log is on disk.
     pub fn durable(&self) -> Position {
         self.durable

@@ -95,10 +95,11 @@ impl Journal {
         config.check()?;
         let dir = &config.dir;
         make_folder(dir)?;
+        // Looked at under the lock: another first start may have made a log a moment ago.
+        let lock = DirectoryLock::take(dir)?;
         if !list(dir)?.vacant() {
             return Err(JournalError::Exists { path: dir.clone() });
         }
-        let lock = DirectoryLock::take(dir)?;
         let body = sync_body(config.flush)?;
         let shape = shape_of(config);
         remove_unused(dir)?;

@@ -152,8 +152,11 @@ impl Reader {
         offset: usize,
         appended: Position,
     ) -> Result<&'m FrameHeader> {
-        let room = map.room(offset);
-        let position = map.header().first_position().plus(offset as u64);
+        let start = map.header().first_position();
+        let position = start.plus(offset as u64);
+        let end = appended.value().saturating_sub(start.value());
+        // Beyond the appended mark the appender may be writing right now.
+        let room = map.room_below(offset, usize::try_from(end).unwrap_or(usize::MAX));
         let header = header_in(room).and_then(|header| {
             if position.plus(align_up(u64::from(header.length))) > appended {
                 return Err(Damage::Broken(

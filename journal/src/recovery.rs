@@ -26,7 +26,7 @@ use crate::frame::{
 };
 use crate::index_map::IndexMap;
 use crate::position::{FRAME_ALIGN, Position, SEGMENT_HEADER_BYTES, SegmentNumber, align_up};
-use crate::segment::{LogShape, SegmentHeader, SegmentMap, live_name};
+use crate::segment::{LogShape, SegmentHeader, SegmentMap, live_name, segment_at};
 
 /// How a log ended when it was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,8 +136,8 @@ fn enter<'a>(
             None => Err(JournalError::Missing {
                 path: dir.to_path_buf(),
             }),
-            Some(shape) => Err(JournalError::Corrupt {
-                segment: live_name(dir, &shape, SegmentNumber(0)),
+            Some(_) => Err(JournalError::Corrupt {
+                segment: segment_at(dir, Position::ZERO),
                 position: Position::ZERO,
                 index: 0,
                 why: "all segment files are missing",
@@ -183,8 +183,6 @@ struct Walk<'a> {
     last: Option<(u64, u32)>,
     frames: u64,
     index: IndexMap,
-    /// Where the good part stops short of clean zeros.
-    torn: Option<Position>,
     current: Option<Arc<SegmentMap>>,
 }
 
@@ -196,13 +194,13 @@ impl<'a> Walk<'a> {
         evidence: &Evidence,
         verify: Verify,
     ) -> Result<Self> {
-        let path = dir.join(format!("{:020}.log", first.value()));
+        let path = segment_at(dir, first);
         // The first segment is complete before its log exists, so damage to it is never a tail.
         let map = SegmentMap::open(path.clone(), evidence.shape.as_ref())?;
         let shape = map.header().shape();
         let mut flushed = evidence.durable.unwrap_or_default();
         for &position in live {
-            let path = dir.join(format!("{:020}.log", position.value()));
+            let path = segment_at(dir, position);
             if let Some(header) = SegmentHeader::read(&path).filter(|one| one.shape() == shape) {
                 flushed = flushed.max(header.durable_before());
             }
@@ -231,7 +229,6 @@ impl<'a> Walk<'a> {
             last: None,
             frames: 0,
             index: IndexMap::default(),
-            torn: None,
             current: None,
         })
     }
@@ -395,7 +392,6 @@ impl<'a> Walk<'a> {
         if !self.marked && offset == 0 {
             return corrupt("no mark says that the segment was not flushed");
         }
-        self.torn = Some(at);
         Ok(())
     }
 
@@ -438,7 +434,7 @@ impl<'a> Walk<'a> {
             .filter(|&&start| geometry.segment_of(start) > last_segment)
         {
             bytes += geometry.segment_bytes;
-            removed.push(self.dir.join(format!("{:020}.log", start.value())));
+            removed.push(segment_at(self.dir, start));
         }
         removed.reverse();
         let tail = match bytes {

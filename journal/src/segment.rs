@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
-use memmap2::Mmap;
+use memmap2::{MmapOptions, MmapRaw};
 
 use crate::config::{Chain, LogId};
 use crate::error::{JournalError, Result, io_at};
@@ -155,10 +155,12 @@ pub(crate) struct LogShape {
 
 /// The file name of a live segment.
 pub(crate) fn live_name(dir: &Path, shape: &LogShape, number: SegmentNumber) -> PathBuf {
-    dir.join(format!(
-        "{:020}.log",
-        shape.geometry.start_of(number).value()
-    ))
+    segment_at(dir, shape.geometry.start_of(number))
+}
+
+/// The file of the live segment that begins at a position.
+pub(crate) fn segment_at(dir: &Path, start: Position) -> PathBuf {
+    dir.join(format!("{:020}.log", start.value()))
 }
 
 /// The name of a segment that is zeroed and waits for its use.
@@ -173,23 +175,34 @@ pub(crate) fn staging_name(dir: &Path, shape: &LogShape, number: SegmentNumber) 
 
 /// A whole segment, mapped for reading.
 ///
-/// Everything below the log's appended mark is fixed; bytes above it must not be looked at as
-/// frames. The file must not be shortened from outside while it is mapped.
+/// Everything below the log's appended mark is fixed; bytes above it may be written at any time, so no
+/// reference is ever formed to them while there is a writer. The file must not be shortened from outside
+/// while it is mapped.
 #[derive(Debug)]
 pub struct SegmentMap {
-    map: Mmap,
+    map: MmapRaw,
     path: PathBuf,
     header: SegmentHeader,
+}
+
+/// The bytes from `offset` to `end`, cut where the map ends. Whoever calls knows that they are fixed.
+fn fixed(map: &MmapRaw, offset: usize, end: usize) -> &[u8] {
+    let end = end.min(map.len());
+    let offset = offset.min(end);
+    // SAFETY: the range lies within the map by the lines above, and lives as long as it. Nobody writes
+    // to these bytes: they are a header, whole frames below the appended mark, or of a log without a
+    // writer here; the journal's writer touches only what lies above that mark, and never truncates.
+    unsafe { std::slice::from_raw_parts(map.as_ptr().add(offset), end - offset) }
 }
 
 impl SegmentMap {
     /// Maps a live segment and checks its header against the log's shape, if that is known.
     pub(crate) fn open(path: PathBuf, shape: Option<&LogShape>) -> Result<Arc<SegmentMap>> {
         let file = File::open(&path).map_err(io_at("open", &path))?;
-        // SAFETY: the file is mapped read-only. The journal's writer changes only bytes that no
-        // reader forms a reference to (those above the appended mark), and never truncates.
-        let map = unsafe { Mmap::map(&file) }.map_err(io_at("map", &path))?;
-        let parsed = SegmentHeader::parse(&map).and_then(|header| {
+        let map = MmapOptions::new().map_raw_read_only(&file);
+        let map = map.map_err(io_at("map", &path))?;
+        // The header is complete before a segment goes live, and never written again.
+        let parsed = SegmentHeader::parse(fixed(&map, 0, PAGE)).and_then(|header| {
             let known = shape.unwrap_or(&header.shape()).to_owned();
             if known != header.shape() {
                 return Err("the segment belongs to another log");
@@ -227,14 +240,20 @@ impl SegmentMap {
         SegmentNumber(self.header.first_position / self.header.segment_bytes)
     }
 
-    /// Everything from `offset` to the end of the segment.
+    /// Everything from `offset` to the end of the segment, of a log that has no writer in this process:
+    /// a scan holds its lock, or reads what another process leaves.
     pub(crate) fn room(&self, offset: usize) -> &[u8] {
-        self.map.get(offset..).unwrap_or(&[])
+        fixed(&self.map, offset, self.map.len())
+    }
+
+    /// Everything from `offset` to `end`, which lies at or below the appended mark.
+    pub(crate) fn room_below(&self, offset: usize, end: usize) -> &[u8] {
+        fixed(&self.map, offset, end)
     }
 
     /// The frame at a place whose header has been checked before.
     pub(crate) fn frame(&self, offset: usize, length: usize) -> Frame<'_> {
-        let bytes = &self.map[offset..offset + length];
+        let bytes = fixed(&self.map, offset, offset + length);
         let header: &FrameHeader = bytemuck::from_bytes(&bytes[..FRAME_HEADER_BYTES]);
         Frame {
             header,
@@ -284,7 +303,8 @@ impl std::ops::Deref for FrameRef {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.map.map[self.offset as usize..(self.offset + self.length) as usize]
+        let (offset, length) = (self.offset as usize, self.length as usize);
+        fixed(&self.map.map, offset, offset + length)
     }
 }
 

@@ -85,8 +85,8 @@ impl WritableSegment {
             Some(map) => {
                 assert!(offset <= map.len() && bytes.len() <= map.len() - offset);
                 // SAFETY: the target lies within the map by the line above, the source is another
-                // allocation, and nobody forms references to these bytes before the appended mark
-                // is published after this call.
+                // allocation, and no reader of this process forms a reference to these bytes before
+                // the appended mark is published after this call.
                 unsafe {
                     let target = map.as_mut_ptr().add(offset);
                     std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len());

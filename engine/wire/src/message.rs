@@ -15,7 +15,7 @@ use crate::ids::{
     MessageSequence, ObligationId, OrderId, ParticipantId, SessionId, SessionVersion, TradeId,
     TransferId,
 };
-use crate::units::{Hours, Millis, Money, Nanos, PartsPerMillion, Price, Quantity, SignedQuantity};
+use crate::units::{Hours, Millis, Money, Nanos, PartsPerMillion, Price, Quantity};
 
 /// The number of this schema.
 pub const SCHEMA_ID: u16 = 600;
@@ -164,7 +164,7 @@ field_types! {
     CommandSequence => "CommandSequence", EventSequence => "EventSequence",
     FeedSequence => "FeedSequence",
     Price => "Price", Money => "Money", Quantity => "Quantity",
-    SignedQuantity => "SignedQuantity", Hours => "Hours", Nanos => "Nanos", Millis => "Millis",
+    Hours => "Hours", Nanos => "Nanos", Millis => "Millis",
     PartsPerMillion => "PartsPerMillion",
     OrderFlags => "OrderFlags", Permissions => "Permissions",
     Digest => "Digest", Evidence => "Evidence", AccessKey => "AccessKey", Ipv4 => "Ipv4",

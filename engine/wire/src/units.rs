@@ -26,11 +26,6 @@ pub struct Price(pub i64);
 #[repr(transparent)]
 pub struct Quantity(pub u64);
 
-/// A signed number of lots: a net position.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
-#[repr(transparent)]
-pub struct SignedQuantity(pub i64);
-
 /// An amount of money in micro-dollars.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(transparent)]
@@ -66,16 +61,6 @@ impl Price {
     pub fn times(self, quantity: Quantity, hours: Hours) -> Option<Money> {
         let product = i128::from(self.0) * i128::from(quantity.0) * i128::from(hours.0);
         Money::from_wide(product)
-    }
-
-    /// As [`Price::times`], for a signed position.
-    #[inline]
-    #[must_use]
-    pub fn times_signed(self, quantity: SignedQuantity, hours: Hours) -> Option<Money> {
-        // Two 64-bit factors and one of 32 bits cannot overflow 128 bits unless the first product
-        // is above 2^95, which positions bounded by `limits` never reach; the check stays exact.
-        let product = i128::from(self.0) * i128::from(quantity.0);
-        Money::from_wide(product.checked_mul(i128::from(hours.0))?)
     }
 }
 
@@ -221,14 +206,7 @@ macro_rules! display_as_integer {
     )*};
 }
 
-display_as_integer!(
-    Quantity,
-    SignedQuantity,
-    Hours,
-    Nanos,
-    Millis,
-    PartsPerMillion
-);
+display_as_integer!(Quantity, Hours, Nanos, Millis, PartsPerMillion);
 
 #[cfg(test)]
 mod tests {
@@ -268,11 +246,6 @@ mod tests {
         assert_eq!(
             Price(2_500_000).times(Quantity(10), Hours(24)),
             Some(Money(600_000_000))
-        );
-        let short = SignedQuantity(-10);
-        assert_eq!(
-            Price(2_500_000).times_signed(short, Hours(24)),
-            Some(Money(-600_000_000))
         );
     }
 }

@@ -24,8 +24,6 @@ pub type Bits = &'static [(u8, &'static str, &'static str)];
 pub enum Kind {
     /// A whole number of the field's width: ids, counts, lots, hours, milliseconds.
     Unsigned,
-    /// A signed number of 64 bits.
-    Signed,
     /// A price, in micro-dollars on the wire, as a decimal in text.
     Price,
     /// An amount of money, in micro-dollars on the wire, as a decimal in text.
@@ -179,7 +177,6 @@ fn kind_of(type_name: &str, description: &str) -> Kind {
         // The vocabulary marks spans by saying so in the description of the field.
         "Nanos" if description.contains("a span") => Kind::Span,
         "Nanos" => Kind::Time,
-        "SignedQuantity" => Kind::Signed,
         "OrderFlags" => Kind::Set(OrderFlags::TABLE),
         "Permissions" => Kind::Set(Permissions::TABLE),
         "Ipv4" => Kind::Address,

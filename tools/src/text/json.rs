@@ -63,10 +63,6 @@ impl Serialize for JsonValue<'_> {
                 number if number <= EXACT_MAX => serializer.serialize_u64(number),
                 number => serializer.collect_str(&number),
             },
-            Kind::Signed => match unsigned(bytes).cast_signed() {
-                number if number.unsigned_abs() <= EXACT_MAX => serializer.serialize_i64(number),
-                number => serializer.collect_str(&number),
-            },
             Kind::Text => {
                 let filled = bytes
                     .iter()

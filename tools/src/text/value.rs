@@ -55,7 +55,6 @@ pub fn write_value(field: &FieldForm, message: &[u8], out: &mut String) {
     let bytes = field.of(message);
     match field.kind {
         Kind::Unsigned | Kind::Span => write_number(unsigned(bytes), out),
-        Kind::Signed => write_shown(signed(bytes), out),
         Kind::Price => write_shown(Price(signed(bytes)), out),
         Kind::Money => write_shown(Money(signed(bytes)), out),
         Kind::Time => write_moment(Nanos(unsigned(bytes)), out),
@@ -183,13 +182,6 @@ pub fn set_value(field: &FieldForm, text: &str, message: &mut [u8]) -> Result<()
 
 fn parse_number(field: &FieldForm, text: &str) -> Result<u64, ValueError> {
     match field.kind {
-        Kind::Signed => match text.parse::<i64>() {
-            Ok(number) => Ok(number.cast_unsigned()),
-            Err(_) => refuse(
-                format!("`{text}` is not a number"),
-                "a whole number such as -12",
-            ),
-        },
         Kind::Price if text == "none" => Ok(Price::NONE.0.cast_unsigned()),
         Kind::Price => match text.parse::<Price>() {
             Ok(price) => Ok(price.0.cast_unsigned()),

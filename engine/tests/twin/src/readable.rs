@@ -59,7 +59,7 @@ fn shown(field: &Field, value: &[u8]) -> String {
         return named.map_or(format!("?{number}"), |(_, name, _)| (*name).to_owned());
     }
     match field.type_name {
-        "Price" | "Money" | "SignedQuantity" => i64::from_le_bytes(wide).to_string(),
+        "Price" | "Money" => i64::from_le_bytes(wide).to_string(),
         _ => number.to_string(),
     }
 }
