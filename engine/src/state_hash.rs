@@ -178,15 +178,16 @@ fn feed_instrument(feed: &mut Feed, execute: &Execute, instrument: &Instrument) 
     }
     for side in [Side::Buy, Side::Sell] {
         instrument.book.side(side).walk(&execute.orders, |slot| {
-            let order = execute.orders.at(slot);
+            let (order, extent) = (execute.orders.at(slot), execute.orders.extent(slot));
+            let account = execute.positions.at(order.position).account;
             feed.numbers([
                 order.id.0,
                 order.leaves.0,
-                order.total.0,
+                extent.total.0,
                 order.client_order_id.0,
                 u64::from(order.session.0),
-                u64::from(order.account.0),
-                order.expire_at.0,
+                u64::from(account.0),
+                extent.expire_at.0,
                 order.time_in_force as u64,
                 order.self_trade_prevention as u64,
                 u64::from(order.flags.0),

@@ -10,4 +10,4 @@ mod levels;
 mod orders;
 
 pub(crate) use levels::Book;
-pub(crate) use orders::{NO_ORDER, Order, OrderTable, SERIAL_MAX, Slot};
+pub(crate) use orders::{Extent, NO_ORDER, Order, OrderTable, SERIAL_MAX, Slot};

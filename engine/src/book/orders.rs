@@ -9,9 +9,7 @@
 //! again last in, first out, which is part of the rules because it is visible in the ids.
 
 use exahour_wire::codes::{OrderFlags, SelfTradePrevention, Side, TimeInForce};
-use exahour_wire::ids::{
-    AccountId, ClientOrderId, InstrumentId, OrderId, ParticipantId, SessionId,
-};
+use exahour_wire::ids::{ClientOrderId, OrderId, ParticipantId, SessionId};
 use exahour_wire::limits::ORDERS_MAX;
 use exahour_wire::units::{Nanos, Price, Quantity};
 
@@ -30,7 +28,8 @@ const _: () = assert!(1 << SLOT_BITS == ORDERS_MAX);
 /// The last serial number: 12 days of a million orders a second.
 pub(crate) const SERIAL_MAX: u64 = (1 << (u64::BITS - SLOT_BITS)) - 1;
 
-/// A live order.
+/// A live order, as far as entering, matching and cancelling it need: one cache line. Its account and
+/// its instrument are those of its position.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Order {
@@ -46,25 +45,27 @@ pub(crate) struct Order {
     /// Its level in the book.
     pub(crate) level: u32,
     pub(crate) session: SessionId,
-    pub(crate) account: AccountId,
-    pub(crate) instrument: InstrumentId,
     pub(crate) participant: ParticipantId,
-    pub(crate) side: Side,
-    pub(crate) time_in_force: TimeInForce,
-    pub(crate) self_trade_prevention: SelfTradePrevention,
-    pub(crate) flags: OrderFlags,
-    /// Lots in all: open and traded.
-    pub(crate) total: Quantity,
-    /// When it ends; zero where it does not.
-    pub(crate) expire_at: Nanos,
     /// The place of its position.
     pub(crate) position: u32,
     /// The hash of its client order id; [`OrderTable`] sets it.
     pub(crate) client_hash: u32,
+    pub(crate) side: Side,
+    pub(crate) time_in_force: TimeInForce,
+    pub(crate) self_trade_prevention: SelfTradePrevention,
+    pub(crate) flags: OrderFlags,
 }
 
-// Two cache lines: the first is what matching reads.
-const _: () = assert!(size_of::<Order>() == 128);
+const _: () = assert!(size_of::<Order>() == 64);
+
+/// What else an order is, which only replaces and ends of days ask for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    /// Lots in all: open and traded.
+    pub(crate) total: Quantity,
+    /// When it ends; zero where it does not.
+    pub(crate) expire_at: Nanos,
+}
 
 /// What stands in a place that holds no order.
 const VACANT: Order = Order {
@@ -76,22 +77,25 @@ const VACANT: Order = Order {
     previous: NO_ORDER,
     level: 0,
     session: SessionId::NONE,
-    account: AccountId(0),
-    instrument: InstrumentId::NONE,
     participant: ParticipantId::NONE,
+    position: 0,
+    client_hash: 0,
     side: Side::Buy,
     time_in_force: TimeInForce::Day,
     self_trade_prevention: SelfTradePrevention::None,
     flags: OrderFlags::NONE,
+};
+
+const NO_EXTENT: Extent = Extent {
     total: Quantity(0),
     expire_at: Nanos(0),
-    position: 0,
-    client_hash: 0,
 };
 
 /// All live orders.
 pub(crate) struct OrderTable {
     orders: Vec<Order>,
+    /// By the same places.
+    extents: Vec<Extent>,
     /// How many may live, at most [`ORDERS_MAX`].
     live_max: u32,
     first_free: Slot,
@@ -110,6 +114,7 @@ impl OrderTable {
         let expected = capacity.orders.min(ORDERS_MAX) as usize;
         Self {
             orders: Vec::with_capacity(expected),
+            extents: Vec::with_capacity(expected),
             live_max: ORDERS_MAX,
             first_free: NO_ORDER,
             live: 0,
@@ -154,7 +159,7 @@ impl OrderTable {
     /// # Panics
     /// If there is no room: the caller has asked.
     #[inline(always)]
-    pub(crate) fn insert(&mut self, order: &Order, hash: ClientHash) -> Slot {
+    pub(crate) fn insert(&mut self, order: &Order, extent: Extent, hash: ClientHash) -> Slot {
         assert!(self.has_room());
         self.serial += 1;
         self.live += 1;
@@ -171,8 +176,10 @@ impl OrderTable {
         if slot == self.first_free {
             self.first_free = self.orders[slot as usize].next;
             self.orders[slot as usize] = order;
+            self.extents[slot as usize] = extent;
         } else {
             self.orders.push(order);
+            self.extents.push(extent);
         }
         self.by_client_id.insert(hash.0, slot);
         slot
@@ -260,8 +267,24 @@ impl OrderTable {
         &mut self.orders[slot as usize]
     }
 
+    /// The total and the end of the order at a place.
+    #[inline]
+    pub(crate) fn extent(&self, slot: Slot) -> &Extent {
+        &self.extents[slot as usize]
+    }
+
+    /// As [`OrderTable::extent`], to change.
+    #[inline]
+    pub(crate) fn extent_mut(&mut self, slot: Slot) -> &mut Extent {
+        &mut self.extents[slot as usize]
+    }
+
     /// The places of all live orders for which `wanted` holds, by ascending id, into `found`.
-    pub(crate) fn select(&self, found: &mut Vec<Slot>, mut wanted: impl FnMut(&Order) -> bool) {
+    pub(crate) fn select(
+        &self,
+        found: &mut Vec<Slot>,
+        mut wanted: impl FnMut(Slot, &Order) -> bool,
+    ) {
         found.clear();
         let mut seen = 0;
         for (slot, order) in self.orders.iter().enumerate() {
@@ -270,7 +293,7 @@ impl OrderTable {
             }
             if order.id != OrderId::NONE {
                 seen += 1;
-                if wanted(order) {
+                if wanted(slot as Slot, order) {
                     found.push(slot as Slot);
                 }
             }
@@ -282,12 +305,13 @@ impl OrderTable {
     /// place must then be filled by [`OrderTable::put`] or [`OrderTable::free_again`].
     pub(crate) fn resume(&mut self, places: usize, serial: u64) {
         self.orders.resize(places, VACANT);
+        self.extents.resize(places, NO_EXTENT);
         self.serial = serial;
     }
 
     /// Puts an order where its id says; `None` where that is no vacant place, or the id is not one of
     /// those given out.
-    pub(crate) fn put(&mut self, order: Order) -> Option<Slot> {
+    pub(crate) fn put(&mut self, order: Order, extent: Extent) -> Option<Slot> {
         let slot = (order.id.0 & u64::from(ORDERS_MAX - 1)) as Slot;
         let client_hash = self.client_hash(order.session, order.client_order_id);
         let place = self.orders.get_mut(slot as usize)?;
@@ -299,6 +323,7 @@ impl OrderTable {
             client_hash,
             ..order
         };
+        self.extents[slot as usize] = extent;
         self.live += 1;
         self.by_client_id.insert(client_hash, slot);
         Some(slot)
@@ -353,7 +378,8 @@ mod tests {
             client_order_id: name,
             ..VACANT
         };
-        let slot = table.insert(&order, table.vacant(session, name).unwrap());
+        let hash = table.vacant(session, name).unwrap();
+        let slot = table.insert(&order, NO_EXTENT, hash);
         assert_eq!(table.at(slot).id.0 >> SLOT_BITS, SERIAL_MAX);
         assert!(table.vacant(session, name).is_none());
         assert!(!table.has_room());

@@ -13,7 +13,7 @@ use exahour_wire::units::{Nanos, Price, Quantity};
 
 use super::{Execute, Instrument};
 use crate::batch::EventSink;
-use crate::book::{NO_ORDER, Order, Slot};
+use crate::book::{Extent, NO_ORDER, Order, Slot};
 use crate::positions::{Change, Position, adverse};
 use crate::reporter::Output;
 use crate::timers::Due;
@@ -93,20 +93,20 @@ impl Execute {
             previous: NO_ORDER,
             level: 0,
             session: new.session,
-            account: new.account,
-            instrument: new.instrument,
             participant: self.ledger.account(new.account).participant,
+            position,
+            client_hash: 0,
             side,
             time_in_force,
             self_trade_prevention,
             flags: new.flags,
+        };
+        let extent = Extent {
             total: new.quantity,
             expire_at,
-            position,
-            client_hash: 0,
         };
         self.commit(position, &change);
-        let slot = self.orders.insert(&order, name);
+        let slot = self.orders.insert(&order, extent, name);
         self.enter(instrument, slot, new, out);
         Ok(())
     }
@@ -188,9 +188,9 @@ impl Execute {
             client_order_id: order.client_order_id,
             order: id,
             price: order.price,
-            quantity: order.total,
-            account: order.account,
-            instrument: order.instrument,
+            quantity: new.quantity,
+            account: new.account,
+            instrument: new.instrument,
             side: new.side,
             order_type: new.order_type,
             time_in_force: new.time_in_force,
@@ -200,7 +200,7 @@ impl Execute {
         };
         if order.time_in_force == TimeInForce::GoodTillDate {
             self.dated += 1;
-            self.timers.schedule(order.expire_at, Due::Order(id.0));
+            self.timers.schedule(new.expire_at, Due::Order(id.0));
             self.shed_timers();
         }
         self.reporter.report(out, new.session, accepted);

@@ -35,7 +35,8 @@ impl Execute {
         let slot = found
             .filter(|slot| {
                 let order = self.orders.at(*slot);
-                order.participant == participant && order.instrument == cancel.instrument
+                order.participant == participant
+                    && self.positions.at(order.position).instrument == cancel.instrument
             })
             .ok_or(Reject::UnknownOrder)?;
         let owner = self.orders.at(slot).session;
@@ -101,8 +102,10 @@ impl Execute {
 
     /// Ends the orders whose day or date is `at`, by ascending id.
     pub(super) fn expire_orders_of<S: EventSink>(&mut self, at: Nanos, out: &mut Output<'_, S>) {
-        self.orders
-            .select(&mut self.selected, |order| order.expire_at == at);
+        let orders = &self.orders;
+        orders.select(&mut self.selected, |slot, _| {
+            orders.extent(slot).expire_at == at
+        });
         self.cancel_selected(CancelReason::Expired, None, out);
     }
 
@@ -116,7 +119,7 @@ impl Execute {
         let found = self
             .orders
             .find(id)
-            .filter(|slot| self.orders.at(*slot).expire_at == at);
+            .filter(|slot| self.orders.extent(*slot).expire_at == at);
         if let Some(slot) = found {
             self.cancel_at(slot, CancelReason::Expired, ClientOrderId::NONE, out);
         }
@@ -131,7 +134,8 @@ impl Execute {
         request: ClientOrderId,
         out: &mut Output<'_, S>,
     ) {
-        let id = self.orders.at(slot).instrument;
+        let position = self.orders.at(slot).position;
+        let id = self.positions.at(position).instrument;
         let Some(mut instrument) = self.take_instrument(id) else {
             return;
         };
@@ -192,14 +196,15 @@ impl Execute {
         request: ClientOrderId,
         out: &mut Output<'_, S>,
     ) {
+        let position = self.positions.at(order.position);
         let cancelled = OrderCancelled {
             client_order_id: order.client_order_id,
             order: order.id,
             request,
             price: order.price,
             quantity: order.leaves,
-            account: order.account,
-            instrument: order.instrument,
+            account: position.account,
+            instrument: position.instrument,
             side: order.side.into(),
             reason: reason.into(),
             ..Message::blank()

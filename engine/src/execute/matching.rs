@@ -190,8 +190,8 @@ impl Execute {
             price,
             quantity,
             leaves: order.leaves,
-            account: order.account,
-            instrument: order.instrument,
+            account: position.account,
+            instrument: position.instrument,
             side: order.side.into(),
             ..Message::blank()
         }
@@ -283,16 +283,17 @@ impl Execute {
         quantity: Quantity,
         out: &mut Output<'_, S>,
     ) {
-        self.orders.at_mut(slot).total.0 -= quantity.0;
+        self.orders.extent_mut(slot).total.0 -= quantity.0;
         let order = *self.orders.at(slot);
         self.release(instrument, &order, quantity);
+        let position = self.positions.at(order.position);
         let reduced = OrderReduced {
             client_order_id: order.client_order_id,
             order: order.id,
             quantity,
             leaves: order.leaves,
-            account: order.account,
-            instrument: order.instrument,
+            account: position.account,
+            instrument: position.instrument,
             side: order.side.into(),
             ..Message::blank()
         };

@@ -356,12 +356,14 @@ impl Execute {
 
     /// Every order within a scope, by ascending id, into `selected`.
     fn select_scope(&mut self, scope: Scope, target: u32) {
-        self.orders.select(&mut self.selected, |order| match scope {
-            Scope::Session => order.session.0 == target,
-            Scope::Account => order.account.0 == target,
-            Scope::Participant => order.participant.0 == target,
-            Scope::Instrument => order.instrument.0 == target,
-        });
+        let positions = &self.positions;
+        self.orders
+            .select(&mut self.selected, |_, order| match scope {
+                Scope::Session => order.session.0 == target,
+                Scope::Account => positions.at(order.position).account.0 == target,
+                Scope::Participant => order.participant.0 == target,
+                Scope::Instrument => positions.at(order.position).instrument.0 == target,
+            });
     }
 }
 

@@ -43,14 +43,17 @@ impl Execute {
         let slot = found
             .filter(|slot| {
                 let order = self.orders.at(*slot);
-                order.session == replace.session && order.instrument == replace.instrument
+                order.session == replace.session
+                    && self.positions.at(order.position).instrument == replace.instrument
             })
             .ok_or(Reject::UnknownOrder)?;
         let order = self.orders.at(slot);
-        if self.ledger.account(order.account).killed {
+        let account = self.positions.at(order.position).account;
+        if self.ledger.account(account).killed {
             return Err(Reject::KillSwitchEngaged);
         }
-        if order.price == replace.price && order.total == replace.quantity {
+        let total = self.orders.extent(slot).total;
+        if order.price == replace.price && total == replace.quantity {
             return Err(Reject::NothingToChange);
         }
         let renamed = order.client_order_id != replace.client_order_id;
@@ -73,7 +76,7 @@ impl Execute {
         out: &mut Output<'_, S>,
     ) -> Result<(), Reject> {
         let order = *self.orders.at(slot);
-        let traded = order.total.0 - order.leaves.0;
+        let traded = self.orders.extent(slot).total.0 - order.leaves.0;
         if replace.quantity.0 <= traded {
             let reason = CancelReason::ReplacedToNothing;
             self.cancel_resting(instrument, slot, reason, replace.client_order_id, out);
@@ -120,7 +123,7 @@ impl Execute {
         let changed = self.orders.at_mut(slot);
         changed.price = replace.price;
         changed.leaves = leaves;
-        changed.total = replace.quantity;
+        self.orders.extent_mut(slot).total = replace.quantity;
         if order.client_order_id != replace.client_order_id {
             self.orders.rename(slot, replace.client_order_id);
         }
@@ -129,6 +132,7 @@ impl Execute {
         } else {
             Priority::Lost
         };
+        let position = self.positions.at(order.position);
         let replaced = OrderReplaced {
             client_order_id: replace.client_order_id,
             order: order.id,
@@ -136,8 +140,8 @@ impl Execute {
             price: replace.price,
             quantity: replace.quantity,
             leaves,
-            account: order.account,
-            instrument: order.instrument,
+            account: position.account,
+            instrument: position.instrument,
             side: order.side.into(),
             priority: priority.into(),
             ..Message::blank()

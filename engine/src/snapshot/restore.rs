@@ -22,7 +22,7 @@ use super::image::{
     StateImage, TermsImage,
 };
 use crate::admit::{AccountOwner, Participant, Session, Throttle};
-use crate::book::{Book, NO_ORDER, Order, SERIAL_MAX};
+use crate::book::{Book, Extent, NO_ORDER, Order, SERIAL_MAX};
 use crate::by_side::BySide;
 use crate::capacity::Capacity;
 use crate::divisor::Divisor;
@@ -265,9 +265,9 @@ impl Stages {
             previous: NO_ORDER,
             level: 0,
             session: SessionId(image.session),
-            account,
-            instrument: instrument.id,
             participant: owner.participant,
+            position: image.position,
+            client_hash: 0,
             side,
             time_in_force: code::<TimeInForce>(image.time_in_force, "a time in force is none")?,
             self_trade_prevention: code::<SelfTradePrevention>(
@@ -275,10 +275,10 @@ impl Stages {
                 "a self-trade prevention is none",
             )?,
             flags: OrderFlags(image.flags),
+        };
+        let extent = Extent {
             total: Quantity(image.total),
             expire_at: Nanos(image.expire_at),
-            position: image.position,
-            client_hash: 0,
         };
         let execute = self.execute();
         let positions = execute.positions.all();
@@ -287,11 +287,12 @@ impl Stages {
             position.account == account && position.instrument == instrument.id
         });
         ensure(same, "an order is in another's position")?;
-        let open = order.leaves.0 > 0 && order.leaves <= order.total && order.total <= QUANTITY_MAX;
+        let total = extent.total;
+        let open = order.leaves.0 > 0 && order.leaves <= total && total <= QUANTITY_MAX;
         ensure(open, "an order's lots are out of range")?;
         let priced = order.price.0 > 0 && order.price <= instrument.terms.price_cap;
         ensure(priced, "an order's price is out of range")?;
-        let slot = execute.orders.put(order);
+        let slot = execute.orders.put(order, extent);
         let slot = slot.ok_or(SnapshotError::Contradiction("an order's place is taken"))?;
         instrument
             .book
@@ -342,7 +343,8 @@ impl Stages {
                 instrument.book.side(side).walk(&execute.orders, |slot| {
                     let order = execute.orders.at(slot);
                     if order.time_in_force == TimeInForce::GoodTillDate {
-                        due.push((order.expire_at, Due::Order(order.id.0)));
+                        let expire_at = execute.orders.extent(slot).expire_at;
+                        due.push((expire_at, Due::Order(order.id.0)));
                     }
                     true
                 });

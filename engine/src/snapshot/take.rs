@@ -147,16 +147,16 @@ fn terms_image(terms: &Terms) -> TermsImage {
 fn orders(execute: &Execute, instrument: &Instrument, side: Side) -> Vec<OrderImage> {
     let mut images = Vec::new();
     instrument.book.side(side).walk(&execute.orders, |slot| {
-        let order = execute.orders.at(slot);
+        let (order, extent) = (execute.orders.at(slot), execute.orders.extent(slot));
         images.push(OrderImage {
             id: order.id.0,
             price: order.price.0,
             leaves: order.leaves.0,
-            total: order.total.0,
+            total: extent.total.0,
             client_order_id: order.client_order_id.0,
-            expire_at: order.expire_at.0,
+            expire_at: extent.expire_at.0,
             session: order.session.0,
-            account: order.account.0,
+            account: execute.positions.at(order.position).account.0,
             position: order.position,
             time_in_force: order.time_in_force.repr(),
             self_trade_prevention: order.self_trade_prevention.repr(),

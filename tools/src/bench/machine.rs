@@ -41,11 +41,11 @@ fn processor() -> Option<String> {
 /// Three cycles on every x86-64 of the last ten years, so a measure of the clock.
 fn multiplication_ns() -> f64 {
     const STEPS: u32 = 50_000_000;
-    let factor = 6_364_136_223_846_793_005_u64;
-    let mut product = black_box(1_u64);
+    // Squares of an odd number: none of them is zero, and no compiler knows a shorter way to the last.
+    let mut product = black_box(6_364_136_223_846_793_005_u64);
     let began = Instant::now();
     for _ in 0..STEPS {
-        product = product.wrapping_mul(black_box(factor));
+        product = product.wrapping_mul(product);
     }
     black_box(product);
     began.elapsed().as_secs_f64() * 1e9 / f64::from(STEPS)
