@@ -2,7 +2,8 @@
 //! events.
 //!
 //! Used by `tools` (`exahour start`) and by tests. Read in this order: `node` puts the agents
-//! together, `sequencer` decides the order, `storage` keeps it, `engine_agent` applies it.
+//! together over what `on_disk` opens, `sequencer` decides the order, `storage` keeps it,
+//! `engine_agent` applies it.
 //!
 //! Always holds: the journal is the raft log; the engine sees only committed commands, in order; a
 //! single node is a raft group of one on the same path.
@@ -21,6 +22,7 @@ mod genesis;
 mod hard_state;
 mod intake;
 mod node;
+mod on_disk;
 mod replay;
 mod sequencer;
 mod snapshots;
@@ -31,7 +33,8 @@ pub use config::{ConfigError, ListenConfig, NodeConfig, SessionConfig};
 pub use error::NodeError;
 pub use event_log::{EVENTS_COMPLETE, EVENTS_CONTINUED, EventLog};
 pub use genesis::{Genesis, GenesisError};
-pub use node::{Addresses, Node, Recovery};
+pub use node::{Addresses, Node};
+pub use on_disk::Recovery;
 pub use replay::{Replay, ReplayReport, replay};
 pub use sequencer::{Sequencer, SequencerSettings};
 pub use storage::{FRAME_COMMANDS, FRAME_CONF_CHANGE, FRAME_CONF_CHANGE_V2, FRAME_EMPTY};

@@ -1,14 +1,5 @@
-//! A node: the agents put together, and everything it keeps on disk.
+//! A node: the agents put together, over what it keeps on disk (`on_disk`).
 //!
-//! ```text
-//! DATA/
-//!   journal/      the commands: the raft log, the audit log, the only truth
-//!   events/       what they gave; derived, and written again by replay where it is lost
-//!   raft-state    what this node has promised to its peers
-//!   snapshots/    states at some places of the journal: what a start need not replay
-//!   identity      which exchange this is: every log of it carries the same id
-//!   keys          the sessions' keys, readable by the owner only
-//! ```
 //! Started by `exahour start` and by tests.
 //!
 //! Always holds: every ring has one producer; the engine starts behind the newest snapshot that can be
@@ -23,7 +14,7 @@ use exahour_gateway::credentials::Keys;
 use exahour_gateway::feed::drop_copy::{DropCopy, DropCopyConfig};
 use exahour_gateway::feed::market_data::{MarketData, MarketDataConfig};
 use exahour_gateway::order_gateway::{GatewaySettings, OrderGateway};
-use exahour_journal::{Chain, Config as LogConfig, FlushBody, Journal, Reader, Verify};
+use exahour_journal::Reader;
 use exahour_rings::{
     Agent, AgentFailure, Capacity as RingCapacity, Consumer, Producer, Running, StopHandle,
     ThreadLayout, ring, run, watermark,
@@ -35,20 +26,15 @@ use exahour_wire::units::Nanos;
 
 use crate::admission_agent::{ADMISSION, AdmissionAgent};
 use crate::config::NodeConfig;
-use crate::data_folder::{create_folder, open_identity, open_keys, random_bytes};
 use crate::disk_agent::{DiskAgent, StagingAgent};
 use crate::engine_agent::{EngineAgent, EngineOutlet};
 use crate::error::NodeError;
-use crate::event_log::EventLog;
 use crate::frames::Frames;
 use crate::genesis::Genesis;
 use crate::intake::Intake;
+use crate::on_disk::{ALONE, EVENTS, JOURNAL, OnDisk, Recovery, follow};
 use crate::sequencer::{Sequencer, SequencerSettings};
-use crate::snapshots::{self, SnapshotAgent, SnapshotSettings, Start};
-use crate::storage::JournalStorage;
-
-/// The id of the only member of a group of one.
-const ALONE: u64 = 1;
+use crate::snapshots::Start;
 
 /// Lines in the ring of a gateway.
 const GATEWAY_RING_LINES: usize = 1 << 16;
@@ -81,51 +67,22 @@ pub struct Node {
     recovery: Recovery,
 }
 
-/// How a node came back.
-#[derive(Clone, Debug, Default)]
-pub struct Recovery {
-    /// The last command that a snapshot spared replaying; zero where the whole journal is replayed.
-    pub snapshot_command: u64,
-    /// Snapshots that were passed over, each in a sentence.
-    pub notices: Vec<String>,
-}
-
 impl Node {
     /// Recovers what is on disk, or creates it, and starts to serve.
     ///
     /// # Errors
     /// [`NodeError`]; nothing is served then, and nothing on disk is lost.
     pub fn start(config: &NodeConfig) -> Result<Self, NodeError> {
-        let data = &config.data;
-        create_folder(data)?;
-        let (journal, events) = open_logs(config)?;
-        let (journal_path, events_path) = (data.join("journal"), data.join("events"));
-        let follow =
-            |path: &Path, log| Reader::follow(path, Verify::Trust).map_err(NodeError::log(log));
-
+        let disk = OnDisk::open(config)?;
         let (gateway_in, gateway_out) = line_ring(GATEWAY_RING_LINES);
         let (wishes_in, wishes_out) = line_ring(WISH_RING_LINES);
         let (applied_in, applied_out) = watermark();
         let (intake_in, intake_out) = watermark();
         let (engine_intake_in, engine_intake_out) = watermark();
 
-        let promises = data.join("raft-state");
-        let promised = promises.exists();
-        let storage = JournalStorage::new(
-            journal.appender,
-            follow(&journal_path, "journal")?,
-            &promises,
-            &[ALONE],
-        )?;
-        let end = storage.log_end().map_err(NodeError::log("journal"))?;
-        let keys_path = data.join("keys");
-        if end.next > CommandSequence(1) {
-            tell_recovery(config, end.next.0 - 1, promised, keys_path.exists());
-        }
-        let keys = open_keys(&keys_path, &config.genesis)?;
-        let now = check_clock(SystemClock::default().now(), end.time)?;
+        let now = check_clock(SystemClock::default().now(), disk.end.time)?;
         let mut rings = vec![wishes_out, gateway_out];
-        if end.next == CommandSequence(1) {
+        if disk.end.next == CommandSequence(1) {
             rings.insert(0, genesis_ring(&config.genesis, now)?);
         }
         let settings = SequencerSettings {
@@ -133,80 +90,47 @@ impl Node {
             durability: config.durability,
             orders_max: config.capacity.orders,
         };
-        let clock = Box::new(SystemClock::default());
         let sequencer = Sequencer::new(
             settings,
-            storage,
+            disk.storage,
             rings,
             (applied_out, Intake::new(intake_in)),
-            clock,
+            Box::new(SystemClock::default()),
         )?;
-
-        let event_log = EventLog::new(events.appender, &follow(&events_path, "event log")?)
-            .map_err(NodeError::log("event log"))?;
-        let told = event_log.last_command();
-        if told >= end.next {
-            return Err(NodeError::EventsAhead {
-                path: events_path,
-                told: told.0,
-                last: end.next.0 - 1,
-            });
-        }
-        let capacity = Capacity {
-            index_seed: u64::from_le_bytes(random_bytes()?),
-            ..config.capacity
-        };
-        let folder = snapshots::open_folder(data)?;
-        let reader = follow(&journal_path, "journal")?;
-        let found = snapshots::newest(&folder, &reader, event_log.last(), &capacity)?;
-        let place = found.start.as_ref().map(|start| start.place);
-        let recovery = Recovery {
-            snapshot_command: place.map_or(0, |place| place.command),
-            notices: found.passed_over,
-        };
-        let settings = SnapshotSettings {
-            folder,
-            journal: journal_path.clone(),
-            journal_bytes: config.snapshots.journal_bytes,
-            keep: config.snapshots.keep,
-            capacity,
-            notice: config.notice,
-        };
-        let snapshots = SnapshotAgent::new(settings, reader, place.as_ref());
         let outlet = EngineOutlet {
-            events: event_log,
+            events: disk.event_log,
             applied: applied_in,
             wishes: wishes_in,
             intake: Intake::new(engine_intake_in),
             hash_every: config.checkpoint_every,
-            fresh_from: end.next,
+            fresh_from: disk.end.next,
         };
-        let follow_journal = || follow(&journal_path, "journal");
-        let stages = stages((config, &capacity), follow_journal, found.start, outlet)?;
+        let follow_journal = || follow(&config.data.join(JOURNAL), "journal");
+        let stages = stages((config, &disk.capacity), follow_journal, disk.start, outlet)?;
         let flush_pause = match config.durability {
             Durability::Durable => None,
             Durability::Replicated => Some(config.flush_pause),
         };
-        let mut front = FrontDoor::open(config, &events_path, keys, gateway_in)?;
+        let mut front = FrontDoor::open(config, disk.keys, gateway_in)?;
         front.orders.follow_intake(intake_out);
         front.orders.follow_intake(engine_intake_out);
         let addresses = front.addresses();
         let mut agents: Vec<Box<dyn Agent>> = vec![
             Box::new(front.orders),
             Box::new(sequencer),
-            Box::new(DiskAgent::new(journal.flusher, flush_pause)),
+            Box::new(DiskAgent::new(disk.flusher, flush_pause)),
             Box::new(front.market_data),
             Box::new(front.drop_copy),
-            Box::new(StagingAgent::new(vec![journal.stager, events.stager])),
-            Box::new(snapshots),
+            Box::new(StagingAgent::new(disk.stagers)),
+            Box::new(disk.snapshots),
         ];
         agents.extend(stages);
         let running = run(&config.layout, agents)?;
         Ok(Self {
             running,
             addresses,
-            keys: keys_path,
-            recovery,
+            keys: disk.keys_path,
+            recovery: disk.recovery,
         })
     }
 
@@ -291,18 +215,13 @@ struct FrontDoor {
 }
 
 impl FrontDoor {
-    fn open(
-        config: &NodeConfig,
-        events: &Path,
-        keys: Keys,
-        ingress: Producer<Line>,
-    ) -> Result<Self, NodeError> {
+    fn open(config: &NodeConfig, keys: Keys, ingress: Producer<Line>) -> Result<Self, NodeError> {
         let clock = SystemClock::default();
-        let mut settings = GatewaySettings::new(config.listen.orders, events);
+        let events = config.data.join(EVENTS);
+        let mut settings = GatewaySettings::new(config.listen.orders, &events);
         settings.connections_max = config.sessions.connections_max;
         settings.outbox_bytes = config.sessions.outbox_bytes;
         settings.session.durability = config.durability;
-        let events = events.to_path_buf();
         let market_data = MarketDataConfig::new(config.listen.market_data, events.clone());
         let drop_copy = DropCopyConfig::new(config.listen.drop_copy, events, keys.clone());
         Ok(Self {
@@ -339,40 +258,6 @@ fn genesis_ring(genesis: &Genesis, now: Nanos) -> Result<Consumer<Line>, NodeErr
         assert!(pushed.is_ok());
     }
     Ok(consumer)
-}
-
-fn open_logs(config: &NodeConfig) -> Result<(Journal, Journal), NodeError> {
-    let (journal_path, events_path) = (config.data.join("journal"), config.data.join("events"));
-    let log_id = open_identity(&config.data.join("identity"), &journal_path)?;
-    let mut journal =
-        LogConfig::new(&journal_path, log_id).with_segment_bytes(config.segment_bytes);
-    journal.flush = config.flush;
-    let journal = Journal::open_or_create(&journal).map_err(NodeError::log("journal"))?;
-    let mut events = LogConfig::new(&events_path, log_id).with_segment_bytes(config.segment_bytes);
-    events.chain = Chain::Off;
-    events.flush = FlushBody::Map;
-    let events = Journal::open_or_create(&events).map_err(NodeError::log("event log"))?;
-    Ok((journal, events))
-}
-
-/// Tells an operator what a start on an old journal does, and which files it has to begin anew.
-fn tell_recovery(config: &NodeConfig, commands: u64, promised: bool, keyed: bool) {
-    let data = config.data.display();
-    (config.notice)(&format!(
-        "recovering {commands} commands from {data}/journal"
-    ));
-    if !promised {
-        (config.notice)(&format!(
-            "{data}/raft-state is missing: a node that is alone has promised nothing to others, so it \
-             is begun anew"
-        ));
-    }
-    if !keyed {
-        (config.notice)(&format!(
-            "{data}/keys is missing: new keys are drawn for the sessions of the genesis; give them to \
-             their owners, and add those of other sessions"
-        ));
-    }
 }
 
 /// Whether a clock that shows `now` can be believed beside the journal's last stamp.

@@ -79,11 +79,7 @@ impl Execute {
             Some(slot) => slot,
             None => self.positions.find_or_make(new.account, new.instrument),
         };
-        let expire_at = match time_in_force {
-            TimeInForce::Day => self.arm_day_end(out.time),
-            TimeInForce::GoodTillDate => new.expire_at,
-            _ => Nanos(0),
-        };
+        let expire_at = self.end_of(new, time_in_force, out.time);
         let order = Order {
             id: OrderId::NONE,
             price,
@@ -205,6 +201,16 @@ impl Execute {
         }
         self.reporter.report(out, new.session, accepted);
         self.match_and_rest(instrument, slot, out);
+    }
+
+    /// When an order that is entered `now` ends; zero where it does not by itself.
+    #[inline]
+    fn end_of(&mut self, new: &NewOrder, time_in_force: TimeInForce, now: Nanos) -> Nanos {
+        match time_in_force {
+            TimeInForce::Day => self.arm_day_end(now),
+            TimeInForce::GoodTillDate => new.expire_at,
+            _ => Nanos(0),
+        }
     }
 
     /// The end of the UTC day of `now`; makes sure that a timer is set for it.

@@ -1,0 +1,191 @@
+//! What a node keeps on disk, opened: logs, promises, keys, and the newest snapshot.
+//!
+//! ```text
+//! DATA/
+//!   journal/      the commands: the raft log, the audit log, the only truth
+//!   events/       what they gave; derived, and written again by replay where it is lost
+//!   raft-state    what this node has promised to its peers
+//!   snapshots/    states at some places of the journal: what a start need not replay
+//!   identity      which exchange this is: every log of it carries the same id
+//!   keys          the sessions' keys, readable by the owner only
+//! ```
+//! Opened by `node` at every start, created by it at the first.
+//!
+//! Always holds: nothing is drawn or begun anew beside an old journal without a word; an event log that
+//! tells of more than the journal has is refused.
+
+use std::path::{Path, PathBuf};
+
+use exahour_engine::Capacity;
+use exahour_gateway::credentials::Keys;
+use exahour_journal::{
+    Appender, Chain, Config as LogConfig, FlushBody, Flusher, Journal, Reader, Stager, Verify,
+};
+use exahour_wire::ids::CommandSequence;
+
+use crate::config::NodeConfig;
+use crate::data_folder::{create_folder, open_identity, open_keys, random_bytes};
+use crate::error::NodeError;
+use crate::event_log::EventLog;
+use crate::snapshots::{self, SnapshotAgent, SnapshotSettings, Start};
+use crate::storage::{JournalStorage, LogEnd};
+
+/// The folder of the journal in a data folder.
+pub(crate) const JOURNAL: &str = "journal";
+
+/// The folder of the event log in a data folder.
+pub(crate) const EVENTS: &str = "events";
+
+/// The id of the only member of a group of one.
+pub(crate) const ALONE: u64 = 1;
+
+/// How a node came back.
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    /// The last command that a snapshot spared replaying; zero where the whole journal is replayed.
+    pub snapshot_command: u64,
+    /// Snapshots that were passed over, each in a sentence.
+    pub notices: Vec<String>,
+}
+
+/// Everything of one data folder.
+pub(crate) struct OnDisk {
+    pub(crate) storage: JournalStorage,
+    pub(crate) flusher: Flusher,
+    /// Of the journal, and of the event log.
+    pub(crate) stagers: Vec<Stager>,
+    /// Where the journal ends.
+    pub(crate) end: LogEnd,
+    pub(crate) keys: Keys,
+    pub(crate) keys_path: PathBuf,
+    pub(crate) event_log: EventLog,
+    /// As configured, with a seed of this start.
+    pub(crate) capacity: Capacity,
+    /// The newest snapshot that can be used.
+    pub(crate) start: Option<Start>,
+    /// Takes the next ones.
+    pub(crate) snapshots: SnapshotAgent,
+    pub(crate) recovery: Recovery,
+}
+
+impl OnDisk {
+    /// Opens what is there, or creates it.
+    ///
+    /// # Errors
+    /// [`NodeError`]; nothing on disk is lost then.
+    pub(crate) fn open(config: &NodeConfig) -> Result<Self, NodeError> {
+        let data = &config.data;
+        create_folder(data)?;
+        let (journal, events) = open_logs(config)?;
+        let promises = data.join("raft-state");
+        let promised = promises.exists();
+        let reader = follow(&data.join(JOURNAL), "journal")?;
+        let storage = JournalStorage::new(journal.appender, reader, &promises, &[ALONE])?;
+        let end = storage.log_end().map_err(NodeError::log("journal"))?;
+        let keys_path = data.join("keys");
+        if end.next > CommandSequence(1) {
+            tell_recovery(config, end.next.0 - 1, promised, keys_path.exists());
+        }
+        let keys = open_keys(&keys_path, &config.genesis)?;
+        let event_log = open_event_log(&data.join(EVENTS), events.appender, end)?;
+        let capacity = Capacity {
+            index_seed: u64::from_le_bytes(random_bytes()?),
+            ..config.capacity
+        };
+        let (start, snapshots, recovery) = open_snapshots(config, capacity, event_log.last())?;
+        Ok(Self {
+            storage,
+            flusher: journal.flusher,
+            stagers: vec![journal.stager, events.stager],
+            end,
+            keys,
+            keys_path,
+            event_log,
+            capacity,
+            start,
+            snapshots,
+            recovery,
+        })
+    }
+}
+
+/// A reader of a log that is being written.
+pub(crate) fn follow(path: &Path, log: &'static str) -> Result<Reader, NodeError> {
+    Reader::follow(path, Verify::Trust).map_err(NodeError::log(log))
+}
+
+fn open_logs(config: &NodeConfig) -> Result<(Journal, Journal), NodeError> {
+    let (journal_path, events_path) = (config.data.join(JOURNAL), config.data.join(EVENTS));
+    let log_id = open_identity(&config.data.join("identity"), &journal_path)?;
+    let mut journal =
+        LogConfig::new(&journal_path, log_id).with_segment_bytes(config.segment_bytes);
+    journal.flush = config.flush;
+    let journal = Journal::open_or_create(&journal).map_err(NodeError::log("journal"))?;
+    let mut events = LogConfig::new(&events_path, log_id).with_segment_bytes(config.segment_bytes);
+    events.chain = Chain::Off;
+    events.flush = FlushBody::Map;
+    let events = Journal::open_or_create(&events).map_err(NodeError::log("event log"))?;
+    Ok((journal, events))
+}
+
+fn open_event_log(path: &Path, appender: Appender, end: LogEnd) -> Result<EventLog, NodeError> {
+    let reader = follow(path, "event log")?;
+    let event_log = EventLog::new(appender, &reader).map_err(NodeError::log("event log"))?;
+    let told = event_log.last_command();
+    if told >= end.next {
+        return Err(NodeError::EventsAhead {
+            path: path.to_path_buf(),
+            told: told.0,
+            last: end.next.0 - 1,
+        });
+    }
+    Ok(event_log)
+}
+
+/// Finds the newest snapshot of whose events none beyond `events_max` came before it, and what takes
+/// the next one.
+fn open_snapshots(
+    config: &NodeConfig,
+    capacity: Capacity,
+    events_max: u64,
+) -> Result<(Option<Start>, SnapshotAgent, Recovery), NodeError> {
+    let folder = snapshots::open_folder(&config.data)?;
+    let journal = config.data.join(JOURNAL);
+    let reader = follow(&journal, "journal")?;
+    let found = snapshots::newest(&folder, &reader, events_max, &capacity)?;
+    let place = found.start.as_ref().map(|start| start.place);
+    let settings = SnapshotSettings {
+        folder,
+        journal,
+        journal_bytes: config.snapshots.journal_bytes,
+        keep: config.snapshots.keep,
+        capacity,
+        notice: config.notice,
+    };
+    let recovery = Recovery {
+        snapshot_command: place.map_or(0, |place| place.command),
+        notices: found.passed_over,
+    };
+    let agent = SnapshotAgent::new(settings, reader, place.as_ref());
+    Ok((found.start, agent, recovery))
+}
+
+/// Tells an operator what a start on an old journal does, and which files it has to begin anew.
+fn tell_recovery(config: &NodeConfig, commands: u64, promised: bool, keyed: bool) {
+    let data = config.data.display();
+    (config.notice)(&format!(
+        "recovering {commands} commands from {data}/{JOURNAL}"
+    ));
+    if !promised {
+        (config.notice)(&format!(
+            "{data}/raft-state is missing: a node that is alone has promised nothing to others, so it \
+             is begun anew"
+        ));
+    }
+    if !keyed {
+        (config.notice)(&format!(
+            "{data}/keys is missing: new keys are drawn for the sessions of the genesis; give them to \
+             their owners, and add those of other sessions"
+        ));
+    }
+}
