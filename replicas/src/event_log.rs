@@ -3,24 +3,19 @@
 //! Called by the engine agent, batch by batch.
 //!
 //! Always holds: events are numbered without gap; one that the log has already, from before a
-//! restart, is not written again. A frame of kind [`EVENTS_CONTINUED`] ends within a command, whose
-//! events go on in the next frame. A frame that a full disk has no room for waits for it, in order.
+//! restart, is not written again. A frame may end within a command ([`FrameEnd`]), whose events
+//! go on in the next. A frame that a full disk has no room for waits for it, in order.
 //! Does not: flush. The log is derived; what a crash takes is written again by replay.
 
 use std::collections::VecDeque;
 
 use exahour_engine::EventSink;
 use exahour_journal::{Appender, FrameMeta, JournalError, Reader};
-use exahour_wire::events::EventPrefix;
+use exahour_wire::events::{EventPrefix, FrameEnd};
 use exahour_wire::ids::CommandSequence;
 use exahour_wire::limits::MESSAGE_BYTES_MAX;
 use exahour_wire::message::messages;
 use exahour_wire::units::Nanos;
-
-/// A frame that ends with the last event of a command.
-pub const EVENTS_COMPLETE: u8 = 1;
-/// A frame that ends within the events of a command.
-pub const EVENTS_CONTINUED: u8 = 2;
 
 /// Bytes of events in a frame, at most.
 const FRAME_BYTES: usize = 128 << 10;
@@ -82,7 +77,7 @@ impl EventLog {
     /// [`JournalError`] of any write since the last call, but for a full disk.
     #[inline]
     pub fn finish(&mut self) -> Result<(), JournalError> {
-        self.write(EVENTS_COMPLETE);
+        self.write(FrameEnd::Command);
         self.failure.take().map_or(Ok(()), Err)
     }
 
@@ -123,7 +118,7 @@ impl EventLog {
         self.last
     }
 
-    fn write(&mut self, kind: u8) {
+    fn write(&mut self, end: FrameEnd) {
         if self.count == 0 {
             return;
         }
@@ -131,7 +126,7 @@ impl EventLog {
             index: self.appender.last_index() + 1 + self.waiting.len() as u64,
             term: 0,
             count: self.count,
-            kind,
+            kind: end as u8,
             first_sequence: self.first,
             time_ns: self.time.0,
         };
@@ -164,7 +159,7 @@ impl EventSink for EventLog {
             return;
         }
         if self.buffer.len() + MESSAGE_BYTES_MAX > FRAME_BYTES {
-            self.write(EVENTS_CONTINUED);
+            self.write(FrameEnd::Anywhere);
         }
         if self.count == 0 {
             self.first = number;

@@ -31,7 +31,7 @@ mod wide_layout;
 
 pub use config::{ConfigError, ListenConfig, NodeConfig, SessionConfig};
 pub use error::NodeError;
-pub use event_log::{EVENTS_COMPLETE, EVENTS_CONTINUED, EventLog};
+pub use event_log::EventLog;
 pub use genesis::{Genesis, GenesisError};
 pub use node::{Addresses, Node};
 pub use on_disk::Recovery;

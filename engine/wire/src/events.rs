@@ -73,6 +73,27 @@ impl EventPrefix {
     }
 }
 
+/// How a frame of the event log ends: the kind of the frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum FrameEnd {
+    /// With the last event of a command.
+    Command = 1,
+    /// Anywhere: the events of its last command may go on in the next frame.
+    Anywhere = 2,
+}
+
+impl FrameEnd {
+    /// What a kind of frame means, or `None` where the event log has no such kind.
+    #[inline]
+    #[must_use]
+    pub fn of_kind(kind: u8) -> Option<Self> {
+        [Self::Command, Self::Anywhere]
+            .into_iter()
+            .find(|end| *end as u8 == kind)
+    }
+}
+
 event! {
     /// An order was accepted. What it trades and whether it rests follows.
     OrderAccepted = 301 {

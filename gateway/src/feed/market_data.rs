@@ -11,11 +11,13 @@ use std::path::PathBuf;
 
 use exahour_journal::{Position, Reader, Verify};
 use exahour_rings::{Agent, Halt};
+use exahour_wire::events::FrameEnd;
 
 use super::peers::Peers;
 use super::subscribers::{Stage, Subscribers};
 use crate::clock::Clock;
 use crate::error::GatewayError;
+use crate::image::ImageFault;
 use crate::sockets::Sockets;
 
 /// Bytes of the event log published in one turn.
@@ -102,8 +104,13 @@ impl<C: Clock> MarketData<C> {
             else {
                 break;
             };
+            let kind = frame.header.kind;
+            let end = FrameEnd::of_kind(kind).ok_or_else(|| {
+                let after = self.subscribers.publisher().last_event();
+                Halt::new(ImageFault::UnknownFrame { kind, after })
+            })?;
             self.subscribers
-                .on_batch(frame.payload)
+                .on_batch(frame.payload, end)
                 .map_err(Halt::new)?;
             frames += 1;
         }

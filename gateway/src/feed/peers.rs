@@ -154,6 +154,7 @@ impl<S: Default> Peers<S> {
             work += done;
             if keep == Keep::No {
                 self.sockets.close(Slot(place));
+                self.sockets.release(Slot(place));
                 if let Some(peer) = self.peers[place].take() {
                     service.gone(peer.state);
                 }

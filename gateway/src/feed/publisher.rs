@@ -6,6 +6,7 @@
 //! events, whatever the frames they came in, so every node of a cluster gives the same feed.
 //! Does not: know clients.
 
+use exahour_wire::events::FrameEnd;
 use exahour_wire::ids::{EventSequence, FeedSequence, InstrumentId};
 use exahour_wire::market_data::{
     InstrumentDefinition, InstrumentPhase, OrderAdded, OrderDeleted, OrderExecuted, OrderShrunk,
@@ -39,10 +40,11 @@ impl Publisher {
     /// # Errors
     /// [`ImageFault`] where the log contradicts itself or does not begin at its first event; the
     /// publisher must not be used after it.
-    pub fn on_batch(&mut self, batch: &[u8]) -> Result<(), ImageFault> {
+    pub fn on_batch(&mut self, batch: &[u8], end: FrameEnd) -> Result<(), ImageFault> {
         let history = &mut self.history;
-        self.image
-            .apply_batch(batch, &mut |time, change| publish(history, time, change))
+        self.image.apply_batch(batch, end, &mut |time, change| {
+            publish(history, time, change)
+        })
     }
 
     /// The newest messages.
@@ -294,7 +296,7 @@ mod tests {
     #[test]
     fn each_change_is_told_once_in_order_and_tops_after_each_command() {
         let mut publisher = Publisher::new(0, 0);
-        publisher.on_batch(&batch()).unwrap();
+        publisher.on_batch(&batch(), FrameEnd::Command).unwrap();
         let mut room = [0; MESSAGE_BYTES_MAX];
         let mut told = Vec::new();
         for number in 1..publisher.history().next().0 {

@@ -262,6 +262,7 @@ mod tests {
     use super::*;
     use crate::feed::history::HISTORY_BYTES_MIN;
     use crate::feed::publisher::Publisher;
+    use exahour_wire::events::FrameEnd;
 
     fn orders(events: std::ops::RangeInclusive<u64>) -> Vec<u8> {
         let mut batch = Vec::new();
@@ -290,8 +291,12 @@ mod tests {
             instrument: InstrumentId(1),
             ..InstrumentListed::blank()
         };
-        publisher.on_batch(listed.bytes()).unwrap();
-        publisher.on_batch(&orders(2..=300)).unwrap();
+        publisher
+            .on_batch(listed.bytes(), FrameEnd::Command)
+            .unwrap();
+        publisher
+            .on_batch(&orders(2..=300), FrameEnd::Command)
+            .unwrap();
         shadow.catch_up(publisher.history(), 10_000).unwrap();
         let next = shadow.next();
         assert_eq!(next, publisher.history().next());
@@ -299,7 +304,9 @@ mod tests {
         let mut walk = shadow.begin(Flow::All);
         let mut buffer = SendBuffer::new(0);
         assert_eq!(shadow.write(&mut walk, &mut buffer), SnapshotProgress::More);
-        publisher.on_batch(&orders(301..=310)).unwrap();
+        publisher
+            .on_batch(&orders(301..=310), FrameEnd::Command)
+            .unwrap();
         shadow.mend(publisher.books(), publisher.history()).unwrap();
         assert_eq!(shadow.catch_up(publisher.history(), 10_000), Ok(0));
         assert_eq!(
@@ -308,7 +315,9 @@ mod tests {
             "it stands still"
         );
 
-        publisher.on_batch(&orders(311..=2000)).unwrap();
+        publisher
+            .on_batch(&orders(311..=2000), FrameEnd::Command)
+            .unwrap();
         assert!(shadow.next() < publisher.history().oldest());
         shadow.mend(publisher.books(), publisher.history()).unwrap();
         buffer.clear();

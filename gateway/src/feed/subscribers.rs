@@ -12,6 +12,7 @@
 //! not read; it is cut off when it is too far behind. Does not: touch sockets or the clock.
 
 use exahour_wire::codes::{FeedRejectCode, FeedRequestKind};
+use exahour_wire::events::FrameEnd;
 use exahour_wire::ids::{FeedSequence, InstrumentId};
 use exahour_wire::market_data::{FeedHeartbeat, FeedReject, FeedRequest};
 use exahour_wire::message::{Message, peek_length};
@@ -90,9 +91,9 @@ impl Subscribers {
     ///
     /// # Errors
     /// [`ImageFault`] where the log contradicts itself.
-    pub fn on_batch(&mut self, batch: &[u8]) -> Result<(), ImageFault> {
+    pub fn on_batch(&mut self, batch: &[u8], end: FrameEnd) -> Result<(), ImageFault> {
         let before = self.publisher.history().next().0;
-        self.publisher.on_batch(batch)?;
+        self.publisher.on_batch(batch, end)?;
         let published = self.publisher.history().next().0 - before;
         self.shadow
             .mend(self.publisher.books(), self.publisher.history())?;

@@ -1,7 +1,7 @@
 //! The books as the event log makes them, and every public change on the way.
 //!
-//! Called by the feed's publisher and by tools with each event in order; `end_batch` says that a
-//! frame of the log is over. Changes are told to the caller as they happen.
+//! Called by the feed's publisher and by tools with each event in order; `end_batch` says that
+//! the last command is over. Changes are told to the caller as they happen.
 //!
 //! Always holds: an order that was accepted, or lost its place, is outside the book until its
 //! command is over, and rests then with what is left; tops are told after all changes of a command.
@@ -9,7 +9,7 @@
 
 use exahour_wire::codes::{Enumeration, Phase, Priority, Raw};
 use exahour_wire::events::{
-    EventPrefix, InstrumentExpired, InstrumentListed, InstrumentSettled, OrderAccepted,
+    EventPrefix, FrameEnd, InstrumentExpired, InstrumentListed, InstrumentSettled, OrderAccepted,
     OrderCancelled, OrderFilled, OrderReduced, OrderReplaced,
 };
 use exahour_wire::ids::{CommandSequence, EventSequence, InstrumentId, OrderId, TradeId};
@@ -113,13 +113,14 @@ impl BookImage {
         self.time
     }
 
-    /// Applies a whole frame of the event log and ends its last command.
+    /// Applies a whole frame of the event log; ends its last command where the frame says so.
     ///
     /// # Errors
     /// [`ImageFault`] where the log contradicts itself; the image must not be used after it.
     pub fn apply_batch(
         &mut self,
         batch: &[u8],
+        end: FrameEnd,
         on_change: &mut impl FnMut(Nanos, Change),
     ) -> Result<(), ImageFault> {
         let mut walked = 0;
@@ -132,7 +133,11 @@ impl BookImage {
                 after: self.last_event,
             });
         }
-        self.end_batch(on_change)
+        match end {
+            FrameEnd::Command => self.end_batch(on_change),
+            // The next event tells: it is of the same command, or ends this one.
+            FrameEnd::Anywhere => Ok(()),
+        }
     }
 
     /// Applies one event; the first of a new command ends the one before.

@@ -22,6 +22,14 @@ pub enum ImageFault {
         /// The last event that was whole.
         after: EventSequence,
     },
+    /// The event log has no frames of this kind.
+    #[error("a frame of kind {kind} after event {after} is none of events: verify the event log")]
+    UnknownFrame {
+        /// The kind.
+        kind: u8,
+        /// The last event before it.
+        after: EventSequence,
+    },
     /// Feed messages are missing.
     #[error("feed message {got} came where {expected} is next: ask for updates from {expected}")]
     FeedGap {

@@ -10,7 +10,9 @@ use exahour_gateway::feed::market_data::{MarketData, MarketDataConfig};
 use exahour_journal::{Chain, Config, FrameMeta, Journal, LogId};
 use exahour_rings::Agent;
 use exahour_wire::codes::Side;
-use exahour_wire::events::{EventPrefix, InstrumentListed, OrderAccepted, OrderCancelled};
+use exahour_wire::events::{
+    EventPrefix, FrameEnd, InstrumentListed, OrderAccepted, OrderCancelled,
+};
 use exahour_wire::ids::{CommandSequence, EventSequence, InstrumentId, OrderId};
 use exahour_wire::message::{Message, messages};
 use exahour_wire::units::{Price, Quantity};
@@ -48,7 +50,7 @@ impl EventLog {
             index: self.index,
             term: 1,
             count: messages(batch).count() as u16,
-            kind: 1,
+            kind: FrameEnd::Command as u8,
             first_sequence: first.event.0,
             time_ns: first.time.0,
         };

@@ -6,6 +6,7 @@ use exahour_gateway::feed::send_buffer::SendBuffer;
 use exahour_gateway::feed::snapshot::{Shadow, SnapshotProgress};
 use exahour_gateway::image::{Applied, BookImage, FeedImage, Flow, ImageFault};
 use exahour_wire::codes::FeedRequestKind;
+use exahour_wire::events::FrameEnd;
 use exahour_wire::framing::{Cut, FRAMING_BYTES, cut};
 use exahour_wire::ids::FeedSequence;
 use exahour_wire::limits::MESSAGE_BYTES_MAX;
@@ -32,7 +33,9 @@ fn the_image_of_events_is_right_after_every_command() {
         let mut market = Market::new(seed);
         let mut image = BookImage::new();
         for step in 0..1500 {
-            image.apply_batch(&market.step(), &mut |_, _| ()).unwrap();
+            image
+                .apply_batch(&market.step(), FrameEnd::Command, &mut |_, _| ())
+                .unwrap();
             market.check(image.books(), &format!("seed {seed}, command {step}"));
         }
     }
@@ -46,7 +49,9 @@ fn the_image_of_the_feed_is_right_after_every_command() {
         let mut image = FeedImage::from_start();
         let mut room = [0; MESSAGE_BYTES_MAX];
         for step in 0..1500 {
-            publisher.on_batch(&market.step()).unwrap();
+            publisher
+                .on_batch(&market.step(), FrameEnd::Command)
+                .unwrap();
             while let Some(message) = publisher
                 .history()
                 .message(image.next_sequence(), &mut room)
@@ -67,8 +72,8 @@ fn the_feed_is_the_same_bytes_whatever_the_frames() {
         let feeds: Vec<Vec<u8>> = (0..3)
             .map(|_| {
                 let mut publisher = Publisher::new(HISTORY_BYTES, 0);
-                for frame in frames(&commands, &mut rng) {
-                    publisher.on_batch(&frame).unwrap();
+                for (frame, end) in frames(&commands, &mut rng) {
+                    publisher.on_batch(&frame, end).unwrap();
                 }
                 let mut buffer = SendBuffer::new(HISTORY_BYTES);
                 let end = publisher
@@ -100,7 +105,9 @@ impl Exchange {
     }
 
     fn step(&mut self) {
-        self.publisher.on_batch(&self.market.step()).unwrap();
+        self.publisher
+            .on_batch(&self.market.step(), FrameEnd::Command)
+            .unwrap();
         self.shadow
             .catch_up(self.publisher.history(), usize::MAX)
             .unwrap();
@@ -242,9 +249,15 @@ fn a_log_that_contradicts_itself_is_named() {
     let first = market.step();
     let second = market.step();
     let mut image = BookImage::new();
-    let gap = image.apply_batch(&second, &mut |_, _| ());
+    let gap = image.apply_batch(&second, FrameEnd::Command, &mut |_, _| ());
     assert!(matches!(gap, Err(ImageFault::EventGap { .. })), "{gap:?}");
-    image.apply_batch(&first, &mut |_, _| ()).unwrap();
-    let cut = image.apply_batch(&second[..second.len() - 8], &mut |_, _| ());
+    image
+        .apply_batch(&first, FrameEnd::Command, &mut |_, _| ())
+        .unwrap();
+    let cut = image.apply_batch(
+        &second[..second.len() - 8],
+        FrameEnd::Command,
+        &mut |_, _| (),
+    );
     assert!(matches!(cut, Err(ImageFault::CutBatch { .. })), "{cut:?}");
 }

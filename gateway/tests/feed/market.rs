@@ -11,7 +11,7 @@ use exahour_wire::codes::{
     ResourceClass, Side, TimeInForce, TransferKind,
 };
 use exahour_wire::events::{
-    AccountCreated, CommandDone, DeliveryAssigned, DeliverySettled, InstrumentExpired,
+    AccountCreated, CommandDone, DeliveryAssigned, DeliverySettled, FrameEnd, InstrumentExpired,
     InstrumentListed, InstrumentSettled, MachineReady, MoneyMoved, OrderAccepted, OrderCancelled,
     OrderFilled, OrderReduced, OrderRejected, OrderReplaced, SessionCreated,
 };
@@ -19,7 +19,7 @@ use exahour_wire::ids::{
     AccountId, CommandSequence, EventSequence, InstrumentId, MessageSequence, ObligationId,
     OrderId, ParticipantId, SessionId, TradeId, TransferId,
 };
-use exahour_wire::message::{Message, Text8, Text16};
+use exahour_wire::message::{Message, Text8, Text16, messages};
 use exahour_wire::units::{Hours, Money, Nanos, Price, Quantity};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -621,13 +621,21 @@ impl Market {
     }
 }
 
-/// Groups the events of commands into frames of random size.
-pub(crate) fn frames(commands: &[Vec<u8>], rng: &mut impl Rng) -> Vec<Vec<u8>> {
+/// Groups the events of commands into frames of random size, some of which end within a command.
+pub(crate) fn frames(commands: &[Vec<u8>], rng: &mut impl Rng) -> Vec<(Vec<u8>, FrameEnd)> {
     let mut frames = Vec::new();
     let mut rest = commands;
     while !rest.is_empty() {
         let (now, later) = rest.split_at(rng.random_range(1..=rest.len().min(20)));
-        frames.push(now.concat());
+        let events = now.concat();
+        let mut frame = Vec::new();
+        for event in messages(&events) {
+            if !frame.is_empty() && rng.random_bool(0.2) {
+                frames.push((std::mem::take(&mut frame), FrameEnd::Anywhere));
+            }
+            frame.extend_from_slice(event);
+        }
+        frames.push((frame, FrameEnd::Command));
         rest = later;
     }
     frames

@@ -9,6 +9,7 @@ use exahour_gateway::feed::peers::{Peer, Serve, Verdict};
 use exahour_gateway::feed::subscribers::{Stage, Subscribers};
 use exahour_gateway::image::{Applied, Flow};
 use exahour_wire::codes::{FeedRejectCode, FeedRequestKind, Raw};
+use exahour_wire::events::FrameEnd;
 use exahour_wire::framing::{Cut, FRAMING_BYTES, cut, framing_header};
 use exahour_wire::ids::{FeedSequence, InstrumentId};
 use exahour_wire::market_data::{FeedHeartbeat, FeedReject, FeedRequest};
@@ -394,10 +395,33 @@ fn every_bad_request_gets_its_named_reject() {
 }
 
 #[test]
+fn a_port_serves_more_clients_than_it_has_places_one_after_another() {
+    let mut market = Market::new(11);
+    let mut log = EventLog::new();
+    (0..50).for_each(|_| log.append(&market.step()));
+    let mut agent = log.market_data(64 << 10, 4096, SystemClock::default());
+    settle(&mut agent);
+    // Three times the places of the port.
+    for client in 0..96 {
+        let snapshot = request(FeedRequestKind::SnapshotThenUpdates.into(), 0, 0);
+        let mut stream = ask(agent.address(), &framed(snapshot.bytes()));
+        let mut heard = Vec::new();
+        turn_until(&mut agent, &format!("client {client}"), || {
+            drain(&mut stream, &mut heard);
+            !heard.is_empty()
+        });
+    }
+}
+
+#[test]
 fn no_bytes_of_a_client_harm_the_port() {
     let mut market = Market::new(9);
     let mut subscribers = Subscribers::new(0, 0);
-    (0..300).for_each(|_| subscribers.on_batch(&market.step()).unwrap());
+    (0..300).for_each(|_| {
+        subscribers
+            .on_batch(&market.step(), FrameEnd::Command)
+            .unwrap()
+    });
     let right = framed(request(FeedRequestKind::SnapshotThenUpdates.into(), 0, 0).bytes());
     let (mut finished, mut stayed) = (0, 0);
     for seed in 0..3000 {

@@ -12,6 +12,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use exahour_journal::{Frame, FrameHeader, Reader, Verify, inspect_good};
 use exahour_replicas::FRAME_COMMANDS;
+use exahour_wire::events::FrameEnd;
 use exahour_wire::message::messages;
 use exahour_wire::units::Nanos;
 use serde::Serialize;
@@ -98,10 +99,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn kind(header: &FrameHeader, events: bool) -> &'static str {
-    match (events, header.kind) {
-        (true, exahour_replicas::EVENTS_COMPLETE) => "events",
-        (true, exahour_replicas::EVENTS_CONTINUED) => "events-continued",
-        (_, kind) => kind_name(kind),
+    match FrameEnd::of_kind(header.kind).filter(|_| events) {
+        Some(FrameEnd::Command) => "events",
+        Some(FrameEnd::Anywhere) => "events-continued",
+        None => kind_name(header.kind),
     }
 }
 
