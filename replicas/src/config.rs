@@ -102,6 +102,17 @@ pub struct ListenConfig {
     pub drop_copy: SocketAddr,
 }
 
+/// Commands between two hashes, at least: a hash and its record are commands themselves, and must not
+/// call for the next.
+const CHECKPOINT_EVERY_MIN: u64 = 5;
+
+/// A segment holds every frame that a node writes.
+const SEGMENT_BYTES_MIN: u64 = 256 << 10;
+const _: () = assert!(
+    (crate::event_log::FRAME_BYTES_MAX as u64) < SEGMENT_BYTES_MIN / 2 + 4096
+        && (crate::sequencer::BATCH_BYTES_MAX as u64) < SEGMENT_BYTES_MIN / 2
+);
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ThreadConfig {
@@ -122,6 +133,19 @@ pub struct SessionConfig {
     pub connections_max: usize,
     /// Bytes that may wait for one client.
     pub outbox_bytes: usize,
+    /// Connections to market data at a time.
+    pub market_data_connections_max: usize,
+    /// Connections to drop copy at a time.
+    pub drop_copy_connections_max: usize,
+}
+
+impl SessionConfig {
+    /// Connections of all ports together.
+    pub(crate) fn all_connections_max(&self) -> usize {
+        self.connections_max
+            .saturating_add(self.market_data_connections_max)
+            .saturating_add(self.drop_copy_connections_max)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -293,8 +317,18 @@ impl NodeConfig {
             let found = file.capacity.orders.to_string();
             return Err(value("capacity.orders", &found, "between 1 and 16777216"));
         }
-        if file.checkpoint_every == 0 {
-            return Err(value("checkpoint_every", "0", "above zero"));
+        let positions_max = 1 << 24;
+        if file.capacity.positions > positions_max {
+            let found = file.capacity.positions.to_string();
+            return Err(value("capacity.positions", &found, "at most 16777216"));
+        }
+        if file.checkpoint_every < CHECKPOINT_EVERY_MIN {
+            let found = file.checkpoint_every.to_string();
+            return Err(value("checkpoint_every", &found, "at least 5"));
+        }
+        if file.journal.segment_bytes < SEGMENT_BYTES_MIN {
+            let found = file.journal.segment_bytes.to_string();
+            return Err(value("journal.segment_bytes", &found, "at least 262144"));
         }
         if file.snapshots.keep == 0 {
             return Err(value("snapshots.keep", "0", "above zero"));
@@ -478,6 +512,9 @@ mod tests {
             ("flush = \"never\"", "configuration test.toml:1: flush"),
             ("listen = 3", "test.toml"),
             ("[capacity]\norders = 0", "capacity.orders"),
+            ("[capacity]\npositions = 4294967295", "capacity.positions"),
+            ("checkpoint_every = 4", "checkpoint_every"),
+            ("[journal]\nsegment_bytes = 262143", "journal.segment_bytes"),
             ("[snapshots]\nkeep = 0", "snapshots.keep"),
             ("data = ", "test.toml"),
         ] {

@@ -59,7 +59,7 @@ pub(crate) fn open_keys(path: &Path, genesis: &Genesis) -> Result<Keys, NodeErro
 /// Writes a small file that only its owner may read; it is there wholly or not at all.
 fn create_file(path: &Path, text: &str) -> Result<(), NodeError> {
     let io = |action| NodeError::io(path, action);
-    let draft = path.with_extension("new");
+    let draft = path.with_extension(format!("{}.new", std::process::id()));
     let mut options = OpenOptions::new();
     let file = options
         .write(true)
@@ -70,20 +70,37 @@ fn create_file(path: &Path, text: &str) -> Result<(), NodeError> {
     let mut file = file.map_err(io("create"))?;
     file.write_all(text.as_bytes()).map_err(io("write"))?;
     file.sync_all().map_err(io("flush"))?;
-    fs::rename(&draft, path).map_err(io("name"))?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(io("flush the folder of"))
+    // Of two first starts at once one names its file, and both read that one.
+    let named = fs::hard_link(&draft, path);
+    fs::remove_file(&draft).map_err(io("remove the draft of"))?;
+    match named {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(io("name")(error)),
+        _ => sync_folder_of(path),
+    }
 }
 
 pub(crate) fn create_folder(path: &Path) -> Result<(), NodeError> {
-    if path.exists() && !path.is_dir() {
+    if path.as_os_str().is_empty() || path.exists() && !path.is_dir() {
         return Err(NodeError::NoFolder {
             path: path.to_path_buf(),
         });
     }
-    fs::create_dir_all(path).map_err(NodeError::io(path, "create the folder"))
+    let missing: Vec<_> = path.ancestors().take_while(|it| !it.exists()).collect();
+    fs::create_dir_all(path).map_err(NodeError::io(path, "create the folder"))?;
+    // Everything in a folder is lost with its name.
+    for created in missing {
+        sync_folder_of(created)?;
+    }
+    Ok(())
+}
+
+/// Flushes the name of a file or folder.
+pub(crate) fn sync_folder_of(path: &Path) -> Result<(), NodeError> {
+    let named = path.parent().filter(|it| !it.as_os_str().is_empty());
+    let folder = named.unwrap_or(Path::new("."));
+    fs::File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(NodeError::io(folder, "flush"))
 }
 
 /// Bytes that nobody can guess.

@@ -72,6 +72,17 @@ pub enum NodeError {
         /// What it is called.
         path: PathBuf,
     },
+    /// The system does not let this process open as many files as its ports may need.
+    #[error(
+        "{needed} files may have to be open, and the limit is {limit}: raise it (`ulimit -n {needed}`, \
+         LimitNOFILE of a service), or lower the connections in [sessions]"
+    )]
+    OpenFiles {
+        /// How many may be open at a time.
+        needed: u64,
+        /// How many the system allows.
+        limit: u64,
+    },
     /// The consensus library refused.
     #[error("consensus: {0}")]
     Raft(#[from] raft::Error),

@@ -18,7 +18,7 @@ use exahour_wire::message::messages;
 use exahour_wire::units::Nanos;
 
 /// Bytes of events in a frame, at most.
-const FRAME_BYTES: usize = 128 << 10;
+pub(crate) const FRAME_BYTES_MAX: usize = 128 << 10;
 
 /// Writes events.
 pub struct EventLog {
@@ -54,7 +54,7 @@ impl EventLog {
         }
         Ok(Self {
             appender,
-            buffer: Vec::with_capacity(FRAME_BYTES),
+            buffer: Vec::with_capacity(FRAME_BYTES_MAX),
             count: 0,
             first: 0,
             last,
@@ -158,7 +158,7 @@ impl EventSink for EventLog {
         if number <= self.last {
             return;
         }
-        if self.buffer.len() + MESSAGE_BYTES_MAX > FRAME_BYTES {
+        if self.buffer.len() + MESSAGE_BYTES_MAX > FRAME_BYTES_MAX {
             self.write(FrameEnd::Anywhere);
         }
         if self.count == 0 {

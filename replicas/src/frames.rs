@@ -2,7 +2,8 @@
 //!
 //! Followed by the agents of the engine's stages, each with its own cursor.
 //!
-//! Always holds: no frame is left out or given twice; one that no version of this program writes is
+//! Always holds: no frame is left out or given twice; what lay on disk when the cursor was made is
+//! given only where its checksum is right; one that no version of this program writes is
 //! an error that names it.
 
 use exahour_engine::Batch;
@@ -17,6 +18,8 @@ use crate::storage::{FRAME_COMMANDS, FRAME_CONF_CHANGE_V2};
 /// A cursor over frames.
 pub(crate) struct Frames {
     journal: Reader,
+    /// Frames up to here were there before the reader, and are checked.
+    written_before: Position,
     /// The raft index of the last frame given.
     index: u64,
 }
@@ -33,7 +36,11 @@ pub(crate) struct CommittedFrame<'a> {
 impl Frames {
     /// A cursor before the first frame.
     pub(crate) fn from_the_start(journal: Reader) -> Self {
-        Self { journal, index: 0 }
+        Self {
+            written_before: journal.appended(),
+            journal,
+            index: 0,
+        }
     }
 
     /// A cursor behind the last frame that a snapshot covers, which the journal has.
@@ -52,6 +59,7 @@ impl Frames {
             });
         }
         Ok(Self {
+            written_before: end,
             journal,
             index: place.index,
         })
@@ -81,6 +89,9 @@ impl Frames {
         &mut self,
         limit: Position,
     ) -> Result<Option<CommittedFrame<'_>>, NodeError> {
+        if self.journal.position() >= self.written_before {
+            self.journal.trust();
+        }
         let next = self
             .journal
             .next(limit)

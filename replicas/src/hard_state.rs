@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use raft::prelude::{ConfState, HardState};
 
+use crate::data_folder::sync_folder_of;
 use crate::error::NodeError;
 
 const MAGIC: &[u8; 8] = b"EXAHRFT1";
@@ -72,7 +73,7 @@ impl HardStateFile {
         let slot = newest.ok_or_else(|| NodeError::HardState {
             path: path.to_path_buf(),
             reason: "neither copy is whole, so this node may have forgotten a promise; restore \
-                     the file, or remove this node and add it again"
+                     the file, or, where the node is alone and so has promised nothing, remove it"
                 .to_owned(),
         })?;
         state.counter = slot.counter;
@@ -96,6 +97,14 @@ impl HardStateFile {
         ConfState {
             voters: self.voters.clone(),
             ..ConfState::default()
+        }
+    }
+
+    /// Takes at least this term: a journal has it, whatever became of the file.
+    pub(crate) fn at_least(&mut self, term: u64) {
+        if self.term < term {
+            self.term = term;
+            self.vote = 0;
         }
     }
 
@@ -187,18 +196,6 @@ impl Slot {
 fn checksum(bytes: &[u8]) -> u32 {
     // The checksum of a 32-bit algorithm fits 32 bits.
     crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes) as u32
-}
-
-fn sync_folder_of(path: &Path) -> Result<(), NodeError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let io = |source| NodeError::Io {
-        path: folder.to_path_buf(),
-        action: "flush",
-        source,
-    };
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(io)
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ mod hard_state;
 mod intake;
 mod node;
 mod on_disk;
+mod open_files;
 mod replay;
 mod sequencer;
 mod snapshots;

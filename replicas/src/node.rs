@@ -13,8 +13,9 @@ use exahour_gateway::clock::{Clock, SystemClock};
 use exahour_gateway::credentials::Keys;
 use exahour_gateway::feed::drop_copy::{DropCopy, DropCopyConfig};
 use exahour_gateway::feed::market_data::{MarketData, MarketDataConfig};
+use exahour_gateway::feed::opening::Applied;
 use exahour_gateway::order_gateway::{GatewaySettings, OrderGateway};
-use exahour_journal::Reader;
+use exahour_journal::{Reader, Verify};
 use exahour_rings::{
     Agent, AgentFailure, Capacity as RingCapacity, Consumer, Producer, Running, StopHandle,
     ThreadLayout, ring, run, watermark,
@@ -32,7 +33,8 @@ use crate::error::NodeError;
 use crate::frames::Frames;
 use crate::genesis::Genesis;
 use crate::intake::Intake;
-use crate::on_disk::{ALONE, EVENTS, JOURNAL, OnDisk, Recovery, follow};
+use crate::on_disk::{ALONE, EVENTS, JOURNAL, OnDisk, Recovery};
+use crate::open_files;
 use crate::sequencer::{Sequencer, SequencerSettings};
 use crate::snapshots::Start;
 
@@ -73,6 +75,7 @@ impl Node {
     /// # Errors
     /// [`NodeError`]; nothing is served then, and nothing on disk is lost.
     pub fn start(config: &NodeConfig) -> Result<Self, NodeError> {
+        open_files::allow(config.sessions.all_connections_max())?;
         let disk = OnDisk::open(config)?;
         let (gateway_in, gateway_out) = line_ring(GATEWAY_RING_LINES);
         let (wishes_in, wishes_out) = line_ring(WISH_RING_LINES);
@@ -90,6 +93,10 @@ impl Node {
             durability: config.durability,
             orders_max: config.capacity.orders,
         };
+        let opens_behind = Applied {
+            mark: applied_out.clone(),
+            frame: disk.storage.last_frame(),
+        };
         let sequencer = Sequencer::new(
             settings,
             disk.storage,
@@ -105,13 +112,16 @@ impl Node {
             hash_every: config.checkpoint_every,
             fresh_from: disk.end.next,
         };
-        let follow_journal = || follow(&config.data.join(JOURNAL), "journal");
+        let follow_journal = || {
+            Reader::follow(config.data.join(JOURNAL), Verify::Every)
+                .map_err(NodeError::log("journal"))
+        };
         let stages = stages((config, &disk.capacity), follow_journal, disk.start, outlet)?;
         let flush_pause = match config.durability {
             Durability::Durable => None,
             Durability::Replicated => Some(config.flush_pause),
         };
-        let mut front = FrontDoor::open(config, disk.keys, gateway_in)?;
+        let mut front = FrontDoor::open(config, disk.keys, gateway_in, &opens_behind)?;
         front.orders.follow_intake(intake_out);
         front.orders.follow_intake(engine_intake_out);
         let addresses = front.addresses();
@@ -215,15 +225,25 @@ struct FrontDoor {
 }
 
 impl FrontDoor {
-    fn open(config: &NodeConfig, keys: Keys, ingress: Producer<Line>) -> Result<Self, NodeError> {
+    /// Ports whose feeds open once everything in the journal has been told again.
+    fn open(
+        config: &NodeConfig,
+        keys: Keys,
+        ingress: Producer<Line>,
+        opens_behind: &Applied,
+    ) -> Result<Self, NodeError> {
         let clock = SystemClock::default();
         let events = config.data.join(EVENTS);
         let mut settings = GatewaySettings::new(config.listen.orders, &events);
         settings.connections_max = config.sessions.connections_max;
         settings.outbox_bytes = config.sessions.outbox_bytes;
         settings.session.durability = config.durability;
-        let market_data = MarketDataConfig::new(config.listen.market_data, events.clone());
-        let drop_copy = DropCopyConfig::new(config.listen.drop_copy, events, keys.clone());
+        let mut market_data = MarketDataConfig::new(config.listen.market_data, events.clone());
+        market_data.opens_behind = Some(opens_behind.clone());
+        market_data.clients_max = config.sessions.market_data_connections_max;
+        let mut drop_copy = DropCopyConfig::new(config.listen.drop_copy, events, keys.clone());
+        drop_copy.opens_behind = Some(opens_behind.clone());
+        drop_copy.clients_max = config.sessions.drop_copy_connections_max;
         Ok(Self {
             orders: OrderGateway::start(settings, keys, clock, ingress)?,
             market_data: MarketData::new(&market_data, clock)?,

@@ -110,7 +110,7 @@ impl OnDisk {
 }
 
 /// A reader of a log that is being written.
-pub(crate) fn follow(path: &Path, log: &'static str) -> Result<Reader, NodeError> {
+fn follow(path: &Path, log: &'static str) -> Result<Reader, NodeError> {
     Reader::follow(path, Verify::Trust).map_err(NodeError::log(log))
 }
 

@@ -57,10 +57,13 @@ impl JournalStorage {
         promises: &Path,
         voters: &[u64],
     ) -> Result<Self, NodeError> {
+        let mut promises = HardStateFile::open(promises, voters)?;
+        let term = appender.term_of(appender.last_index());
+        promises.at_least(term.map_or(0, u64::from));
         Ok(Self {
             appender,
             reader,
-            promises: HardStateFile::open(promises, voters)?,
+            promises,
         })
     }
 
@@ -99,6 +102,11 @@ impl JournalStorage {
             self.appender.append(&meta, &[&entry.data])?;
         }
         Ok(self.appender.appended())
+    }
+
+    /// The index of the last frame in the journal.
+    pub(crate) fn last_frame(&self) -> u64 {
+        self.appender.last_index()
     }
 
     /// Keeps a promise.

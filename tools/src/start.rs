@@ -7,6 +7,7 @@
 //! Does not: know what a node is made of (that is `replicas`).
 
 use std::fs;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -107,7 +108,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let begun = Instant::now();
     let node = Node::start(&config).map_err(|error| refusal(error, &config.data))?;
     for notice in &node.recovery().notices {
-        eprintln!("{notice}");
+        tell(notice);
     }
     let mut wait = CaughtUp::new(&config.data, &found)?;
     let told_to_stop = loop {
@@ -147,6 +148,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     outcome
 }
 
+/// Says something to the operator. Agents call it: a terminal that is gone must not stop them.
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 fn configure(arguments: &Arguments) -> Result<NodeConfig> {
     let mut config = match &arguments.config {
         Some(path) => NodeConfig::load(path)?,
@@ -163,7 +169,7 @@ fn configure(arguments: &Arguments) -> Result<NodeConfig> {
         config.set_durability(durability);
     }
     config.flush = arguments.flush.unwrap_or(config.flush);
-    config.notice = |text| eprintln!("{text}");
+    config.notice = tell;
     Ok(config)
 }
 

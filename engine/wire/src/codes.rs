@@ -499,6 +499,8 @@ enumeration! {
         BadRequest = 3,
         /// The credentials do not fit.
         Credentials = 4,
+        /// The time stamp is used, or older than the port, or too far ahead.
+        Stale = 5,
     }
 }
 

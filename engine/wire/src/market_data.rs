@@ -66,6 +66,8 @@ message! {
         next_sequence: FeedSequence,
         /// The time of the last event.
         time: Nanos,
+        /// The next number that the exchange gives; above the one to come while more must be looked at.
+        end_sequence: FeedSequence,
     }
 }
 

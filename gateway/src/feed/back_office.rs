@@ -17,18 +17,20 @@ use exahour_wire::events::EventPrefix;
 use exahour_wire::ids::{EventSequence, FeedSequence, ParticipantId, SessionId};
 use exahour_wire::market_data::{DropCopyRequest, FeedHeartbeat, FeedReject};
 use exahour_wire::message::{Digest, Message, messages, peek_length};
-use exahour_wire::units::{Millis, Nanos};
+use exahour_wire::units::Nanos;
 
 use super::event_index::EventIndex;
 use super::owners::Owners;
 use super::peers::{HEARTBEAT_AFTER, Peer, REQUEST_WITHIN, Serve, Verdict};
 use super::send_buffer::SendBuffer;
-use crate::back_off::BackOffs;
 use crate::credentials::Keys;
 use crate::image::ImageFault;
 
 /// Bytes of the log looked at for one back office in one turn.
 const LOOK_BYTES_PER_TURN: usize = 256 << 10;
+
+/// How far the clock of a back office may be ahead of the exchange's.
+const STAMP_AHEAD_MAX: Nanos = Nanos(30 * Nanos::SECOND.0);
 
 /// Where a back office stands.
 #[derive(Debug, Default)]
@@ -70,7 +72,8 @@ pub struct BackOffices {
     keys: Keys,
     owners: Owners,
     index: EventIndex,
-    back_offs: BackOffs,
+    /// Requests signed before the port opened may have been recorded: they are not taken any more.
+    opened: Nanos,
     /// The newest time stamp of each session that proved who it is.
     newest: BTreeMap<SessionId, Nanos>,
     next_event: EventSequence,
@@ -81,13 +84,15 @@ pub struct BackOffices {
 
 impl BackOffices {
     /// The port before the first event of the log in this folder.
-    pub fn new(event_log: PathBuf, keys: Keys) -> Self {
+    ///
+    /// A request is taken once, and only if it was signed at `opened` or later.
+    pub fn new(event_log: PathBuf, keys: Keys, opened: Nanos) -> Self {
         BackOffices {
             event_log,
             keys,
             owners: Owners::default(),
             index: EventIndex::default(),
-            back_offs: BackOffs::default(),
+            opened,
             newest: BTreeMap::new(),
             next_event: EventSequence(1),
             time: Nanos(0),
@@ -151,20 +156,19 @@ impl BackOffices {
     ) -> Result<(), FeedRejectCode> {
         let session = request.session;
         let refused = Err(FeedRejectCode::Credentials);
-        if self.back_offs.remaining(session, now) > Millis(0) {
-            return refused;
-        }
         let signed = &request.bytes()[..DropCopyRequest::BYTES - size_of::<Digest>()];
         let key = self.keys.key_of(session);
         if !key.is_some_and(|key| key.accepts(signed, &request.credentials)) {
-            self.back_offs.on_failure(session, now);
             return refused;
         }
-        self.back_offs.on_success(session);
-        // Who only recorded a request cannot use it again.
-        let newest = self.newest.entry(session).or_default();
-        if request.timestamp <= *newest {
-            return refused;
+        // Who only recorded a request cannot use it again; one from the future would shut its session
+        // out until then.
+        let newest = self
+            .newest
+            .entry(session)
+            .or_insert(Nanos(self.opened.0.saturating_sub(1)));
+        if request.timestamp <= *newest || request.timestamp > now.after(STAMP_AHEAD_MAX) {
+            return Err(FeedRejectCode::Stale);
         }
         *newest = request.timestamp;
         match self.owners.session(session) {
@@ -185,7 +189,7 @@ impl BackOffices {
             return Err(FeedRejectCode::OutOfRange);
         }
         let begin = || {
-            let mut reader = Reader::follow(&self.event_log, Verify::Trust)?;
+            let mut reader = Reader::follow(&self.event_log, Verify::Every)?;
             if let Some(position) = self.index.find(first) {
                 reader.seek(position)?;
             }
@@ -225,7 +229,7 @@ impl BackOffices {
                 Err(code) => {
                     peer.refuse(&self.reject(code));
                     // Who cannot prove who it is does not get another try on this connection.
-                    if code == FeedRejectCode::Credentials {
+                    if matches!(code, FeedRejectCode::Credentials | FeedRejectCode::Stale) {
                         return Verdict::Finish;
                     }
                 }
@@ -238,14 +242,15 @@ impl BackOffices {
             return Verdict::Stay;
         };
         match copying.copy(&self.owners, self.read_to, &mut peer.buffer) {
-            Ok(Copied::Part) => Verdict::Stay,
-            Ok(Copied::All) => {
-                let silent = peer.buffer.waiting().is_empty()
-                    && (!copying.told_end || now >= peer.last_sent.after(HEARTBEAT_AFTER));
-                if silent {
-                    copying.told_end = true;
+            Ok(copied) => {
+                // A long stretch of other participants' events is no silence either.
+                let first_end = copied == Copied::All && !copying.told_end;
+                let quiet = now >= peer.last_sent.after(HEARTBEAT_AFTER);
+                if peer.buffer.waiting().is_empty() && (first_end || quiet) {
+                    copying.told_end |= copied == Copied::All;
                     let heartbeat = FeedHeartbeat {
                         next_sequence: FeedSequence(copying.next.0),
+                        end_sequence: FeedSequence(self.next_event.0),
                         time: self.time,
                         ..FeedHeartbeat::blank()
                     };
@@ -260,7 +265,7 @@ impl BackOffices {
                 let told = peer.buffer.push(reject.bytes());
                 if told { Verdict::Finish } else { Verdict::Cut }
             }
-            // The agent's own reader meets the same error and stops the node.
+            // The log is damaged here: an audit names the place.
             Err(_) => Verdict::Cut,
         }
     }

@@ -34,6 +34,9 @@ fn reason(reject: &FeedReject) -> String {
         Some(FeedRejectCode::Credentials) => "the session's key is not the one that the exchange \
              has, or the session may not see this participant's drop copy"
             .to_owned(),
+        Some(FeedRejectCode::Stale) => "this machine's clock is not the exchange's: requests are \
+             stamped too early, or more than 30 s ahead"
+            .to_owned(),
         Some(FeedRejectCode::BadRequest) => "it does not know such a request".to_owned(),
         None => format!("code {}", reject.code.0),
     }

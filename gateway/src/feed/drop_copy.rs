@@ -2,7 +2,7 @@
 //!
 //! Run by the node in a layout of its choice.
 //!
-//! Always holds: nobody is let in before the log that was there at the start has been read, so a
+//! Always holds: nobody is let in before everything that was committed at the start has been read, so a
 //! session that exists is never called unknown; each turn is bounded, whatever clients do.
 //! Does not: keep a copy of the log: it only knows who owns what and where events lie.
 
@@ -13,6 +13,7 @@ use exahour_journal::{Position, Reader, Verify};
 use exahour_rings::{Agent, Halt};
 
 use super::back_office::{BackOffices, Office};
+use super::opening::{Applied, Opening};
 use super::peers::Peers;
 use crate::clock::Clock;
 use crate::credentials::Keys;
@@ -29,6 +30,8 @@ pub struct DropCopyConfig {
     pub address: SocketAddr,
     /// The folder of the event log, from its first event.
     pub event_log: PathBuf,
+    /// What the engine must have applied before the port opens; `None` where the log is whole.
+    pub opens_behind: Option<Applied>,
     /// The keys of sessions.
     pub keys: Keys,
     /// Connections at a time.
@@ -43,6 +46,7 @@ impl DropCopyConfig {
         DropCopyConfig {
             address,
             event_log,
+            opens_behind: None,
             keys,
             clients_max: 256,
             send_bytes: 64 << 10,
@@ -53,8 +57,7 @@ impl DropCopyConfig {
 /// The drop copy agent.
 pub struct DropCopy<C> {
     reader: Reader,
-    /// The end of the log at the start.
-    open_at: Position,
+    opening: Opening,
     offices: BackOffices,
     peers: Peers<Office>,
     clock: C,
@@ -65,13 +68,13 @@ impl<C: Clock> DropCopy<C> {
     ///
     /// # Errors
     /// [`GatewayError::Listen`], [`GatewayError::Watch`], [`GatewayError::EventLog`].
-    pub fn new(config: DropCopyConfig, clock: C) -> Result<Self, GatewayError> {
-        let reader = Reader::follow(&config.event_log, Verify::Trust)?;
+    pub fn new(config: DropCopyConfig, mut clock: C) -> Result<Self, GatewayError> {
+        let reader = Reader::follow(&config.event_log, Verify::Every)?;
         let sockets = Sockets::listen(config.address, config.clients_max)?;
         Ok(DropCopy {
-            open_at: reader.appended(),
+            opening: Opening::new(&reader, config.opens_behind),
             reader,
-            offices: BackOffices::new(config.event_log, config.keys),
+            offices: BackOffices::new(config.event_log, config.keys, clock.now()),
             peers: Peers::new(sockets, config.clients_max, config.send_bytes),
             clock,
         })
@@ -108,7 +111,7 @@ impl<C: Clock> Agent for DropCopy<C> {
 
     fn do_work(&mut self) -> Result<usize, Halt> {
         let frames = self.follow()?;
-        if self.reader.position() < self.open_at {
+        if !self.opening.is_open(&self.reader) {
             return Ok(frames);
         }
         let now = self.clock.now();

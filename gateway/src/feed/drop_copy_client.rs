@@ -9,6 +9,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use exahour_wire::codes::FeedRejectCode;
 use exahour_wire::events::EventPrefix;
 use exahour_wire::ids::{EventSequence, ParticipantId, SessionId};
 use exahour_wire::market_data::{DropCopyRequest, FeedHeartbeat, FeedReject};
@@ -18,6 +19,9 @@ use exahour_wire::units::Nanos;
 use super::client::FeedRefused;
 use super::link::{Link, Lost, Retry};
 use crate::credentials::Key;
+
+/// Requests in a row that may be stale before the clocks are blamed.
+const STALE_MAX: u32 = 8;
 
 /// A client of the drop copy port.
 #[derive(Debug)]
@@ -30,6 +34,7 @@ pub struct DropCopyClient {
     timestamp: Nanos,
     /// Whether the exchange has said that there was nothing behind what was shown last.
     caught_up: bool,
+    stale_in_a_row: u32,
     link: Option<Link>,
     retry: Retry,
 }
@@ -71,6 +76,7 @@ impl DropCopyClient {
             after,
             timestamp: Nanos(0),
             caught_up: false,
+            stale_in_a_row: 0,
             link: None,
             retry: Retry::default(),
         }
@@ -101,9 +107,18 @@ impl DropCopyClient {
             return Ok(0);
         }
         match self.take(now, on_event) {
-            Ok(Taken::Events(count)) => Ok(count),
+            Ok(Taken::Events(count)) => {
+                self.stale_in_a_row *= u32::from(count == 0);
+                Ok(count)
+            }
             Ok(Taken::Refusal(reject)) => {
                 self.disconnect(now);
+                let stale = reject.code.decode() == Some(FeedRejectCode::Stale);
+                self.stale_in_a_row += u32::from(stale);
+                // A request made just before a restart is stale after it: a newer one is not.
+                if stale && self.stale_in_a_row < STALE_MAX {
+                    return Ok(0);
+                }
                 Err(FeedRefused(reject))
             }
             Err(Lost) => {
@@ -162,8 +177,8 @@ impl DropCopyClient {
                     // All events before the one named were looked at.
                     let looked_at = heartbeat.next_sequence.0.saturating_sub(1);
                     self.after = self.after.max(EventSequence(looked_at));
-                    // The exchange sends one when it has copied everything.
-                    self.caught_up = true;
+                    // Where it is still on its way it says so, lest its silence be taken for the end.
+                    self.caught_up = heartbeat.end_sequence <= heartbeat.next_sequence;
                 }
                 _ => {
                     let event = EventPrefix::peek(message).ok_or(Lost)?.event;

@@ -2,7 +2,7 @@
 //!
 //! Run by the node in a layout of its choice. Clients connect without a logon: the data is public.
 //!
-//! Always holds: nobody is let in before the log that was there at the start has been published,
+//! Always holds: nobody is let in before everything that was committed at the start has been published,
 //! so a client never sees the past go by; each turn is bounded, whatever clients do.
 //! Does not: write anything that outlives it; the feed is made anew from the event log.
 
@@ -13,6 +13,7 @@ use exahour_journal::{Position, Reader, Verify};
 use exahour_rings::{Agent, Halt};
 use exahour_wire::events::FrameEnd;
 
+use super::opening::{Applied, Opening};
 use super::peers::Peers;
 use super::subscribers::{Stage, Subscribers};
 use crate::clock::Clock;
@@ -30,6 +31,8 @@ pub struct MarketDataConfig {
     pub address: SocketAddr,
     /// The folder of the event log, from its first event.
     pub event_log: PathBuf,
+    /// What the engine must have applied before the port opens; `None` where the log is whole.
+    pub opens_behind: Option<Applied>,
     /// Connections at a time.
     pub clients_max: usize,
     /// Bytes of past messages kept for recovery; a client further behind is cut off.
@@ -47,6 +50,7 @@ impl MarketDataConfig {
         MarketDataConfig {
             address,
             event_log,
+            opens_behind: None,
             clients_max: 1024,
             history_bytes: 96 << 20,
             send_bytes: 64 << 10,
@@ -58,8 +62,7 @@ impl MarketDataConfig {
 /// The market data agent.
 pub struct MarketData<C> {
     reader: Reader,
-    /// The end of the log at the start.
-    open_at: Position,
+    opening: Opening,
     subscribers: Subscribers,
     peers: Peers<Stage>,
     clock: C,
@@ -71,10 +74,10 @@ impl<C: Clock> MarketData<C> {
     /// # Errors
     /// [`GatewayError::Listen`], [`GatewayError::Watch`], [`GatewayError::EventLog`].
     pub fn new(config: &MarketDataConfig, clock: C) -> Result<Self, GatewayError> {
-        let reader = Reader::follow(&config.event_log, Verify::Trust)?;
+        let reader = Reader::follow(&config.event_log, Verify::Every)?;
         let sockets = Sockets::listen(config.address, config.clients_max)?;
         Ok(MarketData {
-            open_at: reader.appended(),
+            opening: Opening::new(&reader, config.opens_behind.clone()),
             reader,
             subscribers: Subscribers::new(config.history_bytes, config.orders_room),
             peers: Peers::new(sockets, config.clients_max, config.send_bytes),
@@ -126,7 +129,7 @@ impl<C: Clock> Agent for MarketData<C> {
     fn do_work(&mut self) -> Result<usize, Halt> {
         let frames = self.follow()?;
         let moved = self.subscribers.on_turn().map_err(Halt::new)?;
-        if self.reader.position() < self.open_at {
+        if !self.opening.is_open(&self.reader) {
             return Ok(frames + moved);
         }
         let now = self.clock.now();

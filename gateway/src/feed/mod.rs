@@ -24,6 +24,7 @@ pub mod history;
 pub mod publisher;
 pub mod snapshot;
 
+pub mod opening;
 pub mod peers;
 pub mod send_buffer;
 

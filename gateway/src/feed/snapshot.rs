@@ -141,6 +141,7 @@ impl Shadow {
                 Step::Finish => {
                     let message = FeedHeartbeat {
                         next_sequence: self.next(),
+                        end_sequence: self.next(),
                         time: self.image.time(),
                         ..FeedHeartbeat::blank()
                     };

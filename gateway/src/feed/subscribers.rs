@@ -212,6 +212,7 @@ impl Subscribers {
         if quiet {
             let heartbeat = FeedHeartbeat {
                 next_sequence: after,
+                end_sequence: history.next(),
                 time: self.publisher.time(),
                 ..FeedHeartbeat::blank()
             };

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use exahour_gateway::clock::{Clock, ManualClock, SystemClock};
+use exahour_gateway::clock::{Clock, ManualClock};
 use exahour_gateway::feed::drop_copy_client::{DropCopyClient, signed_request};
 use exahour_wire::codes::FeedRejectCode;
 use exahour_wire::events::{
@@ -17,7 +17,7 @@ use exahour_wire::units::Nanos;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::event_log::{EventLog, key_of, settle, turn_until};
+use crate::event_log::{EventLog, Flood, key_of, settle, turn_until};
 use crate::market::{Market, PARTICIPANTS, account_of, back_office, participant_of};
 
 /// The events that must reach a participant, found the slow way.
@@ -62,8 +62,8 @@ fn every_event_comes_once_whatever_connections_break() {
             events.push(frame);
         };
         (0..100).for_each(|_| go_on(&mut log, &mut events, 7));
-        let mut agent = log.drop_copy(4096, SystemClock::default());
         let mut clock = ManualClock::new(Nanos(1));
+        let mut agent = log.drop_copy(4096, clock.clone());
         let mut clients: Vec<_> = (1..=PARTICIPANTS)
             .map(|participant| {
                 let participant = ParticipantId(participant);
@@ -121,8 +121,8 @@ fn answer(agent: &mut impl exahour_rings::Agent, address: SocketAddr, request: &
 }
 
 #[test]
-fn only_who_may_gets_copies_and_failures_cost_time() {
-    let clock = ManualClock::new(Nanos(1_000_000_000_000));
+fn only_who_may_gets_copies() {
+    let mut clock = ManualClock::new(Nanos(1_000_000_000_000));
     let (mut market, mut log) = (Market::new(3), EventLog::new());
     (0..300).for_each(|_| log.append(&market.step()));
     let mut agent = log.drop_copy(0, clock.clone());
@@ -130,7 +130,7 @@ fn only_who_may_gets_copies_and_failures_cost_time() {
     let address = agent.address();
     let (own, other) = (ParticipantId(1), ParticipantId(2));
     let (session, trading) = (back_office(own), SessionId(back_office(own).0 - 1));
-    let mut stamp = 0;
+    let mut stamp = clock.now().0;
     let mut sign = |session, participant, after, key_session| {
         stamp += 1;
         let after = EventSequence(after);
@@ -148,8 +148,8 @@ fn only_who_may_gets_copies_and_failures_cost_time() {
 
     let right = sign(session, own, 0, session);
     assert_eq!(try_it(right), None);
-    use FeedRejectCode::{Credentials, OutOfRange};
-    assert_eq!(try_it(right), Some(Credentials), "a recorded request");
+    use FeedRejectCode::{Credentials, OutOfRange, Stale};
+    assert_eq!(try_it(right), Some(Stale), "a recorded request");
     assert_eq!(
         try_it(sign(session, other, 0, session)),
         Some(Credentials),
@@ -168,18 +168,21 @@ fn only_who_may_gets_copies_and_failures_cost_time() {
     let mut changed = sign(session, own, 0, session);
     changed.after_event = EventSequence(5);
     assert_eq!(try_it(changed), Some(Credentials), "a changed request");
-    // Now the session must wait, even with the right key.
-    assert_eq!(
-        try_it(sign(session, own, 0, session)),
-        Some(Credentials),
-        "too soon"
-    );
-    clock.advance(Nanos::SECOND);
+    for _ in 0..20 {
+        let foreign = sign(session, own, 0, trading);
+        assert_eq!(try_it(foreign), Some(Credentials), "another's key");
+    }
     assert_eq!(
         try_it(sign(session, own, 0, session)),
         None,
-        "after the wait"
+        "whoever else tried, the right key opens"
     );
+    let ahead = Nanos(clock.now().0 + 31 * Nanos::SECOND.0);
+    let ahead = signed_request(session, own, EventSequence(0), ahead, &key_of(session));
+    assert_eq!(try_it(ahead), Some(Stale), "from the future");
+    let early = Nanos(clock.now().0 - 1);
+    let early = signed_request(session, own, EventSequence(0), early, &key_of(session));
+    assert_eq!(try_it(early), Some(Stale), "older than the port");
     let from = answer(
         &mut agent,
         address,
@@ -205,7 +208,7 @@ fn only_who_may_gets_copies_and_failures_cost_time() {
 fn a_request_with_any_bit_changed_is_refused() {
     let (mut market, mut log) = (Market::new(4), EventLog::new());
     (0..100).for_each(|_| log.append(&market.step()));
-    let clock = ManualClock::new(Nanos(1_000_000_000_000));
+    let mut clock = ManualClock::new(Nanos(1_000_000_000_000));
     let mut agent = log.drop_copy(0, clock.clone());
     settle(&mut agent);
     let address = agent.address();
@@ -214,11 +217,11 @@ fn a_request_with_any_bit_changed_is_refused() {
     for seed in 0..150 {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let key = key_of(session);
-        let right = signed_request(session, own, EventSequence(0), Nanos(seed + 1), &key);
+        let right = signed_request(session, own, EventSequence(0), clock.now(), &key);
         let mut bytes = right.bytes().to_vec();
         let place = rng.random_range(0..bytes.len());
         bytes[place] ^= 1 << rng.random_range(0..8);
-        // The wait after a failure passes, so that each request is looked at.
+        // Each request is newer than the last.
         clock.advance(Nanos(60 * Nanos::SECOND.0));
         let heard = answer(&mut agent, address, &bytes);
         let reject = FeedReject::read(&heard);
@@ -253,4 +256,40 @@ fn a_quiet_port_says_how_far_it_looked() {
         client.poll(clock.now(), &mut |_| ()).unwrap();
         client.after() == EventSequence(last)
     });
+}
+
+#[test]
+fn a_long_stretch_of_what_concerns_others_is_no_silence_and_no_end() {
+    let mut clock = ManualClock::new(Nanos(1_000_000_000_000));
+    let (mut market, mut log) = (Market::new(6), EventLog::new());
+    let mut events: Vec<_> = (0..50).map(|_| market.step()).collect();
+    events.iter().for_each(|batch| log.append(batch));
+    let last = events.iter().flat_map(|batch| messages(batch)).count() as u64;
+    // Some megabytes of orders that are nobody's, and a turn looks at a quarter of one.
+    let mut flood = Flood::behind(last);
+    for _ in 0..100 {
+        let others = flood.add(500);
+        log.append(&others);
+        events.push(others);
+    }
+    let end = events.iter().flat_map(|batch| messages(batch)).count() as u64;
+    let mut agent = log.drop_copy(0, clock.clone());
+    settle(&mut agent);
+    let own = ParticipantId(2);
+    let (session, address) = (back_office(own), agent.address());
+    let after = EventSequence(last);
+    let mut client = DropCopyClient::new(address, session, own, key_of(session), after);
+    let mut on_its_way = 0;
+    turn_until(&mut agent, "the end", || {
+        // Far less than the silence after which a client gives up, in each turn.
+        clock.advance(Nanos(2 * Nanos::SECOND.0));
+        let before = client.after();
+        client
+            .poll(clock.now(), &mut |_| panic!("not its event"))
+            .unwrap();
+        on_its_way += u32::from(client.after() > before && !client.caught_up());
+        client.caught_up()
+    });
+    assert_eq!(client.after(), EventSequence(end));
+    assert!(on_its_way > 3, "{on_its_way} signs of life on the way");
 }

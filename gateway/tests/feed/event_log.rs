@@ -7,8 +7,9 @@ use exahour_gateway::clock::Clock;
 use exahour_gateway::credentials::{Key, Keys};
 use exahour_gateway::feed::drop_copy::{DropCopy, DropCopyConfig};
 use exahour_gateway::feed::market_data::{MarketData, MarketDataConfig};
+use exahour_gateway::feed::opening::Applied;
 use exahour_journal::{Chain, Config, FrameMeta, Journal, LogId};
-use exahour_rings::Agent;
+use exahour_rings::{Agent, WatermarkReader};
 use exahour_wire::codes::Side;
 use exahour_wire::events::{
     EventPrefix, FrameEnd, InstrumentListed, OrderAccepted, OrderCancelled,
@@ -55,6 +56,17 @@ impl EventLog {
             time_ns: first.time.0,
         };
         self.journal.appender.append(&meta, &[batch]).unwrap();
+    }
+
+    /// A market data port that opens once this mark is at 7.
+    pub(crate) fn market_data_behind<C: Clock>(
+        &self,
+        mark: WatermarkReader,
+        clock: C,
+    ) -> MarketData<C> {
+        let mut config = MarketDataConfig::new(any_port(), self.folder.path().to_path_buf());
+        config.opens_behind = Some(Applied { mark, frame: 7 });
+        MarketData::new(&config, clock).unwrap()
     }
 
     pub(crate) fn market_data<C: Clock>(
@@ -136,6 +148,14 @@ impl Flood {
         Flood {
             next_event: 1,
             command: 0,
+        }
+    }
+
+    /// What comes behind so many events of others.
+    pub(crate) fn behind(events: u64) -> Self {
+        Flood {
+            next_event: events + 1,
+            command: 1 << 32,
         }
     }
 

@@ -414,6 +414,35 @@ fn a_port_serves_more_clients_than_it_has_places_one_after_another() {
 }
 
 #[test]
+fn a_port_opens_only_once_the_log_tells_of_everything_committed() {
+    let (mut market, mut log) = (Market::new(12), EventLog::new());
+    (0..30).for_each(|_| log.append(&market.step()));
+    let (mut applied, mark) = exahour_rings::watermark();
+    let mut agent = log.market_data_behind(mark, SystemClock::default());
+    let snapshot = request(FeedRequestKind::SnapshotThenUpdates.into(), 0, 0);
+    let mut stream = ask(agent.address(), &framed(snapshot.bytes()));
+    let mut heard = Vec::new();
+    applied.publish(6);
+    for _ in 0..1_000 {
+        exahour_rings::Agent::do_work(&mut agent).unwrap();
+        drain(&mut stream, &mut heard);
+    }
+    assert!(
+        heard.is_empty(),
+        "the log may be short of what is committed"
+    );
+    // The engine writes again what the log had lost.
+    (0..30).for_each(|_| log.append(&market.step()));
+    applied.publish(7);
+    turn_until(&mut agent, "an answer", || {
+        drain(&mut stream, &mut heard);
+        !heard.is_empty()
+    });
+    let publisher = agent.subscribers().publisher();
+    market.check(publisher.books(), "once it is open");
+}
+
+#[test]
 fn no_bytes_of_a_client_harm_the_port() {
     let mut market = Market::new(9);
     let mut subscribers = Subscribers::new(0, 0);

@@ -91,7 +91,7 @@ impl SnapshotAgent {
     fn turn(&mut self) -> Result<usize, NodeError> {
         match self.work() {
             // Whatever it was about is dropped; the next is tried when as much again is journaled.
-            Err(error @ NodeError::Io { .. }) => {
+            Err(error @ (NodeError::Io { .. } | NodeError::Snapshot(_))) => {
                 (self.settings.notice)(&format!("a snapshot was not taken: {error}"));
                 Ok(0)
             }
@@ -131,7 +131,7 @@ impl SnapshotAgent {
             capacity,
             ..
         } = &self.settings;
-        let reader = Reader::follow(journal, Verify::Trust).map_err(NodeError::log("journal"))?;
+        let reader = Reader::follow(journal, Verify::Every).map_err(NodeError::log("journal"))?;
         let found = newest(folder, &self.journal, u64::MAX, capacity)?;
         found
             .passed_over

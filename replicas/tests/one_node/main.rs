@@ -7,7 +7,7 @@ mod exchange;
 mod snapshots;
 
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use exahour_journal::{Config as LogConfig, FrameMeta, Journal, Reader, Tail, Verify, inspect};
 use exahour_replicas::{FRAME_COMMANDS, Node, replay};
@@ -15,10 +15,11 @@ use exahour_wire::codes::Side;
 use exahour_wire::events::{OrderAccepted, OrderFilled, OrderRejected};
 use exahour_wire::internal::Tick;
 use exahour_wire::message::{Message, messages};
+use exahour_wire::record::Record;
 use exahour_wire::reject::Reject;
 use exahour_wire::units::Quantity;
 
-use exchange::{config, config_with, connect, next_report, order, read_events};
+use exchange::{PATIENCE, config, config_with, connect, next_report, order, read_events};
 
 #[test]
 fn orders_trade_and_survive_a_restart() {
@@ -146,8 +147,56 @@ fn a_clock_behind_the_journal_is_refused_and_the_journal_left_alone() {
     assert_eq!((left.last_index, left.tail), (last, Tail::Clean));
 }
 
+/// Everything was flushed, and long ago; then a bit of it changed on the disk.
+#[test]
+fn a_damaged_frame_is_never_applied_however_old_its_segment_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = config(folder.path());
+    Node::start(&settings).unwrap().stop().unwrap();
+    let path = folder.path().join("journal");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    // Three segments of ticks.
+    append_ticks(&path, now.as_nanos() as u64, 25_000);
+    let recovered = inspect(&path, Verify::Every).unwrap();
+    let mut reader = Reader::closed(&path, &recovered, Verify::Trust).unwrap();
+    let frame = std::iter::from_fn(|| {
+        let frame = reader.next(recovered.appended).unwrap()?;
+        Some((frame.header.kind, frame.position))
+    })
+    .find(|(kind, _)| *kind == FRAME_COMMANDS);
+    let payload = frame.unwrap().1.value() + 64 + 8;
+    let mut segments: Vec<_> = std::fs::read_dir(&path)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|it| it == "log"))
+        .collect();
+    segments.sort();
+    assert!(segments.len() > 2, "{segments:?}");
+    let mut bytes = std::fs::read(&segments[0]).unwrap();
+    bytes[payload as usize] ^= 1;
+    std::fs::write(&segments[0], &bytes).unwrap();
+    let failure = match Node::start(&settings) {
+        Ok(node) => {
+            let end = Instant::now() + PATIENCE;
+            while !node.finished() {
+                assert!(Instant::now() < end, "it goes on, with what nobody wrote");
+                std::thread::yield_now();
+            }
+            node.join().err().unwrap().to_string()
+        }
+        Err(refused) => refused.to_string(),
+    };
+    let name = segments[0].file_name().unwrap().to_str().unwrap();
+    assert!(failure.contains(name), "{failure}");
+}
+
 /// Appends a frame of one command with this stamp; its index.
 fn append_stamped(path: &Path, stamp: u64) -> u64 {
+    append_ticks(path, stamp, 1)
+}
+
+/// Appends frames of one command each with this stamp; the index of the last.
+fn append_ticks(path: &Path, stamp: u64, frames: u64) -> u64 {
     let recovered = inspect(path, Verify::Every).unwrap();
     let mut reader = Reader::closed(path, &recovered, Verify::Trust).unwrap();
     let mut next_command = 1;
@@ -157,18 +206,20 @@ fn append_stamped(path: &Path, stamp: u64) -> u64 {
     }
     let shape = LogConfig::new(path, reader.log_id()).with_segment_bytes(1 << 20);
     let mut journal = Journal::open(&shape).unwrap();
-    let meta = FrameMeta {
-        index: recovered.last_index + 1,
-        term: 1,
-        count: 1,
-        kind: FRAME_COMMANDS,
-        first_sequence: next_command,
-        time_ns: stamp,
-    };
-    journal
-        .appender
-        .append(&meta, &[Tick::blank().bytes()])
-        .unwrap();
+    for frame in 0..frames {
+        let meta = FrameMeta {
+            index: recovered.last_index + 1 + frame,
+            term: 1,
+            count: 1,
+            kind: FRAME_COMMANDS,
+            first_sequence: next_command + frame,
+            time_ns: stamp,
+        };
+        journal
+            .appender
+            .append(&meta, &[Record::new(&Tick::blank()).bytes()])
+            .unwrap();
+    }
     journal.flusher.flush().unwrap();
-    meta.index
+    recovered.last_index + frames
 }

@@ -1,0 +1,56 @@
+//! When a feed port lets clients in.
+//!
+//! Asked by the feed agents in each turn.
+//!
+//! Always holds: a port is closed until the event log tells of everything that was committed when the
+//! node started, and the agent has read all of that; once open it stays open.
+//! Does not: know what is published.
+
+use exahour_journal::{Position, Reader};
+use exahour_rings::WatermarkReader;
+
+/// How far the engine must have come before a port opens.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// The last frame of the journal that was applied, whose events are in the log.
+    pub mark: WatermarkReader,
+    /// The last frame that was there at the start.
+    pub frame: u64,
+}
+
+/// The door of one port.
+#[derive(Debug)]
+pub(super) enum Opening {
+    /// The engine writes again what the event log lost.
+    Catching(Applied),
+    /// The agent reads what the log held when the engine was there.
+    Reading(Position),
+    Open,
+}
+
+impl Opening {
+    /// A door that opens at the present end of the log, or, where the engine is still on its way, at
+    /// the end it comes to.
+    pub(super) fn new(reader: &Reader, applied: Option<Applied>) -> Self {
+        match applied {
+            Some(applied) => Opening::Catching(applied),
+            None => Opening::Reading(reader.appended()),
+        }
+    }
+
+    /// Whether clients are let in, when the agent has read as far as `reader`.
+    #[inline]
+    pub(super) fn is_open(&mut self, reader: &Reader) -> bool {
+        if let Opening::Catching(applied) = self
+            && applied.mark.current() >= applied.frame
+        {
+            *self = Opening::Reading(reader.appended());
+        }
+        if let Opening::Reading(end) = self
+            && reader.position() >= *end
+        {
+            *self = Opening::Open;
+        }
+        matches!(self, Opening::Open)
+    }
+}
