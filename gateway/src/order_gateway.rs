@@ -128,6 +128,16 @@ struct Connection {
     retransmitting: Option<Retransmitting>,
 }
 
+impl Connection {
+    /// Gives back the session that it holds, if any: whoever has the slot next must not be taken for
+    /// its holder.
+    fn let_go(&mut self, slot: Slot, directory: &mut Directory) {
+        if let Some(session) = self.holds.take() {
+            directory.release(session, slot);
+        }
+    }
+}
+
 /// The agent.
 pub struct OrderGateway<C> {
     settings: GatewaySettings,
@@ -146,6 +156,7 @@ pub struct OrderGateway<C> {
     history: Reader,
     next_connection: u64,
     next_retransmission: usize,
+    first_read: usize,
     swept_at: Nanos,
     turns_to_sweep: u32,
     now: Nanos,
@@ -193,6 +204,7 @@ impl<C: Clock> OrderGateway<C> {
             // Names given back by events of an earlier run are lower than every new one.
             next_connection: now.0,
             next_retransmission: 0,
+            first_read: 0,
             swept_at: now,
             turns_to_sweep: TURNS_TO_SWEEP,
             now,
@@ -250,12 +262,25 @@ impl<C: Clock> OrderGateway<C> {
                 keys: &self.keys,
                 back_offs: &mut self.back_offs,
                 ingress: &mut self.ingress,
+                is_crowded: false,
             };
             for event in messages(frame.payload) {
                 hall.on_event(event, frame.position);
             }
+            if hall.is_crowded {
+                self.relieve();
+            }
         }
         Ok(frames)
+    }
+
+    /// Writes to whoever has much waiting as long as the socket takes it: a burst of its own reports
+    /// does not make a slow reader of a client that reads.
+    fn relieve(&mut self) {
+        for index in 0..self.active.len() {
+            let slot = self.active[index];
+            while !self.connections[slot.0].outbox.has_ample_room() && self.write_to(slot) > 0 {}
+        }
     }
 
     /// Goes on with one of the retransmissions under way.
@@ -297,25 +322,29 @@ impl<C: Clock> OrderGateway<C> {
     fn write_all(&mut self) -> usize {
         let mut work = 0;
         for index in (0..self.active.len()).rev() {
-            let slot = self.active[index];
-            let connection = &mut self.connections[slot.0];
-            let front = connection.outbox.front();
-            if front.is_empty() {
-                continue;
-            }
-            match self
-                .sockets
-                .try_write(slot, &front[..front.len().min(WRITE_BYTES)])
-            {
-                Written::Bytes(count) => {
-                    connection.outbox.sent(count);
-                    work += 1;
-                }
-                Written::Nothing => {}
-                Written::Ended => self.on_lost(slot),
-            }
+            work += usize::from(self.write_to(self.active[index]) > 0);
         }
         work
+    }
+
+    /// Writes some of what waits for one connection; how many bytes.
+    #[inline]
+    fn write_to(&mut self, slot: Slot) -> usize {
+        let connection = &mut self.connections[slot.0];
+        let front = connection.outbox.front();
+        if front.is_empty() {
+            return 0;
+        }
+        let piece = &front[..front.len().min(WRITE_BYTES)];
+        match self.sockets.try_write(slot, piece) {
+            Written::Bytes(count) => {
+                connection.outbox.sent(count);
+                return count;
+            }
+            Written::Nothing => {}
+            Written::Ended => self.on_lost(slot),
+        }
+        0
     }
 
     fn accept(&mut self) -> usize {
@@ -339,10 +368,17 @@ impl<C: Clock> OrderGateway<C> {
         count
     }
 
-    /// One bounded read from each connection that may have something.
+    /// One bounded read from each connection that may have something. Each turn another one is the
+    /// first: what room there is in the ring goes round.
     fn read_all(&mut self) -> usize {
         let mut work = 0;
-        for index in (0..self.active.len()).rev() {
+        let count = self.active.len();
+        self.first_read = if self.first_read + 1 < count {
+            self.first_read + 1
+        } else {
+            0
+        };
+        for index in (self.first_read..count).chain(0..self.first_read) {
             let slot = self.active[index];
             let connection = &mut self.connections[slot.0];
             if connection.stage == Stage::Closed {
@@ -426,6 +462,7 @@ impl<C: Clock> OrderGateway<C> {
             }
         }
         if claim == Claim::Granted {
+            self.connections[slot.0].let_go(slot, &mut self.directory);
             self.connections[slot.0].holds = Some(request.session);
             self.directory
                 .hold(request.session, slot, request.timestamp);
@@ -433,6 +470,11 @@ impl<C: Clock> OrderGateway<C> {
         self.with_desk(slot, |session, desk| {
             session.on_claim(request, claim, desk);
         });
+        let connection = &mut self.connections[slot.0];
+        if connection.session.version_held().is_none() {
+            // It was granted, and the ring had no room for it.
+            connection.let_go(slot, &mut self.directory);
+        }
     }
 
     fn on_retransmit(&mut self, slot: Slot, request: &RetransmitRequest) {
@@ -488,8 +530,9 @@ impl<C: Clock> OrderGateway<C> {
         let now = self.now;
         let connection = &mut self.connections[slot.0];
         if connection.session.ends() {
-            if let Some(session) = connection.holds.take() {
-                self.directory.release(session, slot);
+            // Until the engine was told of the end, nobody may overtake the news.
+            if !connection.session.owes() {
+                connection.let_go(slot, &mut self.directory);
             }
             connection.retransmitting = None;
         }

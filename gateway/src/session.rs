@@ -245,6 +245,10 @@ impl Session {
 
     /// Handles the loss of the session to another connection, which the engine knows of.
     pub fn on_superseded(&mut self, desk: &mut Desk<'_>) -> Step {
+        if let State::Establishing(..) = self.state {
+            // Its establishment is on its way to the engine, behind the news of the other.
+            return self.on_taken_over(desk);
+        }
         self.say_end(breach(TerminationCode::Superseded), desk)
     }
 

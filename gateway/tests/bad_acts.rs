@@ -191,7 +191,7 @@ fn negotiations_that_are_refused() {
 }
 
 #[test]
-fn wrong_credentials_cost_time_on_every_connection() {
+fn wrong_credentials_cost_time_on_every_connection_and_never_the_owner() {
     let rig = Rig::start();
     let forge = |session: u32, version: u64| Negotiate {
         credentials: Digest([3; 32]),
@@ -203,16 +203,16 @@ fn wrong_credentials_cost_time_on_every_connection() {
         let refused = negotiation_refused(&mut raw, &forge(session, 1));
         assert_eq!(refused, (NegotiationRejectCode::Credentials, 100));
         let mut raw = Raw64::connect(&rig);
-        let refused = negotiation_refused(&mut raw, &negotiate(session, 1));
+        let refused = negotiation_refused(&mut raw, &forge(session, 1));
         assert_eq!(refused, (NegotiationRejectCode::BackOff, 100));
         rig.advance(Nanos(99_500_000));
-        let refused = negotiation_refused(&mut raw, &negotiate(session, 1));
+        let refused = negotiation_refused(&mut raw, &forge(session, 1));
         assert_eq!(refused, (NegotiationRejectCode::BackOff, 1));
         rig.advance(Nanos(500_000));
         let refused = negotiation_refused(&mut raw, &forge(session, 1));
         assert_eq!(refused, (NegotiationRejectCode::Credentials, 200));
-        rig.advance(Nanos(200_000_000));
     }
+    // Whoever knows the key does not wait for what others tried.
     let mut raw = Raw64::connect(&rig);
     raw.say(&negotiate(3, 1));
     raw.hear::<NegotiationResponse>();
@@ -223,9 +223,8 @@ fn wrong_credentials_cost_time_on_every_connection() {
     };
     let refused = establishment_refused(&mut raw, &forged);
     assert_eq!(refused, (EstablishmentRejectCode::Credentials, 100));
-    let refused = establishment_refused(&mut raw, &establish(3, 1, 1, 5));
+    let refused = establishment_refused(&mut raw, &forged);
     assert_eq!(refused, (EstablishmentRejectCode::BackOff, 100));
-    rig.advance(Nanos(100_000_000));
     raw.say(&establish(3, 1, 1, 5));
     raw.hear::<EstablishmentAck>();
 }
@@ -415,6 +414,32 @@ fn a_close_that_finds_the_ring_full_is_told_later() {
     rig.advance(Nanos(10_000_000));
     rig.until(|| rig.closed(1) == [DisconnectCause::ConnectionLost]);
     assert_eq!(rig.told.orders.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_refused_establishment_leaves_nothing_behind_for_whoever_has_the_place_next() {
+    let rig = Rig::start();
+    drop(Raw64::established(&rig, 1, 1));
+    rig.advance(Nanos(10_000_000));
+    rig.until(|| rig.closed(1) == [DisconnectCause::ConnectionLost]);
+    // A claim of session 1 that the engine refuses; the connection goes on with session 2.
+    let mut stray = Raw64::connect(&rig);
+    let refused = establishment_refused(&mut stray, &establish(1, 9, 1, 50));
+    assert_eq!(refused.0, EstablishmentRejectCode::Unnegotiated);
+    stray.say(&negotiate(2, 1));
+    stray.hear::<NegotiationResponse>();
+    stray.say(&establish(2, 1, 1, 1));
+    stray.hear::<EstablishmentAck>();
+    drop(stray);
+    rig.advance(Nanos(10_000_000));
+    rig.until(|| rig.closed(2) == [DisconnectCause::ConnectionLost]);
+    // Whoever comes next has its place, and session 1 comes back elsewhere.
+    let mut next = Raw64::established(&rig, 3, 1);
+    let mut owner = Raw64::established(&rig, 1, 2);
+    next.say(&numbered(3, 1, order(1, 1, 0)));
+    hear_accepted(&mut next, 1..=1);
+    owner.say(&numbered(1, 1, order(1, 1, 0)));
+    hear_accepted(&mut owner, 1..=1);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use exahour_rings::{Capacity, ring};
 use exahour_wire::catalogue::MESSAGES;
 use exahour_wire::codes::{EstablishmentRejectCode, TerminationCode};
 use exahour_wire::events::{
-    SequenceGap, SessionClosed, SessionExpelled, SessionOpened, SessionReady,
+    EventPrefix, SequenceGap, SessionClosed, SessionExpelled, SessionOpened, SessionReady,
 };
 use exahour_wire::framing::{FRAMING_BYTES, framing_header};
 use exahour_wire::ids::{MessageSequence, SessionId, SessionVersion};
@@ -184,9 +184,16 @@ impl Range {
                 self.with(Session::on_time);
             }
             5..20 => {
-                let report = exahour_wire::events::OrderAccepted::blank();
-                let sequence = MessageSequence(rng.random());
-                self.with(|session, desk| session.on_report(report.bytes(), sequence, desk));
+                let mut report = exahour_wire::events::OrderAccepted::blank();
+                report.sequence = MessageSequence(rng.random());
+                let own = rng.random_bool(0.9);
+                self.with(|session, desk| {
+                    // Now and then one that is none of this session's.
+                    let owner = session.session().filter(|_| own);
+                    report.session = owner.unwrap_or(SessionId(0xffff));
+                    let prefix = EventPrefix::peek(report.bytes()).unwrap();
+                    session.on_report(report.bytes(), &prefix, desk)
+                });
             }
             _ => {}
         }

@@ -294,6 +294,16 @@ impl<C: Clock> Client<C> {
         let position = self.position();
         let lost = self.core.lost().clone();
         self.core.terminate(now)?;
+        let outcome = self.await_termination();
+        // However it ended: what was passed over has not been given out.
+        self.disconnect();
+        let (sent, reported) = (position.next_sequence.0, position.next_report.0);
+        self.core.resume(position.version, sent, reported);
+        self.core.restore_lost(&lost);
+        outcome
+    }
+
+    fn await_termination(&mut self) -> Result<(), ClientError> {
         let until = Instant::now() + self.connect_timeout;
         loop {
             match self.find_or_wait(until)? {
@@ -301,15 +311,10 @@ impl<C: Clock> Client<C> {
                     let waiting_for = "terminating";
                     return Err(ClientError::Timeout { waiting_for });
                 }
-                Some(Found::Terminated(..)) => break,
+                Some(Found::Terminated(..)) => return Ok(()),
                 Some(_) => {}
             }
         }
-        self.disconnect();
-        let (sent, reported) = (position.next_sequence.0, position.next_report.0);
-        self.core.resume(position.version, sent, reported);
-        self.core.restore_lost(&lost);
-        Ok(())
     }
 
     fn event(&self, found: Found) -> Option<ClientEvent<'_>> {

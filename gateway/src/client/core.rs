@@ -400,8 +400,13 @@ impl Core {
             timestamp: now,
             ..RetransmitRequest::blank()
         };
-        self.asked_until = Some(self.next_report + count);
-        self.put(&request, now)
+        match self.put(&request, now) {
+            Ok(()) => self.asked_until = Some(self.next_report + count),
+            // Asked again once some of what waits is sent.
+            Err(ClientError::Backlog) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     fn on_session_message(

@@ -33,6 +33,8 @@ pub(super) struct Hall<'a> {
     pub(super) keys: &'a Keys,
     pub(super) back_offs: &'a mut BackOffs,
     pub(super) ingress: &'a mut Ingress,
+    /// Whether somebody has so much waiting that it should be written before more comes.
+    pub(super) is_crowded: bool,
 }
 
 impl Hall<'_> {
@@ -60,8 +62,9 @@ impl Hall<'_> {
             self.tell(slot, |session, desk| session.on_gap(&gap, desk));
         }
         self.tell(slot, |session, desk| {
-            session.on_report(event, prefix.sequence, desk);
+            session.on_report(event, &prefix, desk);
         });
+        self.is_crowded |= !self.connections[slot.0].outbox.has_ample_room();
     }
 
     /// Handles an event that is meant for the gateway and not for the client.
@@ -79,6 +82,10 @@ impl Hall<'_> {
                     && let Some(slot) = self.find(ConnectionId(ready.connection))
                 {
                     self.tell(slot, |session, desk| session.on_ready(&ready, desk));
+                    let connection = &mut self.connections[slot.0];
+                    if connection.session.version_held().is_none() {
+                        connection.let_go(slot, self.directory);
+                    }
                 }
             }
             SessionExpelled::TEMPLATE_ID => {

@@ -6,7 +6,7 @@
 //! bytes that lie in the event log. Does not: judge sequence numbers; the engine's events do.
 
 use exahour_wire::codes::{RetransmitRejectCode, TerminationCode};
-use exahour_wire::events::SequenceGap;
+use exahour_wire::events::{EventPrefix, SequenceGap};
 use exahour_wire::ids::{MessageSequence, SessionId};
 use exahour_wire::limits::RETRANSMIT_COUNT_MAX;
 use exahour_wire::message::Message;
@@ -136,16 +136,14 @@ impl Session {
 
     /// Handles a numbered report: sends it byte for byte if the flow is open.
     #[inline]
-    pub fn on_report(
-        &mut self,
-        bytes: &[u8],
-        sequence: MessageSequence,
-        desk: &mut Desk<'_>,
-    ) -> Step {
+    pub fn on_report(&mut self, bytes: &[u8], prefix: &EventPrefix, desk: &mut Desk<'_>) -> Step {
         let State::Established(flow) = &mut self.state else {
             return Step::Continue;
         };
-        flow.next_report = MessageSequence(sequence.0.wrapping_add(1));
+        if flow.session != prefix.session {
+            return Step::Continue;
+        }
+        flow.next_report = MessageSequence(prefix.sequence.0.wrapping_add(1));
         self.sent_at = desk.now;
         match desk.outbox.push(bytes) {
             Ok(_) => Step::Continue,

@@ -238,15 +238,16 @@ fn prove<M: Message>(
     credentials: &Digest,
     desk: &mut Desk<'_>,
 ) -> Result<(), (Denial, Millis)> {
-    let wait = desk.back_offs.remaining(session, desk.now);
-    if wait > Millis(0) {
-        return Err((Denial::BackOff, wait));
-    }
     let signed = &request.bytes()[..M::BYTES - size_of::<Digest>()];
     let key = desk.keys.key_of(session);
     if key.is_some_and(|key| key.accepts(signed, credentials)) {
+        // Whoever failed in its name, the owner does not wait.
         desk.back_offs.on_success(session);
         return Ok(());
+    }
+    let wait = desk.back_offs.remaining(session, desk.now);
+    if wait > Millis(0) {
+        return Err((Denial::BackOff, wait));
     }
     let wait = desk.back_offs.on_failure(session, desk.now);
     Err((Denial::Credentials, wait))
