@@ -374,3 +374,27 @@ fn asking_for_much_without_reading_delays_nobody_and_ends_nobody() {
     }
     assert_eq!((again, new, left_of_run), (missed + 1, missed + 202, 0));
 }
+
+#[test]
+fn a_terminate_that_fails_passes_nothing_over_for_good() {
+    let rig = Rig::start();
+    let proxy = Proxy::start(rig.address);
+    proxy.allow(u64::MAX);
+    let mut client = Client::connect(proxy.address, config(1)).unwrap();
+    client.send_all(&[order(7, 1, 0); 200]).unwrap();
+    rig.until(|| rig.told.orders.load(Ordering::SeqCst) == 200);
+    // The reports are on their way; the farewell is not let through, and the connection cut.
+    proxy.allow(0);
+    let failed = client.terminate();
+    assert!(failed.is_err(), "{failed:?}");
+    proxy.allow(u64::MAX);
+    client.reconnect().unwrap();
+    for expected in 1..=200 {
+        match client.wait(PATIENCE).unwrap() {
+            Some(ClientEvent::Report(report)) => {
+                assert_eq!(report.prefix().sequence, MessageSequence(expected));
+            }
+            other => panic!("report {expected}: {other:?}"),
+        }
+    }
+}
