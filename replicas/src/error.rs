@@ -111,6 +111,17 @@ pub enum NodeError {
         /// The raft index of the frame.
         index: u64,
     },
+    /// The journal is gone, and there was one.
+    #[error(
+        "{path} is gone, and {promises} says that there was one: restore it; where it is lost for good, a \
+         new exchange needs a folder of its own", path = path.display(), promises = promises.display()
+    )]
+    JournalLost {
+        /// The folder of the journal.
+        path: PathBuf,
+        /// What is left of the exchange.
+        promises: PathBuf,
+    },
     /// The event log holds what this journal cannot have given.
     #[error(
         "{path} tells of command {told}, and the journal ends with command {last}: it is older than the \

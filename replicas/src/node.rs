@@ -101,14 +101,17 @@ impl Node {
             settings,
             disk.storage,
             rings,
-            (applied_out, Intake::new(intake_in)),
+            (
+                applied_out,
+                Intake::new(intake_in, "journal", config.notice),
+            ),
             Box::new(SystemClock::default()),
         )?;
         let outlet = EngineOutlet {
             events: disk.event_log,
             applied: applied_in,
             wishes: wishes_in,
-            intake: Intake::new(engine_intake_in),
+            intake: Intake::new(engine_intake_in, "event log", config.notice),
             hash_every: config.checkpoint_every,
             fresh_from: disk.end.next,
         };

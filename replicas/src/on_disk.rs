@@ -12,7 +12,7 @@
 //! Opened by `node` at every start, created by it at the first.
 //!
 //! Always holds: nothing is drawn or begun anew beside an old journal without a word; an event log that
-//! tells of more than the journal has is refused.
+//! tells of more than the journal has is refused, and so is a folder whose journal is gone.
 
 use std::path::{Path, PathBuf};
 
@@ -76,9 +76,15 @@ impl OnDisk {
     pub(crate) fn open(config: &NodeConfig) -> Result<Self, NodeError> {
         let data = &config.data;
         create_folder(data)?;
-        let (journal, events) = open_logs(config)?;
         let promises = data.join("raft-state");
         let promised = promises.exists();
+        if promised && !data.join(JOURNAL).exists() {
+            return Err(NodeError::JournalLost {
+                path: data.join(JOURNAL),
+                promises,
+            });
+        }
+        let (journal, events) = open_logs(config)?;
         let reader = follow(&data.join(JOURNAL), "journal")?;
         let storage = JournalStorage::new(journal.appender, reader, &promises, &[ALONE])?;
         let end = storage.log_end().map_err(NodeError::log("journal"))?;

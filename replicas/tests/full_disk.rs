@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use exahour_gateway::client::{Client, ClientConfig, ClientEvent};
@@ -84,6 +85,13 @@ fn trade(client: &mut Client, names: &mut u64, acknowledged: &mut Vec<u64>, coun
     false
 }
 
+/// What the node told its operator.
+static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn was_told(words: &str) -> bool {
+    TOLD.lock().unwrap().iter().any(|text| text.contains(words))
+}
+
 #[test]
 fn a_full_disk_refuses_and_goes_on() {
     let folder = tempfile::tempdir().unwrap();
@@ -99,6 +107,7 @@ fn a_full_disk_refuses_and_goes_on() {
                 drop_copy = \"127.0.0.1:0\"\n[journal]\nsegment_bytes = 262144\n";
     let mut config = NodeConfig::from_text("test", text).unwrap();
     config.data = data.clone();
+    config.notice = |text| TOLD.lock().unwrap().push(text.to_owned());
     let node = Node::start(&config).unwrap();
     let keys = Keys::load(node.keys()).unwrap();
     let key = keys.key_of(SessionId(1)).unwrap().clone();
@@ -113,6 +122,7 @@ fn a_full_disk_refuses_and_goes_on() {
     assert!(refused, "the disk never filled");
     assert!(acknowledged.len() > 1_000);
     assert!(!node.finished());
+    assert!(was_told("the disk is full") && !was_told("room again"));
 
     std::fs::remove_file(&filler).unwrap();
     let before = acknowledged.len();
@@ -121,6 +131,7 @@ fn a_full_disk_refuses_and_goes_on() {
         assert!(Instant::now() < until, "the exchange did not go on");
     }
     assert!(acknowledged.len() >= before + 100);
+    assert!(was_told("room again"));
     drop(client);
     node.stop().unwrap();
 

@@ -212,6 +212,12 @@ fn an_older_journal_is_refused_beside_newer_events() {
     let refused = Node::start(&trial.config()).err().unwrap().to_string();
     assert!(refused.contains("older than the events"), "{refused}");
     fs::remove_dir_all(trial.path("journal")).unwrap();
+    let refused = Node::start(&trial.config()).err().unwrap().to_string();
+    assert!(refused.contains("journal is gone"), "{refused}");
+    assert!(
+        !trial.path("journal").exists(),
+        "nothing is made in its place"
+    );
     fs::remove_file(trial.path("raft-state")).unwrap();
     let refused = Node::start(&trial.config()).err().unwrap().to_string();
     assert!(refused.contains("ends with command 0"), "{refused}");

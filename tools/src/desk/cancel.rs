@@ -19,7 +19,7 @@ use crate::listings::InstrumentName;
 #[derive(Clone, Debug, Args)]
 pub struct Arguments {
     /// The order, as `order` and `orders` print it.
-    #[arg(value_name = "ORDER")]
+    #[arg(value_name = "ORDER", value_parser = clap::value_parser!(u64).range(1..))]
     order: u64,
     /// Its instrument's number or symbol [default: looked up among the live orders of the
     /// participant].
