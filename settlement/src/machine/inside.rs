@@ -28,6 +28,7 @@ use crate::provision::{Limits, Namespace};
 
 use super::namespaces::{self, Had};
 use super::report::{Orders, Report};
+use super::rights::{self, Bounding};
 use super::root::{self, Owner};
 use super::shells::{ShellRules, Shells};
 use super::{probe, ssh};
@@ -186,12 +187,16 @@ fn restrict_to_cores(millicores: u32, had: &mut Had) -> anyhow::Result<()> {
 
 fn give_up_rights(owner: Owner, had: &Had) -> anyhow::Result<()> {
     let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+    rights::empty_bounding_set(match had.has(Namespace::User) {
+        true => Bounding::MustGo,
+        false => Bounding::MayStay,
+    })?;
     if geteuid().is_root() && !had.has(Namespace::User) {
         setgroups(&[]).context("cannot leave groups")?;
         setresgid(gid, gid, gid).context("cannot change group")?;
         setresuid(uid, uid, uid).context("cannot change user")?;
     }
-    prctl::set_no_new_privs().context("cannot renounce privileges")?;
+    rights::drop_capabilities()?;
     // The buyer runs as the same user and must not trace the process that holds the host key.
     prctl::set_dumpable(false).context("cannot forbid tracing")?;
     // After the change of user, which would have cleared it.

@@ -21,6 +21,7 @@ mod launch;
 mod namespaces;
 mod probe;
 mod report;
+mod rights;
 mod root;
 mod session;
 mod shells;

@@ -3,8 +3,9 @@
 //!
 //! Called by the inside, in its own mount namespace, before it gives up its rights.
 //!
-//! Always holds: nothing of the host's data is in the tree; what is mounted here is seen nowhere
-//! else and goes away with the machine.
+//! Always holds: nothing of the host's data is in the tree; all of it but the home, tmp, and shm is
+//! read-only, whoever owns it; what is mounted here is seen nowhere else and goes away with the
+//! machine.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -84,7 +85,11 @@ pub(super) fn build(
         mount(Some("proc"), &at.join("proc"), Some("proc"), flags, none)
             .context("cannot mount proc")?;
     }
-    Ok(())
+    // Last, when every mount has its place: whoever owns the tree, and without root that is the
+    // buyer, cannot leave a loader's setting or a link in it for the next login to follow.
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+    let flags = flags | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(none, at, none, flags, none).context("cannot make the tree read-only")
 }
 
 /// Makes the tree built in `at` the root of this process and lets go of the host's.

@@ -2,8 +2,8 @@
 //!
 //! Started by the inside for each login with the terminal or pipes already in place.
 //!
-//! Always holds: the shell can be chosen when memory runs out, has no capability, and cannot get
-//! one.
+//! Always holds: the shell can be chosen when memory runs out; like process 1, which starts this,
+//! it has no capability.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -20,8 +20,6 @@ use super::root::login_shell;
 
 /// How readily the kernel ends a buyer's process when the machine's memory is full.
 const OOM_SCORE: &str = "500";
-/// More than any kernel has; the first unknown one ends the walk.
-const CAPABILITIES_MAX: libc::c_ulong = 64;
 
 /// How a login talks to its shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +61,6 @@ pub(super) fn run(
     {
         setrlimit(Resource::RLIMIT_AS, limit, limit).context("cannot bound memory")?;
     }
-    drop_capabilities();
     prctl::set_no_new_privs().context("cannot renounce privileges")?;
     let error = match command {
         Some(command) => Command::new("/bin/sh")
@@ -86,14 +83,5 @@ fn take_terminal() -> anyhow::Result<()> {
     match unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) } {
         0 => Ok(()),
         _ => Err(std::io::Error::last_os_error()).context("cannot take the terminal"),
-    }
-}
-
-/// In a user namespace the shell would regain them at exec, so they leave the bounding set.
-fn drop_capabilities() {
-    for capability in 0..CAPABILITIES_MAX {
-        // SAFETY: the request takes integers only. Without the right to ask there is nothing to
-        // drop, and an unknown capability is refused, so the result tells nothing.
-        unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
     }
 }

@@ -167,6 +167,10 @@ fn deliver_as_nobody(wrapper: &[&str]) -> Option<Machine> {
     eprintln!("without root: {:?}", machine.isolation);
     assert!(!machine.isolation.notes.is_empty());
     assert_eq!(machine.isolation.limits, Limits::Rlimits);
+    if machine.isolation.own_root {
+        super::support::assert_tree_is_read_only(&machine);
+        super::support::assert_no_rights(&machine);
+    }
     let (hello, hog) = on_runtime(async {
         let session = log_in(&machine, buyer()).await.expect("login");
         let hello = run_in(&session, "cd; pwd; echo x > f; cat f; nproc", b"").await;

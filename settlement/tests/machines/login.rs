@@ -8,7 +8,10 @@ use exahour_settlement::provision::{MachineKey, Namespace, Provisioner};
 use russh::ChannelMsg;
 use russh::keys::ssh_key::LineEnding;
 
-use super::support::{Outcome, Site, buyer, hear, log_in, on_runtime, run, run_in, spec, stranger};
+use super::support::{
+    Outcome, Site, assert_no_rights, assert_tree_is_read_only, buyer, hear, log_in, on_runtime,
+    run, run_in, spec, stranger,
+};
 
 const KEY: MachineKey = MachineKey(1);
 
@@ -58,20 +61,8 @@ fn process_1_is_ours_and_the_host_is_not_seen() {
         "tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '",
     );
     assert_eq!(net.out, "lo\n", "{net:?}");
-    let write = run(
-        &machine,
-        "touch /usr/x /etc/x /x; echo mine > ~/x && cat ~/x",
-    );
-    assert_eq!(write.out, "mine\n", "{write:?}");
-    let rights = run(
-        &machine,
-        "grep -E '^(CapEff|CapPrm|CapBnd|NoNewPrivs)' /proc/self/status",
-    );
-    assert!(
-        rights.out.contains("CapEff:\t0000000000000000"),
-        "{rights:?}"
-    );
-    assert!(rights.out.contains("NoNewPrivs:\t1"), "{rights:?}");
+    assert_tree_is_read_only(&machine);
+    assert_no_rights(&machine);
     site.release(KEY);
 }
 

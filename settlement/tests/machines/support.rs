@@ -277,3 +277,34 @@ pub(crate) fn run(machine: &Machine, command: &str) -> Outcome {
         run_in(&session, command, b"").await
     })
 }
+
+/// Nothing but what is the buyer's own can be written, made or replaced.
+pub(crate) fn assert_tree_is_read_only(machine: &Machine) {
+    let places = "/ /etc /dev /usr /usr/lib /home";
+    let probe = format!(
+        "for d in {places}; do (echo x > $d/x) 2>/dev/null && echo wrote $d; \
+         mkdir $d/y 2>/dev/null && echo made in $d; done; \
+         (echo x > /etc/ld.so.preload) 2>/dev/null && echo wrote preload; \
+         (echo x >> /etc/passwd) 2>/dev/null && echo wrote passwd; \
+         ln -sfn /tmp /lib64 2>/dev/null && echo replaced lib64; \
+         for d in ~ /tmp /dev/shm; do echo mine > $d/x && cat $d/x; done"
+    );
+    let said = run(machine, &probe);
+    assert_eq!(said.out, "mine\nmine\nmine\n", "{said:?}");
+}
+
+/// Neither a shell nor process 1 has a capability or can get one from a program.
+pub(crate) fn assert_no_rights(machine: &Machine) {
+    for process in ["self", "1"] {
+        let said = run(
+            machine,
+            &format!("grep -E '^(Cap|NoNewPrivs)' /proc/{process}/status"),
+        );
+        let none = "0000000000000000";
+        let expected = format!(
+            "CapInh:\t{none}\nCapPrm:\t{none}\nCapEff:\t{none}\nCapBnd:\t{none}\n\
+             CapAmb:\t{none}\nNoNewPrivs:\t1\n"
+        );
+        assert_eq!(said.out, expected, "{process}: {said:?}");
+    }
+}
