@@ -197,6 +197,7 @@ fn give_up_rights(owner: Owner, had: &Had) -> anyhow::Result<()> {
         setresuid(uid, uid, uid).context("cannot change user")?;
     }
     rights::drop_capabilities()?;
+    rights::forbid_user_namespaces()?;
     // The buyer runs as the same user and must not trace the process that holds the host key.
     prctl::set_dumpable(false).context("cannot forbid tracing")?;
     // After the change of user, which would have cleared it.

@@ -1,18 +1,29 @@
-//! Gives up what a machine's processes must not have: capabilities, and the way back to them.
+//! Gives up what a machine's processes must not have: capabilities, and the ways back to them.
 //!
 //! Called by the inside, while it has one thread and before it reads a byte of the network.
 //!
 //! Always holds: what is given up here stays given up in every process that is started later.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use anyhow::Context;
 use nix::sys::prctl;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, apply_filter,
+};
 
 /// More than any kernel has; the first unknown one ends the walk.
 const CAPABILITIES_MAX: libc::c_ulong = 64;
 /// `_LINUX_CAPABILITY_VERSION_3`, two words for each set.
 const CAPABILITY_VERSION: u32 = 0x2008_0522;
+
+/// What marks a system call of the x32 interface, by which the same calls can be reached.
+#[cfg(target_arch = "x86_64")]
+const INTERFACES: [i64; 2] = [0, 0x4000_0000];
+#[cfg(not(target_arch = "x86_64"))]
+const INTERFACES: [i64; 1] = [0];
 
 /// The header of `capset`.
 #[repr(C)]
@@ -77,4 +88,50 @@ pub(super) fn drop_capabilities() -> anyhow::Result<()> {
         return Err(io::Error::last_os_error()).context("cannot drop capabilities");
     }
     prctl::set_no_new_privs().context("cannot renounce privileges")
+}
+
+/// Forbids new user namespaces, whose maker would have every capability in them.
+///
+/// Programs of another processor interface than this program's own, such as 32-bit ones, are
+/// killed: their system calls have other numbers.
+///
+/// # Errors
+/// When the kernel knows no filters.
+pub(super) fn forbid_user_namespaces() -> anyhow::Result<()> {
+    let user = u64::try_from(libc::CLONE_NEWUSER).context("no such flag")?;
+    let asks = SeccompCondition::new(
+        0,
+        SeccompCmpArgLen::Dword,
+        SeccompCmpOp::MaskedEq(user),
+        user,
+    )?;
+    let asks = SeccompRule::new(vec![asks])?;
+    let refused = [
+        (libc::SYS_unshare, vec![asks.clone()]),
+        (libc::SYS_clone, vec![asks]),
+        (libc::SYS_setns, Vec::new()),
+    ];
+    install(&refused, libc::EPERM)?;
+    // Its flags lie in memory, where a filter cannot look; libraries fall back to `clone`.
+    install(&[(libc::SYS_clone3, Vec::new())], libc::ENOSYS)
+}
+
+/// Has the kernel answer these calls with an error, in this process and all that it starts.
+fn install(calls: &[(i64, Vec<SeccompRule>)], error: i32) -> anyhow::Result<()> {
+    let rules: BTreeMap<i64, Vec<SeccompRule>> = INTERFACES
+        .iter()
+        .flat_map(|interface| {
+            calls
+                .iter()
+                .map(move |(call, rules)| (interface | call, rules.clone()))
+        })
+        .collect();
+    let filter = SeccompFilter::new(
+        rules,
+        SeccompAction::Allow,
+        SeccompAction::Errno(u32::try_from(error).context("no such error")?),
+        std::env::consts::ARCH.try_into()?,
+    )?;
+    let program = BpfProgram::try_from(filter)?;
+    apply_filter(&program).context("cannot forbid user namespaces")
 }

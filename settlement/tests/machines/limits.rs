@@ -171,6 +171,7 @@ fn deliver_as_nobody(wrapper: &[&str]) -> Option<Machine> {
         super::support::assert_tree_is_read_only(&machine);
         super::support::assert_no_rights(&machine);
     }
+    super::support::assert_no_user_namespace(&machine);
     let (hello, hog) = on_runtime(async {
         let session = log_in(&machine, buyer()).await.expect("login");
         let hello = run_in(&session, "cd; pwd; echo x > f; cat f; nproc", b"").await;

@@ -63,6 +63,7 @@ fn process_1_is_ours_and_the_host_is_not_seen() {
     assert_eq!(net.out, "lo\n", "{net:?}");
     assert_tree_is_read_only(&machine);
     assert_no_rights(&machine);
+    super::support::assert_no_user_namespace(&machine);
     site.release(KEY);
 }
 

@@ -308,3 +308,11 @@ pub(crate) fn assert_no_rights(machine: &Machine) {
         assert_eq!(said.out, expected, "{process}: {said:?}");
     }
 }
+
+/// No login can become root of a new user namespace.
+pub(crate) fn assert_no_user_namespace(machine: &Machine) {
+    let probe = "unshare -Ur grep CapEff /proc/self/status; echo refused $?";
+    let said = run(machine, probe);
+    assert!(said.err.contains("Operation not permitted"), "{said:?}");
+    assert_eq!(said.out, "refused 1\n", "{said:?}");
+}
