@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use exahour_settlement::provision::{
-    LocalConfig, LocalProvider, MachineKey, MachineSpec, Provisioner,
+    LeastIsolation, LocalConfig, LocalProvider, MachineKey, MachineSpec, Provisioner,
 };
 use serde::Serialize;
 
@@ -19,6 +19,9 @@ pub(crate) struct Operate {
     /// The provider's folder, with one folder for each machine.
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
+    /// Without what isolation no machine is started; `process` shows buyers the host's files.
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t)]
+    isolation: LeastIsolation,
     #[command(subcommand)]
     act: Act,
 }
@@ -52,7 +55,9 @@ enum Act {
 /// Does as the operator wants.
 pub(crate) fn run(operate: Operate) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("cannot find this program")?;
-    let mut provider = LocalProvider::open(LocalConfig::new(operate.dir, program))?;
+    let mut config = LocalConfig::new(operate.dir, program);
+    config.least_isolation = operate.isolation;
+    let mut provider = LocalProvider::open(config)?;
     match operate.act {
         Act::List => print(&provider.list()?),
         Act::Provision { key } => {

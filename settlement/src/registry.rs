@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::SettlementError;
-use crate::provision::{LocalConfig, LocalProvider, ProvisionError, Provisioner};
+use crate::provision::{LeastIsolation, LocalConfig, LocalProvider, ProvisionError, Provisioner};
 
 /// A provider that one thread uses.
 pub type BoxedProvider = Box<dyn Provisioner + Send>;
@@ -42,11 +42,17 @@ impl Registry {
 
     /// The built-in provider alone, with its machines in a folder, started from `guest`.
     #[must_use]
-    pub fn local(machines: PathBuf, guest: PathBuf, beat_period: Duration) -> Registry {
+    pub fn local(
+        machines: PathBuf,
+        guest: PathBuf,
+        beat_period: Duration,
+        least_isolation: LeastIsolation,
+    ) -> Registry {
         let mut registry = Registry::new();
         registry.add(LOCAL, 0, move || {
             let mut config = LocalConfig::new(&machines, &guest);
             config.beat_period = beat_period;
+            config.least_isolation = least_isolation;
             Ok(Box::new(LocalProvider::open(config)?))
         });
         registry

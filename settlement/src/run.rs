@@ -24,7 +24,7 @@ use serde_json::json;
 use crate::error::SettlementError;
 use crate::exchange::Link;
 use crate::obligation::Policy;
-use crate::provision::Millicores;
+use crate::provision::{LeastIsolation, Millicores};
 use crate::registry::Registry;
 use crate::settle::{MachineSize, Rest, Settings, Settler, machines_folder};
 
@@ -58,6 +58,9 @@ pub struct Arguments {
     /// Memory for each lot, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 64)]
     pub memory: u64,
+    /// Without what isolation no machine is started; `process` shows buyers the host's files.
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t)]
+    pub isolation: LeastIsolation,
     /// For demonstrations: end every delivery after so much of its window. The exchange is told of
     /// a failed delivery with the time verified so far: the seller is paid for that time alone, and
     /// compensates the buyer for the rest.
@@ -113,10 +116,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let signals = catch_signals()?;
     let guest = std::env::current_exe().context("cannot find this program")?;
     let machines = machines_folder(&settings.state);
-    let registry = Registry::local(machines, guest, Duration::from_secs(1));
+    let registry = Registry::local(machines, guest, Duration::from_secs(1), arguments.isolation);
     let mut settler = Settler::open(settings, registry, SystemClock::default())?;
     let mut voice = Voice::new(arguments.json, settler.last_change()?);
     voice.ready(&settler);
+    voice.isolation(arguments.isolation);
     let begun = Instant::now();
     loop {
         let rest = settler.turn()?;
@@ -204,6 +208,16 @@ impl Voice {
                 "session": settings.session.0,
             }),
         );
+    }
+
+    fn isolation(&self, least: LeastIsolation) {
+        let text = match least {
+            LeastIsolation::Tree => "machines are started only with a file tree of their own",
+            LeastIsolation::Process => {
+                "warning: machines may be started that see this host's files (--isolation process)"
+            }
+        };
+        self.say(text, &json!({"event": "isolation", "least": least}));
     }
 
     fn tell(&mut self, settler: &mut Settler<SystemClock>) -> Result<()> {

@@ -24,7 +24,7 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::{Gid, Pid, Uid, chown, getegid, geteuid, setgroups, setresgid, setresuid};
 
 use crate::provision::kill::kill_marked;
-use crate::provision::{Limits, Namespace};
+use crate::provision::{LeastIsolation, Limits, Namespace};
 
 use super::namespaces::{self, Had};
 use super::report::{Orders, Report};
@@ -142,18 +142,26 @@ fn owner(orders: &Orders, had: &Had) -> Owner {
     }
 }
 
-/// Gives the machine its own file tree, or else a home on the host's.
+/// Gives the machine its own file tree, or else, where the operator permits it, a home on the
+/// host's.
 fn enter_root(orders: &Orders, had: &mut Had, owner: Owner) -> anyhow::Result<bool> {
-    if had.has(Namespace::Mount) {
-        let spec = &orders.intent.spec;
-        match root::build(&orders.root, had, owner, &spec.label, spec.memory_bytes) {
-            Ok(()) => {
-                root::turn(&orders.root)?;
-                return Ok(true);
-            }
-            Err(e) => had.notes.push(format!("sees the host's files: {e:#}")),
-        }
+    let spec = &orders.intent.spec;
+    let built = match had.has(Namespace::Mount) {
+        true => root::build(&orders.root, had, owner, &spec.label, spec.memory_bytes),
+        false => Err(anyhow::anyhow!(had.notes.join("; "))),
+    };
+    let Err(refused) = built else {
+        root::turn(&orders.root)?;
+        return Ok(true);
+    };
+    if orders.intent.least_isolation == LeastIsolation::Tree {
+        anyhow::bail!(
+            "not started, because the buyer would see the host's files: {refused:#}; mend that, \
+             or permit it with `--isolation process`"
+        );
     }
+    had.notes
+        .push(format!("sees the host's files: {refused:#}"));
     if owner.uid != geteuid().as_raw() {
         chown(
             &orders.home,

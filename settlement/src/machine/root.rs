@@ -57,6 +57,11 @@ pub(super) fn build(
     label: &str,
     memory_bytes: u64,
 ) -> anyhow::Result<()> {
+    // Logins are started by way of proc, and the host's would show the host's processes.
+    anyhow::ensure!(
+        had.has(Namespace::Pid),
+        "no processes of its own, and so no proc in its tree"
+    );
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .context("cannot make mounts private")?;
@@ -80,11 +85,9 @@ pub(super) fn build(
         tmpfs(&at.join(name), &format!("mode=1777,size={share}"))?;
     }
     fs::create_dir(at.join("proc")).context("cannot make proc")?;
-    if had.has(Namespace::Pid) {
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        mount(Some("proc"), &at.join("proc"), Some("proc"), flags, none)
-            .context("cannot mount proc")?;
-    }
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("proc"), &at.join("proc"), Some("proc"), flags, none)
+        .context("cannot mount proc")?;
     // Last, when every mount has its place: whoever owns the tree, and without root that is the
     // buyer, cannot leave a loader's setting or a link in it for the next login to follow.
     let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;

@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::metering::{Beat, parse_beat};
-use super::{Machine, MachineKey, MachineSpec, Process, ProvisionError};
+use super::{LeastIsolation, Machine, MachineKey, MachineSpec, Process, ProvisionError};
 
 /// Whether a machine shares the host's network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +55,9 @@ pub struct Intent {
     pub uid: u32,
     /// Time between two heartbeats, in nanoseconds.
     pub beat_period_ns: u64,
+    /// Without what isolation it is not started.
+    #[serde(default)]
+    pub least_isolation: LeastIsolation,
 }
 
 /// Who holds the guest's lock.

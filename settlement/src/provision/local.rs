@@ -24,7 +24,8 @@ use super::kill::kill_marked;
 use super::metering::{Beat, MeteringRule, meter, recent_share_ppm};
 use super::process::{TreeUsage, usage_of_tree};
 use super::{
-    Machine, MachineKey, MachineSpec, Measurement, ProvisionError, Provisioner, SUBCOMMAND,
+    LeastIsolation, Machine, MachineKey, MachineSpec, Measurement, ProvisionError, Provisioner,
+    SUBCOMMAND,
 };
 
 /// How long to sleep between two looks at a file that another process writes.
@@ -57,6 +58,8 @@ pub struct LocalConfig {
     pub network: Network,
     /// The cgroup below which machines' groups are made; none means this process's own.
     pub cgroup_parent: Option<PathBuf>,
+    /// Without what isolation no machine is started.
+    pub least_isolation: LeastIsolation,
     /// First of the user ids that machines run as, when this process is root.
     pub uid_base: u32,
     /// How long a machine may take to come up.
@@ -79,6 +82,7 @@ impl LocalConfig {
             bind: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0),
             network: Network::Own,
             cgroup_parent: None,
+            least_isolation: LeastIsolation::default(),
             uid_base: 200_000,
             start_wait: Duration::from_secs(15),
             stop_wait: Duration::from_secs(15),
@@ -165,7 +169,12 @@ impl LocalProvider {
                 window_end_ns: spec.window_end_ns,
             });
         }
-        if let Some(intent) = known {
+        if let Some(mut intent) = known {
+            // The operator's present wish: a new demand, or leave given, holds from the next start.
+            if intent.least_isolation != self.config.least_isolation {
+                intent.least_isolation = self.config.least_isolation;
+                folder.write("intent.json", &intent)?;
+            }
             return Ok(intent);
         }
         let offset = u32::try_from(key.0 % UID_RANGE).unwrap_or(0);
@@ -178,6 +187,7 @@ impl LocalProvider {
             cgroup_parent: self.config.cgroup_parent.clone(),
             uid: self.config.uid_base.saturating_add(offset),
             beat_period_ns: u64::try_from(self.config.beat_period.as_nanos()).unwrap_or(u64::MAX),
+            least_isolation: self.config.least_isolation,
         };
         folder.write("intent.json", &intent)?;
         Ok(intent)

@@ -146,6 +146,18 @@ pub enum Namespace {
     Cgroup,
 }
 
+/// The least that must separate a machine from its host for it to be started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LeastIsolation {
+    /// A file tree and processes of its own: the buyer sees nothing of the host's data.
+    #[default]
+    Tree,
+    /// A process among the host's own, where no more can be had: a buyer can then read whatever
+    /// the operator's user can. For trials among friends.
+    Process,
+}
+
 /// How processor time and memory are bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Limits {

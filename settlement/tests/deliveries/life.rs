@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use exahour_gateway::clock::SystemClock;
 use exahour_settlement::obligation::{Ending, State};
-use exahour_settlement::provision::MachineKey;
+use exahour_settlement::provision::{LeastIsolation, MachineKey};
 use exahour_settlement::registry::{LOCAL, Registry};
 use exahour_settlement::settle::{Settler, machines_folder};
 use exahour_settlement::status;
@@ -34,7 +34,12 @@ fn a_contract_becomes_a_machine_that_the_buyer_logs_in_to_and_pays_for() {
     settings.policy.close_after = Some(Nanos(2 * Nanos::SECOND.0));
     let state = settings.state.clone();
     let guest = env!("CARGO_BIN_EXE_exahour-settlement").into();
-    let registry = Registry::local(machines_folder(&state), guest, Duration::from_millis(200));
+    let registry = Registry::local(
+        machines_folder(&state),
+        guest,
+        Duration::from_millis(200),
+        LeastIsolation::Process,
+    );
     let id = market.deliver(3);
     let mut buyer = market.connect(BUYER.0);
     let mut settler =

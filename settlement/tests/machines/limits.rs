@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
@@ -92,29 +93,51 @@ fn without_root_it_is_weaker_says_so_and_still_works() {
     deliver_as_nobody(&[]);
 }
 
-/// Allows its arguments no namespace of any kind.
-const NO_NAMESPACES: &str = "for n in user pid mnt uts ipc net cgroup; do \
-    echo 0 > /proc/sys/user/max_${n}_namespaces; done; exec \"$0\" \"$@\"";
+/// Allows its arguments no processes of their own, which spoils a file tree half way.
+const NO_PROCESSES: &str = "echo 0 > /proc/sys/user/max_pid_namespaces; exec \"$0\" \"$@\"";
 
-#[test]
-fn without_any_namespace_it_says_so_and_still_works() {
-    let wrapper = [
+/// The program, permitted fewer namespaces by a shell script that runs before it.
+fn without(script: &'static str) -> [&'static str; 7] {
+    [
         "unshare",
         "-U",
         "--map-user=1000",
         "--keep-caps",
         "sh",
         "-ec",
-        NO_NAMESPACES,
-    ];
-    let mut trial = Command::new(wrapper[0]);
-    let trial = trial
-        .args(&wrapper[1..])
-        .arg("true")
-        .uid(NOBODY)
-        .gid(NOBODY)
-        .status();
-    if !trial.is_ok_and(|status| status.success()) {
+        script,
+    ]
+}
+
+#[test]
+fn without_a_tree_of_its_own_no_machine_is_started_unless_permitted() {
+    for script in [NO_PROCESSES, NO_NAMESPACES] {
+        let wrapper = without(script);
+        if !nix::unistd::geteuid().is_root() || !wrapper_works(&wrapper) {
+            eprintln!("skipped: this host cannot take namespaces away from a process");
+            return;
+        }
+        let nobody = Nobody::new(&wrapper);
+        let said = nobody.act(&[], "provision", &spec_text());
+        assert!(!said.status.success(), "{said:?}");
+        let why = String::from_utf8_lossy(&said.stderr);
+        assert!(why.contains("--isolation process"), "{why}");
+        let inspected = nobody.act(&[], "inspect", b"");
+        assert_eq!(inspected.stdout, b"null\n", "{inspected:?}");
+        let released = nobody.act(&[], "release", b"");
+        assert!(released.status.success(), "{released:?}");
+        deliver_as_nobody(&wrapper);
+    }
+}
+
+/// Allows its arguments no namespace of any kind.
+const NO_NAMESPACES: &str = "for n in user pid mnt uts ipc net cgroup; do \
+    echo 0 > /proc/sys/user/max_${n}_namespaces; done; exec \"$0\" \"$@\"";
+
+#[test]
+fn without_any_namespace_it_says_so_and_still_works() {
+    let wrapper = without(NO_NAMESPACES);
+    if !wrapper_works(&wrapper) {
         eprintln!("skipped: this host cannot take namespaces away from a process");
         return;
     }
@@ -124,22 +147,52 @@ fn without_any_namespace_it_says_so_and_still_works() {
     }
 }
 
-/// Delivers, uses and releases a machine as a user without rights; none when already one.
-fn deliver_as_nobody(wrapper: &[&str]) -> Option<Machine> {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: all the other tests run without root already");
-        return None;
+fn wrapper_works(wrapper: &[&str]) -> bool {
+    let trial = Command::new(wrapper[0])
+        .args(&wrapper[1..])
+        .arg("true")
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .status();
+    trial.is_ok_and(|status| status.success())
+}
+
+fn spec_text() -> Vec<u8> {
+    serde_json::to_vec(&spec()).expect("spec")
+}
+
+/// A user without rights who works the provider by hand.
+struct Nobody<'a> {
+    wrapper: &'a [&'a str],
+    site: Site,
+}
+
+impl Nobody<'_> {
+    fn new<'a>(wrapper: &'a [&'a str]) -> Nobody<'a> {
+        let site = Site::new();
+        let nobody = Nobody { wrapper, site };
+        let dir = nobody.dir();
+        fs::create_dir(&dir).expect("folder");
+        std::os::unix::fs::chown(&dir, Some(NOBODY), Some(NOBODY)).expect("chown");
+        // The build's own folder may be closed to others.
+        let program = nobody.program();
+        fs::copy(env!("CARGO_BIN_EXE_exahour-settlement"), &program).expect("copy");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("executable");
+        nobody
     }
-    let site = Site::new();
-    let dir = site.dir.path().join("nobody");
-    fs::create_dir(&dir).expect("folder");
-    std::os::unix::fs::chown(&dir, Some(NOBODY), Some(NOBODY)).expect("chown");
-    // The build's own folder may be closed to others.
-    let program = site.dir.path().join("exahour-settlement");
-    fs::copy(env!("CARGO_BIN_EXE_exahour-settlement"), &program).expect("copy");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("executable");
-    let act = |act: &str, input: &[u8]| -> Output {
-        let whole: Vec<&std::ffi::OsStr> = wrapper
+
+    fn dir(&self) -> PathBuf {
+        self.site.dir.path().join("nobody")
+    }
+
+    fn program(&self) -> PathBuf {
+        self.site.dir.path().join("exahour-settlement")
+    }
+
+    fn act(&self, options: &[&str], act: &str, input: &[u8]) -> Output {
+        let program = self.program();
+        let whole: Vec<&std::ffi::OsStr> = self
+            .wrapper
             .iter()
             .map(std::ffi::OsStr::new)
             .chain([program.as_os_str()])
@@ -147,7 +200,8 @@ fn deliver_as_nobody(wrapper: &[&str]) -> Option<Machine> {
         let mut child = Command::new(whole[0])
             .args(&whole[1..])
             .args(["machine", "--dir"])
-            .arg(&dir)
+            .arg(self.dir())
+            .args(options)
             .args([act, "4"])
             .uid(NOBODY)
             .gid(NOBODY)
@@ -159,9 +213,19 @@ fn deliver_as_nobody(wrapper: &[&str]) -> Option<Machine> {
         // A tool that fails at once does not read; its own words say why.
         let _ = child.stdin.take().expect("pipe").write_all(input);
         child.wait_with_output().expect("operator")
-    };
-    let spec = serde_json::to_vec(&spec()).expect("spec");
-    let said = act("provision", &spec);
+    }
+}
+
+/// Delivers, uses and releases a machine as a user without rights; none when already one.
+fn deliver_as_nobody(wrapper: &[&str]) -> Option<Machine> {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: all the other tests run without root already");
+        return None;
+    }
+    let nobody = Nobody::new(wrapper);
+    let dir = nobody.dir();
+    let act = |act: &str, input: &[u8]| nobody.act(&["--isolation", "process"], act, input);
+    let said = act("provision", &spec_text());
     assert!(said.status.success(), "{said:?}");
     let machine: Machine = serde_json::from_slice(&said.stdout).expect("machine");
     eprintln!("without root: {:?}", machine.isolation);
