@@ -47,10 +47,15 @@ impl Ingress {
     #[inline]
     pub fn push_wire(&mut self, message: &[u8]) -> Result<(), Refused> {
         let record = Record::from_wire(message).map_err(Refused::NoRecord)?;
-        if self.intakes.iter().any(|intake| intake.current() % 2 == 1) {
+        if self.is_closed() {
             return Err(Refused::Busy);
         }
         self.push(&record).map_err(|Full| Refused::Busy)
+    }
+
+    #[inline]
+    fn is_closed(&self) -> bool {
+        self.intakes.iter().any(|intake| intake.current() % 2 == 1)
     }
 
     #[inline]
@@ -58,7 +63,18 @@ impl Ingress {
         self.lines.try_push_slice(record.lines())
     }
 
-    /// Hands on a command of the gateway's own.
+    /// Hands on a wish to log on, which waits for an answer like a client's command.
+    ///
+    /// # Errors
+    /// [`Full`] where the exchange is behind or takes nothing; nothing was handed on.
+    pub fn push_logon<M: Message>(&mut self, command: &M) -> Result<(), Full> {
+        if self.is_closed() {
+            return Err(Full);
+        }
+        self.push_own(command)
+    }
+
+    /// Hands on the gateway's own news, whether or not the intake is closed.
     ///
     /// # Errors
     /// [`Full`] where the exchange is behind; nothing was handed on.

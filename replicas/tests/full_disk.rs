@@ -123,6 +123,10 @@ fn a_full_disk_refuses_and_goes_on() {
     assert!(acknowledged.len() > 1_000);
     assert!(!node.finished());
     assert!(was_told("the disk is full") && !was_told("room again"));
+    let second = ClientConfig::new(SessionId(2), keys.key_of(SessionId(2)).unwrap().clone());
+    let refused = Client::connect(node.addresses().orders, second).err();
+    let refused = refused.unwrap().to_string();
+    assert!(refused.contains("Busy"), "{refused}");
 
     std::fs::remove_file(&filler).unwrap();
     let before = acknowledged.len();

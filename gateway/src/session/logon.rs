@@ -53,7 +53,7 @@ impl Session {
             connection: self.connection.0,
             ..OpenSession::blank()
         };
-        if desk.ingress.push_own(&open).is_err() {
+        if desk.ingress.push_logon(&open).is_err() {
             let code = NegotiationRejectCode::Busy;
             return self.refuse_negotiation(request, code, Millis(0), desk);
         }
@@ -177,7 +177,7 @@ impl Session {
             cancel_mode: request.cancel_mode,
             ..ReadySession::blank()
         };
-        if desk.ingress.push_own(&ready).is_err() {
+        if desk.ingress.push_logon(&ready).is_err() {
             let code = EstablishmentRejectCode::Busy;
             return self.refuse_establishment(request, code, Millis(0), desk);
         }
