@@ -7,7 +7,7 @@
 //! at most one connection.
 
 use exahour_journal::Position;
-use exahour_wire::ids::{EventSequence, MessageSequence, SessionId};
+use exahour_wire::ids::{EventSequence, MessageSequence, SessionId, SessionVersion};
 use exahour_wire::limits::SESSIONS_MAX;
 use exahour_wire::units::Nanos;
 
@@ -19,6 +19,8 @@ use crate::sockets::Slot;
 struct Entry {
     holder: Option<Slot>,
     opened: EventSequence,
+    /// The present version; zero where none was ever opened.
+    version: SessionVersion,
     /// The client's clock in the latest claim that was granted in this version.
     claimed: Nanos,
     index: Option<Box<ReportIndex>>,
@@ -46,6 +48,13 @@ impl Directory {
         self.entries.get(session.0 as usize)?.holder
     }
 
+    /// The version that the exchange opened last; zero where it never opened one.
+    #[must_use]
+    pub fn version(&self, session: SessionId) -> SessionVersion {
+        let entry = self.entries.get(session.0 as usize);
+        entry.map_or(SessionVersion(0), |entry| entry.version)
+    }
+
     /// The client's clock in the latest claim that was granted in the present version.
     #[must_use]
     pub fn claimed(&self, session: SessionId) -> Nanos {
@@ -71,11 +80,12 @@ impl Directory {
     }
 
     /// Notes that an event opened a new version: its reports are numbered from 1 again.
-    pub fn on_opened(&mut self, session: SessionId, event: EventSequence) {
+    pub fn on_opened(&mut self, session: SessionId, version: SessionVersion, event: EventSequence) {
         let Some(entry) = self.entries.get_mut(session.0 as usize) else {
             return;
         };
         entry.opened = event;
+        entry.version = version;
         entry.claimed = Nanos(0);
         entry
             .index

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use exahour_journal::{Position, Reader, Verify};
 use exahour_rings::{Agent, Halt, Producer, WatermarkReader};
 use exahour_wire::codes::EstablishmentRejectCode;
-use exahour_wire::ids::SessionId;
+use exahour_wire::ids::{SessionId, SessionVersion};
 use exahour_wire::message::messages;
 use exahour_wire::record::Line;
 use exahour_wire::session::{Establish, RetransmitRequest};
@@ -442,8 +442,12 @@ impl<C: Clock> OrderGateway<C> {
         let other = holder.filter(|other| *other != slot);
         let held = other.and_then(|other| self.connections[other.0].session.version_held());
         let newer = request.timestamp > self.directory.claimed(request.session);
+        let present = self.directory.version(request.session);
+        let other_version = |version: SessionVersion| version != request.version;
         let mut claim = match held {
-            Some(version) if version != request.version => {
+            // A recording of an earlier version, too, must not stand in the owner's way.
+            _ if other_version(present) => Claim::Refused(EstablishmentRejectCode::Unnegotiated),
+            Some(version) if other_version(version) => {
                 Claim::Refused(EstablishmentRejectCode::Unnegotiated)
             }
             Some(_) if !newer => Claim::Refused(EstablishmentRejectCode::AlreadyEstablished),

@@ -424,8 +424,8 @@ fn a_refused_establishment_leaves_nothing_behind_for_whoever_has_the_place_next(
     rig.until(|| rig.closed(1) == [DisconnectCause::ConnectionLost]);
     // A claim of session 1 that the engine refuses; the connection goes on with session 2.
     let mut stray = Raw64::connect(&rig);
-    let refused = establishment_refused(&mut stray, &establish(1, 9, 1, 50));
-    assert_eq!(refused.0, EstablishmentRejectCode::Unnegotiated);
+    let refused = establishment_refused(&mut stray, &establish(1, 1, 0, 50));
+    assert_eq!(refused, (EstablishmentRejectCode::Sequence, 1));
     stray.say(&negotiate(2, 1));
     stray.hear::<NegotiationResponse>();
     stray.say(&establish(2, 1, 1, 1));
@@ -440,6 +440,22 @@ fn a_refused_establishment_leaves_nothing_behind_for_whoever_has_the_place_next(
     hear_accepted(&mut next, 1..=1);
     owner.say(&numbered(1, 1, order(1, 1, 0)));
     hear_accepted(&mut owner, 1..=1);
+}
+
+#[test]
+fn a_recording_of_an_earlier_version_never_stands_in_the_owners_way() {
+    let mut rig = Rig::start();
+    drop(Raw64::established(&rig, 1, 1));
+    rig.advance(Nanos(10_000_000));
+    rig.until(|| rig.closed(1) == [DisconnectCause::ConnectionLost]);
+    drop(Raw64::established(&rig, 1, 2));
+    rig.advance(Nanos(10_000_000));
+    rig.until(|| rig.closed(1).len() == 2);
+    rig.restart();
+    let mut recording = Raw64::connect(&rig);
+    let refused = establishment_refused(&mut recording, &establish(1, 1, 1, 50));
+    // By the gateway itself: the engine would have named the number that it expects.
+    assert_eq!(refused, (EstablishmentRejectCode::Unnegotiated, 0));
 }
 
 #[test]

@@ -106,7 +106,8 @@ impl Hall<'_> {
     fn on_opened(&mut self, opened: &SessionOpened, holder: Option<Slot>) {
         let asking = self.find(ConnectionId(opened.connection));
         if opened.refusal.0 == 0 {
-            self.directory.on_opened(opened.session, opened.event);
+            self.directory
+                .on_opened(opened.session, opened.version, opened.event);
             if let Some(old) = holder.filter(|old| Some(*old) != asking) {
                 self.tell(old, |session, desk| session.on_superseded(desk));
                 self.directory.release(opened.session, old);
