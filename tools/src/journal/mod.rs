@@ -69,12 +69,29 @@ pub fn log_folder(folder: &Path, log: Log) -> Result<PathBuf> {
     let within = folder.join(name);
     Ok(match log {
         _ if within.is_dir() => within,
-        Log::Journal => folder.to_path_buf(),
+        Log::Journal if holds_log(folder)? => folder.to_path_buf(),
+        Log::Journal => bail!(
+            "{} holds no journal: name a node's data folder, or the journal in it",
+            folder.display()
+        ),
         Log::Events => bail!(
             "{} holds no event log: name the data folder, not the journal in it",
             folder.display()
         ),
     })
+}
+
+/// Whether a folder looks like that of a log.
+fn holds_log(folder: &Path) -> Result<bool> {
+    let entries = std::fs::read_dir(folder)
+        .with_context(|| format!("cannot look into {}", folder.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|it| it == "log") || path.ends_with("control") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The commands of a closed journal, counted by the headers of its frames.
