@@ -166,8 +166,11 @@ fn make_cgroups(
 
 /// The machine's host key, the same for every run of it.
 fn host_key(folder: &Folder) -> anyhow::Result<PrivateKey> {
-    if let Ok(text) = fs::read_to_string(folder.file("host_key")) {
-        return PrivateKey::from_openssh(text).context("the host key is damaged");
+    match fs::read_to_string(folder.file("host_key")) {
+        Ok(text) => return PrivateKey::from_openssh(text).context("the host key is damaged"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        // The buyer was told its fingerprint: another one must not take its place.
+        Err(error) => return Err(error).context("the host key cannot be read"),
     }
     let key = PrivateKey::from(Ed25519Keypair::from_seed(&random_bytes()?));
     let text = key

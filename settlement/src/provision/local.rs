@@ -11,8 +11,8 @@
 use std::fs::{self, OpenOptions};
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -367,12 +367,8 @@ impl Provisioner for LocalProvider {
         }
         folder.remove_drafts()?;
         for name in ["root", "home"] {
-            match fs::remove_dir_all(folder.file(name)) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(ProvisionError::io("cannot remove", folder.file(name))(e));
-                }
-                _ => {}
-            }
+            let path = folder.file(name);
+            remove_tree(&path).map_err(ProvisionError::io("cannot remove", &path))?;
         }
         Ok(())
     }
@@ -382,7 +378,8 @@ impl Provisioner for LocalProvider {
         let mut keys = Vec::new();
         for entry in fs::read_dir(&self.config.dir).map_err(io())? {
             let path = entry.map_err(io())?.path();
-            let Some(folder) = Folder::at(&path) else {
+            // What is no folder is none of ours, whatever it is called.
+            let Some(folder) = Folder::at(&path).filter(|_| path.is_dir()) else {
                 continue;
             };
             if folder.guest_lives()? {
@@ -392,6 +389,33 @@ impl Provisioner for LocalProvider {
         keys.sort_unstable();
         Ok(keys)
     }
+}
+
+/// Removes a folder that its buyer could write in, whatever rights he left on what is in it.
+fn remove_tree(path: &Path) -> std::io::Result<()> {
+    let removed = match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            open_up(path)?;
+            fs::remove_dir_all(path)
+        }
+        removed => removed,
+    };
+    match removed {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Gives its owner all rights on a folder and on every folder in it; links are not followed.
+fn open_up(path: &Path) -> std::io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_up(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// The machine, if the guest that holds the lock is the one that wrote that it listens.
@@ -456,5 +480,49 @@ pub(crate) fn sweep(folder: &Folder, nonce: &str) -> Result<(), ProvisionError> 
             return Err(ProvisionError::WillNotDie { key: folder.key() });
         }
         std::thread::sleep(LOOK);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As an ordinary user: rights on folders are nothing to root.
+    #[test]
+    fn no_rights_that_a_buyer_leaves_keep_his_folder() {
+        let parent = tempfile::tempdir().expect("temp dir");
+        let home = parent.path().join("home");
+        fs::create_dir_all(home.join("a/b")).expect("folders");
+        fs::write(home.join("a/b/file"), b"x").expect("file");
+        std::os::unix::fs::symlink("/", home.join("a/link")).expect("link");
+        let nobody = nix::unistd::Uid::from_raw(65_534);
+        if nix::unistd::geteuid().is_root() {
+            for path in [parent.path(), &home, &home.join("a"), &home.join("a/b")] {
+                nix::unistd::chown(path, Some(nobody), None).expect("chown");
+            }
+        }
+        for path in ["a/b", "a"] {
+            fs::set_permissions(home.join(path), fs::Permissions::from_mode(0)).expect("rights");
+        }
+        let looked_at = home.clone();
+        let removed = std::thread::spawn(move || {
+            // Of this thread alone; with it go root's rights on files.
+            nix::unistd::setfsuid(nobody);
+            assert!(fs::read_dir(looked_at.join("a")).is_err(), "it is closed");
+            remove_tree(&looked_at)
+        });
+        removed.join().expect("thread").expect("removed");
+        assert!(!home.exists());
+        remove_tree(&home).expect("what is gone is removed");
+    }
+
+    #[test]
+    fn a_stray_file_among_the_machines_is_passed_over() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        fs::write(dir.path().join("5"), b"").expect("stray");
+        fs::create_dir(dir.path().join("6")).expect("folder");
+        let mut provider =
+            LocalProvider::open(LocalConfig::new(dir.path(), "/bin/true")).expect("provider");
+        assert_eq!(provider.list().expect("list"), []);
     }
 }
