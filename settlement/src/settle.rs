@@ -301,7 +301,7 @@ impl<C: Clock> Settler<C> {
             Due::Look => self.start_job(it, Act::Look, now),
             Due::Measure => self.start_job(it, Act::Measure, now),
             Due::CloseDown if it.removal == Removal::Due => self.start_job(it, Act::CloseDown, now),
-            // Nothing was ever asked of a provider.
+            // There was no key, and so no machine.
             Due::CloseDown => self.database.step(|tx| report(tx, &mut it, now)),
         }
     }
@@ -330,6 +330,10 @@ impl<C: Clock> Settler<C> {
     ) -> Result<(), SettlementError> {
         it.ending = Some(ending);
         (it.failures, it.retry_at) = (0, Nanos(0));
+        if it.provider.is_none() && ending == Ending::WindowOver {
+            // This process may have forgotten what it asked for: who would have been asked knows.
+            it.provider = Some(self.registry.choose()?.to_owned());
+        }
         let why = why_ended(ending, it.error.as_deref());
         self.database.step(|tx| {
             if let Some(provider) = &it.provider {

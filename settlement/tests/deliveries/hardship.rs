@@ -169,6 +169,23 @@ fn a_state_that_was_lost_is_rebuilt_without_a_second_machine_or_payment() {
 }
 
 #[test]
+fn a_state_that_was_lost_until_the_window_is_over_is_settled_by_the_providers_record() {
+    let scene = Scene::set();
+    let mut settler = scene.settler();
+    scene.turn_on(&mut settler, State::Metering);
+    drop(settler);
+    scene.provider.world().verified = 60 * Nanos::SECOND.0;
+    fs::remove_dir_all(settings(scene.market.dir.path()).state).expect("lose the state");
+    scene.clock.advance(Nanos(2 * Nanos::HOUR.0));
+    let mut settler = scene.settler();
+    scene.turn_on(&mut settler, State::Settled);
+    assert_eq!(scene.provider.world().starts, [scene.id.0]);
+    assert!(scene.provider.world().up.is_empty(), "it was removed");
+    let settled = settlement(&scene.market.data(), scene.id);
+    assert_eq!(settled.verified, Nanos(60 * Nanos::SECOND.0), "{settled:?}");
+}
+
+#[test]
 fn a_session_that_may_not_settle_is_named_and_its_report_kept() {
     let scene = Scene::set();
     let mut wrong = settings(scene.market.dir.path());
