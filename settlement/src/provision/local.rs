@@ -502,7 +502,8 @@ mod tests {
             }
         }
         for path in ["a/b", "a"] {
-            fs::set_permissions(home.join(path), fs::Permissions::from_mode(0)).expect("rights");
+            fs::set_permissions(home.join(path), fs::Permissions::from_mode(0o000))
+                .expect("rights");
         }
         let looked_at = home.clone();
         let removed = std::thread::spawn(move || {
