@@ -1,8 +1,9 @@
 //! The disk: the journal's append and flush, beside a bare write and fdatasync of the same bytes.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use exahour_journal::{Config, FlushBody, FrameMeta, Journal, LogId};
@@ -16,6 +17,55 @@ pub const FRAME_BYTES: usize = 128;
 /// Bytes written with zeros before the floor is measured, as the journal's segments are.
 const PREPARED_BYTES: usize = 16 << 20;
 
+/// A file prepared as a segment is, written and flushed piece by piece: the disk's floor.
+pub struct BareFile {
+    file: File,
+    path: PathBuf,
+    written: usize,
+}
+
+impl BareFile {
+    /// Makes the file in `folder`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn create(folder: &Path) -> io::Result<Self> {
+        let path = folder.join("bare");
+        let file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .open(&path)?;
+        for piece in 0..PREPARED_BYTES / 4_096 {
+            file.write_all_at(&[0; 4_096], (piece * 4_096) as u64)?;
+        }
+        file.sync_all()?;
+        Ok(Self {
+            file,
+            path,
+            written: 0,
+        })
+    }
+
+    /// Writes [`FRAME_BYTES`] behind the last, and fdatasync.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn write_and_sync(&mut self) -> io::Result<()> {
+        let place = (self.written % PREPARED_BYTES) as u64;
+        self.written += FRAME_BYTES;
+        self.file.write_all_at(&[7; FRAME_BYTES], place)?;
+        self.file.sync_data()
+    }
+}
+
+impl Drop for BareFile {
+    fn drop(&mut self) {
+        // One that cannot be removed goes with the scratch folder.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
 fn record(histogram: &mut Histogram<u64>, began: Instant) {
     histogram.saturating_record(began.elapsed().as_nanos() as u64);
 }
@@ -28,33 +78,19 @@ fn record(histogram: &mut Histogram<u64>, began: Instant) {
 /// # Errors
 /// What the system says.
 pub fn bare(folder: &Path, count: usize, rate: Option<u64>) -> anyhow::Result<Histogram<u64>> {
-    let path = folder.join("bare");
-    let file = OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .open(&path)?;
-    for piece in 0..PREPARED_BYTES / 4_096 {
-        file.write_all_at(&[0; 4_096], (piece * 4_096) as u64)?;
-    }
-    file.sync_all()?;
+    let mut file = BareFile::create(folder)?;
     let mut latencies = histogram();
     let interval = rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate as u32);
     let mut due = Instant::now();
-    for number in 0..count {
+    for _ in 0..count {
         while Instant::now() < due {
             std::hint::spin_loop();
         }
         due += interval;
         let began = Instant::now();
-        file.write_all_at(
-            &[7; FRAME_BYTES],
-            (number * FRAME_BYTES % PREPARED_BYTES) as u64,
-        )?;
-        file.sync_data()?;
+        file.write_and_sync()?;
         record(&mut latencies, began);
     }
-    std::fs::remove_file(&path)?;
     Ok(latencies)
 }
 

@@ -1,4 +1,5 @@
-//! The floor of a round trip: a bare TCP echo with the sockets and the threads of the gateway.
+//! The floor of a round trip: a bare TCP echo with the sockets and the threads of the gateway, and on
+//! request with a flush before each answer.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,6 +9,7 @@ use std::thread::JoinHandle;
 
 use exahour_rings::{CoreId, pin_current_thread};
 
+use super::disk::BareFile;
 use super::pace::Counterpart;
 
 /// Bytes of an order with its framing.
@@ -21,11 +23,11 @@ pub struct EchoServer {
 }
 
 impl EchoServer {
-    /// Starts on a free loopback port.
+    /// Starts on a free loopback port; with a disk it writes and flushes before each answer.
     ///
     /// # Errors
     /// What the system says.
-    pub fn start(core: Option<CoreId>) -> anyhow::Result<Self> {
+    pub fn start(core: Option<CoreId>, disk: Option<BareFile>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let stop = Arc::new(AtomicBool::new(false));
@@ -36,7 +38,7 @@ impl EchoServer {
                 if let Some(core) = core {
                     pin_current_thread(core).map_err(std::io::Error::other)?;
                 }
-                serve(&listener, &asked)
+                serve(&listener, disk, &asked)
             })?;
         Ok(Self {
             address,
@@ -70,7 +72,11 @@ impl Drop for EchoServer {
     }
 }
 
-fn serve(listener: &TcpListener, stop: &AtomicBool) -> std::io::Result<()> {
+fn serve(
+    listener: &TcpListener,
+    mut disk: Option<BareFile>,
+    stop: &AtomicBool,
+) -> std::io::Result<()> {
     let (mut stream, _) = listener.accept()?;
     stream.set_nodelay(true)?;
     stream.set_nonblocking(true)?;
@@ -78,7 +84,12 @@ fn serve(listener: &TcpListener, stop: &AtomicBool) -> std::io::Result<()> {
     while !stop.load(Ordering::Relaxed) {
         match stream.read(&mut buffer) {
             Ok(0) => break,
-            Ok(count) => stream.write_all(&buffer[..count])?,
+            Ok(count) => {
+                if let Some(disk) = &mut disk {
+                    disk.write_and_sync()?;
+                }
+                stream.write_all(&buffer[..count])?;
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => std::hint::spin_loop(),
             Err(error) => return Err(error),
         }

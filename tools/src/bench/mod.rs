@@ -264,21 +264,29 @@ impl Bench {
 
     /// Turns of round trips and of their floors, each floor at the pace of what it is a floor to.
     fn trip(&mut self) -> anyhow::Result<()> {
-        let [mut echo, mut memory, mut slow_echo, mut sync, mut durable] =
-            std::array::from_fn(|_| figures::histogram());
+        let [
+            mut echo,
+            mut memory,
+            mut slow_echo,
+            mut sync,
+            mut syncing_echo,
+            mut durable,
+        ] = std::array::from_fn(|_| figures::histogram());
         let turns = 4;
         let trips = self.effort.trips / turns;
         for turn in 0..turns {
             let (fast, slow) = ((MEMORY_RATE, trips), (DURABLE_RATE, trips / 4));
-            add(&mut echo, &self.echo_trip(fast)?);
+            add(&mut echo, &self.echo_trip(fast, None)?);
             add(
                 &mut memory,
                 &self.node_trip(turn, Durability::Replicated, fast)?,
             );
-            add(&mut slow_echo, &self.echo_trip(slow)?);
+            add(&mut slow_echo, &self.echo_trip(slow, None)?);
             let (rate, count) = slow;
             let paced = disk::bare(&self.scratch, count as usize, Some(rate))?;
             add(&mut sync, &paced);
+            let disk = disk::BareFile::create(&self.scratch)?;
+            add(&mut syncing_echo, &self.echo_trip(slow, Some(disk))?);
             add(
                 &mut durable,
                 &self.node_trip(turn, Durability::Durable, slow)?,
@@ -294,13 +302,30 @@ impl Bench {
         let tail = format!("{name}, p99");
         report.ratio(&tail, (memory, 0.99), (&echo, 0.99), Some(2.0));
         let floor = slow_echo.value_at_quantile(0.5) + sync.value_at_quantile(0.5);
-        report.ratio_to("round trip, durable", (durable, 0.5), floor, Some(1.25));
+        report.ratio_to(
+            "round trip, durable",
+            (durable.clone(), 0.5),
+            floor,
+            Some(1.25),
+        );
+        report.histogram(&format!("echo that flushes, {pace}"), syncing_echo.clone());
+        let p50 = |it: &Histogram<u64>| it.value_at_quantile(0.5) as f64;
+        report.value(
+            "round trip, durable, over an echo that flushes",
+            p50(&durable) / p50(&syncing_echo),
+            "times, p50",
+            None,
+        );
         Ok(())
     }
 
-    fn echo_trip(&self, (rate, count): (u64, u64)) -> anyhow::Result<Histogram<u64>> {
+    fn echo_trip(
+        &self,
+        (rate, count): (u64, u64),
+        disk: Option<disk::BareFile>,
+    ) -> anyhow::Result<Histogram<u64>> {
         let (exchange, client) = self.pair();
-        let server = echo::EchoServer::start(exchange)?;
+        let server = echo::EchoServer::start(exchange, disk)?;
         on_core(client, || {
             let mut client = server.connect()?;
             pace::run(&mut client, rate, count)
