@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use exahour_gateway::order_gateway::CONNECTIONS_MAX;
 use exahour_journal::FlushBody;
 use exahour_rings::{CoreId, IdleStrategy, Layout, NICE_MAX, ThreadLayout, online_cores};
 use exahour_wire::codes::Durability;
@@ -300,18 +301,7 @@ impl NodeConfig {
         })
     }
 
-    fn check(file: FileConfig) -> Result<Self, Misfit> {
-        let durability = match file.durability.as_str() {
-            "durable" => Durability::Durable,
-            "replicated" => Durability::Replicated,
-            other => return Err(value("durability", other, "durable or replicated")),
-        };
-        let flush = match file.flush.as_str() {
-            "pwrite" => FlushBody::Pwrite,
-            "uring" => FlushBody::Uring,
-            "map" => FlushBody::Map,
-            other => return Err(value("flush", other, "pwrite, uring or map")),
-        };
+    fn check_bounds(file: &FileConfig) -> Result<(), Misfit> {
         let orders_max = exahour_wire::limits::ORDERS_MAX;
         if !(1..=orders_max).contains(&file.capacity.orders) {
             let found = file.capacity.orders.to_string();
@@ -321,6 +311,21 @@ impl NodeConfig {
         if file.capacity.positions > positions_max {
             let found = file.capacity.positions.to_string();
             return Err(value("capacity.positions", &found, "at most 16777216"));
+        }
+        let ports = [
+            (
+                "sessions.market_data_connections_max",
+                file.sessions.market_data_connections_max,
+            ),
+            (
+                "sessions.drop_copy_connections_max",
+                file.sessions.drop_copy_connections_max,
+            ),
+        ];
+        for (key, connections) in ports {
+            if !(1..=CONNECTIONS_MAX).contains(&connections) {
+                return Err(value(key, &connections.to_string(), "between 1 and 16384"));
+            }
         }
         if file.checkpoint_every < CHECKPOINT_EVERY_MIN {
             let found = file.checkpoint_every.to_string();
@@ -333,6 +338,22 @@ impl NodeConfig {
         if file.snapshots.keep == 0 {
             return Err(value("snapshots.keep", "0", "above zero"));
         }
+        Ok(())
+    }
+
+    fn check(file: FileConfig) -> Result<Self, Misfit> {
+        let durability = match file.durability.as_str() {
+            "durable" => Durability::Durable,
+            "replicated" => Durability::Replicated,
+            other => return Err(value("durability", other, "durable or replicated")),
+        };
+        let flush = match file.flush.as_str() {
+            "pwrite" => FlushBody::Pwrite,
+            "uring" => FlushBody::Uring,
+            "map" => FlushBody::Map,
+            other => return Err(value("flush", other, "pwrite, uring or map")),
+        };
+        Self::check_bounds(&file)?;
         let mut threads = Vec::new();
         for thread in file.thread {
             threads.push(thread.layout()?);
@@ -513,6 +534,14 @@ mod tests {
             ("listen = 3", "test.toml"),
             ("[capacity]\norders = 0", "capacity.orders"),
             ("[capacity]\npositions = 4294967295", "capacity.positions"),
+            (
+                "[sessions]\ndrop_copy_connections_max = 0",
+                "drop_copy_connections_max",
+            ),
+            (
+                "[sessions]\nmarket_data_connections_max = 20000",
+                "market_data_connections_max",
+            ),
             ("checkpoint_every = 4", "checkpoint_every"),
             ("[journal]\nsegment_bytes = 262143", "journal.segment_bytes"),
             ("[snapshots]\nkeep = 0", "snapshots.keep"),

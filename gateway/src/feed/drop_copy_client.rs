@@ -108,7 +108,9 @@ impl DropCopyClient {
         }
         match self.take(now, on_event) {
             Ok(Taken::Events(count)) => {
-                self.stale_in_a_row *= u32::from(count == 0);
+                if count > 0 {
+                    self.stale_in_a_row = 0;
+                }
                 Ok(count)
             }
             Ok(Taken::Refusal(reject)) => {
