@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use exahour_journal::{Position, Reader, Verify};
 use exahour_rings::{Agent, Halt, Producer, WatermarkReader};
 use exahour_wire::codes::EstablishmentRejectCode;
-use exahour_wire::ids::{SessionId, SessionVersion};
+use exahour_wire::ids::SessionId;
 use exahour_wire::message::messages;
 use exahour_wire::record::Line;
 use exahour_wire::session::{Establish, RetransmitRequest};
@@ -30,6 +30,7 @@ use crate::directory::Directory;
 use crate::error::GatewayError;
 use crate::inbox::Inbox;
 use crate::ingress::Ingress;
+use crate::opening::{Applied, Opening};
 use crate::outbox::{OUTBOX_BYTES_MAX, OUTBOX_BYTES_MIN, Outbox};
 use crate::retransmission::{Progress, Retransmitting};
 use crate::session::{Claim, ConnectionId, Desk, Session, SessionSettings, Step};
@@ -69,6 +70,8 @@ pub struct GatewaySettings {
     pub session: SessionSettings,
     /// The folder of the event log.
     pub event_log: PathBuf,
+    /// What the engine must have applied before the port opens; `None` where the log is whole.
+    pub opens_behind: Option<Applied>,
 }
 
 impl GatewaySettings {
@@ -81,6 +84,7 @@ impl GatewaySettings {
             outbox_bytes: 1 << 20,
             session: SessionSettings::default(),
             event_log: event_log.to_path_buf(),
+            opens_behind: None,
         }
     }
 
@@ -150,6 +154,8 @@ pub struct OrderGateway<C> {
     keys: Keys,
     back_offs: BackOffs,
     ingress: Ingress,
+    /// Shut while the event log, and so the directory, may lack what the exchange has done.
+    opening: Opening,
     /// Follows the end of the event log.
     live: Reader,
     /// Reads what is sent again.
@@ -191,6 +197,7 @@ impl<C: Clock> OrderGateway<C> {
             .collect();
         Ok(Self {
             active: Vec::with_capacity(settings.connections_max),
+            opening: Opening::new(&live, settings.opens_behind.clone()),
             settings,
             clock,
             sockets,
@@ -235,7 +242,9 @@ impl<C: Clock> OrderGateway<C> {
         work += self.retransmit()?;
         work += self.write_all();
         self.sockets.poll_ready()?;
-        work += self.accept();
+        if self.opening.is_open(&self.live) {
+            work += self.accept();
+        }
         work += self.read_all();
         self.turns_to_sweep -= 1;
         if self.turns_to_sweep == 0 || self.now >= self.swept_at.after(SWEEP_EVERY) {
@@ -440,19 +449,15 @@ impl<C: Clock> OrderGateway<C> {
     fn on_claim(&mut self, slot: Slot, request: &Establish) {
         let holder = self.directory.holder(request.session);
         let other = holder.filter(|other| *other != slot);
-        let held = other.and_then(|other| self.connections[other.0].session.version_held());
+        let held = other.is_some_and(|other| self.connections[other.0].session.is_claimed());
         let newer = request.timestamp > self.directory.claimed(request.session);
-        let present = self.directory.version(request.session);
-        let other_version = |version: SessionVersion| version != request.version;
-        let mut claim = match held {
-            // A recording of an earlier version, too, must not stand in the owner's way.
-            _ if other_version(present) => Claim::Refused(EstablishmentRejectCode::Unnegotiated),
-            Some(version) if other_version(version) => {
-                Claim::Refused(EstablishmentRejectCode::Unnegotiated)
-            }
-            Some(_) if !newer => Claim::Refused(EstablishmentRejectCode::AlreadyEstablished),
-            None if !newer => Claim::Refused(EstablishmentRejectCode::Credentials),
-            _ => Claim::Granted,
+        // A recording of an earlier version must not stand in the owner's way.
+        let present = self.directory.version(request.session) == request.version;
+        let mut claim = match (present, newer) {
+            (false, _) => Claim::Refused(EstablishmentRejectCode::Unnegotiated),
+            (true, false) if held => Claim::Refused(EstablishmentRejectCode::AlreadyEstablished),
+            (true, false) => Claim::Refused(EstablishmentRejectCode::Credentials),
+            (true, true) => Claim::Granted,
         };
         if let Some(other) = other
             && claim == Claim::Granted
@@ -475,7 +480,7 @@ impl<C: Clock> OrderGateway<C> {
             session.on_claim(request, claim, desk);
         });
         let connection = &mut self.connections[slot.0];
-        if connection.session.version_held().is_none() {
+        if !connection.session.is_claimed() {
             // It was granted, and the ring had no room for it.
             connection.let_go(slot, &mut self.directory);
         }

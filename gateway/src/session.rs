@@ -174,14 +174,10 @@ impl Session {
         }
     }
 
-    /// The version of the flow that is open or being opened here.
+    /// Whether a flow is open or being opened here.
     #[must_use]
-    pub fn version_held(&self) -> Option<SessionVersion> {
-        match &self.state {
-            State::Establishing(request, _) => Some(request.version),
-            State::Established(flow) => Some(flow.version),
-            _ => None,
-        }
+    pub fn is_claimed(&self) -> bool {
+        matches!(self.state, State::Establishing(..) | State::Established(_))
     }
 
     /// Whether the connection is to be closed once its outbox is sent.

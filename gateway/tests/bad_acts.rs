@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 
+use exahour_gateway::opening::Applied;
 use exahour_wire::codes::{
     DisconnectCause, EstablishmentRejectCode, NegotiationRejectCode, RetransmitRejectCode,
     TerminationCode,
@@ -456,6 +457,24 @@ fn a_recording_of_an_earlier_version_never_stands_in_the_owners_way() {
     let refused = establishment_refused(&mut recording, &establish(1, 1, 1, 50));
     // By the gateway itself: the engine would have named the number that it expects.
     assert_eq!(refused, (EstablishmentRejectCode::Unnegotiated, 0));
+}
+
+#[test]
+fn nobody_is_let_in_before_the_log_tells_of_everything_committed() {
+    let (mut applied, mark) = exahour_rings::watermark();
+    let behind = Applied { mark, frame: 7 };
+    let rig = Rig::start_with(|settings| settings.opens_behind = Some(behind), 64);
+    let mut raw = Raw64::connect(&rig);
+    raw.say(&negotiate(1, 1));
+    applied.publish(6);
+    let turns = rig.turns.load(Ordering::SeqCst);
+    rig.until(|| rig.turns.load(Ordering::SeqCst) > turns + 1_000);
+    raw.stream.set_nonblocking(true).unwrap();
+    let nothing = raw.stream.read(&mut [0; 64]).unwrap_err();
+    assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+    raw.stream.set_nonblocking(false).unwrap();
+    applied.publish(7);
+    raw.hear::<NegotiationResponse>();
 }
 
 #[test]

@@ -13,7 +13,7 @@ use exahour_gateway::clock::{Clock, SystemClock};
 use exahour_gateway::credentials::Keys;
 use exahour_gateway::feed::drop_copy::{DropCopy, DropCopyConfig};
 use exahour_gateway::feed::market_data::{MarketData, MarketDataConfig};
-use exahour_gateway::feed::opening::Applied;
+use exahour_gateway::opening::Applied;
 use exahour_gateway::order_gateway::{GatewaySettings, OrderGateway};
 use exahour_journal::{Reader, Verify};
 use exahour_rings::{
@@ -228,7 +228,7 @@ struct FrontDoor {
 }
 
 impl FrontDoor {
-    /// Ports whose feeds open once everything in the journal has been told again.
+    /// Ports that open once everything in the journal has been told again.
     fn open(
         config: &NodeConfig,
         keys: Keys,
@@ -241,6 +241,7 @@ impl FrontDoor {
         settings.connections_max = config.sessions.connections_max;
         settings.outbox_bytes = config.sessions.outbox_bytes;
         settings.session.durability = config.durability;
+        settings.opens_behind = Some(opens_behind.clone());
         let mut market_data = MarketDataConfig::new(config.listen.market_data, events.clone());
         market_data.opens_behind = Some(opens_behind.clone());
         market_data.clients_max = config.sessions.market_data_connections_max;

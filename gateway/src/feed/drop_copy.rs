@@ -13,11 +13,11 @@ use exahour_journal::{Position, Reader, Verify};
 use exahour_rings::{Agent, Halt};
 
 use super::back_office::{BackOffices, Office};
-use super::opening::{Applied, Opening};
 use super::peers::Peers;
 use crate::clock::Clock;
 use crate::credentials::Keys;
 use crate::error::GatewayError;
+use crate::opening::{Applied, Opening};
 use crate::sockets::Sockets;
 
 /// Bytes of the event log read in one turn.

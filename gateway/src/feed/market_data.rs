@@ -13,12 +13,12 @@ use exahour_journal::{Position, Reader, Verify};
 use exahour_rings::{Agent, Halt};
 use exahour_wire::events::FrameEnd;
 
-use super::opening::{Applied, Opening};
 use super::peers::Peers;
 use super::subscribers::{Stage, Subscribers};
 use crate::clock::Clock;
 use crate::error::GatewayError;
 use crate::image::ImageFault;
+use crate::opening::{Applied, Opening};
 use crate::sockets::Sockets;
 
 /// Bytes of the event log published in one turn.

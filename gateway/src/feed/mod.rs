@@ -24,7 +24,6 @@ pub mod history;
 pub mod publisher;
 pub mod snapshot;
 
-pub mod opening;
 pub mod peers;
 pub mod send_buffer;
 

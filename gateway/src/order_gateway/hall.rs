@@ -83,7 +83,7 @@ impl Hall<'_> {
                 {
                     self.tell(slot, |session, desk| session.on_ready(&ready, desk));
                     let connection = &mut self.connections[slot.0];
-                    if connection.session.version_held().is_none() {
+                    if !connection.session.is_claimed() {
                         connection.let_go(slot, self.directory);
                     }
                 }

@@ -7,7 +7,7 @@ use exahour_gateway::clock::Clock;
 use exahour_gateway::credentials::{Key, Keys};
 use exahour_gateway::feed::drop_copy::{DropCopy, DropCopyConfig};
 use exahour_gateway::feed::market_data::{MarketData, MarketDataConfig};
-use exahour_gateway::feed::opening::Applied;
+use exahour_gateway::opening::Applied;
 use exahour_journal::{Chain, Config, FrameMeta, Journal, LogId};
 use exahour_rings::{Agent, WatermarkReader};
 use exahour_wire::codes::Side;

@@ -1,6 +1,6 @@
-//! When a feed port lets clients in.
+//! When a port lets clients in.
 //!
-//! Asked by the feed agents in each turn.
+//! Asked by the agent of each port in each turn.
 //!
 //! Always holds: a port is closed until the event log tells of everything that was committed when the
 //! node started, and the agent has read all of that; once open it stays open.
@@ -20,7 +20,7 @@ pub struct Applied {
 
 /// The door of one port.
 #[derive(Debug)]
-pub(super) enum Opening {
+pub(crate) enum Opening {
     /// The engine writes again what the event log lost.
     Catching(Applied),
     /// The agent reads what the log held when the engine was there.
@@ -31,7 +31,7 @@ pub(super) enum Opening {
 impl Opening {
     /// A door that opens at the present end of the log, or, where the engine is still on its way, at
     /// the end it comes to.
-    pub(super) fn new(reader: &Reader, applied: Option<Applied>) -> Self {
+    pub(crate) fn new(reader: &Reader, applied: Option<Applied>) -> Self {
         match applied {
             Some(applied) => Opening::Catching(applied),
             None => Opening::Reading(reader.appended()),
@@ -40,7 +40,7 @@ impl Opening {
 
     /// Whether clients are let in, when the agent has read as far as `reader`.
     #[inline]
-    pub(super) fn is_open(&mut self, reader: &Reader) -> bool {
+    pub(crate) fn is_open(&mut self, reader: &Reader) -> bool {
         if let Opening::Catching(applied) = self
             && applied.mark.current() >= applied.frame
         {
