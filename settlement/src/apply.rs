@@ -250,7 +250,10 @@ fn refused(
                  and no throttle, and release its kill switch; it will be sent again",
                 command.kind
             );
-            tx.remark(&obligation, now, &what)?;
+            // Said once, however often it is said again.
+            if command.reason.as_ref() != Some(&text) {
+                tx.remark(&obligation, now, &what)?;
+            }
             tx.postpone_command(command.id, now.after(REFUSED_WAIT), &text)
         }
         _ => {

@@ -137,8 +137,6 @@ pub enum Ending {
     WindowOver,
     /// The window is over, and the buyer never registered a key.
     NoKey,
-    /// The provider failed as often as it may.
-    AttemptsUsedUp,
     /// The provider will never do it.
     Refused,
     /// The operator asked for deliveries to be cut short.
@@ -147,10 +145,9 @@ pub enum Ending {
 
 impl Ending {
     /// All endings.
-    pub const ALL: [Ending; 5] = [
+    pub const ALL: [Ending; 4] = [
         Ending::WindowOver,
         Ending::NoKey,
-        Ending::AttemptsUsedUp,
         Ending::Refused,
         Ending::ClosedEarly,
     ];
@@ -161,7 +158,6 @@ impl Ending {
         match self {
             Ending::WindowOver => "WindowOver",
             Ending::NoKey => "NoKey",
-            Ending::AttemptsUsedUp => "AttemptsUsedUp",
             Ending::Refused => "Refused",
             Ending::ClosedEarly => "ClosedEarly",
         }
@@ -294,8 +290,6 @@ pub struct Obligation {
 pub struct Policy {
     /// How long before the window a machine is brought up: a span.
     pub lead: Nanos,
-    /// Failures in a row after which delivery is given up.
-    pub failures_max: u32,
     /// Wait after a first failure: a span; each further one doubles it.
     pub retry_first: Nanos,
     /// The longest wait: a span.
@@ -315,7 +309,6 @@ impl Default for Policy {
         let seconds = |count: u64| Nanos(count * Nanos::SECOND.0);
         Policy {
             lead: seconds(900),
-            failures_max: 10,
             retry_first: seconds(1),
             retry_longest: seconds(60),
             steady_after: seconds(60),
@@ -380,9 +373,6 @@ pub fn due(it: &Obligation, now: Nanos, policy: &Policy) -> Due {
             Due::Provide,
         ),
         State::Provisioning if now >= it.window.end => Due::End(Ending::WindowOver),
-        State::Provisioning if it.failures >= policy.failures_max => {
-            Due::End(Ending::AttemptsUsedUp)
-        }
         State::Provisioning => at(now, it.retry_at.min(it.window.end), Due::BringUp),
         State::Active | State::Metering => serve(it, now, policy),
         State::Ended => at(now, it.retry_at, Due::CloseDown),
@@ -573,7 +563,7 @@ mod tests {
     }
 
     #[test]
-    fn attempts_are_spaced_and_bounded() {
+    fn attempts_are_spaced_and_made_until_the_window_is_over() {
         let policy = Policy::default();
         let mut it = owed(State::Provisioning);
         assert_eq!(due(&it, seconds(10_000), &policy), Due::BringUp);
@@ -581,9 +571,10 @@ mod tests {
         it.retry_at = seconds(10_004);
         let later = due(&it, seconds(10_000), &policy);
         assert_eq!(later, Due::Later(seconds(10_004)));
-        it.failures = policy.failures_max;
-        let used_up = due(&it, seconds(10_000), &policy);
-        assert_eq!(used_up, Due::End(Ending::AttemptsUsedUp));
+        it.failures = u32::MAX;
+        assert_eq!(due(&it, seconds(10_004), &policy), Due::BringUp);
+        let over = due(&it, it.window.end, &policy);
+        assert_eq!(over, Due::End(Ending::WindowOver));
         let waits = [1, 2, 3, 6, 7, u32::MAX].map(|failures| policy.back_off(failures));
         assert_eq!(waits, [1, 2, 4, 32, 60, 60].map(seconds));
     }

@@ -6,6 +6,7 @@
 //! Always holds: SIGINT and SIGTERM stop it in good order; machines go on without it and are
 //! found again. Does not: know what a turn does.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -186,10 +187,12 @@ impl Voice {
     }
 
     fn say(&self, text: &str, value: &serde_json::Value) {
-        match self.json {
-            true => println!("{value}"),
-            false => println!("{text}"),
-        }
+        let mut out = std::io::stdout().lock();
+        // Deliveries go on when nobody reads on.
+        let _ = match self.json {
+            true => writeln!(out, "{value}"),
+            false => writeln!(out, "{text}"),
+        };
     }
 
     fn ready(&self, settler: &Settler<SystemClock>) {

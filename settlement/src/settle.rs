@@ -90,14 +90,20 @@ pub struct Settler<C> {
     workers: Workers,
     under_way: BTreeSet<ObligationId>,
     followed: Followed,
-    orphans: Orphans,
+    past: Past,
 }
 
-/// Whether machines were looked for that nobody is owed any more.
+/// What is known of what happened while this process was away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Orphans {
+enum Past {
+    /// Only what was recorded. A key may have been registered since, or a delivery settled, so
+    /// nothing is begun or ended on the strength of it.
+    Recorded,
+    /// Nothing is recorded, and a node that is being started may still be writing its log: that
+    /// log is at its end once the node serves.
     Unknown,
-    SeenTo,
+    /// All of it.
+    CaughtUp,
 }
 
 impl<C: Clock> Settler<C> {
@@ -120,6 +126,10 @@ impl<C: Clock> Settler<C> {
         database.step(|tx| tx.wake_all())?;
         let events = settings.data.join("events");
         let follower = Follower::new(&events, settings.session, &mut database)?;
+        let past = match follower.event() {
+            EventSequence::NONE => Past::Unknown,
+            _ => Past::Recorded,
+        };
         let workers = Workers::start(&registry, WORKERS);
         Ok(Settler {
             settings,
@@ -131,7 +141,7 @@ impl<C: Clock> Settler<C> {
             workers,
             under_way: BTreeSet::new(),
             followed: Followed::NotThere,
-            orphans: Orphans::Unknown,
+            past,
         })
     }
 
@@ -141,11 +151,9 @@ impl<C: Clock> Settler<C> {
     /// What cannot be mended by trying again.
     pub fn turn(&mut self) -> Result<Rest, SettlementError> {
         let now = self.clock.now();
+        let served = self.exchange.link() == Link::Up;
         self.followed = self.follower.turn(&mut self.database, now)?;
-        if self.followed == Followed::ToTheEnd && self.orphans == Orphans::Unknown {
-            self.remove_orphans(now)?;
-            self.orphans = Orphans::SeenTo;
-        }
+        self.catch_up(served, now)?;
         let finished = self.finish_jobs(now)?;
         let planned = self.plan(now)?;
         let turned = self.exchange.turn(&mut self.database, now)?;
@@ -177,7 +185,8 @@ impl<C: Clock> Settler<C> {
         if let Some(reason) = postponed {
             return Err(SettlementError::Refused(reason));
         }
-        Ok(self.followed == Followed::ToTheEnd && self.under_way.is_empty() && open == 0)
+        let caught_up = self.past == Past::CaughtUp && self.followed == Followed::ToTheEnd;
+        Ok(caught_up && self.under_way.is_empty() && open == 0)
     }
 
     /// How the connection to the exchange stands.
@@ -228,6 +237,21 @@ impl<C: Clock> Settler<C> {
         &self.settings
     }
 
+    /// Takes note of the log's end; `served` says whether the node served before it was read.
+    fn catch_up(&mut self, served: bool, now: Nanos) -> Result<(), SettlementError> {
+        let whole = match self.past {
+            Past::CaughtUp => return Ok(()),
+            Past::Recorded => true,
+            Past::Unknown => served,
+        };
+        if whole && self.followed == Followed::ToTheEnd {
+            self.remove_orphans(now)?;
+            self.database.step(|tx| tx.wake_all())?;
+            self.past = Past::CaughtUp;
+        }
+        Ok(())
+    }
+
     /// Has machines removed whose obligation is settled though this database never had them: it was
     /// lost and rebuilt from the log. Machines of nobody known here are left alone.
     fn remove_orphans(&mut self, now: Nanos) -> Result<(), SettlementError> {
@@ -266,6 +290,10 @@ impl<C: Clock> Settler<C> {
             }
             match due(&it, now, &self.settings.policy) {
                 Due::Later(until) => self.put_off(it, until)?,
+                // All of it is due again as soon as more is known.
+                Due::Provide | Due::End(_) | Due::CloseDown if self.past != Past::CaughtUp => {
+                    self.put_off(it, Nanos::NEVER)?;
+                }
                 what => {
                     self.do_due(it, what, now)?;
                     worked = true;
@@ -407,7 +435,6 @@ fn why_ended(ending: Ending, error: Option<&str>) -> String {
     match ending {
         Ending::WindowOver => format!("the window is over{last}"),
         Ending::NoKey => "the window is over, and the buyer registered no access key".to_owned(),
-        Ending::AttemptsUsedUp => format!("the provider failed too often{last}"),
         Ending::Refused => format!("the provider refuses for good{last}"),
         Ending::ClosedEarly => "cut short, as the operator asked for all deliveries".to_owned(),
     }

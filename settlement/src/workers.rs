@@ -6,6 +6,7 @@
 //! is found again by its record. Does not: touch the database.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -132,7 +133,7 @@ fn work(registry: &Registry, jobs: &Mutex<Receiver<Job>>, tell: &Sender<Done>) {
         // A thread that panicked while it waited has left the queue as it was.
         let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = next else { return };
-        let found = act_on(registry, &mut opened, &job);
+        let found = guarded(registry, &mut opened, &job);
         let done = Done {
             obligation: job.obligation,
             act: job.act,
@@ -142,6 +143,25 @@ fn work(registry: &Registry, jobs: &Mutex<Receiver<Job>>, tell: &Sender<Done>) {
             return;
         }
     }
+}
+
+/// As [`act_on`]; a provider that panics has failed, and is opened anew for its next job.
+fn guarded(
+    registry: &Registry,
+    opened: &mut BTreeMap<String, BoxedProvider>,
+    job: &Job,
+) -> Result<Found, ProvisionError> {
+    let acted = catch_unwind(AssertUnwindSafe(|| act_on(registry, opened, job)));
+    acted.unwrap_or_else(|panic| {
+        // What it was in the middle of is not to be trusted.
+        opened.remove(&job.provider);
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(ProvisionError::Broken {
+            key: MachineKey(job.obligation.0),
+            reason: text.unwrap_or("it panicked").to_owned(),
+        })
+    })
 }
 
 fn act_on(
@@ -160,7 +180,7 @@ fn act_on(
         return Err(ProvisionError::Unknown { key });
     };
     match &job.act {
-        Act::BringUp(spec) => Ok(Found::Up(Box::new(provider.provision(key, spec)?))),
+        Act::BringUp(spec) => Ok(Found::Up(Box::new(bring_up(provider, key, spec)?))),
         Act::Look => Ok(Found::Looked {
             there: provider.inspect(key)?.is_some(),
             measured: None,
@@ -176,6 +196,23 @@ fn act_on(
     }
 }
 
+/// A machine that was asked for before with another size is brought up as it was asked for: this
+/// process has forgotten that it did, and its buyer is not to lose what runs.
+fn bring_up(
+    provider: &mut BoxedProvider,
+    key: MachineKey,
+    spec: &MachineSpec,
+) -> Result<Machine, ProvisionError> {
+    let refused = match provider.provision(key, spec) {
+        Err(refused @ ProvisionError::SpecConflict { .. }) => refused,
+        other => return other,
+    };
+    match provider.asked(key)? {
+        Some(asked) if asked.serves_as(spec) => provider.provision(key, &asked),
+        _ => Err(refused),
+    }
+}
+
 /// First the end, then the measurement: nothing can be added to the record after it.
 fn close_down(provider: &mut BoxedProvider, key: MachineKey) -> Result<Found, ProvisionError> {
     provider.release(key)?;
@@ -184,12 +221,9 @@ fn close_down(provider: &mut BoxedProvider, key: MachineKey) -> Result<Found, Pr
         Err(ProvisionError::Unknown { .. }) => None,
         Err(error) => return Err(error),
     };
-    let record = provider.record(key)?;
     let mut evidence = Evidence::default();
-    if !record.is_empty() {
-        evidence
-            .0
-            .copy_from_slice(&blake3::hash(&record).as_bytes()[..24]);
+    if let Some(digest) = provider.record_digest(key)? {
+        evidence.0.copy_from_slice(&digest[..24]);
     }
     Ok(Found::Closed { verified, evidence })
 }

@@ -27,7 +27,11 @@ pub use history::Change;
 pub use obligations::Payment;
 
 /// The schema, one script for each version; each brings the database from the one before to its own.
-const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("schema.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+];
 
 /// The file in the state folder.
 const FILE: &str = "settlement.sqlite";
@@ -201,8 +205,8 @@ mod tests {
         old.execute_batch(
             "PRAGMA user_version = 1;
              INSERT INTO obligations (id, instrument, buyer, seller, lots, price, window_start,
-                window_end, state, evidence)
-             VALUES (7, 1, 100, 200, 1, 1, 0, 9, 'Assigned', zeroblob(24))",
+                window_end, state, evidence, ending)
+             VALUES (7, 1, 100, 200, 1, 1, 0, 9, 'Failed', zeroblob(24), 'AttemptsUsedUp')",
         )
         .expect("row");
         drop(old);
@@ -210,6 +214,7 @@ mod tests {
         let id = exahour_wire::ids::ObligationId(7);
         let kept = database.look(|tx| tx.obligation(id)).expect("kept");
         assert_eq!((kept.buyer.0, kept.keyless.0), (100, 0));
+        assert_eq!(kept.ending, Some(crate::obligation::Ending::Refused));
     }
 
     #[test]

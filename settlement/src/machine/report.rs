@@ -16,8 +16,8 @@ pub(super) struct Orders {
     pub(super) intent: Intent,
     /// The host key in OpenSSH's own format.
     pub(super) host_key: String,
-    /// The addresses to try, best first.
-    pub(super) addresses: Vec<SocketAddrV4>,
+    /// Where to listen; port 0 lets the system choose.
+    pub(super) address: SocketAddrV4,
     /// The groups to join before anything else.
     pub(super) cgroups: Vec<PathBuf>,
     /// How the machine is bounded.

@@ -29,10 +29,10 @@ use russh::keys::ssh_key::private::Ed25519Keypair;
 use russh::keys::{HashAlg, PrivateKey};
 
 use crate::provision::cgroup::{self, Remains};
-use crate::provision::kill::{MARK, kill_marked};
+use crate::provision::kill::{MARK, kill_descendants, kill_marked};
 use crate::provision::{
     Beat, Ending, Folder, GuestRecord, Intent, Isolation, Limits, Listening, Lock, Machine,
-    Process, now_ns, random_bytes, sweep,
+    Process, mono_ns, now_ns, random_bytes, sweep,
 };
 
 use super::launch::LOCKED;
@@ -210,12 +210,8 @@ fn orders(
             .to_openssh(LineEnding::LF)
             .context("no host key")?
             .to_string(),
-        // A buyer who knows the old address finds the machine there again, if it is still free.
-        addresses: former
-            .filter(|_| intent.bind.port() == 0)
-            .into_iter()
-            .chain([intent.bind])
-            .collect(),
+        // The buyer was told the old address and hears of no other.
+        address: former.unwrap_or(intent.bind),
         cgroups: cgroups.to_vec(),
         limits,
         namespaces: had.namespaces.clone(),
@@ -358,6 +354,7 @@ impl Guest {
                 };
                 let listening = Listening {
                     process: self.process.clone(),
+                    since_mono_ns: mono_ns(),
                     machine,
                 };
                 self.folder.write("machine.json", &listening)?;
@@ -435,9 +432,11 @@ impl Guest {
     fn nothing_left(&self) -> anyhow::Result<bool> {
         bury();
         let marked = kill_marked(&self.intent.nonce).context("cannot look for processes")?;
+        // Those too that have thrown the mark away: orphans are adopted by this process.
+        let own = kill_descendants(self.process.pid).context("cannot look for processes")?;
         let cgroups = cgroup::remove(&self.cgroups, &self.intent.nonce)
             .context("cannot remove the cgroups")?;
-        Ok(marked == 0 && cgroups == Remains::None)
+        Ok(marked == 0 && own == 0 && cgroups == Remains::None)
     }
 }
 

@@ -6,7 +6,8 @@
 //!             intent.json    what was asked; written once, never changed
 //!             guest.json     who holds `lock`, and its cgroups; written after the lock is taken
 //!             machine.json   where it listens; written by that guest when it does
-//!             host_key  heartbeats  log  root/  home/
+//!             heartbeats     a line for each beat: the record
+//!             host_key  log  root/  home/
 //!             ended.json     why the last guest ended
 //!             released.json  tombstone: the key is refused from now on
 //! ```
@@ -17,13 +18,15 @@ use std::io::{self, Write};
 use std::net::SocketAddrV4;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::time::{ClockId, clock_gettime};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::metering::{Beat, parse_beat};
+use super::metering::Beat;
+use super::record;
 use super::{LeastIsolation, Machine, MachineKey, MachineSpec, Process, ProvisionError};
 
 /// Whether a machine shares the host's network.
@@ -74,6 +77,9 @@ pub(crate) struct GuestRecord {
 pub(crate) struct Listening {
     /// The supervising process.
     pub(crate) process: Process,
+    /// Since when, on the host's monotonic clock.
+    #[serde(default)]
+    pub(crate) since_mono_ns: u64,
     /// What the caller is told.
     pub(crate) machine: Machine,
 }
@@ -222,20 +228,22 @@ impl Folder {
         Ok(())
     }
 
-    /// All heartbeats that the machine's guests ever wrote, in order.
-    pub fn beats(&self) -> Result<Vec<Beat>, ProvisionError> {
-        let record = self.record()?;
-        let text = String::from_utf8_lossy(&record);
-        Ok(text.lines().filter_map(parse_beat).collect())
+    /// Hands on every heartbeat that the machine's guests ever wrote, in order.
+    pub fn each_beat(&self, take: impl FnMut(Beat)) -> Result<(), ProvisionError> {
+        let path = self.file("heartbeats");
+        record::each_beat(&path, take).map_err(ProvisionError::io("cannot read", path))
     }
 
-    /// The same as the bytes of their file.
-    pub(crate) fn record(&self) -> Result<Vec<u8>, ProvisionError> {
+    /// The last heartbeat of all.
+    pub(crate) fn last_beat(&self) -> Result<Option<Beat>, ProvisionError> {
         let path = self.file("heartbeats");
-        match fs::read(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            read => read.map_err(ProvisionError::io("cannot read", path)),
-        }
+        record::last_beat(&path).map_err(ProvisionError::io("cannot read", path))
+    }
+
+    /// BLAKE3 of all heartbeats as they were written; none where there are none.
+    pub(crate) fn digest(&self) -> Result<Option<[u8; 32]>, ProvisionError> {
+        let path = self.file("heartbeats");
+        record::digest(&path).map_err(ProvisionError::io("cannot read", path))
     }
 
     /// Whether any process holds the guest's lock; asking does not take it.
@@ -299,6 +307,13 @@ fn whole_file(kind: i32) -> libc::flock {
         // Must be zero for locks that belong to an open file and not to a process.
         l_pid: 0,
     }
+}
+
+/// The host's monotonic clock in nanoseconds: the same in all processes of one boot.
+pub(crate) fn mono_ns() -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC);
+    let since_boot = time.map(Duration::from).unwrap_or_default();
+    u64::try_from(since_boot.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The host's clock in UTC nanoseconds; zero before 1970.

@@ -11,18 +11,19 @@
 use std::fs::{self, OpenOptions};
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::cgroup::{self, Remains};
-use super::folder::{Ending, Folder, Intent, Lock, Network, now_ns, random_bytes};
+use super::cgroup;
+use super::folder::{Ending, Folder, Intent, Lock, Network, mono_ns, now_ns, random_bytes};
 use super::kill::kill_marked;
-use super::metering::{Beat, MeteringRule, meter, recent_share_ppm};
+use super::metering::{Beat, Meter, MeteringRule};
 use super::process::{TreeUsage, usage_of_tree};
+use super::removal::{remove_tree, sweep};
 use super::{
     LeastIsolation, Machine, MachineKey, MachineSpec, Measurement, ProvisionError, Provisioner,
     SUBCOMMAND,
@@ -32,16 +33,14 @@ use super::{
 const LOOK: Duration = Duration::from_millis(2);
 /// How long a guest has to end well before it is killed.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// How long the kernel has to take away what was killed.
-const SWEEP: Duration = Duration::from_secs(5);
 /// How long an SSH server may take to greet.
 const GREETING: Duration = Duration::from_millis(500);
-/// How many of the last beats the share is taken over.
-const RECENT_BEATS: usize = 11;
 /// Each machine's user id is the base plus its key modulo this.
 const UID_RANGE: u64 = 50_000;
 /// Exit code of a launcher whose machine needs no new guest.
 const NOT_NEEDED: i32 = 3;
+/// Beats that must be missing, however short their period, before a machine is taken for dead.
+const SILENT_PERIODS_MIN: u32 = 10;
 /// Launches in one call before giving up, when others keep taking the lock.
 const LAUNCHES_MAX: u32 = 3;
 
@@ -68,6 +67,8 @@ pub struct LocalConfig {
     pub stop_wait: Duration,
     /// Time between two heartbeats of a machine.
     pub beat_period: Duration,
+    /// How long a machine may go without a heartbeat before it is taken for dead.
+    pub silence_max: Duration,
     /// The least part of the promised share without which time is not verified, in parts per
     /// million.
     pub share_floor_ppm: u32,
@@ -87,6 +88,7 @@ impl LocalConfig {
             start_wait: Duration::from_secs(15),
             stop_wait: Duration::from_secs(15),
             beat_period: Duration::from_secs(1),
+            silence_max: Duration::from_secs(15),
             share_floor_ppm: 0,
         }
     }
@@ -122,13 +124,12 @@ impl LocalProvider {
     }
 
     /// By what rule the beats of a machine are counted.
-    pub fn rule(&self, spec: &MachineSpec) -> MeteringRule {
-        let period = u64::try_from(self.config.beat_period.as_nanos()).unwrap_or(u64::MAX);
+    pub fn rule(&self, intent: &Intent) -> MeteringRule {
         MeteringRule {
-            window_start_ns: spec.window_start_ns,
-            window_end_ns: spec.window_end_ns,
-            interval_max_ns: period.saturating_mul(2),
-            cpu_share: spec.cpu_share,
+            window_start_ns: intent.spec.window_start_ns,
+            window_end_ns: intent.spec.window_end_ns,
+            interval_max_ns: intent.beat_period_ns.saturating_mul(2),
+            cpu_share: intent.spec.cpu_share,
             share_floor_ppm: self.config.share_floor_ppm,
         }
     }
@@ -138,7 +139,50 @@ impl LocalProvider {
     /// # Errors
     /// When they cannot be read.
     pub fn beats(&self, key: MachineKey) -> Result<Vec<Beat>, ProvisionError> {
-        self.folder(key).beats()
+        let mut beats = Vec::new();
+        self.folder(key).each_beat(|beat| beats.push(beat))?;
+        Ok(beats)
+    }
+
+    /// Whether a machine that is up has shown no sign of life for too long, in its window or before.
+    fn silent(&self, folder: &Folder, intent: &Intent) -> Result<bool, ProvisionError> {
+        let Some(listening) = folder.listening()? else {
+            return Ok(false);
+        };
+        if now_ns() >= intent.spec.window_end_ns || listening.since_mono_ns == 0 {
+            return Ok(false);
+        }
+        let last = folder.last_beat()?.map_or(0, |beat| beat.mono_ns);
+        // Beats of an earlier boot, or of an earlier run, say nothing about this one.
+        let last = match last > mono_ns() {
+            true => 0,
+            false => last.max(listening.since_mono_ns),
+        };
+        let period = Duration::from_nanos(intent.beat_period_ns);
+        let longest = self.config.silence_max.max(period * SILENT_PERIODS_MIN);
+        Ok(Duration::from_nanos(mono_ns().saturating_sub(last)) > longest)
+    }
+
+    /// Ends a guest that lives and does nothing. A host that stood still for a while is given time
+    /// to show that its machines go on.
+    fn end_if_silent(&self, folder: &Folder, intent: &Intent) -> Result<(), ProvisionError> {
+        let until = Instant::now() + Duration::from_nanos(intent.beat_period_ns) * 3;
+        while up(folder)?.is_some() && self.silent(folder, intent)? {
+            if Instant::now() >= until {
+                return self.end(folder, Some(&intent.nonce)).map(drop);
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    /// The machine, if it is up and shows that it is.
+    fn lively(&self, folder: &Folder) -> Result<Option<Machine>, ProvisionError> {
+        let (machine, intent) = (up(folder)?, folder.intent()?);
+        match (machine, intent) {
+            (Some(machine), Some(intent)) if !self.silent(folder, &intent)? => Ok(Some(machine)),
+            _ => Ok(None),
+        }
     }
 
     fn lock_caller(&self, folder: &Folder) -> Result<Lock, ProvisionError> {
@@ -305,11 +349,16 @@ impl Provisioner for LocalProvider {
         folder.make()?;
         let _lock = self.lock_caller(&folder)?;
         let intent = self.intend(&folder, spec)?;
+        self.end_if_silent(&folder, &intent)?;
         self.bring_up(&folder, &intent)
     }
 
+    fn asked(&mut self, key: MachineKey) -> Result<Option<MachineSpec>, ProvisionError> {
+        Ok(self.folder(key).intent()?.map(|intent| intent.spec))
+    }
+
     fn inspect(&mut self, key: MachineKey) -> Result<Option<Machine>, ProvisionError> {
-        up(&self.folder(key))
+        self.lively(&self.folder(key))
     }
 
     fn measure(&mut self, key: MachineKey) -> Result<Measurement, ProvisionError> {
@@ -317,15 +366,15 @@ impl Provisioner for LocalProvider {
         let Some(intent) = folder.intent()? else {
             return Err(ProvisionError::Unknown { key });
         };
-        let machine = up(&folder)?;
-        let beats = folder.beats()?;
+        let machine = self.lively(&folder)?;
+        let mut meter = Meter::new(self.rule(&intent));
+        folder.each_beat(|beat| meter.take(beat))?;
         let usage = match &machine {
             Some(machine) => usage(&folder, machine)?,
             None => TreeUsage::default(),
         };
         // A machine that has ended has used what its last beat says.
-        let last_ns = beats.last().map_or(0, |b| b.cpu_used_ns);
-        let recent = &beats[beats.len().saturating_sub(RECENT_BEATS)..];
+        let last_ns = meter.last().map_or(0, |beat| beat.cpu_used_ns);
         Ok(Measurement {
             at_ns: now_ns(),
             alive: machine.is_some(),
@@ -333,15 +382,15 @@ impl Provisioner for LocalProvider {
             cpu_used_ns: usage.cpu_used_ns.max(last_ns),
             memory_bytes: usage.memory_bytes,
             verified_share_ppm: match machine.is_some() {
-                true => recent_share_ppm(recent, intent.spec.cpu_share),
+                true => meter.recent_share_ppm(),
                 false => 0,
             },
-            verified_ns: meter(&beats, &self.rule(&intent.spec)).verified_ns,
+            verified_ns: meter.verified().verified_ns,
         })
     }
 
-    fn record(&mut self, key: MachineKey) -> Result<Vec<u8>, ProvisionError> {
-        self.folder(key).record()
+    fn record_digest(&mut self, key: MachineKey) -> Result<Option<[u8; 32]>, ProvisionError> {
+        self.folder(key).digest()
     }
 
     fn release(&mut self, key: MachineKey) -> Result<(), ProvisionError> {
@@ -391,33 +440,6 @@ impl Provisioner for LocalProvider {
     }
 }
 
-/// Removes a folder that its buyer could write in, whatever rights he left on what is in it.
-fn remove_tree(path: &Path) -> std::io::Result<()> {
-    let removed = match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            open_up(path)?;
-            fs::remove_dir_all(path)
-        }
-        removed => removed,
-    };
-    match removed {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
-}
-
-/// Gives its owner all rights on a folder and on every folder in it; links are not followed.
-fn open_up(path: &Path) -> std::io::Result<()> {
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            open_up(&entry.path())?;
-        }
-    }
-    Ok(())
-}
-
 /// The machine, if the guest that holds the lock is the one that wrote that it listens.
 fn up(folder: &Folder) -> Result<Option<Machine>, ProvisionError> {
     if !folder.guest_lives()? {
@@ -462,60 +484,9 @@ fn nonce() -> Result<String, ProvisionError> {
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }
 
-/// Removes what a dead guest left; the caller holds the guest's lock.
-///
-/// # Errors
-/// `WillNotDie` when something outlives SIGKILL for too long.
-pub(crate) fn sweep(folder: &Folder, nonce: &str) -> Result<(), ProvisionError> {
-    let cgroups = folder.guest()?.map(|g| g.cgroups).unwrap_or_default();
-    let until = Instant::now() + SWEEP;
-    loop {
-        let io = || ProvisionError::io("cannot clean up after the guest of", folder.path());
-        let marked = kill_marked(nonce).map_err(io())?;
-        let remains = cgroup::remove(&cgroups, nonce).map_err(io())?;
-        if marked == 0 && remains == Remains::None {
-            return folder.remove("guest.json");
-        }
-        if Instant::now() >= until {
-            return Err(ProvisionError::WillNotDie { key: folder.key() });
-        }
-        std::thread::sleep(LOOK);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// As an ordinary user: rights on folders are nothing to root.
-    #[test]
-    fn no_rights_that_a_buyer_leaves_keep_his_folder() {
-        let parent = tempfile::tempdir().expect("temp dir");
-        let home = parent.path().join("home");
-        fs::create_dir_all(home.join("a/b")).expect("folders");
-        fs::write(home.join("a/b/file"), b"x").expect("file");
-        std::os::unix::fs::symlink("/", home.join("a/link")).expect("link");
-        let nobody = nix::unistd::Uid::from_raw(65_534);
-        if nix::unistd::geteuid().is_root() {
-            for path in [parent.path(), &home, &home.join("a"), &home.join("a/b")] {
-                nix::unistd::chown(path, Some(nobody), None).expect("chown");
-            }
-        }
-        for path in ["a/b", "a"] {
-            fs::set_permissions(home.join(path), fs::Permissions::from_mode(0o000))
-                .expect("rights");
-        }
-        let looked_at = home.clone();
-        let removed = std::thread::spawn(move || {
-            // Of this thread alone; with it go root's rights on files.
-            nix::unistd::setfsuid(nobody);
-            assert!(fs::read_dir(looked_at.join("a")).is_err(), "it is closed");
-            remove_tree(&looked_at)
-        });
-        removed.join().expect("thread").expect("removed");
-        assert!(!home.exists());
-        remove_tree(&home).expect("what is gone is removed");
-    }
 
     #[test]
     fn a_stray_file_among_the_machines_is_passed_over() {

@@ -1,10 +1,14 @@
 //! Turns heartbeats into the time a seller is paid for.
 //!
-//! Called by providers with the beats that a guest wrote. Pure: beats in, nanoseconds out.
+//! Called by providers with the beats that a guest wrote, one after the other. Pure: beats in,
+//! nanoseconds out.
 //!
 //! Always holds: integers only; verified time never exceeds the window, nor the time that passed
-//! on the guest's own monotonic clock; an interval counts whole or not at all.
+//! on the guest's own monotonic clock; an interval counts whole or not at all, and no moment of the
+//! window twice, also where the wall clock was set back.
 //! Does not: read files or clocks, or know prices.
+
+use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
@@ -53,18 +57,89 @@ pub struct Verified {
     pub intervals_refused: u64,
 }
 
+/// How many of the last beats the present share is taken over.
+const RECENT_BEATS: usize = 11;
+
 /// Adds up the intervals that were on time, inside the window.
-pub fn meter(beats: &[Beat], rule: &MeteringRule) -> Verified {
-    let mut total = Verified::default();
-    for (earlier, later) in beats.iter().zip(beats.iter().skip(1)) {
-        if counts(earlier, later, rule) {
-            total.verified_ns += inside_window(earlier, later, rule);
-            total.intervals_counted += 1;
-        } else {
-            total.intervals_refused += 1;
+#[derive(Clone, Debug)]
+pub struct Meter {
+    rule: MeteringRule,
+    total: Verified,
+    /// Up to where the window was counted, in UTC nanoseconds.
+    counted_until_ns: u64,
+    recent: VecDeque<Beat>,
+}
+
+impl Meter {
+    /// A meter that has seen nothing.
+    #[must_use]
+    pub fn new(rule: MeteringRule) -> Meter {
+        Meter {
+            rule,
+            total: Verified::default(),
+            counted_until_ns: rule.window_start_ns,
+            recent: VecDeque::with_capacity(RECENT_BEATS),
         }
     }
-    total
+
+    /// Takes the next beat of the record.
+    pub fn take(&mut self, beat: Beat) {
+        if let Some(earlier) = self.recent.back() {
+            if counts(earlier, &beat, &self.rule) {
+                self.total.verified_ns += self.count(*earlier, beat);
+                self.total.intervals_counted += 1;
+            } else {
+                self.total.intervals_refused += 1;
+            }
+        }
+        if self.recent.len() == RECENT_BEATS {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(beat);
+    }
+
+    /// The shorter of the two clocks' intervals, cut to what is left of the window.
+    fn count(&mut self, earlier: Beat, later: Beat) -> u64 {
+        let start = earlier.at_ns.max(self.counted_until_ns);
+        let end = later.at_ns.min(self.rule.window_end_ns);
+        let passed = later.mono_ns.saturating_sub(earlier.mono_ns);
+        let counted = end.saturating_sub(start).min(passed);
+        self.counted_until_ns = self.counted_until_ns.max(start.saturating_add(counted));
+        counted
+    }
+
+    /// What was proven so far.
+    #[must_use]
+    pub fn verified(&self) -> Verified {
+        self.total
+    }
+
+    /// The last beat.
+    #[must_use]
+    pub fn last(&self) -> Option<Beat> {
+        self.recent.back().copied()
+    }
+
+    /// The mean share over the last beats, weighted by time, in parts per million; zero when there
+    /// are fewer than two.
+    #[must_use]
+    pub fn recent_share_ppm(&self) -> u32 {
+        let (mut weighted, mut span) = (0u128, 0u128);
+        for (earlier, later) in self.recent.iter().zip(self.recent.iter().skip(1)) {
+            let interval = u128::from(later.mono_ns.saturating_sub(earlier.mono_ns));
+            weighted += interval * u128::from(share_ppm(earlier, later, self.rule.cpu_share));
+            span += interval;
+        }
+        u32::try_from(weighted.checked_div(span).unwrap_or(0)).unwrap_or(u32::MAX)
+    }
+}
+
+/// What a whole row of beats proves.
+#[must_use]
+pub fn meter(beats: &[Beat], rule: &MeteringRule) -> Verified {
+    let mut meter = Meter::new(*rule);
+    beats.iter().for_each(|beat| meter.take(*beat));
+    meter.verified()
 }
 
 fn counts(earlier: &Beat, later: &Beat, rule: &MeteringRule) -> bool {
@@ -75,14 +150,6 @@ fn counts(earlier: &Beat, later: &Beat, rule: &MeteringRule) -> bool {
         && worked
         && later.mono_ns - earlier.mono_ns <= rule.interval_max_ns
         && share_ppm(earlier, later, rule.cpu_share) >= rule.share_floor_ppm
-}
-
-/// The shorter of the two clocks' intervals, cut to the window.
-fn inside_window(earlier: &Beat, later: &Beat, rule: &MeteringRule) -> u64 {
-    let start = earlier.at_ns.max(rule.window_start_ns);
-    let end = later.at_ns.min(rule.window_end_ns);
-    end.saturating_sub(start)
-        .min(later.mono_ns.saturating_sub(earlier.mono_ns))
 }
 
 /// The part of the promised processor share that was there between two beats, in parts per
@@ -107,17 +174,6 @@ pub fn share_ppm(earlier: &Beat, later: &Beat, promised: Millicores) -> u32 {
 }
 
 const FULL_PPM: u128 = 1_000_000;
-
-/// The mean share over the last beats, weighted by time; zero when there are fewer than two.
-pub(crate) fn recent_share_ppm(beats: &[Beat], promised: Millicores) -> u32 {
-    let (mut weighted, mut span) = (0u128, 0u128);
-    for (earlier, later) in beats.iter().zip(beats.iter().skip(1)) {
-        let interval = u128::from(later.mono_ns.saturating_sub(earlier.mono_ns));
-        weighted += interval * u128::from(share_ppm(earlier, later, promised));
-        span += interval;
-    }
-    u32::try_from(weighted.checked_div(span).unwrap_or(0)).unwrap_or(u32::MAX)
-}
 
 impl Beat {
     /// The beat as one line of the heartbeat file.
@@ -215,6 +271,21 @@ mod tests {
     }
 
     #[test]
+    fn a_wall_clock_set_back_pays_no_moment_twice() {
+        // From second 160 on the wall clock is 30 seconds behind what it was.
+        let behind = |second: u64| Beat {
+            at_ns: (second - 30) * SECOND,
+            ..beat(second)
+        };
+        let beats: Vec<Beat> = (150..=160)
+            .map(beat)
+            .chain((161..=195).map(behind))
+            .collect();
+        // Seconds 150 to 165 of the window, though 44 were spent in it.
+        assert_eq!(meter(&beats, &rule()).verified_ns, 15 * SECOND);
+    }
+
+    #[test]
     fn a_restart_between_two_beats_is_not_paid() {
         let mut restarted = beat(151);
         restarted.work_done = 1;
@@ -261,7 +332,10 @@ mod tests {
         };
         assert_eq!(meter(&[Beat::default(), top], &open).verified_ns, u64::MAX);
         assert_eq!(share_ppm(&top, &Beat::default(), Millicores(0)), 0);
-        assert_eq!(recent_share_ppm(&[top, top], Millicores(1)), 0);
+        let mut still = Meter::new(open);
+        still.take(top);
+        still.take(top);
+        assert_eq!(still.recent_share_ppm(), 0);
     }
 
     #[test]

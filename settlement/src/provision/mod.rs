@@ -18,15 +18,17 @@ pub(crate) mod kill;
 mod local;
 mod metering;
 mod process;
+mod record;
+mod removal;
 
 pub use folder::{Ending, Folder, Intent, Network};
 pub use local::{LocalConfig, LocalProvider};
-pub use metering::{Beat, MeteringRule, Verified, meter, share_ppm};
+pub use metering::{Beat, Meter, MeteringRule, Verified, meter, share_ppm};
 pub use process::Process;
 
-pub(crate) use folder::{GuestRecord, Listening, Lock, now_ns, random_bytes};
-pub(crate) use local::sweep;
+pub(crate) use folder::{GuestRecord, Listening, Lock, mono_ns, now_ns, random_bytes};
 pub(crate) use process::usage_of_tree;
+pub(crate) use removal::sweep;
 
 /// The hidden subcommand by which a program becomes the inside of a machine.
 pub const SUBCOMMAND: &str = "machine-guest";
@@ -70,6 +72,15 @@ pub const MEMORY_BYTES_MIN: u64 = 32 << 20;
 pub const CPU_SHARE_MIN: Millicores = Millicores(10);
 
 impl MachineSpec {
+    /// Whether a machine of this serves whoever asks for `wanted`: the same key may log in for the
+    /// same window.
+    #[must_use]
+    pub fn serves_as(&self, wanted: &MachineSpec) -> bool {
+        self.access_key == wanted.access_key
+            && self.window_start_ns == wanted.window_start_ns
+            && self.window_end_ns == wanted.window_end_ns
+    }
+
     /// Says whether a provider may act on this.
     ///
     /// # Errors
@@ -187,7 +198,7 @@ pub struct Isolation {
 pub struct Measurement {
     /// When it was looked at, in UTC nanoseconds.
     pub at_ns: u64,
-    /// Whether its process lives.
+    /// Whether its process lives and shows that it does.
     pub alive: bool,
     /// Whether an SSH server answered at its address.
     pub ssh_banner_ok: bool,
@@ -209,7 +220,12 @@ pub trait Provisioner {
     /// `Released`, `WindowOver`, `SpecConflict` and `BadSpec` are final; the others may pass.
     fn provision(&mut self, key: MachineKey, spec: &MachineSpec)
     -> Result<Machine, ProvisionError>;
-    /// Finds the machine for `key` if it is up.
+    /// What was asked for under `key`, if anything was.
+    ///
+    /// # Errors
+    /// Only when the provider itself cannot be asked.
+    fn asked(&mut self, key: MachineKey) -> Result<Option<MachineSpec>, ProvisionError>;
+    /// Finds the machine for `key` if it is up and shows signs of life.
     ///
     /// # Errors
     /// Only when the provider itself cannot be asked.
@@ -219,12 +235,12 @@ pub trait Provisioner {
     /// # Errors
     /// `Unknown` when the key was never provisioned.
     fn measure(&mut self, key: MachineKey) -> Result<Measurement, ProvisionError>;
-    /// The record that measurements of the machine for `key` rest on, byte for byte; empty where
-    /// there is none. It outlives the machine.
+    /// BLAKE3 of the record that measurements of the machine for `key` rest on; none where there is
+    /// no record. It outlives the machine.
     ///
     /// # Errors
     /// Only when the provider itself cannot be asked.
-    fn record(&mut self, key: MachineKey) -> Result<Vec<u8>, ProvisionError>;
+    fn record_digest(&mut self, key: MachineKey) -> Result<Option<[u8; 32]>, ProvisionError>;
     /// Removes the machine for `key` and refuses the key from now on.
     ///
     /// # Errors
@@ -273,6 +289,14 @@ pub enum ProvisionError {
     Unknown {
         /// The key asked for.
         key: MachineKey,
+    },
+    /// The provider's own code failed.
+    #[error("the provider of machine {key} failed: {reason}; its operator's help is needed")]
+    Broken {
+        /// The key asked for.
+        key: MachineKey,
+        /// What it said.
+        reason: String,
     },
     /// Another process holds the machine's folder for too long.
     #[error("another process has been working on machine {key} for too long; try again later")]

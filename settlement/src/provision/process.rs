@@ -216,6 +216,25 @@ fn all_processes() -> io::Result<BTreeMap<i32, Stat>> {
     Ok(all)
 }
 
+/// When this process began, in clock ticks since the boot; none when there is none.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub(crate) fn start_ticks(pid: i32) -> io::Result<Option<u64>> {
+    Ok(stat_of(pid)?.map(|stat| stat.start_ticks))
+}
+
+/// The descendants of `root` that live, each with the moment at which it began.
+///
+/// # Errors
+/// When `/proc` cannot be listed.
+pub(crate) fn descendants_of(root: i32) -> io::Result<Vec<(i32, u64)>> {
+    let all = all_processes()?;
+    let found = descendants(&all, root);
+    let with_start = |pid: i32| all.get(&pid).map(|stat| (pid, stat.start_ticks));
+    Ok(found.into_iter().filter_map(with_start).collect())
+}
+
 /// Lists the numbers of all processes that `/proc` shows.
 ///
 /// # Errors

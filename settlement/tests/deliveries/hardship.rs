@@ -13,7 +13,7 @@ use exahour_wire::message::Message;
 use exahour_wire::operations::ConfirmDelivery;
 use exahour_wire::units::Nanos;
 
-use super::market::{Market, assert_split, folder, settled, settlement};
+use super::market::{Market, SELLER, assert_split, folder, settled, settlement};
 use super::simulated::{Simulated, clock, settings, turn_on, turn_until};
 
 /// A market with one delivery assigned to a buyer with a key, and everything to settle it.
@@ -68,14 +68,14 @@ fn a_provider_that_always_fails_costs_the_seller_the_penalty() {
     let scene = Scene::set();
     scene.provider.world().refuse = u32::MAX;
     let mut settler = scene.settler();
+    turn_until(&mut settler, scene.id, "many attempts", |it| {
+        scene.clock.advance(Nanos(20_000_000));
+        it.failures > 15
+    });
+    scene.clock.advance(Nanos::HOUR);
     scene.turn_on(&mut settler, State::Settled);
     let over = settler.obligation(scene.id).expect("obligation");
-    assert_eq!(over.ending, Some(Ending::AttemptsUsedUp));
-    assert_eq!(
-        scene.provider.world().asked,
-        4,
-        "as often as the policy allows"
-    );
+    assert_eq!(over.ending, Some(Ending::WindowOver));
     let paid = settlement(&scene.market.data(), scene.id);
     assert_eq!(paid.outcome.decode(), Some(DeliveryOutcome::Failed));
     assert_split(&paid, 1);
@@ -186,6 +186,59 @@ fn a_state_that_was_lost_until_the_window_is_over_is_settled_by_the_providers_re
 }
 
 #[test]
+fn a_key_that_comes_late_in_the_log_is_found_before_anything_is_ended() {
+    let mut market = Market::open();
+    let id = market.deliver(1);
+    // More than is applied in one turn.
+    market.register_keys(SELLER, 600);
+    market.register_key([7; 32]);
+    let scene = Scene {
+        market,
+        provider: Simulated::default(),
+        clock: clock(),
+        id,
+    };
+    // The state was lost, and the window is over.
+    scene.clock.advance(Nanos(2 * Nanos::HOUR.0));
+    let mut settler = scene.settler();
+    scene.turn_on(&mut settler, State::Settled);
+    let over = settler.obligation(id).expect("obligation");
+    assert_eq!(over.ending, Some(Ending::WindowOver));
+    let settled = settlement(&scene.market.data(), id);
+    assert!(
+        settled.verified < Nanos(60 * Nanos::SECOND.0),
+        "a buyer with a key pays only for what he was given: {settled:?}"
+    );
+}
+
+#[test]
+fn a_machine_that_a_lost_state_asked_for_in_another_size_goes_on() {
+    let scene = Scene::set();
+    let mut settler = scene.settler();
+    scene.turn_on(&mut settler, State::Metering);
+    drop(settler);
+    fs::remove_dir_all(settings(scene.market.dir.path()).state).expect("lose the state");
+    let mut larger = settings(scene.market.dir.path());
+    larger.size.memory_per_lot *= 2;
+    let registry = scene.provider.registry();
+    let mut settler = Settler::open(larger, registry, scene.clock.clone()).expect("settler");
+    scene.turn_on(&mut settler, State::Metering);
+    assert_eq!(scene.provider.world().starts, [scene.id.0], "it was found");
+    assert!(scene.provider.world().released.is_empty());
+}
+
+#[test]
+fn a_provider_that_panics_has_failed_and_is_asked_again() {
+    let scene = Scene::set();
+    scene.provider.world().panics = 1;
+    let mut settler = scene.settler();
+    let told = turn_until(&mut settler, scene.id, "the failure", |it| it.failures > 0);
+    let told = told.error.expect("an error");
+    assert!(told.contains("as a test asked for"), "{told}");
+    scene.turn_on(&mut settler, State::Metering);
+}
+
+#[test]
 fn a_session_that_may_not_settle_is_named_and_its_report_kept() {
     let scene = Scene::set();
     let mut wrong = settings(scene.market.dir.path());
@@ -204,6 +257,17 @@ fn a_session_that_may_not_settle_is_named_and_its_report_kept() {
         !refused().is_empty()
     });
     assert_eq!(refused(), ["NotPermitted"]);
+    let sends = || {
+        let all = status::read(&settings(scene.market.dir.path()).state).expect("status");
+        all[0].commands.iter().map(|it| it.sends).sum::<u32>()
+    };
+    turn_until(&mut settler, scene.id, "more refusals", |_| {
+        scene.clock.advance(Nanos::SECOND);
+        sends() > 3
+    });
+    let history = settler.changes_after(0).expect("history");
+    let told = history.iter().filter(|it| it.why.contains("refused"));
+    assert_eq!(told.count(), 1, "the same refusal is told once");
     drop(settler);
     // The right session takes it up where it lies.
     let mut settler = scene.settler();

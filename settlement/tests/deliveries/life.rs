@@ -68,7 +68,8 @@ fn a_contract_becomes_a_machine_that_the_buyer_logs_in_to_and_pays_for() {
     assert_eq!(over.verified, paid.verified);
     // Cut short is no delivery, and is not called one.
     assert_eq!(over.ending, Some(Ending::ClosedEarly));
-    let record = provider.record(key).expect("record");
+    let record = state.join(format!("machines/{id}/heartbeats"));
+    let record = std::fs::read(record).expect("record");
     let mut evidence = Evidence::default();
     evidence
         .0

@@ -107,17 +107,33 @@ impl Market {
     }
 
     pub(crate) fn register_key(&self, key: [u8; 32]) {
-        let mut buyer = self.connect(BUYER.0);
-        buyer
-            .send(&RegisterAccessKey {
-                request: ClientOrderId(1),
-                account: AccountId(BUYER.1),
-                key: AccessKey(key),
-                ..RegisterAccessKey::blank()
-            })
-            .expect("send");
-        let _: CommandDone = next(&mut buyer);
-        buyer.terminate().expect("goodbye");
+        self.register(BUYER, [key]);
+    }
+
+    /// Registers so many keys of a session for its account, one after the other.
+    pub(crate) fn register_keys(&self, owner: (u32, u32), count: u64) {
+        let key = |number: u64| {
+            let mut key = [1; 32];
+            key[..8].copy_from_slice(&number.to_le_bytes());
+            key
+        };
+        self.register(owner, (1..=count).map(key));
+    }
+
+    fn register(&self, (session, account): (u32, u32), keys: impl IntoIterator<Item = [u8; 32]>) {
+        let mut owner = self.connect(session);
+        for (request, key) in (1..).zip(keys) {
+            owner
+                .send(&RegisterAccessKey {
+                    request: ClientOrderId(request),
+                    account: AccountId(account),
+                    key: AccessKey(key),
+                    ..RegisterAccessKey::blank()
+                })
+                .expect("send");
+            let _: CommandDone = next(&mut owner);
+        }
+        owner.terminate().expect("goodbye");
     }
 
     /// Lists a contract for one hour, trades it, and lets it expire.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use exahour_gateway::clock::{Clock, ManualClock};
@@ -30,8 +30,12 @@ pub(crate) struct World {
     pub(crate) asked: u32,
     /// Machines that were removed.
     pub(crate) released: Vec<u64>,
+    /// What was asked for under each key.
+    pub(crate) specs: BTreeMap<u64, MachineSpec>,
     /// Fails so many calls to bring one up.
     pub(crate) refuse: u32,
+    /// Panics in the next call to bring one up, if it is 1.
+    pub(crate) panics: u32,
     /// Fails so many calls to remove one.
     pub(crate) immortal: u32,
     /// Time that every machine is said to have run.
@@ -46,7 +50,8 @@ pub(crate) struct Simulated {
 
 impl Simulated {
     pub(crate) fn world(&self) -> std::sync::MutexGuard<'_, World> {
-        self.world.lock().expect("world")
+        // A test may have it panic.
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn registry(&self) -> Registry {
@@ -73,6 +78,10 @@ impl Provisioner for Simulated {
             world.refuse -= 1;
             return Err(ProvisionError::Busy { key });
         }
+        if world.specs.entry(key.0).or_insert_with(|| spec.clone()) != spec {
+            return Err(ProvisionError::SpecConflict { key });
+        }
+        assert_ne!(std::mem::take(&mut world.panics), 1, "as a test asked for");
         if world.up.insert(key.0, spec.clone()).is_none() {
             world.starts.push(key.0);
         }
@@ -113,8 +122,13 @@ impl Provisioner for Simulated {
         })
     }
 
-    fn record(&mut self, key: MachineKey) -> Result<Vec<u8>, ProvisionError> {
-        Ok(format!("record of {key}").into_bytes())
+    fn asked(&mut self, key: MachineKey) -> Result<Option<MachineSpec>, ProvisionError> {
+        Ok(self.world().specs.get(&key.0).cloned())
+    }
+
+    fn record_digest(&mut self, key: MachineKey) -> Result<Option<[u8; 32]>, ProvisionError> {
+        let record = format!("record of {key}");
+        Ok(Some(*blake3::hash(record.as_bytes()).as_bytes()))
     }
 
     fn release(&mut self, key: MachineKey) -> Result<(), ProvisionError> {
@@ -146,7 +160,6 @@ pub(crate) fn settings(dir: &Path) -> Settings {
             retry_longest: span(100),
             look_every: span(20),
             measure_every: span(50),
-            failures_max: 4,
             ..Policy::default()
         },
         size: MachineSize::default(),

@@ -1,13 +1,18 @@
 //! How a machine begins, is measured, and ends.
 
 use std::fs;
+use std::net::TcpListener;
 use std::process::Command;
+use std::time::Duration;
 
 use exahour_settlement::provision::{
     LocalProvider, MachineKey, MachineSpec, Millicores, ProvisionError, Provisioner,
 };
 
-use super::support::{Site, config, marked, now_ns, run, spec, wait_until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::support::{Site, config, insides, marked, now_ns, run, spec, wait_until};
 
 const KEY: MachineKey = MachineKey(3);
 
@@ -145,13 +150,7 @@ fn release_takes_jobs_that_hide_from_hangups() {
         &machine,
         "trap '' TERM HUP; setsid sleep 1000 >/dev/null 2>&1 </dev/null & echo",
     );
-    let nonce = site
-        .provider
-        .folder(KEY)
-        .intent()
-        .expect("intent")
-        .expect("there")
-        .nonce;
+    let nonce = site.nonce(KEY);
     assert!(marked(&nonce).len() >= 2, "process 1 and the job");
     site.release(KEY);
 }
@@ -198,6 +197,58 @@ fn a_taken_port_is_named_and_a_free_one_helps() {
     site.assert_nothing_left(KEY);
     drop(taken);
     provider.provision(KEY, &asked).expect("machine");
+    site.release(KEY);
+}
+
+#[test]
+fn a_machine_that_hangs_is_taken_for_dead_and_replaced_at_its_address() {
+    let mut site = Site::new();
+    let mut impatient = config(site.dir.path());
+    impatient.silence_max = Duration::from_secs(1);
+    let mut provider = LocalProvider::open(impatient).expect("provider");
+    let asked = spec();
+    let first = provider.provision(KEY, &asked).expect("machine");
+    let nonce = site.nonce(KEY);
+    for pid in insides(&nonce) {
+        kill(Pid::from_raw(pid), Signal::SIGSTOP).expect("stop");
+    }
+    wait_until("it is taken for dead", || {
+        provider.inspect(KEY).expect("inspect").is_none()
+    });
+    assert!(!provider.measure(KEY).expect("measure").alive);
+    let second = provider.provision(KEY, &asked).expect("machine");
+    assert_ne!(second.pid, first.pid);
+    assert_eq!(second.address, first.address);
+    assert_eq!(second.host_key_fingerprint, first.host_key_fingerprint);
+    assert_eq!(run(&second, "echo alive").out, "alive\n");
+    assert_eq!(
+        provider.inspect(KEY).expect("inspect").map(|it| it.pid),
+        Some(second.pid)
+    );
+    site.release(KEY);
+}
+
+#[test]
+fn a_machine_comes_back_where_its_buyer_looks_for_it_or_not_at_all() {
+    let mut site = Site::new();
+    let asked = spec();
+    let first = site.provider.provision(KEY, &asked).expect("machine");
+    let nonce = site.nonce(KEY);
+    for pid in insides(&nonce).into_iter().chain([first.pid]) {
+        // One of them may have gone with the other.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    let taken = std::cell::OnceCell::new();
+    wait_until("its port is taken", || {
+        TcpListener::bind(first.address).is_ok_and(|listener| taken.set(listener).is_ok())
+    });
+    let error = site.provider.provision(KEY, &asked).expect_err("taken");
+    let error = error.to_string();
+    let wanted = format!("cannot listen on {}", first.address);
+    assert!(error.contains(&wanted), "{error}");
+    drop(taken);
+    let second = site.provider.provision(KEY, &asked).expect("machine");
+    assert_eq!(second.address, first.address);
     site.release(KEY);
 }
 

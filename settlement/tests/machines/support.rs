@@ -72,6 +72,12 @@ impl Site {
         Site { provider, dir }
     }
 
+    /// The name by which everything that belongs to a machine is known.
+    pub(crate) fn nonce(&self, key: MachineKey) -> String {
+        let intent = self.provider.folder(key).intent().expect("intent");
+        intent.expect("something was asked for").nonce
+    }
+
     pub(crate) fn release(&mut self, key: MachineKey) {
         self.provider.release(key).expect("release");
         self.assert_nothing_left(key);
