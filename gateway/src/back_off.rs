@@ -10,6 +10,8 @@ use exahour_wire::ids::SessionId;
 use exahour_wire::limits::SESSIONS_MAX;
 use exahour_wire::units::{Millis, Nanos};
 
+use crate::clock::Steady;
+
 /// The wait after the first failure.
 pub const BACK_OFF_MIN: Millis = Millis(100);
 
@@ -24,7 +26,7 @@ const _: () = assert!(BACK_OFF_MIN.0.leading_zeros() > DOUBLINGS_MAX);
 #[derive(Clone, Copy, Debug, Default)]
 struct Failures {
     count: u32,
-    until: Nanos,
+    until: Steady,
 }
 
 /// The failures of every session.
@@ -44,16 +46,16 @@ impl Default for BackOffs {
 impl BackOffs {
     /// How long the session must still wait, rounded up; zero where it may try.
     #[must_use]
-    pub fn remaining(&self, session: SessionId, now: Nanos) -> Millis {
+    pub fn remaining(&self, session: SessionId, now: Steady) -> Millis {
         let Some(failures) = self.sessions.get(session.0 as usize) else {
             return Millis(0);
         };
-        let wait = failures.until.0.saturating_sub(now.0).div_ceil(1_000_000);
+        let wait = failures.until.since(now).0.div_ceil(1_000_000);
         Millis(u32::try_from(wait).unwrap_or(u32::MAX))
     }
 
     /// Notes a failure and gives the wait that follows from it.
-    pub fn on_failure(&mut self, session: SessionId, now: Nanos) -> Millis {
+    pub fn on_failure(&mut self, session: SessionId, now: Steady) -> Millis {
         let Some(failures) = self.sessions.get_mut(session.0 as usize) else {
             // Beyond the ids that can exist: nothing to guess, and nowhere to note it.
             return BACK_OFF_MIN;
@@ -79,7 +81,7 @@ mod tests {
     #[test]
     fn the_wait_doubles_up_to_its_limit_and_is_forgotten() {
         let mut back_offs = BackOffs::default();
-        let (session, mut now) = (SessionId(7), Nanos(1));
+        let (session, mut now) = (SessionId(7), Steady(1));
         for expected in [100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600] {
             assert_eq!(back_offs.on_failure(session, now), Millis(expected));
             assert_eq!(back_offs.remaining(session, now), Millis(expected));
@@ -98,7 +100,7 @@ mod tests {
     fn an_id_that_cannot_exist_is_not_kept() {
         let mut back_offs = BackOffs::default();
         let session = SessionId(u32::MAX);
-        assert_eq!(back_offs.on_failure(session, Nanos(1)), BACK_OFF_MIN);
-        assert_eq!(back_offs.remaining(session, Nanos(1)), Millis(0));
+        assert_eq!(back_offs.on_failure(session, Steady(1)), BACK_OFF_MIN);
+        assert_eq!(back_offs.remaining(session, Steady(1)), Millis(0));
     }
 }

@@ -1,8 +1,9 @@
-//! Where the gateway and its clients take the time from.
+//! Where the gateway and its clients take the time from: UTC for stamps, a steady time for deadlines.
 //!
 //! Called once per duty cycle by the agents; everything below them is given the time.
 //!
-//! Always holds: the time never goes back.
+//! Always holds: neither time goes back; the steady one passes as it does on the wall, whatever is done
+//! to the machine's UTC. Does not: compare steady moments of different clocks, which have no common start.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,8 +13,35 @@ use exahour_wire::units::Nanos;
 
 /// A source of time.
 pub trait Clock: Send {
-    /// The time now; never before an earlier answer.
+    /// UTC now, for stamps; never before an earlier answer. It jumps where the machine's clock is set
+    /// forward.
     fn now(&mut self) -> Nanos;
+
+    /// The steady time now, for deadlines; never before an earlier answer.
+    fn steady(&mut self) -> Steady;
+}
+
+/// A moment on the steady time of one clock.
+///
+/// # Units
+/// Nanoseconds since a start that means nothing: only spans between moments do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Steady(pub u64);
+
+impl Steady {
+    /// The moment `span` later.
+    #[inline]
+    #[must_use]
+    pub fn after(self, span: Nanos) -> Self {
+        Self(self.0.saturating_add(span.0))
+    }
+
+    /// The span since an `earlier` moment; zero where that is still to come.
+    #[inline]
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Nanos {
+        Nanos(self.0.saturating_sub(earlier.0))
+    }
 }
 
 /// How often the machine's UTC is looked at; between two looks time goes on by the monotonic clock.
@@ -22,14 +50,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// How far UTC may seem behind before it counts as set back: the two clocks are read one after the other.
 const BEHIND_MAX: Nanos = Nanos(100_000);
 
-/// UTC as the machine knows it. Where the machine's clock is set back, time goes on at half its pace until
-/// UTC has caught up: it stands still for nobody who waits.
+/// UTC as the machine knows it, and the monotonic clock as the steady time. Where the machine's clock is
+/// set back, UTC goes on at half its pace until it has caught up: it stands still for nobody who waits.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock {
     /// What was shown at the last look.
     shown: Nanos,
     looked: Option<Instant>,
     pace: Pace,
+    /// Where the steady time begins: when it was first asked for.
+    began: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,11 +73,10 @@ impl SystemClock {
     /// What is shown so long after the last look.
     #[inline]
     fn shown_after(&self, span: Duration) -> Nanos {
-        // Longer than five centuries is never.
-        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        let nanos = nanos(span);
         self.shown.after(match self.pace {
-            Pace::Full => Nanos(nanos),
-            Pace::Half => Nanos(nanos / 2),
+            Pace::Full => nanos,
+            Pace::Half => Nanos(nanos.0 / 2),
         })
     }
 
@@ -75,31 +104,52 @@ impl Clock for SystemClock {
         self.looked = Some(now);
         self.shown
     }
+
+    #[inline]
+    fn steady(&mut self) -> Steady {
+        let now = Instant::now();
+        let began = *self.began.get_or_insert(now);
+        Steady::default().after(nanos(now - began))
+    }
 }
 
 /// The machine's UTC; zero before 1970.
 fn utc() -> Nanos {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    Nanos(since.map_or(0, |span| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    since.map_or(Nanos(0), nanos)
 }
 
-/// A clock that stands still until it is told; clones show the same time.
+/// Longer than five centuries is never.
+#[inline]
+fn nanos(span: Duration) -> Nanos {
+    Nanos(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// A clock that stands still until it is told; clones show the same times.
 #[derive(Clone, Debug)]
 pub struct ManualClock {
     now: Arc<AtomicU64>,
+    steady: Arc<AtomicU64>,
 }
 
 impl ManualClock {
-    /// A clock that shows `start`.
+    /// A clock that shows `start` as UTC; its steady time begins at zero.
     #[must_use]
     pub fn new(start: Nanos) -> Self {
         Self {
             now: Arc::new(AtomicU64::new(start.0)),
+            steady: Arc::default(),
         }
     }
 
-    /// Moves all clones on by `span`.
+    /// Lets `span` pass on all clones.
     pub fn advance(&self, span: Nanos) {
+        self.set_forward(span);
+        self.steady.fetch_add(span.0, Ordering::SeqCst);
+    }
+
+    /// Sets UTC forward by `span` on all clones, in which no time passes.
+    pub fn set_forward(&self, span: Nanos) {
         self.now.fetch_add(span.0, Ordering::SeqCst);
     }
 }
@@ -107,6 +157,10 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&mut self) -> Nanos {
         Nanos(self.now.load(Ordering::SeqCst))
+    }
+
+    fn steady(&mut self) -> Steady {
+        Steady(self.steady.load(Ordering::SeqCst))
     }
 }
 
@@ -120,6 +174,28 @@ mod tests {
         let mut other = clock.clone();
         clock.advance(Nanos::SECOND);
         assert_eq!(other.now(), Nanos(1_000_000_005));
+        assert_eq!(other.steady(), Steady(Nanos::SECOND.0));
+    }
+
+    #[test]
+    fn utc_that_is_set_forward_lets_no_time_pass() {
+        let mut clock = ManualClock::new(Nanos(5));
+        clock.set_forward(Nanos::SECOND);
+        assert_eq!((clock.now().0, clock.steady().0), (1_000_000_005, 0));
+        // The system's clock shows what UTC it finds at a look, and measures time apart from it.
+        let mut clock = SystemClock::default();
+        let (began, before) = (clock.steady(), clock.now());
+        let hour = Nanos(3_600 * Nanos::SECOND.0);
+        clock.steer(LOOK_EVERY, before.after(hour));
+        assert!(clock.now() >= before.after(hour));
+        assert!(clock.steady().since(began) < Nanos(60 * Nanos::SECOND.0));
+    }
+
+    #[test]
+    fn spans_between_steady_moments_are_never_negative() {
+        let (early, late) = (Steady(3), Steady(3).after(Nanos(4)));
+        assert_eq!((late.since(early), early.since(late)), (Nanos(4), Nanos(0)));
+        assert_eq!(late.after(Nanos::NEVER), Steady(u64::MAX));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use exahour_wire::units::{Millis, Nanos};
 use hall::Hall;
 
 use crate::back_off::BackOffs;
-use crate::clock::Clock;
+use crate::clock::{Clock, Steady};
 use crate::credentials::Keys;
 use crate::directory::Directory;
 use crate::error::GatewayError;
@@ -115,9 +115,9 @@ enum Stage {
     /// The session is alive.
     Open,
     /// The last bytes are on their way, until this time.
-    Draining(Nanos),
+    Draining(Steady),
     /// Nothing more is written; bytes that still come are thrown away, until this time.
-    HalfClosed(Nanos),
+    HalfClosed(Steady),
     /// The socket is closed; the slot waits until the engine has been told.
     Closed,
 }
@@ -163,9 +163,9 @@ pub struct OrderGateway<C> {
     next_connection: u64,
     next_retransmission: usize,
     first_read: usize,
-    swept_at: Nanos,
+    swept_at: Steady,
     turns_to_sweep: u32,
-    now: Nanos,
+    now: Steady,
 }
 
 impl<C: Clock> OrderGateway<C> {
@@ -184,7 +184,7 @@ impl<C: Clock> OrderGateway<C> {
         let live = Reader::follow(&settings.event_log, Verify::Trust)?;
         let history = Reader::follow(&settings.event_log, Verify::Trust)?;
         let sockets = Sockets::listen(settings.address, settings.connections_max)?;
-        let now = clock.now();
+        let now = clock.steady();
         let connections = (0..settings.connections_max)
             .map(|_| Connection {
                 session: Session::new(ConnectionId(0), now, &settings.session),
@@ -199,7 +199,6 @@ impl<C: Clock> OrderGateway<C> {
             active: Vec::with_capacity(settings.connections_max),
             opening: Opening::new(&live, settings.opens_behind.clone()),
             settings,
-            clock,
             sockets,
             connections,
             directory: Directory::default(),
@@ -209,7 +208,8 @@ impl<C: Clock> OrderGateway<C> {
             live,
             history,
             // Names given back by events of an earlier run are lower than every new one.
-            next_connection: now.0,
+            next_connection: clock.now().0,
+            clock,
             next_retransmission: 0,
             first_read: 0,
             swept_at: now,
@@ -236,7 +236,7 @@ impl<C: Clock> OrderGateway<C> {
     }
 
     fn turn(&mut self) -> Result<usize, GatewayError> {
-        self.now = self.clock.now();
+        self.now = self.clock.steady();
         // Reports that are ready leave before anything else costs time.
         let mut work = self.follow(FOLLOW_BYTES)?;
         work += self.retransmit()?;
@@ -569,7 +569,7 @@ impl<C: Clock> OrderGateway<C> {
     }
 
     fn stop(&mut self) {
-        self.now = self.clock.now();
+        self.now = self.clock.steady();
         for index in 0..self.active.len() {
             let slot = self.active[index];
             self.with_desk(slot, |session, desk| {

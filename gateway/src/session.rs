@@ -28,6 +28,7 @@ use exahour_wire::session::{Establish, Negotiate, RetransmitRequest, Sequence, T
 use exahour_wire::units::{Millis, Nanos};
 
 use crate::back_off::BackOffs;
+use crate::clock::Steady;
 use crate::credentials::Keys;
 use crate::inbound::{Breach, Inbound, read};
 use crate::ingress::Ingress;
@@ -60,7 +61,7 @@ impl Default for SessionSettings {
 /// What a session works with while it handles one input.
 pub struct Desk<'a> {
     /// The time of this turn.
-    pub now: Nanos,
+    pub now: Steady,
     /// The way to the engine.
     pub ingress: &'a mut Ingress,
     /// The way to the client.
@@ -135,9 +136,9 @@ enum State {
 pub struct Session {
     state: State,
     connection: ConnectionId,
-    logon_by: Nanos,
-    heard_at: Nanos,
-    sent_at: Nanos,
+    logon_by: Steady,
+    heard_at: Steady,
+    sent_at: Steady,
     /// The news of the end that the ring had no room for yet.
     owed: Option<CloseSession>,
 }
@@ -145,7 +146,7 @@ pub struct Session {
 impl Session {
     /// A session on a connection that was accepted at `now`.
     #[must_use]
-    pub fn new(connection: ConnectionId, now: Nanos, settings: &SessionSettings) -> Self {
+    pub fn new(connection: ConnectionId, now: Steady, settings: &SessionSettings) -> Self {
         Self {
             state: State::Connected,
             connection,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use exahour_gateway::back_off::BackOffs;
 use exahour_gateway::client::{Client, ClientEvent};
+use exahour_gateway::clock::Steady;
 use exahour_gateway::inbox::Inbox;
 use exahour_gateway::ingress::Ingress;
 use exahour_gateway::outbox::Outbox;
@@ -109,7 +110,7 @@ struct Range {
     lines: exahour_rings::Consumer<Line>,
     back_offs: BackOffs,
     settings: SessionSettings,
-    now: Nanos,
+    now: Steady,
 }
 
 impl Range {
@@ -206,7 +207,7 @@ fn the_core_answers_every_stream_of_bytes() {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let (producer, lines) = ring(Capacity::new(1 << rng.random_range(2..6)).unwrap());
         let settings = SessionSettings::default();
-        let now = Nanos(1_000_000_000);
+        let now = Steady(1_000_000_000);
         let mut range = Range {
             session: Session::new(ConnectionId(1), now, &settings),
             outbox: Outbox::new(0),

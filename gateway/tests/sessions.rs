@@ -11,10 +11,15 @@ use exahour_gateway::error::GatewayError;
 use exahour_gateway::order_gateway::{GatewaySettings, OrderGateway};
 use exahour_rings::{Capacity, ring};
 use exahour_wire::codes::NegotiationRejectCode;
+use exahour_wire::events::OrderAccepted;
 use exahour_wire::ids::MessageSequence;
-use exahour_wire::units::Millis;
+use exahour_wire::message::Digest;
+use exahour_wire::session::{Negotiate, NegotiationReject, NegotiationResponse};
+use exahour_wire::units::{Millis, Nanos};
 
-use exchange::{Exchange, Rig, Told, config, key, order};
+use exchange::{Exchange, Raw64, Rig, Told, config, key, negotiate, numbered, order};
+
+const HOUR: Nanos = Nanos(3_600 * Nanos::SECOND.0);
 
 #[test]
 fn an_order_goes_in_and_its_report_comes_back() {
@@ -99,6 +104,46 @@ fn a_client_is_told_why_it_cannot_log_on() {
     hasty.connect_timeout = Duration::from_millis(50);
     let error = Client::connect(mute.local_addr().unwrap(), hasty).unwrap_err();
     assert!(matches!(error, ClientError::Timeout { .. }), "{error}");
+}
+
+#[test]
+fn a_clock_that_is_set_forward_ends_nobody() {
+    let rig = Rig::start();
+    let mut established = Raw64::established(&rig, 1, 1);
+    let mut client = Client::connect_by(rig.clock.clone(), rig.address, config(2)).unwrap();
+    let mut connected = Raw64::connect(&rig);
+    rig.clock.set_forward(HOUR);
+    // Long enough for every deadline to be looked at, and for none to pass.
+    rig.advance(Nanos(5_000_000));
+    rig.clock.set_forward(HOUR);
+    established.say(&numbered(1, 1, order(1, 1, 0)));
+    established.hear::<OrderAccepted>();
+    assert!(client.poll().unwrap().is_none());
+    client.send(&order(1, 2, 0)).unwrap();
+    connected.say(&negotiate(4, 1));
+    connected.hear::<NegotiationResponse>();
+}
+
+#[test]
+fn a_clock_that_is_set_forward_lets_nobody_guess_sooner() {
+    let rig = Rig::start();
+    let mut guessing = Raw64::connect(&rig);
+    for (code, back_off) in [
+        (NegotiationRejectCode::Credentials, 100),
+        (NegotiationRejectCode::BackOff, 100),
+        (NegotiationRejectCode::BackOff, 100),
+    ] {
+        let forged = Negotiate {
+            credentials: Digest([3; 32]),
+            ..negotiate(3, 1)
+        };
+        guessing.say(&forged);
+        let reject = guessing.hear::<NegotiationReject>();
+        assert_eq!(reject.code.decode(), Some(code));
+        assert_eq!(reject.back_off, Millis(back_off));
+        rig.clock.set_forward(HOUR);
+        rig.advance(Nanos(0));
+    }
 }
 
 #[test]

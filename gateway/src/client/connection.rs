@@ -12,10 +12,9 @@ use exahour_wire::codes::EstablishmentRejectCode;
 use exahour_wire::ids::{MessageSequence, SessionVersion};
 use exahour_wire::message::Message;
 use exahour_wire::record::command_bytes;
-use exahour_wire::units::Nanos;
 
 use super::config::ClientConfig;
-use super::core::{Core, Found, Phase};
+use super::core::{Core, Found, Now, Phase};
 use super::error::ClientError;
 use super::event::{ClientEvent, Report};
 use crate::clock::{Clock, SystemClock};
@@ -94,7 +93,7 @@ impl<C: Clock> Client<C> {
     ) -> Result<Self, ClientError> {
         let mut client = Self::apart(clock, address, config);
         client.dial()?;
-        let now = client.clock.now();
+        let now = client.now();
         client.core.negotiate(now)?;
         client.await_phase(Phase::Negotiated, "negotiating")?;
         client.establish()?;
@@ -118,7 +117,7 @@ impl<C: Clock> Client<C> {
     /// As [`Client::connect`].
     pub fn reconnect(&mut self) -> Result<(), ClientError> {
         self.dial()?;
-        let now = self.clock.now();
+        let now = self.now();
         self.core.probe(now)?;
         match self.await_phase(Phase::Established, "asking where the session stands") {
             Err(ClientError::EstablishmentRefused { code, expected, .. })
@@ -150,7 +149,7 @@ impl<C: Clock> Client<C> {
     }
 
     fn establish(&mut self) -> Result<(), ClientError> {
-        let now = self.clock.now();
+        let now = self.now();
         self.core.establish(now)?;
         self.await_phase(Phase::Established, "establishing")
     }
@@ -236,7 +235,7 @@ impl<C: Clock> Client<C> {
     #[inline]
     pub fn queue<M: Message>(&mut self, command: &M) -> Result<MessageSequence, ClientError> {
         assert!(command_bytes(M::TEMPLATE_ID) == Some(M::BYTES));
-        let now = self.clock.now();
+        let now = self.now();
         self.core.queue(command.bytes(), now)
     }
 
@@ -290,7 +289,7 @@ impl<C: Clock> Client<C> {
     /// # Errors
     /// [`ClientError::Timeout`] and how else it can end.
     pub fn terminate(&mut self) -> Result<(), ClientError> {
-        let now = self.clock.now();
+        let now = self.now();
         let position = self.position();
         let lost = self.core.lost().clone();
         self.core.terminate(now)?;
@@ -331,7 +330,7 @@ impl<C: Clock> Client<C> {
 
     #[inline]
     fn find(&mut self) -> Result<Option<Found>, ClientError> {
-        let now = self.clock.now();
+        let now = self.now();
         if let Some(found) = self.core.find(now)? {
             return Ok(Some(found));
         }
@@ -366,7 +365,7 @@ impl<C: Clock> Client<C> {
             if left.is_zero() {
                 return Ok(None);
             }
-            let now = self.clock.now();
+            let now = self.now();
             let patience = self.patience(now);
             let Some(socket) = &mut self.socket else {
                 return Err(gone("not connected"));
@@ -376,8 +375,16 @@ impl<C: Clock> Client<C> {
         }
     }
 
+    #[inline]
+    fn now(&mut self) -> Now {
+        Now {
+            utc: self.clock.now(),
+            steady: self.clock.steady(),
+        }
+    }
+
     /// How long to sleep at most; at least a moment, so that a clock that stands still is no spin.
-    fn patience(&self, now: Nanos) -> Duration {
+    fn patience(&self, now: Now) -> Duration {
         const MOMENT: Duration = Duration::from_millis(1);
         Duration::from_nanos(self.core.patience(now).0).max(MOMENT)
     }

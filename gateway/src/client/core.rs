@@ -30,6 +30,7 @@ use super::config::ClientConfig;
 use super::error::ClientError;
 use super::held::Held;
 use super::lost::Lost;
+use crate::clock::Steady;
 use crate::inbox::{BadFrame, Inbox};
 use crate::outbox::Outbox;
 
@@ -66,6 +67,13 @@ pub(super) enum Found {
     Terminated(Raw<TerminationCode>, u32),
 }
 
+/// The time of one call: UTC for stamps, the steady time for silence.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    pub(super) utc: Nanos,
+    pub(super) steady: Steady,
+}
+
 #[derive(Debug)]
 pub(super) struct Core {
     config: ClientConfig,
@@ -82,8 +90,8 @@ pub(super) struct Core {
     held: Held,
     lost: Lost,
     timestamp: Nanos,
-    heard_at: Nanos,
-    sent_at: Nanos,
+    heard_at: Steady,
+    sent_at: Steady,
     pub(super) inbox: Inbox,
     pub(super) outbox: Outbox,
 }
@@ -100,8 +108,8 @@ impl Core {
             held: Held::new(config.held_bytes),
             lost: Lost::new(),
             timestamp: Nanos(0),
-            heard_at: Nanos(0),
-            sent_at: Nanos(0),
+            heard_at: Steady::default(),
+            sent_at: Steady::default(),
             inbox: Inbox::new(config.inbox_bytes),
             outbox: Outbox::new(config.outbox_bytes),
             config,
@@ -155,8 +163,8 @@ impl Core {
     }
 
     /// Introduces a new version.
-    pub(super) fn negotiate(&mut self, now: Nanos) -> Result<(), ClientError> {
-        let timestamp = self.stamp(now);
+    pub(super) fn negotiate(&mut self, now: Now) -> Result<(), ClientError> {
+        let timestamp = self.stamp(now.utc);
         self.version = self.config.version.unwrap_or(SessionVersion(timestamp.0));
         self.next_sequence = 1;
         self.next_report = 1;
@@ -176,7 +184,7 @@ impl Core {
 
     /// Asks which message the exchange expects, by an establishment that it must refuse: number
     /// zero is below every number. The refusal changes nothing, so it can be asked until answered.
-    pub(super) fn probe(&mut self, now: Nanos) -> Result<(), ClientError> {
+    pub(super) fn probe(&mut self, now: Now) -> Result<(), ClientError> {
         self.ask_to_establish(MessageSequence::NONE, now)
     }
 
@@ -189,12 +197,12 @@ impl Core {
     }
 
     /// Opens the flow where it stands.
-    pub(super) fn establish(&mut self, now: Nanos) -> Result<(), ClientError> {
+    pub(super) fn establish(&mut self, now: Now) -> Result<(), ClientError> {
         self.ask_to_establish(MessageSequence(self.next_sequence), now)
     }
 
-    fn ask_to_establish(&mut self, next: MessageSequence, now: Nanos) -> Result<(), ClientError> {
-        let timestamp = self.stamp(now);
+    fn ask_to_establish(&mut self, next: MessageSequence, now: Now) -> Result<(), ClientError> {
+        let timestamp = self.stamp(now.utc);
         let mut request = Establish {
             session: self.config.session,
             keep_alive: self.config.keep_alive,
@@ -215,7 +223,7 @@ impl Core {
         self.config.key.sign(signed)
     }
 
-    pub(super) fn terminate(&mut self, now: Nanos) -> Result<(), ClientError> {
+    pub(super) fn terminate(&mut self, now: Now) -> Result<(), ClientError> {
         let message = Terminate {
             session: self.config.session,
             code: TerminationCode::Finished.into(),
@@ -229,7 +237,7 @@ impl Core {
     pub(super) fn queue(
         &mut self,
         command: &[u8],
-        now: Nanos,
+        now: Now,
     ) -> Result<MessageSequence, ClientError> {
         if self.phase != Phase::Established {
             let reason = "not established".to_string();
@@ -246,35 +254,35 @@ impl Core {
             .push(message)
             .map_err(|_| ClientError::Backlog)?;
         self.next_sequence += 1;
-        self.sent_at = now;
+        self.sent_at = now.steady;
         Ok(MessageSequence(sequence))
     }
 
-    fn put<M: Message>(&mut self, message: &M, now: Nanos) -> Result<(), ClientError> {
-        self.sent_at = now;
+    fn put<M: Message>(&mut self, message: &M, now: Now) -> Result<(), ClientError> {
+        self.sent_at = now.steady;
         let pushed = self.outbox.push(message.bytes());
         pushed.map(|_| ()).map_err(|_| ClientError::Backlog)
     }
 
     /// Says that bytes were put into the inbox.
     #[inline]
-    pub(super) fn on_received(&mut self, count: usize, now: Nanos) {
-        self.heard_at = now;
+    pub(super) fn on_received(&mut self, count: usize, now: Now) {
+        self.heard_at = now.steady;
         self.inbox.filled(count);
     }
 
     /// Looks at the clock: keeps this side alive and notices that the other is silent.
     #[inline]
-    pub(super) fn on_time(&mut self, now: Nanos) -> Result<(), ClientError> {
+    pub(super) fn on_time(&mut self, now: Now) -> Result<(), ClientError> {
         if self.phase != Phase::Established {
             return Ok(());
         }
         let keep_alive = Nanos::from(self.config.keep_alive);
-        if now > self.heard_at.after(Nanos(keep_alive.0 + keep_alive.0 / 2)) {
+        if now.steady > self.heard_at.after(Nanos(keep_alive.0 + keep_alive.0 / 2)) {
             let reason = "the exchange was silent for too long".to_string();
             return Err(ClientError::Disconnected { reason });
         }
-        if now >= self.sent_at.after(Nanos(keep_alive.0 / 2)) {
+        if now.steady >= self.sent_at.after(Nanos(keep_alive.0 / 2)) {
             let alive = Sequence {
                 session: self.config.session,
                 next_sequence: MessageSequence(self.next_sequence),
@@ -286,15 +294,15 @@ impl Core {
     }
 
     /// How long this side may sleep before it must look at the clock again.
-    pub(super) fn patience(&self, now: Nanos) -> Nanos {
+    pub(super) fn patience(&self, now: Now) -> Nanos {
         let keep_alive = Nanos::from(self.config.keep_alive);
         let due = self.sent_at.after(Nanos(keep_alive.0 / 2));
-        Nanos(due.0.saturating_sub(now.0))
+        due.since(now.steady)
     }
 
     /// The next thing found in what was received.
     #[inline]
-    pub(super) fn find(&mut self, now: Nanos) -> Result<Option<Found>, ClientError> {
+    pub(super) fn find(&mut self, now: Now) -> Result<Option<Found>, ClientError> {
         loop {
             if self.phase == Phase::Established
                 && let Some(lost) = self.lost.next()
@@ -335,7 +343,7 @@ impl Core {
     }
 
     #[inline]
-    fn on_report(&mut self, prefix: EventPrefix, now: Nanos) -> Result<Option<Found>, ClientError> {
+    fn on_report(&mut self, prefix: EventPrefix, now: Now) -> Result<Option<Found>, ClientError> {
         let sequence = prefix.sequence.0;
         if sequence == self.next_report {
             self.on_delivered(Place::Inbox);
@@ -363,7 +371,7 @@ impl Core {
     }
 
     #[inline]
-    fn take_held(&mut self, now: Nanos) -> Result<Option<Found>, ClientError> {
+    fn take_held(&mut self, now: Now) -> Result<Option<Found>, ClientError> {
         while let Some(first) = self.held.first() {
             if first.0 > self.next_report {
                 break;
@@ -382,7 +390,7 @@ impl Core {
     }
 
     /// Asks for the missing reports, unless they are on their way.
-    fn ask(&mut self, now: Nanos) -> Result<(), ClientError> {
+    fn ask(&mut self, now: Now) -> Result<(), ClientError> {
         let until = self
             .held
             .first()
@@ -397,7 +405,7 @@ impl Core {
             session: self.config.session,
             from_sequence: MessageSequence(self.next_report),
             count,
-            timestamp: now,
+            timestamp: now.utc,
             ..RetransmitRequest::blank()
         };
         match self.put(&request, now) {
@@ -412,7 +420,7 @@ impl Core {
     fn on_session_message(
         &mut self,
         template: u16,
-        now: Nanos,
+        now: Now,
     ) -> Result<Option<Found>, ClientError> {
         let message = self.inbox.last_message();
         let bad = || unreadable(template);

@@ -23,6 +23,7 @@ use super::event_index::EventIndex;
 use super::owners::Owners;
 use super::peers::{HEARTBEAT_AFTER, Peer, REQUEST_WITHIN, Serve, Verdict};
 use super::send_buffer::SendBuffer;
+use crate::clock::Steady;
 use crate::credentials::Keys;
 use crate::image::ImageFault;
 
@@ -76,6 +77,8 @@ pub struct BackOffices {
     opened: Nanos,
     /// The newest time stamp of each session that proved who it is.
     newest: BTreeMap<SessionId, Nanos>,
+    /// UTC of this turn, which stamps are judged by.
+    now: Nanos,
     next_event: EventSequence,
     time: Nanos,
     /// The end of what the agent has read.
@@ -94,10 +97,16 @@ impl BackOffices {
             index: EventIndex::default(),
             opened,
             newest: BTreeMap::new(),
+            now: opened,
             next_event: EventSequence(1),
             time: Nanos(0),
             read_to: Position::ZERO,
         }
+    }
+
+    /// Learns the time of a turn, before anybody is served in it.
+    pub fn on_utc(&mut self, now: Nanos) {
+        self.now = now;
     }
 
     /// Learns from a frame of the log that starts and ends at these positions.
@@ -149,11 +158,7 @@ impl BackOffices {
     }
 
     /// Whether a request is signed with its session's key, newer than the last, and allowed.
-    fn authenticate(
-        &mut self,
-        request: &DropCopyRequest,
-        now: Nanos,
-    ) -> Result<(), FeedRejectCode> {
+    fn authenticate(&mut self, request: &DropCopyRequest) -> Result<(), FeedRejectCode> {
         let session = request.session;
         let refused = Err(FeedRejectCode::Credentials);
         let signed = &request.bytes()[..DropCopyRequest::BYTES - size_of::<Digest>()];
@@ -167,7 +172,7 @@ impl BackOffices {
             .newest
             .entry(session)
             .or_insert(Nanos(self.opened.0.saturating_sub(1)));
-        if request.timestamp <= *newest || request.timestamp > now.after(STAMP_AHEAD_MAX) {
+        if request.timestamp <= *newest || request.timestamp > self.now.after(STAMP_AHEAD_MAX) {
             return Err(FeedRejectCode::Stale);
         }
         *newest = request.timestamp;
@@ -206,7 +211,7 @@ impl BackOffices {
         })))
     }
 
-    fn take_requests(&mut self, peer: &mut Peer<Office>, now: Nanos) -> Verdict {
+    fn take_requests(&mut self, peer: &mut Peer<Office>) -> Verdict {
         loop {
             let request = match peer.next_request() {
                 Ok(None) => return Verdict::Stay,
@@ -220,7 +225,7 @@ impl BackOffices {
                 peer.refuse(&self.reject(FeedRejectCode::BadRequest));
                 return Verdict::Finish;
             };
-            let office = match self.authenticate(&request, now) {
+            let office = match self.authenticate(&request) {
                 Ok(()) => self.begin(&request),
                 Err(code) => Err(code),
             };
@@ -237,7 +242,7 @@ impl BackOffices {
         }
     }
 
-    fn copy(&self, peer: &mut Peer<Office>, now: Nanos) -> Verdict {
+    fn copy(&self, peer: &mut Peer<Office>, now: Steady) -> Verdict {
         let Office::Copying(copying) = &mut peer.state else {
             return Verdict::Stay;
         };
@@ -313,8 +318,8 @@ impl Copying {
 impl Serve for BackOffices {
     type State = Office;
 
-    fn serve(&mut self, peer: &mut Peer<Office>, now: Nanos) -> Verdict {
-        if self.take_requests(peer, now) == Verdict::Finish {
+    fn serve(&mut self, peer: &mut Peer<Office>, now: Steady) -> Verdict {
+        if self.take_requests(peer) == Verdict::Finish {
             return Verdict::Finish;
         }
         let silent = matches!(peer.state, Office::Silent);

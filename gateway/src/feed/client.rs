@@ -77,6 +77,7 @@ impl FeedClient {
     /// Connects where needed, takes in what is there, and shows every message after it was applied.
     ///
     /// Gives how many messages came. Making a connection may take up to two seconds.
+    /// `now` measures silence; should it jump, a connection is made anew and nothing is missed.
     ///
     /// # Errors
     /// [`FeedRefused`] where the exchange will not serve this client.

@@ -114,7 +114,8 @@ impl<C: Clock> Agent for DropCopy<C> {
         if !self.opening.is_open(&self.reader) {
             return Ok(frames);
         }
-        let now = self.clock.now();
+        self.offices.on_utc(self.clock.now());
+        let now = self.clock.steady();
         let served = self.peers.turn(&mut self.offices, now).map_err(Halt::new)?;
         Ok(frames + served)
     }

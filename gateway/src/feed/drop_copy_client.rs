@@ -95,6 +95,8 @@ impl DropCopyClient {
     /// Connects where needed and shows the events that are there, as they lie in the event log.
     ///
     /// Gives how many. Making a connection may take up to two seconds.
+    /// `now` is UTC, and measures silence too; should it jump, a connection is made anew and nothing is
+    /// missed.
     ///
     /// # Errors
     /// [`FeedRefused`] where the exchange will not serve this client.

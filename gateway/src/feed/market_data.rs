@@ -132,7 +132,7 @@ impl<C: Clock> Agent for MarketData<C> {
         if !self.opening.is_open(&self.reader) {
             return Ok(frames + moved);
         }
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let served = self
             .peers
             .turn(&mut self.subscribers, now)

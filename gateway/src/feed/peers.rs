@@ -12,6 +12,7 @@ use exahour_wire::message::Message;
 use exahour_wire::units::Nanos;
 
 use super::send_buffer::SendBuffer;
+use crate::clock::Steady;
 use crate::error::GatewayError;
 use crate::inbox::{BadFrame, Inbox};
 use crate::sockets::{Accepted, Received, Slot, Sockets, Written};
@@ -45,7 +46,7 @@ pub trait Serve {
     type State: Default;
 
     /// Takes requests from a connection and writes what fits its buffer.
-    fn serve(&mut self, peer: &mut Peer<Self::State>, now: Nanos) -> Verdict;
+    fn serve(&mut self, peer: &mut Peer<Self::State>, now: Steady) -> Verdict;
 
     /// Gives back what was kept for a connection that is gone.
     fn gone(&mut self, state: Self::State);
@@ -60,15 +61,15 @@ pub struct Peer<S> {
     /// What the service keeps for it.
     pub state: S,
     /// When it connected.
-    pub since: Nanos,
+    pub since: Steady,
     /// When it last took bytes, or connected.
-    pub last_sent: Nanos,
-    closing: Option<Nanos>,
+    pub last_sent: Steady,
+    closing: Option<Steady>,
 }
 
 impl<S: Default> Peer<S> {
     /// A connection that was just accepted.
-    pub fn new(send_bytes: usize, now: Nanos) -> Self {
+    pub fn new(send_bytes: usize, now: Steady) -> Self {
         Peer {
             inbox: Inbox::new(READ_BYTES),
             buffer: SendBuffer::new(send_bytes),
@@ -136,7 +137,7 @@ impl<S: Default> Peers<S> {
     pub fn turn(
         &mut self,
         service: &mut impl Serve<State = S>,
-        now: Nanos,
+        now: Steady,
     ) -> Result<usize, GatewayError> {
         self.sockets.poll_ready()?;
         let mut work = 0;
@@ -175,7 +176,7 @@ fn turn_one<S: Default>(
     slot: Slot,
     peer: &mut Peer<S>,
     service: &mut impl Serve<State = S>,
-    now: Nanos,
+    now: Steady,
 ) -> (usize, Keep) {
     let mut work = 0;
     match sockets.try_read(slot, peer.inbox.room()) {

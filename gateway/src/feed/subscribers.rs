@@ -21,6 +21,7 @@ use exahour_wire::units::Nanos;
 use super::peers::{HEARTBEAT_AFTER, Peer, REQUEST_WITHIN, Serve, Verdict};
 use super::publisher::Publisher;
 use super::snapshot::{Shadow, SnapshotProgress, SnapshotWalk};
+use crate::clock::Steady;
 use crate::image::{Flow, ImageFault};
 
 /// A snapshot that takes no byte for so long is cut off: it holds the shadow still.
@@ -45,7 +46,7 @@ pub enum Stage {
         /// How far it is.
         walk: SnapshotWalk,
         /// When it began.
-        since: Nanos,
+        since: Steady,
     },
     /// It is sent updates.
     Live {
@@ -178,7 +179,7 @@ impl Subscribers {
     }
 
     /// Lets a queued client begin, unless the shadow is too far behind or lacks its instrument.
-    fn try_begin(&mut self, flow: Flow, now: Nanos) -> Stage {
+    fn try_begin(&mut self, flow: Flow, now: Steady) -> Stage {
         let listed = flow == Flow::All || self.shadow.lists(flow.instrument());
         if self.shadow_lag_quarters() >= 2 || !listed {
             self.queue = Queue::Waiting;
@@ -191,13 +192,13 @@ impl Subscribers {
     }
 
     /// Whether a snapshot holds the shadow still for too long.
-    fn overstays(&self, peer: &Peer<Stage>, since: Nanos, now: Nanos) -> bool {
+    fn overstays(&self, peer: &Peer<Stage>, since: Steady, now: Steady) -> bool {
         let stalled = now > peer.last_sent.max(since).after(SNAPSHOT_STALL_MAX);
         let in_the_way = self.queue == Queue::Waiting && now > since.after(SNAPSHOT_TIME_MAX);
         stalled || in_the_way || self.shadow_lag_quarters() >= 3
     }
 
-    fn serve_live(&self, peer: &mut Peer<Stage>, now: Nanos) -> Verdict {
+    fn serve_live(&self, peer: &mut Peer<Stage>, now: Steady) -> Verdict {
         let Stage::Live { next, flow } = &mut peer.state else {
             return Verdict::Stay;
         };
@@ -226,7 +227,7 @@ impl Subscribers {
 impl Serve for Subscribers {
     type State = Stage;
 
-    fn serve(&mut self, peer: &mut Peer<Stage>, now: Nanos) -> Verdict {
+    fn serve(&mut self, peer: &mut Peer<Stage>, now: Steady) -> Verdict {
         if self.take_requests(peer) == Verdict::Finish {
             return Verdict::Finish;
         }

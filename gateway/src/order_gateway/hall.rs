@@ -13,10 +13,10 @@ use exahour_wire::events::{
 };
 use exahour_wire::ids::{MessageSequence, SessionId};
 use exahour_wire::message::Message;
-use exahour_wire::units::Nanos;
 
 use super::Connection;
 use crate::back_off::BackOffs;
+use crate::clock::Steady;
 use crate::credentials::Keys;
 use crate::directory::Directory;
 use crate::ingress::Ingress;
@@ -25,7 +25,7 @@ use crate::sockets::Slot;
 
 /// All sessions, while the event log is followed: no socket is touched meanwhile.
 pub(super) struct Hall<'a> {
-    pub(super) now: Nanos,
+    pub(super) now: Steady,
     pub(super) settings: &'a SessionSettings,
     pub(super) connections: &'a mut [Connection],
     pub(super) active: &'a [Slot],

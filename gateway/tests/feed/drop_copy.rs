@@ -230,6 +230,36 @@ fn a_request_with_any_bit_changed_is_refused() {
 }
 
 #[test]
+fn a_clock_that_is_set_forward_cuts_nobody_off_and_stamps_follow_it() {
+    let mut clock = ManualClock::new(Nanos(1_000_000_000_000));
+    let (mut market, mut log) = (Market::new(5), EventLog::new());
+    (0..50).for_each(|_| log.append(&market.step()));
+    let mut agent = log.drop_copy(0, clock.clone());
+    let mut silent = TcpStream::connect(agent.address()).unwrap();
+    settle(&mut agent);
+    clock.set_forward(Nanos(3_600 * Nanos::SECOND.0));
+    settle(&mut agent);
+    let own = ParticipantId(2);
+    let session = back_office(own);
+    let key = key_of(session);
+    let request = signed_request(session, own, EventSequence(0), clock.now(), &key);
+    silent
+        .write_all(&framing_header(DropCopyRequest::BYTES))
+        .unwrap();
+    silent.write_all(request.bytes()).unwrap();
+    silent.set_nonblocking(true).unwrap();
+    let mut heard = [0; 256];
+    turn_until(&mut agent, "drop copies", || {
+        match silent.read(&mut heard) {
+            Ok(0) => panic!("it was cut off"),
+            Ok(_) => true,
+            Err(_) => false,
+        }
+    });
+    assert!(FeedReject::read(&heard[FRAMING_BYTES..]).is_none());
+}
+
+#[test]
 fn a_quiet_port_says_how_far_it_looked() {
     let mut clock = ManualClock::new(Nanos(1_000_000_000_000));
     let (mut market, mut log) = (Market::new(5), EventLog::new());

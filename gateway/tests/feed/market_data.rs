@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use exahour_gateway::clock::{Clock, ManualClock, SystemClock};
+use exahour_gateway::clock::{Clock, ManualClock, Steady, SystemClock};
 use exahour_gateway::feed::client::FeedClient;
 use exahour_gateway::feed::peers::{Peer, Serve, Verdict};
 use exahour_gateway::feed::subscribers::{Stage, Subscribers};
@@ -279,6 +279,25 @@ fn silence_gets_a_sign_of_life_and_asking_nothing_gets_an_end() {
 }
 
 #[test]
+fn a_clock_that_is_set_forward_cuts_nobody_off() {
+    let clock = ManualClock::new(Nanos(1_000_000_000_000));
+    let (mut flood, mut log) = (Flood::new(), EventLog::new());
+    log.append(&flood.list());
+    let mut agent = log.market_data(0, 0, clock.clone());
+    let mut silent = ask(agent.address(), &[]);
+    settle(&mut agent);
+    clock.set_forward(Nanos(3_600 * Nanos::SECOND.0));
+    settle(&mut agent);
+    let all = framed(request(FeedRequestKind::SnapshotThenUpdates.into(), 0, 0).bytes());
+    silent.write_all(&all).unwrap();
+    let mut heard = Vec::new();
+    turn_until(&mut agent, "a snapshot", || {
+        assert!(!drain(&mut silent, &mut heard), "it was cut off");
+        !heard.is_empty()
+    });
+}
+
+#[test]
 fn every_bad_request_gets_its_named_reject() {
     let (mut flood, mut log) = (Flood::new(), EventLog::new());
     log.append(&flood.list());
@@ -455,7 +474,7 @@ fn no_bytes_of_a_client_harm_the_port() {
     let (mut finished, mut stayed) = (0, 0);
     for seed in 0..3000 {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut peer: Peer<Stage> = Peer::new(0, Nanos(1));
+        let mut peer: Peer<Stage> = Peer::new(0, Steady(1));
         let mut bytes: Vec<u8> = (0..rng.random_range(1..6))
             .flat_map(|_| right.clone())
             .collect();
@@ -474,7 +493,7 @@ fn no_bytes_of_a_client_harm_the_port() {
         for _ in 0..200 {
             let piece = rest.len().min(rng.random_range(1..100));
             rest = &rest[peer.receive(&rest[..piece])..];
-            verdict = subscribers.serve(&mut peer, Nanos(2));
+            verdict = subscribers.serve(&mut peer, Steady(2));
             if verdict != Verdict::Stay {
                 break;
             }
