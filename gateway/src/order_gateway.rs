@@ -7,6 +7,7 @@
 //! one write for each connection and turn; a connection's slot is free again only when the engine
 //! was told of its end. Does not: allocate once the buffers of a slot have been used.
 
+mod eviction;
 mod hall;
 
 use std::net::SocketAddr;
@@ -62,7 +63,8 @@ pub const CONNECTIONS_MAX: usize = 16_384;
 pub struct GatewaySettings {
     /// Where to listen; port 0 lets the system choose.
     pub address: SocketAddr,
-    /// Connections at a time; further ones are closed at once.
+    /// Connections at a time; a further one takes the place of one that is not established, or is
+    /// closed at once.
     pub connections_max: usize,
     /// Bytes that may wait for one client before it counts as a slow reader.
     pub outbox_bytes: usize,
@@ -360,21 +362,26 @@ impl<C: Clock> OrderGateway<C> {
         let mut count = 0;
         while let Some(accepted) = self.sockets.accept() {
             count += 1;
-            let Accepted::Connection(slot) = accepted else {
-                continue;
-            };
-            self.next_connection += 1;
-            let id = ConnectionId(self.next_connection);
-            let connection = &mut self.connections[slot.0];
-            connection.session = Session::new(id, self.now, &self.settings.session);
-            connection.holds = None;
-            connection.stage = Stage::Open;
-            connection.inbox.clear();
-            connection.outbox.clear();
-            connection.retransmitting = None;
-            self.active.push(slot);
+            match accepted {
+                Accepted::Connection(slot) => self.open(slot),
+                Accepted::Full => self.make_room(),
+                Accepted::Refused => {}
+            }
         }
         count
+    }
+
+    fn open(&mut self, slot: Slot) {
+        self.next_connection += 1;
+        let id = ConnectionId(self.next_connection);
+        let connection = &mut self.connections[slot.0];
+        connection.session = Session::new(id, self.now, &self.settings.session);
+        connection.holds = None;
+        connection.stage = Stage::Open;
+        connection.inbox.clear();
+        connection.outbox.clear();
+        connection.retransmitting = None;
+        self.active.push(slot);
     }
 
     /// One bounded read from each connection that may have something. Each turn another one is the

@@ -256,6 +256,11 @@ impl Session {
         self.end(code, DisconnectCause::ConnectionLost, desk)
     }
 
+    /// Ends the connection, on which nothing is established, in favour of a newer one.
+    pub fn on_evicted(&mut self, desk: &mut Desk<'_>) -> Step {
+        self.say_end(breach(TerminationCode::LogonTimeout), desk)
+    }
+
     /// Ends the session because the node stops.
     pub fn on_node_stopping(&mut self, desk: &mut Desk<'_>) -> Step {
         let code = breach(TerminationCode::NodeStopping);

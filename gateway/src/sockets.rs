@@ -86,7 +86,9 @@ struct Connection {
 pub enum Accepted {
     /// A new connection.
     Connection(Slot),
-    /// Every slot is taken: the connection was closed at once.
+    /// Every slot is taken: where the next call finds one released, it gives it to the connection.
+    Full,
+    /// The connection was closed: no slot was released for it, or it was gone already.
     Refused,
 }
 
@@ -99,8 +101,10 @@ pub struct Sockets {
     address: SocketAddr,
     connections: Box<[Option<Connection>]>,
     free: Vec<Slot>,
+    /// Accepted, and without a slot yet.
+    waiting: Option<TcpStream>,
     acceptable: bool,
-    accepted_this_turn: usize,
+    accepts_left: usize,
     turn: u32,
 }
 
@@ -124,8 +128,9 @@ impl Sockets {
             address: bound,
             connections: (0..connections_max).map(|_| None).collect(),
             free: (0..connections_max).rev().map(Slot).collect(),
+            waiting: None,
             acceptable: true,
-            accepted_this_turn: 0,
+            accepts_left: ACCEPTS_PER_TURN,
             turn: 0,
         })
     }
@@ -150,7 +155,7 @@ impl Sockets {
     #[inline]
     pub fn poll_ready(&mut self) -> Result<(), GatewayError> {
         self.turn = self.turn.wrapping_add(1);
-        self.accepted_this_turn = 0;
+        self.accepts_left = ACCEPTS_PER_TURN;
         let direct = self.reads_directly() && self.taken_count() > 0;
         if direct && !self.turn.is_multiple_of(TURNS_BETWEEN_POLLS) {
             return Ok(());
@@ -182,24 +187,37 @@ impl Sockets {
         Ok(())
     }
 
-    /// Takes a waiting connection, a bounded number of times in a turn.
+    /// Takes a waiting connection, a bounded number of times in a turn; [`Accepted::Full`] comes at most
+    /// once, so looking for somebody to evict is bounded too.
     pub fn accept(&mut self) -> Option<Accepted> {
-        if !self.acceptable || self.accepted_this_turn == ACCEPTS_PER_TURN {
+        if let Some(stream) = self.waiting.take() {
+            return Some(match self.free.pop() {
+                Some(slot) => self.place(stream, slot),
+                None => Accepted::Refused,
+            });
+        }
+        if !self.acceptable || self.accepts_left == 0 {
             return None;
         }
-        self.accepted_this_turn += 1;
-        let mut stream = match self.listener.accept() {
+        self.accepts_left -= 1;
+        let stream = match self.listener.accept() {
             Ok((stream, _)) => stream,
             Err(error) => {
                 // Where files ran out the connection still waits: it is tried again next turn.
                 self.acceptable = error.kind() != io::ErrorKind::WouldBlock;
-                self.accepted_this_turn = ACCEPTS_PER_TURN;
+                self.accepts_left = 0;
                 return None;
             }
         };
         let Some(slot) = self.free.pop() else {
-            return Some(Accepted::Refused);
+            self.waiting = Some(stream);
+            self.accepts_left = 0;
+            return Some(Accepted::Full);
         };
+        Some(self.place(stream, slot))
+    }
+
+    fn place(&mut self, mut stream: TcpStream, slot: Slot) -> Accepted {
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registry = self.poll.registry();
         let ready = stream
@@ -208,14 +226,14 @@ impl Sockets {
         if ready.is_err() {
             // The other side went away already.
             self.free.push(slot);
-            return Some(Accepted::Refused);
+            return Accepted::Refused;
         }
         self.connections[slot.0] = Some(Connection {
             stream,
             readiness: Readiness::Maybe,
             room: Room::Maybe,
         });
-        Some(Accepted::Connection(slot))
+        Accepted::Connection(slot)
     }
 
     /// Reads what is there, if anything may be, into `room`.

@@ -329,5 +329,9 @@ impl Serve for BackOffices {
         self.copy(peer, now)
     }
 
+    fn has_asked(state: &Office) -> bool {
+        matches!(state, Office::Copying(_))
+    }
+
     fn gone(&mut self, _: Office) {}
 }

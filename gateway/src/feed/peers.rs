@@ -3,7 +3,8 @@
 //! Called by the market data and drop copy agents, which say what to serve through [`Serve`].
 //!
 //! Always holds: one turn costs one bounded read, one serving and one bounded write for each
-//! connection; one that is refused gets its last message before it is closed.
+//! connection; one that is refused gets its last message before it is closed. Where every place is
+//! taken, whoever has asked for nothing longest makes way.
 //! Does not: know what is asked or sent; sockets are in `sockets`.
 
 use exahour_wire::framing::FRAMING_BYTES;
@@ -47,6 +48,10 @@ pub trait Serve {
 
     /// Takes requests from a connection and writes what fits its buffer.
     fn serve(&mut self, peer: &mut Peer<Self::State>, now: Steady) -> Verdict;
+
+    /// Whether a connection has been given something to do: only one that has not makes way for
+    /// another.
+    fn has_asked(state: &Self::State) -> bool;
 
     /// Gives back what was kept for a connection that is gone.
     fn gone(&mut self, state: Self::State);
@@ -143,8 +148,12 @@ impl<S: Default> Peers<S> {
         let mut work = 0;
         while let Some(accepted) = self.sockets.accept() {
             work += 1;
-            if let Accepted::Connection(slot) = accepted {
-                self.peers[slot.0] = Some(Peer::new(self.send_bytes, now));
+            match accepted {
+                Accepted::Connection(slot) => {
+                    self.peers[slot.0] = Some(Peer::new(self.send_bytes, now));
+                }
+                Accepted::Full => self.make_room(service),
+                Accepted::Refused => {}
             }
         }
         for place in 0..self.peers.len() {
@@ -154,14 +163,32 @@ impl<S: Default> Peers<S> {
             let (done, keep) = turn_one(&mut self.sockets, Slot(place), peer, service, now);
             work += done;
             if keep == Keep::No {
-                self.sockets.close(Slot(place));
-                self.sockets.release(Slot(place));
-                if let Some(peer) = self.peers[place].take() {
-                    service.gone(peer.state);
-                }
+                self.end(place, service);
             }
         }
         Ok(work)
+    }
+
+    /// Frees the place of whoever is being refused, or else has asked for nothing, and came first.
+    fn make_room<T: Serve<State = S>>(&mut self, service: &mut T) {
+        let idle = |(place, peer): (usize, &Option<Peer<S>>)| {
+            let peer = peer.as_ref()?;
+            let refused = peer.closing.is_some();
+            let stays = !refused && T::has_asked(&peer.state);
+            (!stays).then_some((!refused, peer.since, place))
+        };
+        let longest = self.peers.iter().enumerate().filter_map(idle).min();
+        if let Some((_, _, place)) = longest {
+            self.end(place, service);
+        }
+    }
+
+    fn end(&mut self, place: usize, service: &mut impl Serve<State = S>) {
+        self.sockets.close(Slot(place));
+        self.sockets.release(Slot(place));
+        if let Some(peer) = self.peers[place].take() {
+            service.gone(peer.state);
+        }
     }
 }
 

@@ -255,6 +255,10 @@ impl Serve for Subscribers {
         }
     }
 
+    fn has_asked(state: &Stage) -> bool {
+        !matches!(state, Stage::Silent)
+    }
+
     fn gone(&mut self, state: Stage) {
         if let Stage::Snapshot { walk, .. } = state {
             self.shadow.end(walk);

@@ -260,6 +260,56 @@ fn a_clock_that_is_set_forward_cuts_nobody_off_and_stamps_follow_it() {
 }
 
 #[test]
+fn who_has_not_asked_makes_way_for_another_and_who_is_served_does_not() {
+    let mut clock = ManualClock::new(Nanos(1_000_000_000_000));
+    let (mut market, mut log) = (Market::new(5), EventLog::new());
+    (0..50).for_each(|_| log.append(&market.step()));
+    let mut agent = log.drop_copy_for(2, 0, clock.clone());
+    settle(&mut agent);
+    let address = agent.address();
+    let connect = || {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        stream
+    };
+    let ended = |stream: &mut TcpStream| match stream.read(&mut [0; 4096]) {
+        Ok(count) => count == 0,
+        Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+    };
+    let mut clients = Vec::new();
+    for participant in 1..=2 {
+        let (mut older, mut younger) = (connect(), connect());
+        settle(&mut agent);
+        clock.advance(Nanos(1_000_000));
+        let own = ParticipantId(participant);
+        let (session, start) = (back_office(own), EventSequence(0));
+        let mut client = DropCopyClient::new(address, session, own, key_of(session), start);
+        turn_until(&mut agent, "drop copies", || {
+            client.poll(clock.now(), &mut |_| ()).unwrap();
+            client.caught_up()
+        });
+        clients.push(client);
+        turn_until(&mut agent, "the older", || ended(&mut older));
+        turn_until(&mut agent, "the younger", || {
+            participant == 1 || ended(&mut younger)
+        });
+    }
+    // Both places are served now.
+    let mut refused = connect();
+    turn_until(&mut agent, "the one too many", || ended(&mut refused));
+    log.append(&market.step());
+    let before: Vec<_> = clients.iter().map(DropCopyClient::after).collect();
+    clock.advance(Nanos(2 * Nanos::SECOND.0));
+    turn_until(&mut agent, "what is new", || {
+        for client in &mut clients {
+            client.poll(clock.now(), &mut |_| ()).unwrap();
+        }
+        let on = |(client, before): (&DropCopyClient, &EventSequence)| client.after() > *before;
+        clients.iter().zip(&before).all(on)
+    });
+}
+
+#[test]
 fn a_quiet_port_says_how_far_it_looked() {
     let mut clock = ManualClock::new(Nanos(1_000_000_000_000));
     let (mut market, mut log) = (Market::new(5), EventLog::new());

@@ -86,9 +86,19 @@ impl EventLog {
     }
 
     pub(crate) fn drop_copy<C: Clock>(&self, send_bytes: usize, clock: C) -> DropCopy<C> {
+        self.drop_copy_for(256, send_bytes, clock)
+    }
+
+    pub(crate) fn drop_copy_for<C: Clock>(
+        &self,
+        clients_max: usize,
+        send_bytes: usize,
+        clock: C,
+    ) -> DropCopy<C> {
         let folder = self.folder.path().to_path_buf();
         let config = DropCopyConfig {
             send_bytes,
+            clients_max,
             ..DropCopyConfig::new(any_port(), folder, keys())
         };
         DropCopy::new(config, clock).unwrap()

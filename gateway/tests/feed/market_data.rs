@@ -298,6 +298,43 @@ fn a_clock_that_is_set_forward_cuts_nobody_off() {
 }
 
 #[test]
+fn who_has_asked_for_nothing_makes_way_and_who_has_asked_does_not() {
+    let clock = ManualClock::new(Nanos(1_000_000_000_000));
+    let (mut flood, mut log) = (Flood::new(), EventLog::new());
+    log.append(&flood.list());
+    let mut agent = log.market_data(0, 0, clock.clone());
+    settle(&mut agent);
+    let address = agent.address();
+    // As many as there are places, each at a time of its own.
+    let mut silent: Vec<_> = (0..32)
+        .map(|_| {
+            let stream = ask(address, &[]);
+            settle(&mut agent);
+            clock.advance(Nanos(1_000_000));
+            stream
+        })
+        .collect();
+    let all = framed(request(FeedRequestKind::SnapshotThenUpdates.into(), 0, 0).bytes());
+    let mut served = Vec::new();
+    for first in &mut silent {
+        let (mut client, mut heard) = (ask(address, &all), Vec::new());
+        turn_until(&mut agent, "a snapshot", || {
+            assert!(!drain(&mut client, &mut heard), "it was cut off");
+            !heard.is_empty()
+        });
+        assert!(drain(first, &mut Vec::new()), "the first of them made way");
+        served.push(client);
+    }
+    let mut refused = ask(address, &all);
+    turn_until(&mut agent, "the one too many", || {
+        drain(&mut refused, &mut Vec::new())
+    });
+    for client in &mut served {
+        assert!(!drain(client, &mut Vec::new()), "it was cut off");
+    }
+}
+
+#[test]
 fn every_bad_request_gets_its_named_reject() {
     let (mut flood, mut log) = (Flood::new(), EventLog::new());
     log.append(&flood.list());
