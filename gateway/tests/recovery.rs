@@ -225,6 +225,41 @@ fn what_was_told_as_busy_is_not_told_again_by_any_report() {
 }
 
 #[test]
+fn a_number_that_was_given_out_is_told_though_the_connection_broke() {
+    let mut rig = Rig::start();
+    let mut client = Client::connect(rig.address, config(1)).unwrap();
+    rig.restart();
+    // The socket takes what nobody reads until it hears of the end; then no number is given out.
+    let mut given = 0;
+    loop {
+        match client.send(&order(1, 1, 0)) {
+            Ok(sequence) => {
+                given += 1;
+                assert_eq!(sequence.0, given);
+            }
+            Err(ClientError::Disconnected { .. }) => break,
+            Err(error) => panic!("{error}"),
+        }
+        assert_eq!(client.position().next_sequence.0, given + 1);
+    }
+    assert_eq!(client.position().next_sequence.0, given + 1);
+    assert!(client.send_all(&[order(1, 1, 0); 2]).is_err());
+    assert_eq!(client.position().next_sequence.0, given + 1);
+    // Why it ended was received before, and is not lost by what could not be written.
+    match client.wait(PATIENCE).unwrap() {
+        Some(ClientEvent::Terminated { code, .. }) => {
+            assert_eq!(code.decode(), Some(TerminationCode::NodeStopping));
+        }
+        other => panic!("{other:?}"),
+    }
+    client.reconnect_to(rig.address).unwrap();
+    match client.wait(PATIENCE).unwrap() {
+        Some(ClientEvent::NotApplied { from, count }) => assert_eq!((from.0, count), (1, given)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn a_restarted_gateway_serves_every_report_again() {
     let mut rig = Rig::start();
     let mut client = Client::connect(rig.address, config(1)).unwrap();

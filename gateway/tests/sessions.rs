@@ -4,7 +4,7 @@ mod exchange;
 
 use std::time::Duration;
 
-use exahour_gateway::client::{Client, ClientError, ClientEvent, TypedReport};
+use exahour_gateway::client::{Client, ClientError, ClientEvent, SessionPosition, TypedReport};
 use exahour_gateway::clock::SystemClock;
 use exahour_gateway::credentials::Keys;
 use exahour_gateway::error::GatewayError;
@@ -12,12 +12,12 @@ use exahour_gateway::order_gateway::{GatewaySettings, OrderGateway};
 use exahour_rings::{Capacity, ring};
 use exahour_wire::codes::NegotiationRejectCode;
 use exahour_wire::events::OrderAccepted;
-use exahour_wire::ids::MessageSequence;
+use exahour_wire::ids::{MessageSequence, SessionVersion};
 use exahour_wire::message::Digest;
-use exahour_wire::session::{Negotiate, NegotiationReject, NegotiationResponse};
+use exahour_wire::session::{Negotiate, NegotiationReject, NegotiationResponse, Sequence};
 use exahour_wire::units::{Millis, Nanos};
 
-use exchange::{Exchange, Raw64, Rig, Told, config, key, negotiate, numbered, order};
+use exchange::{Exchange, LAST_REPORTS, Raw64, Rig, Told, config, key, negotiate, numbered, order};
 
 const HOUR: Nanos = Nanos(3_600 * Nanos::SECOND.0);
 
@@ -104,6 +104,60 @@ fn a_client_is_told_why_it_cannot_log_on() {
     hasty.connect_timeout = Duration::from_millis(50);
     let error = Client::connect(mute.local_addr().unwrap(), hasty).unwrap_err();
     assert!(matches!(error, ClientError::Timeout { .. }), "{error}");
+}
+
+#[test]
+fn after_the_last_number_of_a_version_comes_an_error_and_then_another_version() {
+    let rig = Rig::start();
+    drop(Raw64::established(&rig, 1, 1));
+    let last = MessageSequence(u32::MAX - 1);
+    let position = SessionPosition {
+        version: SessionVersion(1),
+        next_sequence: MessageSequence(last.0 - 1),
+        next_report: MessageSequence(1),
+    };
+    let mut client = Client::resume(rig.address, config(1), position).unwrap();
+    // Fewer are taken than asked, and which ones is told.
+    let taken = client.send_all(&[order(1, 1, 0); 3]).unwrap();
+    assert_eq!(taken, (position.next_sequence, 2));
+    let mut heard = Vec::new();
+    while heard.last() != Some(&last) {
+        match client.wait(Duration::from_secs(20)).unwrap() {
+            Some(ClientEvent::Report(report)) => {
+                let accepted = report.read::<OrderAccepted>();
+                heard.extend(accepted.map(|accepted| accepted.client_sequence));
+            }
+            Some(ClientEvent::NotApplied { from, .. }) => assert_eq!(from, MessageSequence(1)),
+            other => panic!("{other:?}"),
+        }
+    }
+    for refused in [
+        client.send(&order(1, 1, 0)).map(|_| ()),
+        client.queue(&order(1, 1, 0)).map(|_| ()),
+        client.send_all(&[order(1, 1, 0); 3]).map(|_| ()),
+    ] {
+        let error = refused.unwrap_err();
+        assert!(matches!(error, ClientError::VersionExhausted { .. }));
+        assert!(error.to_string().contains("connect anew"), "{error}");
+    }
+    // The version still lives, and says the same.
+    client.reconnect().unwrap();
+    assert!(client.send(&order(1, 1, 0)).is_err());
+    client.terminate().unwrap();
+    let mut anew = Client::connect(rig.address, config(1)).unwrap();
+    assert_eq!(anew.send(&order(1, 1, 0)).unwrap(), MessageSequence(1));
+}
+
+#[test]
+fn the_number_of_the_next_report_stays_at_the_last() {
+    let rig = Rig::start();
+    let mut raw = Raw64::established(&rig, 1, LAST_REPORTS.0);
+    for (sequence, number) in [(1, u32::MAX - 1), (2, u32::MAX), (3, u32::MAX)] {
+        raw.say(&numbered(1, sequence, order(1, 1, 0)));
+        assert_eq!(raw.hear::<OrderAccepted>().sequence.0, number);
+    }
+    rig.advance(Nanos(750_000_000));
+    assert_eq!(raw.hear::<Sequence>().next_sequence.0, u32::MAX);
 }
 
 #[test]

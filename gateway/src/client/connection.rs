@@ -193,42 +193,55 @@ impl<C: Clock> Client<C> {
 
     /// Sends one command; session and sequence are filled in. Gives its number.
     ///
+    /// A number that was given out is given, also where the connection breaks over it: the next call
+    /// says so, and after [`Client::reconnect`] either its reports come or it is told as not applied.
+    ///
     /// # Errors
-    /// [`ClientError::Backlog`] where it does not fit behind what waits: nothing was sent;
-    /// [`ClientError::Disconnected`].
+    /// None of them gave out a number. [`ClientError::Backlog`] where the command does not fit behind what
+    /// waits; [`ClientError::Disconnected`]; [`ClientError::VersionExhausted`] after the last number.
+    ///
+    /// # Panics
+    /// As [`Client::queue`].
     #[inline]
     pub fn send<M: Message>(&mut self, command: &M) -> Result<MessageSequence, ClientError> {
-        let sequence = self.queue(command)?;
+        // A connection that is known to be broken takes no number.
         self.flush()?;
+        let sequence = self.queue(command)?;
+        let _ = self.flush();
         Ok(sequence)
     }
 
-    /// Sends commands in one write, as far as they fit; gives the number of the first and how many
-    /// were taken.
+    /// Sends commands in one write, as far as they are taken; gives the number of the first and how many
+    /// were taken, which may be fewer than asked.
     ///
     /// # Errors
     /// As [`Client::send`], where not even the first was taken.
+    ///
+    /// # Panics
+    /// As [`Client::queue`].
     pub fn send_all<M: Message>(
         &mut self,
         commands: &[M],
     ) -> Result<(MessageSequence, usize), ClientError> {
+        self.flush()?;
         let first = self.position().next_sequence;
         let mut count = 0;
         for command in commands {
             match self.queue(command) {
                 Ok(_) => count += 1,
-                Err(ClientError::Backlog) if count > 0 => break,
-                Err(error) => return Err(error),
+                Err(error) if count == 0 => return Err(error),
+                // Whoever sends the rest is told why.
+                Err(_) => break,
             }
         }
-        self.flush()?;
+        let _ = self.flush();
         Ok((first, count))
     }
 
-    /// Puts a command behind those that wait for [`Client::flush`].
+    /// Puts a command behind those that wait for [`Client::flush`]; gives its number.
     ///
     /// # Errors
-    /// As [`Client::send`].
+    /// As [`Client::send`]; none of them gave out a number.
     ///
     /// # Panics
     /// If the message is not a command: the caller's fault.
@@ -263,7 +276,8 @@ impl<C: Clock> Client<C> {
     ///
     /// # Errors
     /// [`ClientError::Disconnected`], after everything received before has been given out;
-    /// [`ClientError::RetransmissionRefused`] and [`ClientError::Unreadable`].
+    /// [`ClientError::RetransmissionRefused`], [`ClientError::Unreadable`], and
+    /// [`ClientError::VersionExhausted`] where reports come that cannot be told apart any more.
     #[inline]
     pub fn poll(&mut self) -> Result<Option<ClientEvent<'_>>, ClientError> {
         match self.find()? {
@@ -335,7 +349,8 @@ impl<C: Clock> Client<C> {
             return Ok(Some(found));
         }
         self.core.on_time(now)?;
-        self.flush()?;
+        // What was received may still say why nothing can be written any more.
+        let flushed = self.flush();
         let Some(socket) = &mut self.socket else {
             return Err(gone("not connected"));
         };
@@ -349,7 +364,7 @@ impl<C: Clock> Client<C> {
                         return Ok(Some(found));
                     }
                 }
-                Ok(Received::Nothing) => return Ok(None),
+                Ok(Received::Nothing) => return flushed.map(|()| None),
                 Ok(Received::Ended) => return Err(gone("closed by the exchange")),
                 Err(error) => return Err(gone(&error.to_string())),
             }

@@ -38,6 +38,10 @@ use crate::outbox::Outbox;
 const EVENT_TEMPLATE_MIN: u16 = 300;
 const EVENT_TEMPLATE_END: u16 = 400;
 
+/// The exchange never applies a message with this number, and gives it to every report that comes after
+/// all others.
+const NUMBERS_END: u32 = u32::MAX;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Apart,
@@ -243,10 +247,13 @@ impl Core {
             let reason = "not established".to_string();
             return Err(ClientError::Disconnected { reason });
         }
+        let sequence = self.next_sequence;
+        if sequence == NUMBERS_END {
+            return Err(exhausted("message numbers"));
+        }
         let mut message = [0; MESSAGE_BYTES_MAX];
         let message = &mut message[..command.len()];
         message.copy_from_slice(command);
-        let sequence = self.next_sequence;
         let session = self.config.session.0.to_le_bytes();
         message[HEADER_BYTES..HEADER_BYTES + 4].copy_from_slice(&session);
         message[HEADER_BYTES + 4..HEADER_BYTES + 8].copy_from_slice(&sequence.to_le_bytes());
@@ -288,7 +295,11 @@ impl Core {
                 next_sequence: MessageSequence(self.next_sequence),
                 ..Sequence::blank()
             };
-            self.put(&alive, now)?;
+            return match self.put(&alive, now) {
+                // What waits is a sign of life too, as soon as the exchange reads it.
+                Ok(()) | Err(ClientError::Backlog) => Ok(()),
+                Err(error) => Err(error),
+            };
         }
         Ok(())
     }
@@ -346,7 +357,7 @@ impl Core {
     fn on_report(&mut self, prefix: EventPrefix, now: Now) -> Result<Option<Found>, ClientError> {
         let sequence = prefix.sequence.0;
         if sequence == self.next_report {
-            self.on_delivered(Place::Inbox);
+            self.on_delivered(Place::Inbox)?;
             return Ok(Some(Found::Report(prefix, Place::Inbox)));
         }
         if sequence > self.next_report {
@@ -358,7 +369,10 @@ impl Core {
     }
 
     #[inline]
-    fn on_delivered(&mut self, place: Place) {
+    fn on_delivered(&mut self, place: Place) -> Result<(), ClientError> {
+        if self.next_report == NUMBERS_END {
+            return Err(exhausted("report numbers"));
+        }
         if let Some(gap) = SequenceGap::read(self.bytes_at(place)) {
             let from = gap.from_sequence.0;
             self.lost.on_reported(from..from.saturating_add(gap.count));
@@ -368,6 +382,7 @@ impl Core {
         if self.asked_until.is_some_and(|end| self.next_report >= end) {
             self.asked_until = None;
         }
+        Ok(())
     }
 
     #[inline]
@@ -378,7 +393,7 @@ impl Core {
             }
             let place = self.held.take();
             if first.0 == self.next_report {
-                self.on_delivered(Place::Held(place.clone()));
+                self.on_delivered(Place::Held(place.clone()))?;
                 let prefix = EventPrefix::peek(self.held.at(place.clone()));
                 return Ok(prefix.map(|prefix| Found::Report(prefix, Place::Held(place))));
             }
@@ -485,6 +500,10 @@ impl Core {
     }
 }
 
+fn exhausted(what: &'static str) -> ClientError {
+    ClientError::VersionExhausted { what }
+}
+
 fn unreadable(template: u16) -> ClientError {
     let what = format!("a message with template {template} that does not belong here");
     ClientError::Unreadable { what }
@@ -493,4 +512,87 @@ fn unreadable(template: u16) -> ClientError {
 fn unreadable_frame(frame: BadFrame) -> ClientError {
     let what = format!("a frame that cannot be cut: {frame:?}");
     ClientError::Unreadable { what }
+}
+
+#[cfg(test)]
+mod tests {
+    use exahour_wire::events::OrderAccepted;
+    use exahour_wire::framing::framing_header;
+    use exahour_wire::ids::SessionId;
+    use exahour_wire::orders::NewOrder;
+
+    use super::*;
+    use crate::credentials::Key;
+
+    const NOW: Now = Now {
+        utc: Nanos(1),
+        steady: Steady(1),
+    };
+
+    fn established(sent: u32, reported: u32) -> Core {
+        let mut core = Core::new(ClientConfig::new(SessionId(1), Key::new([1; 32])));
+        core.resume(SessionVersion(1), sent, reported);
+        core.on_apart();
+        core.phase = Phase::Established;
+        core
+    }
+
+    fn receive(core: &mut Core, sequence: u32) {
+        let report = OrderAccepted {
+            sequence: MessageSequence(sequence),
+            ..OrderAccepted::blank()
+        };
+        let framed = [&framing_header(OrderAccepted::BYTES), report.bytes()].concat();
+        core.inbox.room()[..framed.len()].copy_from_slice(&framed);
+        core.on_received(framed.len(), NOW);
+    }
+
+    fn found(core: &mut Core) -> Option<u32> {
+        match core.find(NOW).unwrap()? {
+            Found::Report(prefix, _) => Some(prefix.sequence.0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_last_message_number_is_given_out_once_and_nothing_after_it() {
+        let mut core = established(NUMBERS_END - 2, 1);
+        for last in [NUMBERS_END - 2, NUMBERS_END - 1] {
+            let given = core.queue(NewOrder::blank().bytes(), NOW).unwrap();
+            assert_eq!(given.0, last);
+        }
+        let waiting = core.outbox.waiting();
+        for _ in 0..3 {
+            let refused = core.queue(NewOrder::blank().bytes(), NOW).unwrap_err();
+            assert!(matches!(refused, ClientError::VersionExhausted { .. }));
+        }
+        assert_eq!(core.outbox.waiting(), waiting, "nothing was sent");
+        assert_eq!(core.position().1.0, NUMBERS_END);
+    }
+
+    #[test]
+    fn reports_that_share_the_last_number_are_told_as_the_end() {
+        let mut core = established(1, NUMBERS_END - 2);
+        // The one before the last is missing, so that the end is held.
+        receive(&mut core, NUMBERS_END - 2);
+        assert_eq!(found(&mut core), Some(NUMBERS_END - 2));
+        receive(&mut core, NUMBERS_END);
+        assert_eq!(found(&mut core), None);
+        receive(&mut core, NUMBERS_END - 1);
+        assert_eq!(found(&mut core), Some(NUMBERS_END - 1));
+        for _ in 0..2 {
+            let end = core.find(NOW).unwrap_err();
+            assert!(matches!(end, ClientError::VersionExhausted { .. }));
+            receive(&mut core, NUMBERS_END);
+        }
+        assert_eq!(core.position().2.0, NUMBERS_END);
+    }
+
+    #[test]
+    fn a_full_outbox_is_no_reason_to_call_a_connection_broken() {
+        let mut core = established(1, 1);
+        while core.queue(NewOrder::blank().bytes(), NOW).is_ok() {}
+        let steady = NOW.steady.after(Nanos::from(core.config.keep_alive));
+        core.on_time(Now { steady, ..NOW }).unwrap();
+    }
 }

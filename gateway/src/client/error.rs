@@ -75,6 +75,15 @@ pub enum ClientError {
     /// Too many bytes wait to be sent: the exchange does not read as fast as this client writes.
     #[error("messages are waiting to be sent: poll, then send again")]
     Backlog,
+    /// The version has given out all its numbers; those of messages and of reports each end before
+    /// 4294967295. Nothing was sent; a new [`Client`](super::Client) negotiates another version.
+    #[error(
+        "this version of the session has no {what} left: connect anew, which negotiates another"
+    )]
+    VersionExhausted {
+        /// The numbers that have run out.
+        what: &'static str,
+    },
     /// The exchange sent what this client cannot read.
     #[error("the exchange sent {what}; do both sides have the same schema?")]
     Unreadable {

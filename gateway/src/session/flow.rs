@@ -143,7 +143,8 @@ impl Session {
         if flow.session != prefix.session {
             return Step::Continue;
         }
-        flow.next_report = MessageSequence(prefix.sequence.0.wrapping_add(1));
+        // Reports after the last number all carry it.
+        flow.next_report = MessageSequence(prefix.sequence.0.saturating_add(1));
         self.sent_at = desk.now;
         match desk.outbox.push(bytes) {
             Ok(_) => Step::Continue,

@@ -44,6 +44,9 @@ pub const SESSIONS: u32 = 20;
 /// An order with this name logs its session out.
 pub const EXPEL: ClientOrderId = ClientOrderId(u64::MAX);
 
+/// A version whose reports are numbered from the last but one on.
+pub const LAST_REPORTS: SessionVersion = SessionVersion(7_777);
+
 pub fn key(session: u32) -> Key {
     let mut bytes = [7; 32];
     bytes[..4].copy_from_slice(&session.to_le_bytes());
@@ -173,7 +176,7 @@ impl Exchange {
     fn report<M: Message>(&mut self, session: SessionId, report: &M) {
         let state = self.sessions.entry(session).or_default();
         let sequence = state.outbound.max(1);
-        state.outbound = sequence + 1;
+        state.outbound = sequence.saturating_add(1);
         if self.batch.len() > 500_000 {
             self.append();
         }
@@ -218,7 +221,11 @@ impl Exchange {
             *state = State {
                 version: open.version,
                 expected: 1,
-                outbound: 1,
+                outbound: if open.version == LAST_REPORTS {
+                    u32::MAX - 1
+                } else {
+                    1
+                },
                 connection: open.connection,
                 ..State::default()
             };
