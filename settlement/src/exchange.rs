@@ -221,7 +221,10 @@ impl Exchange {
         self.down = error.to_string();
         self.retry_at = Instant::now() + self.retry_wait;
         self.retry_wait = (self.retry_wait * 2).min(RETRY.1);
-        self.anew |= matches!(error, ClientError::RetransmissionRefused { .. });
+        self.anew |= matches!(
+            error,
+            ClientError::RetransmissionRefused { .. } | ClientError::VersionExhausted { .. }
+        );
     }
 
     /// Takes the version of before up again, or negotiates a new one where the exchange knows
