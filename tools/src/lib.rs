@@ -8,6 +8,7 @@ pub mod bench;
 pub mod connection;
 pub mod demo;
 pub mod desk;
+pub mod exit;
 pub mod feed;
 pub mod journal;
 mod listings;

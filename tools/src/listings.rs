@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use exahour_gateway::clock::{Clock, SystemClock};
 use exahour_gateway::feed::client::FeedClient;
 use exahour_gateway::image::Flow;
@@ -18,6 +18,7 @@ use exahour_wire::ids::InstrumentId;
 use exahour_wire::limits::INSTRUMENTS_MAX;
 
 use crate::connection::NodeArguments;
+use crate::exit::finding;
 
 /// How long a snapshot may take.
 pub(crate) const SNAPSHOT_WITHIN: Duration = Duration::from_secs(5);
@@ -106,14 +107,14 @@ impl Listings {
     pub(crate) fn id_of(&self, symbol: &str) -> Result<InstrumentId> {
         let mut newest_first = self.symbols.iter().rev();
         let found = newest_first.find(|(_, it)| it.eq_ignore_ascii_case(symbol));
-        found.map(|(id, _)| *id).with_context(|| {
+        found.map(|(id, _)| *id).ok_or_else(|| {
             let listed = self.symbols.iter().take(8);
             let listed: Vec<String> = listed.map(|(id, it)| format!("{it} ({id})")).collect();
             let more = if self.symbols.len() > 8 { ", ..." } else { "" };
-            format!(
+            finding(anyhow!(
                 "no instrument `{symbol}` is listed; there are: {}{more}",
                 listed.join(", ")
-            )
+            ))
         })
     }
 

@@ -1,7 +1,7 @@
 //! The `exahour` command: reads the command line and hands on to the subcommand.
 //!
-//! Always holds: exit code 0 is success, 1 an error of the world or of the data, 2 a wrong command
-//! line. Errors go to standard error and say what, where, and what to do.
+//! Always holds: exit codes follow the one rule in `exit`. Errors go to standard error and say what,
+//! where, and what to do.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -9,11 +9,18 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use exahour_settlement::machine;
 use exahour_settlement::{run as settle, status as deliveries};
+use exahour_tools::exit::{self, Ending};
 use exahour_tools::{audit, bench, demo, desk, feed, journal, output, replay, script, start};
 
 /// Exahour, an exchange for compute hours.
 #[derive(Debug, Parser)]
-#[command(name = "exahour", version, about, arg_required_else_help = true)]
+#[command(
+    name = "exahour",
+    version,
+    about,
+    after_help = exit::RULE,
+    arg_required_else_help = true
+)]
 struct Invocation {
     #[command(subcommand)]
     command: Command,
@@ -59,16 +66,18 @@ fn main() -> ExitCode {
         Command::Cancel(arguments) => desk::cancel::run(&arguments).map(done),
         Command::Orders(arguments) => desk::orders::run(&arguments).map(done),
         Command::Book(arguments) => desk::book::run(&arguments).map(done),
-        Command::Settle(arguments) => settle::run(&arguments).map(done),
-        Command::Deliveries(arguments) => deliveries::run(&arguments).map(done),
+        Command::Settle(arguments) => settle::run(&arguments).map(done).map_err(exit::judged),
+        Command::Deliveries(arguments) => {
+            deliveries::run(&arguments).map(done).map_err(exit::judged)
+        }
         Command::Bench(arguments) => bench::run(&arguments).map(done),
-        Command::Script(arguments) => script::run(&arguments).map_err(anyhow::Error::from),
+        Command::Script(arguments) => script::run(&arguments),
     };
     let outcome = outcome.or_else(|error| output::unless_reader_left(error).map(done));
     outcome.unwrap_or_else(|error| {
         // Where even standard error cannot be written, the exit code has to do.
         let _ = writeln!(std::io::stderr(), "exahour: {}", told(&error));
-        ExitCode::FAILURE
+        ExitCode::from(Ending::of(&error) as u8)
     })
 }
 

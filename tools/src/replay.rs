@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use exahour_engine::EventSink;
 use exahour_journal::{FrameRef, Reader, Recovered, Tail, Verify, inspect};
@@ -19,6 +19,7 @@ use exahour_wire::message::{Digest, Message, messages, peek_length};
 use exahour_wire::units::Nanos;
 use serde::Serialize;
 
+use crate::exit::{finding, judged};
 use crate::journal::{Log, hex, log_folder, time_text};
 use crate::output::{print, print_json};
 use crate::progress::byte_bar;
@@ -72,6 +73,10 @@ struct Findings {
 /// # Errors
 /// Where there is no journal, it is damaged, the state diverges, or an event differs.
 pub fn run(arguments: &Arguments) -> Result<()> {
+    replay(arguments).map_err(judged)
+}
+
+fn replay(arguments: &Arguments) -> Result<()> {
     let folder = log_folder(&arguments.folder, Log::Journal)?;
     let stored = match arguments.compare_events {
         true => Some(StoredEvents::open(&log_folder(
@@ -228,11 +233,11 @@ impl Watch {
             return Ok(None);
         };
         if stored.advance()? {
-            bail!(
+            return Err(finding(anyhow!(
                 "event log: it goes on beyond event {}, the last that the journal gives: it does \
                  not belong to this journal",
                 report.events
-            );
+            )));
         }
         Ok(Some(stored.compared))
     }
@@ -324,12 +329,12 @@ fn difference(event: &[u8], on_disk: &[u8]) -> anyhow::Error {
         }
     };
     let place = EventPrefix::peek(event).map_or((0, Nanos(0)), |it| (it.event.0, it.time));
-    anyhow::anyhow!(
+    finding(anyhow!(
         "event {} of {} differs: the journal gives `{}`, the event log has `{}`; remove the event \
          log, and the next start writes it again from the journal",
         place.0,
         time_text(place.1),
         name(event),
         name(on_disk),
-    )
+    ))
 }

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use exahour_journal::{FlushBody, JournalError, Position, Reader, Tail, Verify, inspect};
 use exahour_replicas::{Node, NodeConfig, NodeError, Recovery};
@@ -27,6 +27,7 @@ use serde::Serialize;
 use std::os::fd::AsFd;
 
 use crate::connection::{ADDRESSES_FILE, Serving, account_of};
+use crate::exit::finding;
 use crate::journal::{Commands, count_commands, time_text};
 use crate::output::print;
 
@@ -361,7 +362,8 @@ fn greeting(
 
 fn stop(node: Node, json: bool) -> Result<()> {
     node.stop()
-        .context("the node stopped, but not in good order")?;
+        .context("the node stopped, but not in good order")
+        .map_err(finding)?;
     say(match json {
         true => "{\"state\":\"stopped\"}\n",
         false => "stopped in good order\n",
@@ -372,9 +374,9 @@ fn stop(node: Node, json: bool) -> Result<()> {
 /// Why a node ended by itself.
 fn halted(node: Node) -> Result<()> {
     match node.join() {
-        Ok(()) => anyhow::bail!("the node ended by itself, without an error"),
-        Err(failure) => Err(failure).context(
+        Ok(()) => Err(finding(anyhow!("the node ended by itself, without an error"))),
+        Err(failure) => Err(finding(anyhow::Error::new(failure).context(
             "the node halted; what was acknowledged is in the journal: mend the cause and start again",
-        ),
+        ))),
     }
 }

@@ -20,6 +20,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use exahour_journal::{Verify, inspect};
 
+use crate::exit::judged;
 use crate::journal::{Log, count_commands, log_folder, time_text};
 use crate::output::unless_reader_left;
 use crate::progress::byte_bar;
@@ -79,6 +80,10 @@ pub struct Arguments {
 /// Where the journal is damaged or contradicts itself, a time cannot be read, or the output cannot
 /// be written.
 pub fn run(arguments: &Arguments) -> Result<()> {
+    audit(arguments).map_err(judged)
+}
+
+fn audit(arguments: &Arguments) -> Result<()> {
     let folder = log_folder(&arguments.folder, Log::Journal)?;
     let recovered = inspect(&folder, Verify::Every)?;
     let commands = count_commands(&folder, &recovered)?;

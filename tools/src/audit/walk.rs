@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 use exahour_engine::{Batch, Capacity, Engine};
 use exahour_journal::{Position, Reader, Recovered, Verify};
 use exahour_replicas::FRAME_COMMANDS;
@@ -17,6 +17,7 @@ use exahour_wire::message::{Message, messages};
 use exahour_wire::units::Nanos;
 
 use super::record::{Batched, Owners, Record};
+use crate::exit::finding;
 use crate::journal::time_text;
 
 /// What has been verified.
@@ -75,12 +76,12 @@ impl Walk {
             let (header, position) = (*frame.header, frame.position);
             self.verified.frames += 1;
             if header.index != self.last_index + 1 {
-                bail!(
+                return Err(finding(anyhow!(
                     "journal frame {} at position {position} follows frame {}: the indices of one \
                      node's journal have no hole; restore the journal from a backup",
                     header.index,
                     self.last_index
-                );
+                )));
             }
             self.last_index = header.index;
             if header.kind != FRAME_COMMANDS {
@@ -123,22 +124,24 @@ impl Walk {
     fn check_order(&mut self, index: u64, first: u64, count: u16, time_ns: u64) -> Result<()> {
         let verified = &mut self.verified;
         if first != verified.commands + 1 {
-            bail!(
+            return Err(finding(anyhow!(
                 "journal frame {index} begins with command {first}, after command {}: commands \
                  have no gap; restore the journal from a backup",
                 verified.commands
-            );
+            )));
         }
         let held = messages(&self.commands).count();
         if held != usize::from(count) {
-            bail!("journal frame {index} holds {held} commands and says {count}");
+            return Err(finding(anyhow!(
+                "journal frame {index} holds {held} commands and says {count}"
+            )));
         }
         if Nanos(time_ns) < verified.last_time {
-            bail!(
+            return Err(finding(anyhow!(
                 "journal frame {index} is stamped {}, before {}: time never goes back",
                 time_text(Nanos(time_ns)),
                 time_text(verified.last_time)
-            );
+            )));
         }
         verified.commands += u64::from(count);
         verified.last_time = Nanos(time_ns);

@@ -19,6 +19,7 @@ use exahour_wire::message::{Message, messages};
 use exahour_wire::orders::{CancelOrder, NewOrder, ReplaceOrder};
 use serde::Serialize;
 
+use crate::exit::finding;
 use crate::feed::desk::Acknowledged;
 use crate::journal::hex;
 
@@ -66,6 +67,11 @@ pub(super) struct Promised<'a> {
 /// # Errors
 /// Where an order was lost, doubled or never told; where the two replays or the events differ.
 pub(super) fn prove(data: &Path, promised: &Promised<'_>) -> Result<Proven> {
+    // Whatever keeps a promise from being proven here is what was found.
+    find(data, promised).map_err(finding)
+}
+
+fn find(data: &Path, promised: &Promised<'_>) -> Result<Proven> {
     let journal = data.join("journal");
     let (instrument, acknowledged) = (promised.instrument, promised.acknowledged);
     let (entered, commands_of_traders) = entered(&journal, instrument)?;

@@ -27,6 +27,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::connection::{ADDRESSES_FILE, NodeArguments, Serving};
+use crate::exit::Interrupted;
 use crate::start::{catch_signals, signal_within};
 
 /// How long a process may take to start or to end, a contract to be assigned, a machine to answer.
@@ -189,7 +190,7 @@ impl Site {
         match signal_within(&self.signals, milliseconds)? {
             true => {
                 self.interrupted.set(true);
-                bail!("stopped before its end")
+                Err(Interrupted.into())
             }
             false => Ok(()),
         }

@@ -17,6 +17,7 @@ use exahour_wire::ids::InstrumentId;
 use serde::Serialize;
 
 use crate::connection::NodeArguments;
+use crate::exit::judged;
 use crate::journal::time_text;
 use crate::listings::{InstrumentName, SNAPSHOT_WITHIN};
 use crate::output::{print, print_json};
@@ -85,7 +86,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let begun = Instant::now();
     let mut shown = None;
     loop {
-        client.poll(clock.now(), &mut |_, _| {})?;
+        let polled = client.poll(clock.now(), &mut |_, _| {});
+        polled.map_err(|refused| judged(refused.into()))?;
         let image = client.image();
         let changed = image.whole() && shown != Some(image.next_sequence());
         if changed && let Some(book) = image.books().book(instrument) {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use clap::Args;
 use exahour_wire::ids::{OrderId, SessionId};
 use exahour_wire::message::Message;
@@ -13,6 +13,7 @@ use exahour_wire::orders::CancelOrder;
 use super::orders::live_orders;
 use super::{Seen, follow, fresh_name, leave};
 use crate::connection::NodeArguments;
+use crate::exit::finding;
 use crate::listings::InstrumentName;
 
 /// Cancel an order by the exchange's name for it.
@@ -49,8 +50,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Some(instrument) => instrument.resolve(&arguments.node)?,
         None => {
             let live = live_orders(&arguments.node, session, arguments.participant)?;
-            let found = live.get(&order).with_context(|| {
-                format!("order {order} is not live; `exahour orders` lists those that are")
+            let found = live.get(&order).ok_or_else(|| {
+                finding(anyhow!(
+                    "order {order} is not live; `exahour orders` lists those that are"
+                ))
             })?;
             found.instrument
         }

@@ -12,7 +12,7 @@ pub mod orders;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use exahour_gateway::client::{Client, ClientError, ClientEvent};
 use exahour_gateway::clock::{Clock, SystemClock};
 use exahour_wire::codes::{Enumeration, Raw};
@@ -21,6 +21,7 @@ use exahour_wire::ids::{ClientOrderId, CommandSequence};
 use exahour_wire::message::Message;
 use exahour_wire::reject::Reject;
 
+use crate::exit::finding;
 use crate::output::{print, print_json};
 use crate::text::{JsonForm, Verbosity, write_line};
 
@@ -79,7 +80,8 @@ fn follow(
                     .map(|it| it.reason)
                     .or_else(|| CommandRejected::read(report.bytes()).map(|it| it.reason));
                 if let Some(reason) = rejected {
-                    bail!("the exchange refused it: {}", reason_text(reason));
+                    let reason = reason_text(reason);
+                    return Err(finding(anyhow!("the exchange refused it: {reason}")));
                 }
                 if answered.is_none() {
                     answered = Some(report.prefix().command);
@@ -91,10 +93,11 @@ fn follow(
                 }
             }
             Some(ClientEvent::Busy { .. }) => {
-                bail!("the exchange is busy and did not take it: try again")
+                let busy = anyhow!("the exchange is busy and did not take it: try again");
+                return Err(finding(busy));
             }
             Some(ClientEvent::NotApplied { .. }) => {
-                bail!("the exchange did not apply it: try again")
+                return Err(finding(anyhow!("the exchange did not apply it: try again")));
             }
             Some(ClientEvent::Terminated { code, detail }) => {
                 bail!("the exchange ended the session: {code:?} (detail {detail})")

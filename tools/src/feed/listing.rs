@@ -20,6 +20,8 @@ use exahour_wire::operations::{CreateInstrument, Deposit};
 use exahour_wire::reject::Reject;
 use exahour_wire::units::{Hours, Money, Nanos, PartsPerMillion, Price, Quantity};
 
+use crate::exit::finding;
+
 /// The first instrument that a feed lists.
 pub(crate) const FIRST_INSTRUMENT: InstrumentId = InstrumentId(100);
 
@@ -51,15 +53,22 @@ pub(crate) fn list(client: &mut Client, terms: &Terms) -> Result<InstrumentId> {
             None => return Ok(InstrumentId(id)),
             Some(reason) => match reason.decode() {
                 Some(Reject::AlreadyExists) if terms.or_next => {}
-                Some(Reject::AlreadyExists) => bail!(
-                    "instrument {id} is listed already: leave --instrument out to have the first \
-                     number that is free, or name another"
-                ),
-                Some(Reject::NotPermitted) => bail!(
-                    "the operator's session may not list instruments: name one that may with \
-                     --operator-session"
-                ),
-                _ => bail!("instrument {id} cannot be listed: {reason:?}"),
+                Some(Reject::AlreadyExists) => {
+                    return Err(finding(anyhow!(
+                        "instrument {id} is listed already: leave --instrument out to have the \
+                         first number that is free, or name another"
+                    )));
+                }
+                Some(Reject::NotPermitted) => {
+                    return Err(finding(anyhow!(
+                        "the operator's session may not list instruments: name one that may with \
+                         --operator-session"
+                    )));
+                }
+                _ => {
+                    let refused = anyhow!("instrument {id} cannot be listed: {reason:?}");
+                    return Err(finding(refused));
+                }
             },
         }
     }
@@ -75,7 +84,9 @@ pub(crate) fn fund(client: &mut Client, account: AccountId, amount: Money) -> Re
     };
     match ask(client, &command)? {
         None => Ok(()),
-        Some(reason) => bail!("account {account} cannot be funded with {amount}: {reason:?}"),
+        Some(reason) => Err(finding(anyhow!(
+            "account {account} cannot be funded with {amount}: {reason:?}"
+        ))),
     }
 }
 

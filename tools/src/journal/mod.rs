@@ -16,6 +16,7 @@ use exahour_journal::{Reader, Recovered, Verify};
 use exahour_replicas::FRAME_COMMANDS;
 use exahour_wire::units::Nanos;
 
+use crate::exit::judged;
 use crate::text::write_time;
 
 /// Look into a journal without changing it.
@@ -36,10 +37,11 @@ enum Action {
 /// # Errors
 /// Where there is no journal, or it is damaged.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    match &arguments.action {
+    let outcome = match &arguments.action {
         Action::Inspect(arguments) => inspect::run(arguments),
         Action::Dump(arguments) => dump::run(arguments),
-    }
+    };
+    outcome.map_err(judged)
 }
 
 /// Which log of a data folder.

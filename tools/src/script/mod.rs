@@ -32,10 +32,8 @@ pub use expectation::{Comparison, Expectation, brief};
 pub use lines::{Line, Source, run_lines};
 pub use runner::{Counts, Outcome, Runner};
 
+use crate::exit::{Ending, finding};
 use crate::text::{Verbosity, write_json, write_line};
-
-/// The exit code where the script is wrong, or differs from what it expects.
-const EXIT_WRONG: u8 = 1;
 
 /// Runs a text script of commands through a fresh exchange and prints every event, one line each.
 ///
@@ -76,7 +74,15 @@ pub struct Arguments {
 ///
 /// # Errors
 /// The first line that is wrong, or a file that cannot be read or written.
-pub fn run(arguments: &Arguments) -> Result<ExitCode, ScriptError> {
+pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    run_script(arguments).map_err(|error| match error {
+        // The script is what was looked at; the files around it are not.
+        ScriptError::Line(_) | ScriptError::Depth { .. } => finding(error),
+        error => error.into(),
+    })
+}
+
+fn run_script(arguments: &Arguments) -> Result<ExitCode, ScriptError> {
     let start = Instant::now();
     let (counts, exit) = if arguments.check || arguments.update {
         check(arguments)?
@@ -196,7 +202,7 @@ fn check(arguments: &Arguments) -> Result<(Counts, ExitCode), ScriptError> {
     }
     // Differences are the result that was asked for; where nobody reads them, nothing is lost.
     let _ = write!(io::stdout().lock(), "{differences}");
-    Ok((verdict.counts, ExitCode::from(EXIT_WRONG)))
+    Ok((verdict.counts, ExitCode::from(Ending::Bad as u8)))
 }
 
 fn update_wanted(arguments: &Arguments) -> bool {

@@ -11,7 +11,7 @@ use exahour_wire::record::Record;
 use serde_json::Value;
 
 use crate::exchange::{
-    Exchange, count, exahour, fail, generated_orders, json, run, succeed, texts,
+    Exchange, count, exahour, fail, generated_orders, json, refuse, run, succeed, texts,
 };
 
 /// An exchange that has stopped, after a sale of ten lots, a purchase of four and a refusal.
@@ -137,8 +137,8 @@ fn an_audit_answers_who_did_what_and_when() {
     assert!(instrument.contains("GPU-H100-EU-M1"), "{instrument}");
     assert!(!instrument.contains("OrderFilled"), "{instrument}");
     let data = audited.exchange.data();
-    assert!(fail(&["audit", &data, "--at", "noon"]).contains("14:03:07"));
-    assert!(fail(&["audit", &data, "--who", "firm", "1"]).contains("none of session"));
+    assert!(refuse(&["audit", &data, "--at", "noon"]).contains("14:03:07"));
+    assert!(refuse(&["audit", &data, "--who", "firm", "1"]).contains("none of session"));
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn a_journal_shows_itself() {
         "--json",
     ]);
     assert_eq!(two.lines().count(), 2);
-    let refused = fail(&["journal", "dump", &data, "--from-index", "999999"]);
+    let refused = refuse(&["journal", "dump", &data, "--from-index", "999999"]);
     assert!(refused.contains("no frame from index 999999"), "{refused}");
     let (_, said) = texts(&run(&["audit", &data, "--order", "999999"]));
     assert!(said.contains("is about what was chosen"), "{said}");
@@ -281,10 +281,10 @@ fn a_damaged_journal_is_named() {
     std::fs::write(&segment, &whole[..5_000]).unwrap();
     let refused = fail(&["replay", &data]);
     assert!(refused.contains("5000 bytes instead of"), "{refused}");
-    assert!(fail(&["replay", "/nowhere"]).contains("is no folder"));
+    assert!(refuse(&["replay", "/nowhere"]).contains("is no folder"));
     let empty = tempfile::tempdir().unwrap();
     let empty = empty.path().display().to_string();
-    assert!(fail(&["replay", &empty]).contains("no journal"));
+    assert!(refuse(&["replay", &empty]).contains("no journal"));
 }
 
 #[test]
@@ -405,7 +405,7 @@ fn a_damaged_event_log_is_written_anew() {
     bytes[4_096] ^= 0xFF;
     std::fs::write(&segment, bytes).unwrap();
     let words = exchange.start_arguments();
-    let refused = fail(&Vec::from_iter(words.iter().map(String::as_str)));
+    let refused = refuse(&Vec::from_iter(words.iter().map(String::as_str)));
     assert!(refused.contains("event log"), "{refused}");
     assert!(refused.contains("away and start again"), "{refused}");
     assert!(!refused.contains("backup"), "{refused}");

@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::exchange::{count, exahour, fail, generated_orders, json, texts, until};
+use crate::exchange::{count, exahour, generated_orders, json, refuse, texts, until};
 
 #[test]
 fn a_generated_flow_is_traded_killed_delivered_and_proven() {
@@ -49,7 +49,7 @@ fn a_file_is_traded_and_its_folder_kept_for_replay_and_audit() {
     assert_eq!(replayed["state_hash"], findings["proven"]["state_hash"]);
     let audited = exahour(&["audit", &data]).output().unwrap();
     assert!(audited.status.success(), "{:?}", texts(&audited));
-    let refused = fail(&["demo", "--data", &data]);
+    let refused = refuse(&["demo", "--data", &data]);
     assert!(refused.contains("is not empty"), "{refused}");
 }
 
@@ -59,14 +59,14 @@ fn a_file_that_will_not_do_is_refused_before_anything_starts() {
     let file = folder.path().join("orders.csv");
     generated_orders(&file, 100, 7);
     let data = text(&folder.path().join("data"));
-    let refused = fail(&["demo", "--orders", &text(&file), "--data", &data]);
+    let refused = refuse(&["demo", "--orders", &text(&file), "--data", &data]);
     assert!(refused.contains("too few"), "{refused}");
     std::fs::write(
         &file,
         "id,timestamp,price,volume,action,direction\n1,1,x,1,created,bid\n",
     )
     .unwrap();
-    let refused = fail(&["demo", "--orders", &text(&file), "--data", &data]);
+    let refused = refuse(&["demo", "--orders", &text(&file), "--data", &data]);
     assert!(refused.contains("orders.csv:2:5"), "{refused}");
     assert!(!Path::new(&data).exists());
 }
@@ -74,7 +74,7 @@ fn a_file_that_will_not_do_is_refused_before_anything_starts() {
 #[test]
 fn a_demo_that_is_interrupted_takes_its_processes_with_it() {
     let (status, node) = ended_by(Signal::SIGINT);
-    assert_eq!(status.code(), Some(1));
+    assert_eq!(status.code(), Some(130));
     assert!(!runs(node), "the node goes on");
 }
 

@@ -1,6 +1,6 @@
 //! The small client against a node process: `order`, `orders`, `cancel`, `book`.
 
-use crate::exchange::{Exchange, PATIENCE, exahour, fail, json, succeed};
+use crate::exchange::{Exchange, PATIENCE, exahour, fail, json, refuse, succeed};
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::sync::mpsc;
@@ -73,7 +73,7 @@ fn what_the_exchange_refuses_is_said_in_its_words() {
     assert!(refused.contains("UnknownInstrument"), "{refused}");
     let refused = fail(&["cancel", "12345", "--instrument", "1", "--data", &data]);
     assert!(refused.contains("UnknownOrder"), "{refused}");
-    let refused = fail(&["order", "buy", "-1", "@", "2.50", "1", "--data", &data]);
+    let refused = refuse(&["order", "buy", "-1", "@", "2.50", "1", "--data", &data]);
     assert!(refused.contains("`-1` is not a whole number"), "{refused}");
     let words = [
         "order",
@@ -95,7 +95,7 @@ fn what_the_exchange_refuses_is_said_in_its_words() {
     assert!(refused.contains("there are: GPU-H100-EU (1)"), "{refused}");
     let refused = fail(&["book", "77", "--data", &data]);
     assert!(refused.contains("no instrument 77 is listed"), "{refused}");
-    let refused = fail(&["orders", "--session", "9", "--data", &data]);
+    let refused = refuse(&["orders", "--session", "9", "--data", &data]);
     assert!(refused.contains("may not see"), "{refused}");
 }
 

@@ -34,11 +34,24 @@ pub(crate) fn succeed(arguments: &[&str]) -> String {
     out
 }
 
-/// Runs the command, which must fail with code 1; what it said on standard error.
+/// Runs the command, whose answer must be bad; what it said on standard error.
 pub(crate) fn fail(arguments: &[&str]) -> String {
+    end_with(1, arguments)
+}
+
+/// Runs the command, which must find that it cannot be done; what it said on standard error.
+pub(crate) fn refuse(arguments: &[&str]) -> String {
+    end_with(2, arguments)
+}
+
+fn end_with(code: i32, arguments: &[&str]) -> String {
     let output = run(arguments);
     let (out, err) = texts(&output);
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}\n{out}\n{err}");
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{arguments:?}\n{out}\n{err}"
+    );
     err
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::exchange::{Exchange, count, fail, generated_orders, json, run, texts};
+use crate::exchange::{Exchange, count, fail, generated_orders, json, refuse, run, texts};
 use serde_json::Value;
 
 const SEED: u64 = 7;
@@ -97,7 +97,7 @@ fn a_malformed_row_is_named_with_its_place() {
     let row = "1,1000,236.40,200000000,created,bid\n";
     std::fs::write(&file, format!("{head}{row}2,1001,cheap,1,created,ask\n")).unwrap();
     let (data, name) = (exchange.data(), file.display().to_string());
-    let refused = fail(&["feed", &name, "--data", &data]);
+    let refused = refuse(&["feed", &name, "--data", &data]);
     let place = format!("{name}:3:8: the price `cheap`");
     assert!(
         refused.contains(&place) && refused.contains("mend the row"),
@@ -117,21 +117,21 @@ fn a_malformed_row_is_named_with_its_place() {
         "1",
     ]);
     assert!(listed.contains("is listed already"), "{listed}");
-    let zero = fail(&[
+    let zero = refuse(&[
         "feed", &name, "--data", &data, "--tick", "0", "--limit", "1",
     ]);
     assert!(zero.contains("--tick 0"), "{zero}");
     for (bytes, expected) in [(&b""[..], "is empty"), (&b"\xFF\xFE"[..], "is not UTF-8")] {
         std::fs::write(&file, bytes).unwrap();
-        let refused = fail(&["feed", &name, "--data", &data]);
+        let refused = refuse(&["feed", &name, "--data", &data]);
         assert!(
             refused.contains(expected) && !refused.contains("mend"),
             "{refused}"
         );
     }
     std::fs::write(&file, head).unwrap();
-    assert!(fail(&["feed", &name, "--data", &data]).contains("has no rows"));
-    assert!(fail(&["feed", "/nowhere.csv", "--data", &data]).contains("/nowhere.csv"));
+    assert!(refuse(&["feed", &name, "--data", &data]).contains("has no rows"));
+    assert!(refuse(&["feed", "/nowhere.csv", "--data", &data]).contains("/nowhere.csv"));
     let output = run(&["feed", &name, "--speed", "soon"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(texts(&output).1.contains("x60"));

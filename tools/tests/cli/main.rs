@@ -7,6 +7,7 @@ mod audit;
 mod demo;
 mod desk;
 mod exchange;
+mod exit_codes;
 mod feed;
 mod guides;
 mod node;

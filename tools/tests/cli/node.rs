@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use crate::exchange::{
-    CONFIG, Exchange, exahour, fail, generated_orders, json, run, succeed, texts, until,
+    CONFIG, Exchange, exahour, generated_orders, json, refuse, run, succeed, texts, until,
 };
 
 #[test]
@@ -95,7 +95,7 @@ fn a_port_in_use_is_named() {
         for other in ["--orders", "--market-data", "--drop-copy"] {
             words.extend([other, if other == port { &address } else { any }]);
         }
-        let refused = fail(&words);
+        let refused = refuse(&words);
         assert!(refused.contains(&address), "{port}: {refused}");
         assert!(refused.contains("another port"), "{port}: {refused}");
     }
@@ -106,7 +106,7 @@ fn a_folder_in_use_is_named() {
     let exchange = Exchange::start();
     let words = exchange.start_arguments();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let refused = fail(&words);
+    let refused = refuse(&words);
     assert!(refused.contains("in use by another writer"), "{refused}");
     assert!(!refused.contains("recovering"), "{refused}");
     assert!(refused.contains("journal"), "{refused}");
@@ -121,7 +121,7 @@ fn files_of_a_data_folder_that_are_lost_are_named() {
     std::fs::remove_file(&identity).unwrap();
     let words = exchange.start_arguments();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let refused = fail(&words);
+    let refused = refuse(&words);
     assert!(refused.contains(written.trim()), "{refused}");
     assert!(!identity.exists(), "no id is drawn beside a journal");
     std::fs::write(&identity, &written).unwrap();
@@ -140,7 +140,7 @@ fn files_of_a_data_folder_that_are_lost_are_named() {
     exchange.stop();
 
     let file = exchange.path("node.toml").display().to_string();
-    let refused = fail(&["start", "--data", &file]);
+    let refused = refuse(&["start", "--data", &file]);
     assert!(refused.contains("node.toml is no folder"), "{refused}");
 }
 
@@ -151,7 +151,7 @@ fn a_folder_that_cannot_be_written_is_named() {
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
     let data = file.join("data").display().to_string();
-    let refused = fail(&["start", "--data", &data]);
+    let refused = refuse(&["start", "--data", &data]);
     assert!(
         refused.contains(&data) && refused.contains("cannot create"),
         "{refused}"
@@ -223,7 +223,7 @@ fn a_full_disk_is_named() {
     let Some((code, said)) = on_a_small_disk(1, script) else {
         return;
     };
-    assert_eq!(code, 1, "{said}");
+    assert_eq!(code, 2, "{said}");
     assert!(
         said.contains("disk full") && said.contains("free some space"),
         "{said}"
@@ -245,10 +245,10 @@ fn a_configuration_that_is_none_is_named() {
         ("data = \n", "line 1"),
     ] {
         std::fs::write(&path, text).unwrap();
-        let refused = fail(&["start", "--config", &name]);
+        let refused = refuse(&["start", "--config", &name]);
         assert!(refused.contains(expected), "{text}: {refused}");
     }
-    let refused = fail(&["start", "--config", "/nowhere/node.toml"]);
+    let refused = refuse(&["start", "--config", "/nowhere/node.toml"]);
     assert!(refused.contains("/nowhere/node.toml"), "{refused}");
     let output = run(&["start", "--flush", "slowly"]);
     assert_eq!(output.status.code(), Some(2));
@@ -260,7 +260,7 @@ fn whoever_is_not_there_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().display().to_string();
     let order = ["order", "buy", "1", "@", "2.50", "1", "--data", &data];
-    let refused = fail(&order);
+    let refused = refuse(&order);
     assert!(refused.contains("--keys"), "{refused}");
 
     let exchange = Exchange::start();
@@ -270,11 +270,11 @@ fn whoever_is_not_there_is_named() {
         .local_addr()
         .unwrap()
         .to_string();
-    let refused = fail(&[
+    let refused = refuse(&[
         "order", "buy", "1", "@", "2.50", "1", "--data", &data, "--node", &nobody,
     ]);
     assert!(refused.contains("is the node running"), "{refused}");
-    let refused = fail(&[
+    let refused = refuse(&[
         "order",
         "buy",
         "1",
@@ -311,7 +311,7 @@ fn a_feed_that_loses_its_node_says_so() {
     exchange.kill();
     let output = feed.wait_with_output().unwrap();
     let (_, said) = texts(&output);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(
         said.contains("the connection to the node is gone"),
         "{said}"
