@@ -54,10 +54,14 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 900)]
     pub lead: u64,
     /// Processor time for each lot, in thousandths of a core.
-    #[arg(long, value_name = "MILLICORES", default_value_t = 100)]
+    #[arg(long, value_name = "MILLICORES", default_value_t = 100,
+          value_parser = clap::value_parser!(u32)
+              .range(i64::from(crate::provision::CPU_SHARE_MIN.0)..=1_000_000))]
     pub cpu: u32,
     /// Memory for each lot, in MiB.
-    #[arg(long, value_name = "MIB", default_value_t = 64)]
+    #[arg(long, value_name = "MIB", default_value_t = 64,
+          value_parser = clap::value_parser!(u64)
+              .range(crate::provision::MEMORY_BYTES_MIN >> 20..=1 << 24))]
     pub memory: u64,
     /// Without what isolation no machine is started; `process` shows buyers the host's files.
     #[arg(long, value_name = "LEVEL", value_enum, default_value_t)]

@@ -11,3 +11,4 @@ mod exit_codes;
 mod feed;
 mod guides;
 mod node;
+mod settle;
