@@ -10,14 +10,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use exahour_gateway::order_gateway::CONNECTIONS_MAX;
-use exahour_journal::FlushBody;
+use exahour_gateway::outbox::{OUTBOX_BYTES_MAX, OUTBOX_BYTES_MIN};
+use exahour_journal::{FlushBody, SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES};
 use exahour_rings::{CoreId, IdleStrategy, Layout, NICE_MAX, ThreadLayout, online_cores};
 use exahour_wire::codes::Durability;
 use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use crate::disk_agent::DISK;
 use crate::genesis::Genesis;
 use crate::wide_layout::wide_layout;
+use crate::written::Written;
 
 /// The embedded defaults, as text.
 const DEFAULTS: &str = include_str!("node.toml");
@@ -36,59 +40,23 @@ pub enum ConfigError {
     /// The file is not TOML of the right shape.
     #[error("configuration {place}: {reason}")]
     Parse {
-        /// The file, or "defaults".
+        /// The file and the line in it.
         place: String,
-        /// What is wrong, with line and column.
+        /// What is wrong.
         reason: String,
     },
     /// A value is not one of those that are known.
     #[error("configuration {place}: {key} is {value:?}, which is not {expected}")]
     Value {
-        /// The file, or "defaults".
+        /// The file and the line in it.
         place: String,
         /// The key.
-        key: &'static str,
+        key: String,
         /// The value found.
         value: String,
         /// What was expected.
         expected: &'static str,
     },
-}
-
-impl ConfigError {
-    /// Adds the line of `text` that the key at fault stands on, where that is told and can be found.
-    fn with_line(mut self, text: &str) -> Self {
-        let (place, key) = match &mut self {
-            Self::Parse { place, reason } => (place, quoted_key(reason).map(str::to_owned)),
-            Self::Value { place, key, .. } => (place, Some((*key).to_owned())),
-            Self::Read { .. } => return self,
-        };
-        let line = key.and_then(|key| line_of(text, &key));
-        if let Some(line) = line {
-            place.push_str(&format!(":{line}"));
-        }
-        self
-    }
-}
-
-/// The key that a reason of the TOML reader is about: an unknown one, or the path of a value.
-fn quoted_key(reason: &str) -> Option<&str> {
-    let after = ["unknown field `", "in `"]
-        .iter()
-        .find_map(|lead| Some(reason.split_once(lead)?.1))?;
-    after.split('`').next()
-}
-
-/// The first line of `text` that sets the last part of a key, or opens a table of that name.
-fn line_of(text: &str, key: &str) -> Option<usize> {
-    let last = |path: &str| path.rsplit('.').next().unwrap_or(path).trim().to_owned();
-    let wanted = last(key);
-    let mut lines = text.lines().map(|line| {
-        let line = line.trim();
-        let name = line.split('=').next().unwrap_or(line);
-        last(name.trim_matches(['[', ']', ' ']))
-    });
-    lines.position(|name| name == wanted).map(|place| place + 1)
 }
 
 /// Where a node listens.
@@ -218,8 +186,8 @@ pub struct NodeConfig {
     pub genesis: Genesis,
     /// Hears what an operator should know while the node goes on; nobody unless it is set.
     pub notice: fn(&str),
-    /// The layout as it is written, where the configuration has one of its own.
-    layout_is_own: bool,
+    /// The file that it was read from.
+    written: Written,
 }
 
 impl NodeConfig {
@@ -228,7 +196,7 @@ impl NodeConfig {
     /// # Errors
     /// [`ConfigError`] never: a test reads them.
     pub fn defaults() -> Result<Self, ConfigError> {
-        Self::parse("defaults", toml::Table::new())
+        Self::from_text("defaults", "")
     }
 
     /// Reads a file; a key that it does not have keeps its default, a table is merged key by key.
@@ -249,15 +217,21 @@ impl NodeConfig {
     /// # Errors
     /// [`ConfigError`].
     pub fn from_text(place: &str, text: &str) -> Result<Self, ConfigError> {
-        Self::parse(place, table(place, text)?).map_err(|error| error.with_line(text))
-    }
-
-    fn parse(place: &str, own: toml::Table) -> Result<Self, ConfigError> {
-        let layout_is_own = own.contains_key("thread");
-        let mut config = Self::parse_narrow(place, own)?;
-        config.layout_is_own = layout_is_own;
+        let mut config = Self::parse_narrow(Written::new(place, text), text)?;
         config.arrange();
         Ok(config)
+    }
+
+    /// `FILE:LINE` of a key such as `listen.orders`; `None` where the file leaves it to the defaults.
+    #[must_use]
+    pub fn place_of(&self, key: &str) -> Option<String> {
+        let set = self.written.sets(key);
+        set.then(|| self.written.place_of(key))
+    }
+
+    /// `FILE:LINE` of what is nearest to a key: of the table around it, where the file does not set it.
+    pub(crate) fn place_near(&self, key: &str) -> String {
+        self.written.place_of(key)
     }
 
     /// Changes the promise, and the layout with it unless the configuration has one of its own.
@@ -268,7 +242,7 @@ impl NodeConfig {
 
     /// Chooses the layout that fits cores and promise where none is written.
     fn arrange(&mut self) {
-        if self.layout_is_own {
+        if self.written.sets("thread") {
             return;
         }
         // Where the cores cannot be listed, the layout that pins nothing is the right one.
@@ -282,19 +256,24 @@ impl NodeConfig {
     /// The embedded layout, which fits two cores.
     #[cfg(test)]
     pub(crate) fn narrow_layout() -> Result<Layout, ConfigError> {
-        Self::parse_narrow("defaults", toml::Table::new()).map(|config| config.layout)
+        Self::parse_narrow(Written::new("defaults", ""), "").map(|config| config.layout)
     }
 
-    fn parse_narrow(place: &str, own: toml::Table) -> Result<Self, ConfigError> {
-        let mut merged = table("defaults", DEFAULTS)?;
-        merge(&mut merged, own);
-        let file: FileConfig = merged.try_into().map_err(|error| ConfigError::Parse {
-            place: place.to_owned(),
-            reason: reason_of(&error),
-        })?;
-        Self::check(file).map_err(|it| ConfigError::Value {
-            place: place.to_owned(),
-            key: it.key,
+    fn parse_narrow(written: Written, text: &str) -> Result<Self, ConfigError> {
+        let misread = |error: &toml::de::Error| ConfigError::Parse {
+            // What is wrong is always in the file: the defaults are read by a test.
+            place: written.place_at(&error.span().unwrap_or_default()),
+            reason: reason_of(error),
+        };
+        let own = DeTable::parse(text).map_err(|error| misread(&error))?;
+        let mut merged = DeTable::parse(DEFAULTS).map_err(|error| misread(&error))?;
+        merge(merged.get_mut(), own.into_inner());
+        let file = FileConfig::deserialize(toml::Deserializer::from(merged));
+        let file = file.map_err(|error| misread(&error))?;
+        let checked = Self::check(file, &written);
+        checked.map_err(|it| ConfigError::Value {
+            place: written.place_of(&it.path),
+            key: it.key(),
             value: it.value,
             expected: it.expected,
         })
@@ -312,6 +291,7 @@ impl NodeConfig {
             return Err(value("capacity.positions", &found, "at most 16777216"));
         }
         let ports = [
+            ("sessions.connections_max", file.sessions.connections_max),
             (
                 "sessions.market_data_connections_max",
                 file.sessions.market_data_connections_max,
@@ -330,9 +310,23 @@ impl NodeConfig {
             let found = file.checkpoint_every.to_string();
             return Err(value("checkpoint_every", &found, "at least 5"));
         }
-        if file.journal.segment_bytes < SEGMENT_BYTES_MIN {
-            let found = file.journal.segment_bytes.to_string();
-            return Err(value("journal.segment_bytes", &found, "at least 262144"));
+        if !(OUTBOX_BYTES_MIN..=OUTBOX_BYTES_MAX).contains(&file.sessions.outbox_bytes) {
+            let found = file.sessions.outbox_bytes.to_string();
+            return Err(value(
+                "sessions.outbox_bytes",
+                &found,
+                "between 4096 and 67108864",
+            ));
+        }
+        let segment_bytes = file.journal.segment_bytes;
+        if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment_bytes)
+            || !segment_bytes.is_multiple_of(SEGMENT_HEADER_BYTES)
+        {
+            return Err(value(
+                "journal.segment_bytes",
+                &segment_bytes.to_string(),
+                "between 262144 and 1073741824, and a multiple of 4096",
+            ));
         }
         if file.snapshots.keep == 0 {
             return Err(value("snapshots.keep", "0", "above zero"));
@@ -340,7 +334,7 @@ impl NodeConfig {
         Ok(())
     }
 
-    fn check(file: FileConfig) -> Result<Self, Misfit> {
+    fn check(file: FileConfig, written: &Written) -> Result<Self, Misfit> {
         let durability = match file.durability.as_str() {
             "durable" => Durability::Durable,
             "replicated" => Durability::Replicated,
@@ -354,8 +348,8 @@ impl NodeConfig {
         };
         Self::check_bounds(&file)?;
         let mut threads = Vec::new();
-        for thread in file.thread {
-            threads.push(thread.layout()?);
+        for (index, thread) in file.thread.into_iter().enumerate() {
+            threads.push(thread.layout(index)?);
         }
         Ok(Self {
             data: file.data,
@@ -375,7 +369,7 @@ impl NodeConfig {
             layout: Layout::new(threads),
             genesis: file.genesis,
             notice: |_| {},
-            layout_is_own: false,
+            written: written.clone(),
         })
     }
 }
@@ -403,17 +397,18 @@ fn place_disk(layout: &mut Layout, durability: Durability) {
 }
 
 impl ThreadConfig {
-    fn layout(self) -> Result<ThreadLayout, Misfit> {
+    fn layout(self, index: usize) -> Result<ThreadLayout, Misfit> {
         let idle: IdleStrategy = self.idle.parse().map_err(|_| {
             value(
-                "thread.idle",
+                &format!("thread.{index}.idle"),
                 &self.idle,
                 "spin, yield, park:<n>us or backoff",
             )
         })?;
         let agents: Vec<&str> = self.agents.iter().map(String::as_str).collect();
         if self.nice > NICE_MAX {
-            return Err(value("thread.nice", &self.nice.to_string(), "0 to 19"));
+            let path = format!("thread.{index}.nice");
+            return Err(value(&path, &self.nice.to_string(), "0 to 19"));
         }
         let thread = ThreadLayout::new(&self.name, idle, &agents).with_nice(self.nice);
         Ok(match self.core {
@@ -425,29 +420,24 @@ impl ThreadConfig {
 
 /// What the TOML reader says, where its words would not help in plainer ones.
 fn reason_of(error: &toml::de::Error) -> String {
-    let text = error.to_string();
-    let plain = "expected an IP address and a port, such as \"127.0.0.1:7801\",";
+    let plain = "expected an IP address and a port, such as \"127.0.0.1:7801\"";
+    let text = error.message();
     let text = text.replace("invalid socket address syntax", plain);
     text.trim_end().replace('\n', " ")
 }
 
-fn table(place: &str, text: &str) -> Result<toml::Table, ConfigError> {
-    text.parse()
-        .map_err(|error: toml::de::Error| ConfigError::Parse {
-            place: place.to_owned(),
-            reason: error.to_string().trim_end().to_owned(),
-        })
-}
-
 /// Lays `own` over `base`; tables key by key, everything else whole.
-fn merge(base: &mut toml::Table, own: toml::Table) {
-    for (key, value) in own {
-        match (base.get_mut(&key), value) {
+fn merge<'i>(base: &mut DeTable<'i>, own: DeTable<'i>) {
+    for (key, mut value) in own {
+        let inner = base.get_mut(&key).map(Spanned::get_mut);
+        match (inner, value.get_mut()) {
             // A genesis is one thing: half of ours and half of another's would be neither.
-            (Some(toml::Value::Table(inner)), toml::Value::Table(own)) if key != "genesis" => {
-                merge(inner, own);
+            (Some(DeValue::Table(inner)), DeValue::Table(own)) if key.get_ref() != "genesis" => {
+                merge(inner, std::mem::take(own));
             }
-            (_, value) => {
+            _ => {
+                // A key that is there keeps its place, and must have the file's.
+                base.remove(&key);
                 base.insert(key, value);
             }
         }
@@ -456,14 +446,24 @@ fn merge(base: &mut toml::Table, own: toml::Table) {
 
 /// A value that is none of those that are known.
 struct Misfit {
-    key: &'static str,
+    /// The key, with the places in arrays.
+    path: String,
     value: String,
     expected: &'static str,
 }
 
-fn value(key: &'static str, found: &str, expected: &'static str) -> Misfit {
+impl Misfit {
+    /// The key as it is spoken of.
+    fn key(&self) -> String {
+        let parts = self.path.split('.');
+        let names = parts.filter(|part| part.parse::<usize>().is_err());
+        names.collect::<Vec<_>>().join(".")
+    }
+}
+
+fn value(path: &str, found: &str, expected: &'static str) -> Misfit {
     Misfit {
-        key,
+        path: path.to_owned(),
         value: found.to_owned(),
         expected,
     }
@@ -530,8 +530,34 @@ mod tests {
             ),
             ("durability = \"maybe\"", "test.toml:1: durability is"),
             ("flush = \"never\"", "configuration test.toml:1: flush"),
-            ("listen = 3", "test.toml"),
-            ("[capacity]\norders = 0", "capacity.orders"),
+            ("listen = 3", "test.toml:1: invalid type: integer `3`"),
+            (
+                "[listen]\norders = \"127.0.0.1:9\"\n[capacity]\norders = 0",
+                "test.toml:4: capacity.orders",
+            ),
+            (
+                "\n[sessions]\nconnections_max = 0",
+                "test.toml:3: sessions.connections_max",
+            ),
+            (
+                "[sessions]\noutbox_bytes = 1",
+                "test.toml:2: sessions.outbox_bytes",
+            ),
+            ("[journal]\nsegment_bytes = 300000", "a multiple of 4096"),
+            (
+                "[[thread]]\nname = \"a\"\nidle = \"spin\"\nagents = []\n\
+                 [[thread]]\nname = \"b\"\nidle = \"soon\"\nagents = []\n",
+                "test.toml:7: thread.idle is \"soon\"",
+            ),
+            (
+                "[[genesis.session]]\nid = 1\nparticipant = 1\nmay = []\n\
+                 [[genesis.session]]\nid = \"two\"\nparticipant = 1\nmay = []\n",
+                "test.toml:6: invalid type: string \"two\"",
+            ),
+            (
+                "\n[[genesis.session]]\nid = 1\nmay = []\n",
+                "test.toml:2: missing field `participant`",
+            ),
             ("[capacity]\npositions = 4294967295", "capacity.positions"),
             (
                 "[sessions]\ndrop_copy_connections_max = 0",
@@ -542,9 +568,12 @@ mod tests {
                 "market_data_connections_max",
             ),
             ("checkpoint_every = 4", "checkpoint_every"),
-            ("[journal]\nsegment_bytes = 262143", "journal.segment_bytes"),
+            (
+                "[journal]\nsegment_bytes = 262143",
+                "test.toml:2: journal.segment_bytes",
+            ),
             ("[snapshots]\nkeep = 0", "snapshots.keep"),
-            ("data = ", "test.toml"),
+            ("data = ", "test.toml:1: "),
         ] {
             let refused = NodeConfig::from_text("test.toml", text)
                 .err()

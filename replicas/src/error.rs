@@ -18,8 +18,13 @@ pub enum NodeError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// What a new exchange should start with contradicts itself.
-    #[error(transparent)]
-    Genesis(#[from] GenesisError),
+    #[error("configuration {place}: {source}")]
+    Genesis {
+        /// The file and the line in it.
+        place: String,
+        /// What is wrong with it.
+        source: GenesisError,
+    },
     /// A log cannot be used.
     #[error("{log}: {source}")]
     Log {
@@ -153,8 +158,13 @@ pub enum NodeError {
     #[error(transparent)]
     Gateway(#[from] GatewayError),
     /// Agents and threads do not fit together.
-    #[error("layout: {0}")]
-    Layout(#[from] LayoutError),
+    #[error("layout ({place}): {source}")]
+    Layout {
+        /// The file and the line in it.
+        place: String,
+        /// What does not fit.
+        source: LayoutError,
+    },
 }
 
 impl NodeError {

@@ -5,8 +5,10 @@
 //!
 //! Always holds: what the engine would reject is refused here by name, before anything is written.
 
+use std::fmt;
+
 use exahour_engine::{Batch, Capacity, Engine};
-use exahour_wire::codes::{ContractKind, Enumeration, Firmness, Permissions, ResourceClass};
+use exahour_wire::codes::{ContractKind, Enumeration, Firmness, Permissions, Raw, ResourceClass};
 use exahour_wire::events::{CommandRejected, EventPrefix};
 use exahour_wire::ids::{AccountId, CommandSequence, InstrumentId, ParticipantId, SessionId};
 use exahour_wire::limits::{BATCH_MESSAGES_MAX, MESSAGE_BYTES_MAX};
@@ -15,6 +17,7 @@ use exahour_wire::operations::{
     CreateAccount, CreateInstrument, CreateParticipant, CreateSession, Deposit,
 };
 use exahour_wire::record::Record;
+use exahour_wire::reject::Reject;
 use exahour_wire::units::{DecimalError, Hours, Money, Nanos, PartsPerMillion, Price, Quantity};
 use serde::Deserialize;
 
@@ -30,20 +33,20 @@ pub(crate) const GENESIS_BYTES_MAX: usize = BATCH_BYTES_MAX - MESSAGE_BYTES_MAX;
 #[derive(Debug, thiserror::Error)]
 pub enum GenesisError {
     /// A value is not what it should be.
-    #[error("genesis, {what}: {value:?} is not {expected}")]
+    #[error("genesis, {entry}: {value:?} is not {expected}")]
     Value {
-        /// Which entry and field.
-        what: String,
+        /// Which entry and key.
+        entry: Entry,
         /// The text found.
         value: String,
         /// What was expected.
         expected: String,
     },
     /// A price or an amount is not one.
-    #[error("genesis, {what}: {value:?} is {source}")]
+    #[error("genesis, {entry}: {value:?} is {source}")]
     Decimal {
-        /// Which entry and field.
-        what: String,
+        /// Which entry and key.
+        entry: Entry,
         /// The text found.
         value: String,
         /// What is wrong with it.
@@ -61,13 +64,70 @@ pub enum GenesisError {
         bytes: usize,
     },
     /// The engine would reject an entry.
-    #[error("genesis, {what}: refused as {reason}")]
+    #[error("genesis, {entry}: the engine would refuse it as {reason}: mend or remove it")]
     Refused {
         /// Which entry.
-        what: String,
-        /// The engine's own word.
+        entry: Entry,
+        /// The engine's own word, and what it means.
         reason: String,
     },
+}
+
+impl GenesisError {
+    /// The key of the configuration that is at fault, such as `genesis.session.0.may`.
+    pub(crate) fn key(&self) -> String {
+        match self {
+            Self::Value { entry, .. }
+            | Self::Decimal { entry, .. }
+            | Self::Refused { entry, .. } => entry.path(),
+            Self::TooLarge { .. } => "genesis".to_owned(),
+        }
+    }
+}
+
+/// An entry of a genesis, or one key of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    table: &'static str,
+    index: usize,
+    id: u32,
+    key: Option<&'static str>,
+}
+
+impl Entry {
+    fn new(table: &'static str, index: usize, id: u32) -> Self {
+        Self {
+            table,
+            index,
+            id,
+            key: None,
+        }
+    }
+
+    fn key(self, key: &'static str) -> Self {
+        Self {
+            key: Some(key),
+            ..self
+        }
+    }
+
+    fn path(&self) -> String {
+        let Self { table, index, .. } = self;
+        match self.key {
+            Some(key) => format!("genesis.{table}.{index}.{key}"),
+            None => format!("genesis.{table}.{index}"),
+        }
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.table, self.id)?;
+        match self.key {
+            Some(key) => write!(formatter, ", {key}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A member firm.
@@ -173,26 +233,27 @@ impl Genesis {
     /// [`GenesisError`], naming the entry.
     pub fn commands(&self, now: Nanos) -> Result<Vec<Record>, GenesisError> {
         let mut named = Vec::new();
-        for participant in &self.participant {
-            let what = format!("participant {}", participant.id);
-            let name = text32(&what, &participant.name)?;
+        for (index, participant) in self.participant.iter().enumerate() {
+            let entry = Entry::new("participant", index, participant.id);
+            let name = text32(entry.key("name"), &participant.name)?;
             let participant = ParticipantId(participant.id);
             let command = CreateParticipant {
                 participant,
                 name,
                 ..Message::blank()
             };
-            named.push((what, Record::new(&command)));
+            named.push((entry, Record::new(&command)));
         }
-        for account in &self.account {
-            account.commands(&mut named)?;
+        for (index, account) in self.account.iter().enumerate() {
+            account.commands(index, &mut named)?;
         }
-        for session in &self.session {
-            named.push((format!("session {}", session.id), session.command()?));
+        for (index, session) in self.session.iter().enumerate() {
+            let entry = Entry::new("session", index, session.id);
+            named.push((entry, session.command(entry)?));
         }
-        for instrument in &self.instrument {
-            let what = format!("instrument {}", instrument.id);
-            named.push((what, instrument.command(now)?));
+        for (index, instrument) in self.instrument.iter().enumerate() {
+            let entry = Entry::new("instrument", index, instrument.id);
+            named.push((entry, instrument.command(entry, now)?));
         }
         let bytes = named.iter().map(|(_, record)| record.bytes().len()).sum();
         if named.len() > GENESIS_COUNT_MAX || bytes > GENESIS_BYTES_MAX {
@@ -205,31 +266,31 @@ impl Genesis {
 }
 
 impl GenesisAccount {
-    fn commands(&self, named: &mut Vec<(String, Record)>) -> Result<(), GenesisError> {
-        let what = format!("account {}", self.id);
+    fn commands(&self, index: usize, named: &mut Vec<(Entry, Record)>) -> Result<(), GenesisError> {
+        let entry = Entry::new("account", index, self.id);
         let account = AccountId(self.id);
         let create = CreateAccount {
             account,
             participant: ParticipantId(self.participant),
-            name: text32(&what, &self.name)?,
+            name: text32(entry.key("name"), &self.name)?,
             ..Message::blank()
         };
-        named.push((what.clone(), Record::new(&create)));
+        named.push((entry, Record::new(&create)));
         if let Some(deposit) = &self.deposit {
-            let amount: Money = decimal(&what, deposit)?;
+            let amount: Money = decimal(entry.key("deposit"), deposit)?;
             let deposit = Deposit {
                 account,
                 amount,
                 ..Message::blank()
             };
-            named.push((what, Record::new(&deposit)));
+            named.push((entry, Record::new(&deposit)));
         }
         Ok(())
     }
 }
 
 impl GenesisSession {
-    fn command(&self) -> Result<Record, GenesisError> {
+    fn command(&self, entry: Entry) -> Result<Record, GenesisError> {
         let mut permissions = 0;
         for name in &self.may {
             permissions |= match name.as_str() {
@@ -240,7 +301,7 @@ impl GenesisSession {
                 "operator" => Permissions::OPERATOR.0,
                 other => {
                     let expected = "trade, risk, drop-copy, settlement or operator";
-                    return Err(value(&format!("session {}", self.id), other, expected));
+                    return Err(value(entry.key("may"), other, expected));
                 }
             };
         }
@@ -256,19 +317,19 @@ impl GenesisSession {
 }
 
 impl GenesisInstrument {
-    fn command(&self, now: Nanos) -> Result<Record, GenesisError> {
-        let what = format!("instrument {}", self.id);
+    fn command(&self, entry: Entry, now: Nanos) -> Result<Record, GenesisError> {
         let seconds = |count: u64| Nanos(count.saturating_mul(Nanos::SECOND.0));
         let last_trade_at = now.after(seconds(self.trades_for_s));
+        let too_long = |key, text: &str, expected| value(entry.key(key), text, expected);
         let symbol = Text16::new(&self.symbol)
-            .ok_or_else(|| value(&what, &self.symbol, "at most 16 printable characters"))?;
+            .ok_or_else(|| too_long("symbol", &self.symbol, "at most 16 printable characters"))?;
         let zone = Text8::new(&self.zone)
-            .ok_or_else(|| value(&what, &self.zone, "at most 8 printable characters"))?;
+            .ok_or_else(|| too_long("zone", &self.zone, "at most 8 printable characters"))?;
         let [grade_performance, grade_reliability, grade_energy] = self.grade;
         Ok(Record::new(&CreateInstrument {
             instrument: InstrumentId(self.id),
-            kind: by_name::<ContractKind>(&what, &self.kind)?.into(),
-            class: by_name::<ResourceClass>(&what, &self.class)?.into(),
+            kind: by_name::<ContractKind>(entry.key("kind"), &self.kind)?.into(),
+            class: by_name::<ResourceClass>(entry.key("class"), &self.class)?.into(),
             grade_performance,
             grade_reliability,
             grade_energy,
@@ -277,13 +338,13 @@ impl GenesisInstrument {
             hours: Hours(self.hours),
             symbol,
             zone,
-            tick: decimal(&what, &self.tick)?,
+            tick: decimal(entry.key("tick"), &self.tick)?,
             delivery_start: last_trade_at.after(seconds(self.delivers_after_s)),
             last_trade_at,
-            initial_margin: decimal(&what, &self.margin)?,
-            reference_price: decimal::<Price>(&what, &self.reference)?,
+            initial_margin: decimal(entry.key("margin"), &self.margin)?,
+            reference_price: decimal::<Price>(entry.key("reference"), &self.reference)?,
             quantity_max: Quantity(self.quantity_max),
-            notional_max: decimal(&what, &self.value_max)?,
+            notional_max: decimal(entry.key("value_max"), &self.value_max)?,
             collar: PartsPerMillion(self.collar_ppm),
             protection: PartsPerMillion(self.protection_ppm),
             ..Message::blank()
@@ -292,13 +353,13 @@ impl GenesisInstrument {
 }
 
 /// Applies the commands to an engine of their own and reports the first that it rejects.
-fn try_out(named: &[(String, Record)], now: Nanos) -> Result<(), GenesisError> {
+fn try_out(named: &[(Entry, Record)], now: Nanos) -> Result<(), GenesisError> {
     let mut engine = Engine::new(&Capacity {
         orders: 1,
         positions: 1,
         ..Capacity::default()
     });
-    for (place, (what, record)) in named.iter().enumerate() {
+    for (place, (entry, record)) in named.iter().enumerate() {
         let first = CommandSequence(place as u64 + 1);
         let batch = Batch {
             time: now,
@@ -310,10 +371,9 @@ fn try_out(named: &[(String, Record)], now: Nanos) -> Result<(), GenesisError> {
         let _ = engine.apply(&batch, &mut events);
         let rejected = messages(&events).find_map(CommandRejected::read);
         if let Some(rejected) = rejected {
-            let reason = format!("{:?}", rejected.reason);
             return Err(GenesisError::Refused {
-                what: what.clone(),
-                reason,
+                entry: *entry,
+                reason: reason_text(rejected.reason),
             });
         }
         debug_assert!(EventPrefix::peek(&events).is_some());
@@ -321,31 +381,43 @@ fn try_out(named: &[(String, Record)], now: Nanos) -> Result<(), GenesisError> {
     Ok(())
 }
 
-fn value(what: &str, value: &str, expected: &str) -> GenesisError {
+/// The name of a reason, and what it means.
+fn reason_text(reason: Raw<Reject>) -> String {
+    let number = u64::from(reason.0);
+    let named = Reject::TABLE.iter().find(|(it, _, _)| *it == number);
+    match named {
+        Some((_, name, description)) => {
+            format!("{name} ({})", description.trim().trim_end_matches('.'))
+        }
+        None => format!("reason {number}"),
+    }
+}
+
+fn value(entry: Entry, value: &str, expected: &str) -> GenesisError {
     GenesisError::Value {
-        what: what.to_owned(),
+        entry,
         value: value.to_owned(),
         expected: expected.to_owned(),
     }
 }
 
-fn text32(what: &str, text: &str) -> Result<Text32, GenesisError> {
-    Text32::new(text).ok_or_else(|| value(what, text, "at most 32 printable characters"))
+fn text32(entry: Entry, text: &str) -> Result<Text32, GenesisError> {
+    Text32::new(text).ok_or_else(|| value(entry, text, "at most 32 printable characters"))
 }
 
 fn decimal<T: std::str::FromStr<Err = DecimalError>>(
-    what: &str,
+    entry: Entry,
     text: &str,
 ) -> Result<T, GenesisError> {
     text.parse().map_err(|source| GenesisError::Decimal {
-        what: what.to_owned(),
+        entry,
         value: text.to_owned(),
         source,
     })
 }
 
 /// The value of an enumeration by its published name, in any case.
-fn by_name<E: Enumeration>(what: &str, text: &str) -> Result<E, GenesisError>
+fn by_name<E: Enumeration>(entry: Entry, text: &str) -> Result<E, GenesisError>
 where
     E::Repr: TryFrom<u64>,
 {
@@ -355,6 +427,6 @@ where
     let repr = found.and_then(|(number, _, _)| E::Repr::try_from(*number).ok());
     repr.and_then(E::from_repr).ok_or_else(|| {
         let names: Vec<&str> = E::TABLE.iter().map(|(_, name, _)| *name).collect();
-        value(what, text, &format!("one of {}", names.join(", ")))
+        value(entry, text, &format!("one of {}", names.join(", ")))
     })
 }

@@ -29,6 +29,7 @@ mod sequencer;
 mod snapshots;
 mod storage;
 mod wide_layout;
+mod written;
 
 pub use config::{ConfigError, ListenConfig, NodeConfig, SessionConfig};
 pub use error::NodeError;

@@ -17,8 +17,8 @@ use exahour_gateway::opening::Applied;
 use exahour_gateway::order_gateway::{GatewaySettings, OrderGateway};
 use exahour_journal::{Reader, Verify};
 use exahour_rings::{
-    Agent, AgentFailure, Capacity as RingCapacity, Consumer, Producer, Running, StopHandle,
-    ThreadLayout, ring, run, watermark,
+    Agent, AgentFailure, Capacity as RingCapacity, Consumer, LayoutError, Producer, Running,
+    StopHandle, ThreadLayout, ring, run, watermark,
 };
 use exahour_wire::codes::Durability;
 use exahour_wire::ids::CommandSequence;
@@ -31,7 +31,6 @@ use crate::disk_agent::{DiskAgent, StagingAgent};
 use crate::engine_agent::{EngineAgent, EngineOutlet};
 use crate::error::NodeError;
 use crate::frames::Frames;
-use crate::genesis::Genesis;
 use crate::intake::Intake;
 use crate::on_disk::{ALONE, EVENTS, JOURNAL, OnDisk, Recovery};
 use crate::open_files;
@@ -86,7 +85,7 @@ impl Node {
         let now = check_clock(SystemClock::default().now(), disk.end.time)?;
         let mut rings = vec![wishes_out, gateway_out];
         if disk.end.next == CommandSequence(1) {
-            rings.insert(0, genesis_ring(&config.genesis, now)?);
+            rings.insert(0, genesis_ring(config, now)?);
         }
         let settings = SequencerSettings {
             node_id: ALONE,
@@ -138,7 +137,7 @@ impl Node {
             Box::new(disk.snapshots),
         ];
         agents.extend(stages);
-        let running = run(&config.layout, agents)?;
+        let running = run(&config.layout, agents).map_err(|it| misfit(config, it))?;
         Ok(Self {
             running,
             addresses,
@@ -272,9 +271,34 @@ fn line_ring(lines: usize) -> (Producer<Line>, Consumer<Line>) {
     }
 }
 
+/// What is wrong with a layout, with the line that places the thread at fault.
+fn misfit(config: &NodeConfig, source: LayoutError) -> NodeError {
+    let thread = match &source {
+        LayoutError::ThreadName { index } => Some(*index),
+        LayoutError::ThreadTwice { thread }
+        | LayoutError::ThreadEmpty { thread }
+        | LayoutError::AgentUnknown { thread, .. }
+        | LayoutError::CoreOffline { thread, .. }
+        | LayoutError::CoreSpunTwice { second: thread, .. } => {
+            let named = |it: &ThreadLayout| it.name == *thread;
+            config.layout.threads.iter().rposition(named)
+        }
+        _ => None,
+    };
+    let key = thread.map_or("thread".to_owned(), |index| format!("thread.{index}"));
+    NodeError::Layout {
+        place: config.place_near(&key),
+        source,
+    }
+}
+
 /// A ring that holds the genesis, and nothing ever after.
-fn genesis_ring(genesis: &Genesis, now: Nanos) -> Result<Consumer<Line>, NodeError> {
-    let records = genesis.commands(now)?;
+fn genesis_ring(config: &NodeConfig, now: Nanos) -> Result<Consumer<Line>, NodeError> {
+    let commands = config.genesis.commands(now);
+    let records = commands.map_err(|source| NodeError::Genesis {
+        place: config.place_near(&source.key()),
+        source,
+    })?;
     let lines: usize = records.iter().map(|record| record.lines().len()).sum();
     let (mut producer, consumer) = line_ring(lines.next_power_of_two().max(2));
     for record in &records {

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
+use exahour_gateway::error::GatewayError;
 use exahour_journal::{FlushBody, JournalError, Position, Reader, Tail, Verify, inspect};
 use exahour_replicas::{Node, NodeConfig, NodeError, Recovery};
 use exahour_wire::codes::Durability;
@@ -107,7 +108,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let signals = catch_signals()?;
     let found = survey(&config.data);
     let begun = Instant::now();
-    let node = Node::start(&config).map_err(|error| refusal(error, &config.data))?;
+    let node = Node::start(&config).map_err(|error| refusal(error, &config, arguments))?;
     for notice in &node.recovery().notices {
         tell(notice);
     }
@@ -175,13 +176,18 @@ fn configure(arguments: &Arguments) -> Result<NodeConfig> {
 }
 
 /// Why the node cannot start, with the remedy that only an operator has.
-fn refusal(error: NodeError, data: &Path) -> anyhow::Error {
+fn refusal(error: NodeError, config: &NodeConfig, arguments: &Arguments) -> anyhow::Error {
+    let data = &config.data;
     let damage = match &error {
         NodeError::Log {
             log: "event log",
             source: damage @ (JournalError::Corrupt { .. } | JournalError::WrongSize { .. }),
         } => damage,
-        _ => return anyhow::Error::new(error).context("the node cannot start"),
+        _ => {
+            let from = origin(&error, config, arguments);
+            let from = from.map_or(String::new(), |place| format!(" (as {place} says)"));
+            return anyhow::Error::new(error).context(format!("the node cannot start{from}"));
+        }
     };
     let events = data.join("events");
     let what = match damage {
@@ -196,6 +202,35 @@ fn refusal(error: NodeError, data: &Path) -> anyhow::Error {
          away and start again, it is then written anew",
         events.display()
     )
+}
+
+/// The line of the configuration that named the folder or the port at fault, unless the command line did.
+fn origin(error: &NodeError, config: &NodeConfig, arguments: &Arguments) -> Option<String> {
+    let listen = &config.listen;
+    let key = match error {
+        NodeError::NoFolder { path } | NodeError::Io { path, .. }
+            if arguments.data.is_none() && path.starts_with(&config.data) =>
+        {
+            "data"
+        }
+        NodeError::Gateway(GatewayError::Listen { address, .. }) => {
+            let ports = [
+                ("listen.orders", listen.orders, arguments.orders),
+                (
+                    "listen.market_data",
+                    listen.market_data,
+                    arguments.market_data,
+                ),
+                ("listen.drop_copy", listen.drop_copy, arguments.drop_copy),
+            ];
+            let found = ports
+                .into_iter()
+                .find(|(_, port, named)| port == address && named.is_none());
+            found?.0
+        }
+        _ => return None,
+    };
+    config.place_of(key)
 }
 
 /// Blocks the signals that stop a node, in this thread and those that it starts, and makes them

@@ -242,7 +242,11 @@ fn a_configuration_that_is_none_is_named() {
             "[listen]\norders = \"nowhere\"\n",
             "node.toml:2: expected an IP address and a port",
         ),
-        ("data = \n", "line 1"),
+        ("data = \n", "node.toml:1: "),
+        (
+            "[listen]\norders = \"127.0.0.1:0\"\n[capacity]\norders = 0\n",
+            "node.toml:4: capacity.orders",
+        ),
     ] {
         std::fs::write(&path, text).unwrap();
         let refused = refuse(&["start", "--config", &name]);
@@ -253,6 +257,57 @@ fn a_configuration_that_is_none_is_named() {
     let output = run(&["start", "--flush", "slowly"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(texts(&output).1.contains("pwrite, uring or map"));
+}
+
+/// What only a start finds out is told with its line, too.
+#[test]
+fn a_configuration_that_cannot_be_started_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("node.toml");
+    let name = path.display().to_string();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("[listen]\norders = \"{}\"\n", taken.local_addr().unwrap());
+    let session = "[[genesis.participant]]\nid = 1\nname = \"A\"\n\
+                   [[genesis.session]]\nid = 1\nparticipant = 1\nmay = [\"trade\"]\n\
+                   [[genesis.session]]\nid = 2\n";
+    let thread = "[[thread]]\nname = \"one\"\nidle = \"backoff\"\nagents = [\"disk\"]\n\
+                  [[thread]]\nname = \"two\"\nidle = \"backoff\"\nagents = [\"disc\"]\n";
+    let any = ["--orders", "--market-data", "--drop-copy"];
+    for (text, given, expected) in [
+        (
+            format!("{session}participant = 7\nmay = []\n"),
+            &any[..],
+            "node.toml:8: genesis, session 2: the engine would refuse it as UnknownParticipant (",
+        ),
+        (
+            format!("{session}participant = 1\nmay = [\"fly\"]\n"),
+            &any,
+            "node.toml:11: genesis, session 2, may: \"fly\" is not trade, risk",
+        ),
+        (
+            thread.to_owned(),
+            &any,
+            "node.toml:5): thread `two` names the agent `disc`",
+        ),
+        (listen, &any[1..], "node.toml:2 says): cannot listen on"),
+    ] {
+        let data = folder.path().join("data");
+        let text = format!("{text}\n");
+        std::fs::write(&path, &text).unwrap();
+        let data = data.display().to_string();
+        let mut words = vec!["start", "--config", &name, "--data", &data];
+        for port in given {
+            words.extend([*port, "127.0.0.1:0"]);
+        }
+        let refused = refuse(&words);
+        assert!(refused.contains(expected), "{text}: {refused}");
+        std::fs::remove_dir_all(&data).unwrap();
+    }
+    let file = folder.path().join("file").display().to_string();
+    std::fs::write(&path, format!("# Ours.\ndata = \"{file}\"\n")).unwrap();
+    let refused = refuse(&["start", "--config", &name]);
+    assert!(refused.contains("node.toml:2 says"), "{refused}");
 }
 
 #[test]
