@@ -30,6 +30,11 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     print(&text)
 }
 
+/// Says a line on standard error; where nobody hears it, nothing is lost.
+pub fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// Makes an end of whoever reads our output no error: `dump | head` is a lawful wish.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use exahour_engine::EventSink;
-use exahour_journal::{FrameRef, Reader, Recovered, Tail, Verify, inspect};
+use exahour_journal::{FrameRef, Reader, Verify, inspect};
 use exahour_replicas::{Replay, ReplayReport};
 use exahour_wire::events::{EventPrefix, StateHashed};
 use exahour_wire::message::{Digest, Message, messages, peek_length};
@@ -20,7 +20,7 @@ use exahour_wire::units::Nanos;
 use serde::Serialize;
 
 use crate::exit::{finding, judged};
-use crate::journal::{Log, hex, log_folder, time_text};
+use crate::journal::{Log, TailFindings, hex, log_folder, time_text, time_value};
 use crate::output::{print, print_json};
 use crate::progress::byte_bar;
 
@@ -54,12 +54,13 @@ struct Findings {
     /// Those that are damaged or of another journal, each in a sentence.
     snapshots_passed_over: Vec<String>,
     /// Seconds until the first command is applied: finding the end, making room.
-    open_seconds: f64,
+    open_s: f64,
     /// Seconds of applying the commands and, beside it, verifying every frame.
-    replay_seconds: f64,
-    commands_a_second: f64,
-    last_time: String,
-    tail: String,
+    replay_s: f64,
+    commands_per_s: f64,
+    last_time: Option<String>,
+    #[serde(flatten)]
+    tail: TailFindings,
     /// The last hash that the journal's node put into an event, and the command it stands after.
     last_hash: Option<String>,
     last_hash_command: Option<u64>,
@@ -143,24 +144,15 @@ fn findings(
         checkpoints: report.checkpoints,
         snapshots: report.snapshots,
         snapshots_passed_over: report.snapshots_passed_over.clone(),
-        open_seconds,
-        replay_seconds,
-        commands_a_second: report.commands as f64 / replay_seconds.max(1e-9),
-        last_time: time_text(report.time),
-        tail: tail_text(&report.recovered),
+        open_s: open_seconds,
+        replay_s: replay_seconds,
+        commands_per_s: report.commands as f64 / replay_seconds.max(1e-9),
+        last_time: time_value(report.time),
+        tail: TailFindings::of(report.recovered.tail),
         last_hash: hashed.map(|(_, hash)| hex(&hash.0)),
         last_hash_command: hashed.map(|(command, _)| command),
         events_compared,
         state_hash: hex(&report.state_hash.0),
-    }
-}
-
-fn tail_text(recovered: &Recovered) -> String {
-    match recovered.tail {
-        Tail::Clean => "clean".to_owned(),
-        Tail::Torn { at, bytes } => {
-            format!("torn at position {at}: {bytes} bytes that were never durable, left out")
-        }
     }
 }
 
@@ -178,12 +170,12 @@ fn write_text(findings: &Findings, out: &mut String) -> std::fmt::Result {
     writeln!(
         out,
         "seconds      {:.3} to open, {:.3} to verify and replay",
-        findings.open_seconds, findings.replay_seconds
+        findings.open_s, findings.replay_s
     )?;
     writeln!(
         out,
         "rate         {:.0} commands a second",
-        findings.commands_a_second
+        findings.commands_per_s
     )?;
     writeln!(out, "checkpoints  {}, all equal", findings.checkpoints)?;
     if findings.snapshots > 0 {
@@ -195,8 +187,10 @@ fn write_text(findings: &Findings, out: &mut String) -> std::fmt::Result {
     if let Some(compared) = findings.events_compared {
         writeln!(out, "compared     {compared} events on disk, all equal")?;
     }
-    writeln!(out, "last batch   {}", findings.last_time)?;
-    writeln!(out, "tail         {}", findings.tail)?;
+    let last = findings.last_time.as_deref().unwrap_or("none");
+    writeln!(out, "last batch   {last}")?;
+    let tail = findings.tail.text("are left out");
+    writeln!(out, "tail         {tail}")?;
     if let (Some(hash), Some(command)) = (&findings.last_hash, findings.last_hash_command) {
         writeln!(out, "last hash    {hash} after command {command}")?;
     }

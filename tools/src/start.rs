@@ -7,7 +7,6 @@
 //! Does not: know what a node is made of (that is `replicas`).
 
 use std::fs;
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -15,7 +14,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use exahour_gateway::error::GatewayError;
-use exahour_journal::{FlushBody, JournalError, Position, Reader, Tail, Verify, inspect};
+use exahour_journal::{FlushBody, JournalError, Position, Reader, Verify, inspect};
 use exahour_replicas::{Node, NodeConfig, NodeError, Recovery};
 use exahour_wire::codes::Durability;
 use exahour_wire::events::{EventPrefix, StateHashed};
@@ -29,8 +28,8 @@ use std::os::fd::AsFd;
 
 use crate::connection::{ADDRESSES_FILE, Serving, account_of};
 use crate::exit::finding;
-use crate::journal::{Commands, count_commands, time_text};
-use crate::output::print;
+use crate::journal::{Commands, TailFindings, count_commands, time_value};
+use crate::output::{print, tell};
 
 /// How long the node is left alone between two looks at it, in milliseconds.
 const LOOK_EVERY_MS: u8 = 100;
@@ -92,9 +91,9 @@ struct Found {
     /// Commands in the journal.
     commands: u64,
     last_index: u64,
-    last_time: String,
-    /// `clean`, or how much of a torn tail is cut.
-    tail: String,
+    last_time: Option<String>,
+    #[serde(flatten)]
+    tail: TailFindings,
     #[serde(skip)]
     events_end: Option<Position>,
 }
@@ -150,11 +149,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     outcome
 }
 
-/// Says something to the operator. Agents call it: a terminal that is gone must not stop them.
-fn tell(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
-
 fn configure(arguments: &Arguments) -> Result<NodeConfig> {
     let mut config = match &arguments.config {
         Some(path) => NodeConfig::load(path)?,
@@ -171,6 +165,7 @@ fn configure(arguments: &Arguments) -> Result<NodeConfig> {
         config.set_durability(durability);
     }
     config.flush = arguments.flush.unwrap_or(config.flush);
+    // Agents call it: a terminal that is gone must not stop them.
     config.notice = tell;
     Ok(config)
 }
@@ -270,13 +265,8 @@ fn survey(data: &Path) -> Found {
         existed: true,
         commands: last,
         last_index: recovered.last_index,
-        last_time: time_text(last_time),
-        tail: match recovered.tail {
-            Tail::Clean => "clean".to_owned(),
-            Tail::Torn { at, bytes } => {
-                format!("torn at position {at}: {bytes} bytes that were never durable are cut")
-            }
-        },
+        last_time: time_value(last_time),
+        tail: TailFindings::of(recovered.tail),
         events_end: events.map(|events| events.appended),
     }
 }
@@ -341,7 +331,7 @@ fn announcement(serving: &Serving, found: &Found, recovery: &Recovery, begun: In
         "recovered": found,
         "snapshot_command": recovery.snapshot_command,
         "notices": recovery.notices,
-        "seconds": begun.elapsed().as_secs_f64(),
+        "elapsed_s": begun.elapsed().as_secs_f64(),
     });
     format!("{line}\n")
 }
@@ -366,8 +356,8 @@ fn greeting(
                 0 => String::new(),
                 command => format!("{} of them replayed, ", found.commands - command),
             },
-            found.last_time,
-            found.tail
+            found.last_time.as_deref().unwrap_or("none"),
+            found.tail.text("are cut")
         ),
         false => "nothing: this is a new exchange".to_owned(),
     };

@@ -11,12 +11,12 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::Format;
-use super::record::{Owners, Record, accounts_in, id_in, name_of};
+use super::record::{Record, Registry, accounts_in, id_in, name_of};
 use super::selection::Selection;
 use crate::journal::time_text;
 use crate::text::{JsonForm, Verbosity, write_line};
 
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 13] = [
     "time",
     "frame",
     "command",
@@ -27,6 +27,7 @@ const COLUMNS: [&str; 12] = [
     "participant",
     "account",
     "instrument",
+    "symbol",
     "order",
     "detail",
 ];
@@ -48,6 +49,9 @@ struct JsonRow<'a> {
     session: Option<u64>,
     participant: Option<u64>,
     account: Option<u64>,
+    instrument: Option<u64>,
+    symbol: Option<&'a str>,
+    order: Option<u64>,
     detail: JsonForm<'a>,
 }
 
@@ -59,6 +63,7 @@ struct Row<'a> {
     event: Option<u64>,
     message: &'a [u8],
     account: Option<u64>,
+    instrument: Option<u64>,
     order: Option<u64>,
     /// Whether its command is not written above it.
     alone: bool,
@@ -91,9 +96,9 @@ impl<W: Write> Export<W> {
         &mut self,
         record: &Record<'_>,
         selection: &Selection,
-        owners: &Owners,
+        registry: &Registry,
     ) -> Result<()> {
-        let whole = selection.chooses_command(record, owners);
+        let whole = selection.chooses_command(record, registry);
         let time = time_text(record.time);
         let mut row = Row {
             time: &time,
@@ -102,29 +107,32 @@ impl<W: Write> Export<W> {
             event: None,
             message: record.command,
             account: known_of(record, |it| accounts_in(it).next()),
+            instrument: known_of(record, |it| id_in(it, "instrument")),
             order: known_of(record, |it| id_in(it, "order")),
             alone: !whole,
         };
         if whole {
-            self.row(&row, owners)?;
+            self.row(&row, registry)?;
         }
         for event in &record.events {
-            if whole || selection.chooses(event.bytes, owners) {
+            if whole || selection.chooses(event.bytes, registry) {
                 row.event = Some(event.number);
                 row.message = event.bytes;
                 row.account = accounts_in(event.bytes).next();
+                row.instrument = id_in(event.bytes, "instrument");
                 row.order = id_in(event.bytes, "order");
-                self.row(&row, owners)?;
+                self.row(&row, registry)?;
             }
         }
         Ok(())
     }
 
-    fn row(&mut self, row: &Row<'_>, owners: &Owners) -> Result<()> {
+    fn row(&mut self, row: &Row<'_>, registry: &Registry) -> Result<()> {
         let session = id_in(row.message, "session");
-        let participant = owners.participant_of(row.message);
+        let participant = registry.participant_of(row.message);
+        let symbol = row.instrument.and_then(|id| registry.symbol_of(id));
         match self {
-            Self::Text(out) => write_text(out, row, participant),
+            Self::Text(out) => write_text(out, row, participant, symbol),
             Self::Json(out) => {
                 let line = JsonRow {
                     time: row.time,
@@ -135,6 +143,9 @@ impl<W: Write> Export<W> {
                     session,
                     participant,
                     account: row.account,
+                    instrument: row.instrument,
+                    symbol,
+                    order: row.order,
                     detail: JsonForm::new(row.message)?,
                 };
                 serde_json::to_writer(&mut *out, &line)?;
@@ -155,7 +166,8 @@ impl<W: Write> Export<W> {
                     &number(session),
                     &number(participant),
                     &number(row.account),
-                    &number(id_in(row.message, "instrument")),
+                    &number(row.instrument),
+                    symbol.unwrap_or_default(),
                     &number(row.order),
                     &detail,
                 ])?;
@@ -185,7 +197,12 @@ fn known_of(record: &Record<'_>, find: impl Fn(&[u8]) -> Option<u64>) -> Option<
     })
 }
 
-fn write_text(out: &mut impl Write, row: &Row<'_>, participant: Option<u64>) -> Result<()> {
+fn write_text(
+    out: &mut impl Write,
+    row: &Row<'_>,
+    participant: Option<u64>,
+    symbol: Option<&str>,
+) -> Result<()> {
     let mut line = String::new();
     write_line(row.message, Verbosity::Brief, &mut line)?;
     if row.event.is_none() || row.alone {
@@ -198,9 +215,13 @@ fn write_text(out: &mut impl Write, row: &Row<'_>, participant: Option<u64>) -> 
         write!(out, " event {event}")?;
     }
     write!(out, " {line}")?;
-    match participant {
-        Some(participant) => writeln!(out, " (participant {participant})")?,
-        None => writeln!(out)?,
+    match (participant, symbol) {
+        (Some(participant), Some(symbol)) => {
+            writeln!(out, " (participant {participant}, {symbol})")?;
+        }
+        (Some(participant), None) => writeln!(out, " (participant {participant})")?,
+        (None, Some(symbol)) => writeln!(out, " ({symbol})")?,
+        (None, None) => writeln!(out)?,
     }
     Ok(())
 }

@@ -22,10 +22,11 @@ use exahour_journal::{Verify, inspect};
 
 use crate::exit::judged;
 use crate::journal::{Log, count_commands, log_folder, time_text};
-use crate::output::unless_reader_left;
+use crate::listings::InstrumentName;
+use crate::output::{print_json, tell, unless_reader_left};
 use crate::progress::byte_bar;
 use export::Export;
-use record::Owners;
+use record::Registry;
 use selection::{Selection, Who};
 use summary::Summary;
 use walk::Walk;
@@ -63,18 +64,32 @@ pub struct Arguments {
     /// What happened to this order, by the exchange's name for it.
     #[arg(long, value_name = "ID")]
     order: Option<u64>,
-    /// What happened in this instrument.
-    #[arg(long, value_name = "N")]
-    instrument: Option<u32>,
-    /// How rows are written.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
-    /// Write the rows to this file.
+    /// What happened in this instrument: its number, or its symbol.
+    #[arg(long, value_name = "INSTRUMENT")]
+    instrument: Option<InstrumentName>,
+    /// How rows are written [default: text; json with --json].
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Write the rows to this file instead of standard output.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Write JSON, one object a line: the rows, then the summary (`"row": "summary"`), all on standard
+    /// output. With --output, only the summary is written there.
+    #[arg(long)]
+    json: bool,
 }
 
-/// Verifies the journal, writes the rows chosen, and sums up on standard error.
+impl Arguments {
+    fn format(&self) -> Format {
+        let unless_named = match self.json {
+            true => Format::Json,
+            false => Format::Text,
+        };
+        self.format.unwrap_or(unless_named)
+    }
+}
+
+/// Verifies the journal, writes the rows chosen, and sums up on standard error, or in JSON.
 ///
 /// # Errors
 /// Where the journal is damaged or contradicts itself, a time cannot be read, or the output cannot
@@ -84,6 +99,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn audit(arguments: &Arguments) -> Result<()> {
+    let format = arguments.format();
+    ensure!(
+        !arguments.json || format == Format::Json || arguments.output.is_some(),
+        "--json writes the summary to standard output: name a file for rows in another format with \
+         --output, or leave --format out"
+    );
     let folder = log_folder(&arguments.folder, Log::Journal)?;
     let recovered = inspect(&folder, Verify::Every)?;
     let commands = count_commands(&folder, &recovered)?;
@@ -94,19 +115,19 @@ fn audit(arguments: &Arguments) -> Result<()> {
         })?),
         None => Box::new(std::io::stdout().lock()),
     };
-    let mut export = Export::new(arguments.format, BufWriter::with_capacity(1 << 16, out))?;
-    let mut owners = Owners::default();
+    let mut export = Export::new(format, BufWriter::with_capacity(1 << 16, out))?;
+    let mut registry = Registry::default();
     let mut summary = Summary::default();
     let mut walk = Walk::open(&folder, &recovered)?;
     let bar = byte_bar(recovered.appended.value(), "audit");
     while let Some(batch) = walk.next()? {
         bar.set_position(batch.position.value());
-        for record in batch.records(&mut owners) {
+        for record in batch.records(&mut registry) {
             if !selection.covers(&record) {
                 continue;
             }
-            summary.count(&record, &selection, &owners);
-            if let Err(error) = export.write(&record, &selection, &owners) {
+            summary.count(&record, &selection, &registry);
+            if let Err(error) = export.write(&record, &selection, &registry) {
                 return unless_reader_left(error);
             }
         }
@@ -115,7 +136,11 @@ fn audit(arguments: &Arguments) -> Result<()> {
     if let Err(error) = export.finish() {
         return unless_reader_left(error);
     }
-    eprint!("{}", summary.text(&walk.verified(), &selection));
+    let verified = walk.verified();
+    if arguments.json {
+        return print_json(&summary.findings(&verified, &selection));
+    }
+    tell(summary.text(&verified, &selection).trim_end());
     Ok(())
 }
 
@@ -144,6 +169,6 @@ fn selection(arguments: &Arguments, last: exahour_wire::units::Nanos) -> Result<
         to,
         who: arguments.who.as_deref().map(Who::parse).transpose()?,
         order: arguments.order,
-        instrument: arguments.instrument,
+        instrument: arguments.instrument.clone(),
     })
 }

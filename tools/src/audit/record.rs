@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use exahour_wire::events::{AccountCreated, EventPrefix, SessionCreated};
+use exahour_wire::events::{AccountCreated, EventPrefix, InstrumentListed, SessionCreated};
 use exahour_wire::message::Message;
 use exahour_wire::units::Nanos;
 
@@ -66,14 +66,15 @@ pub(super) fn accounts_in(message: &[u8]) -> impl Iterator<Item = u64> {
     NAMES.into_iter().filter_map(|name| id_in(message, name))
 }
 
-/// Which participant a session or an account belongs to, as the journal itself says.
+/// Whose a session or an account is, and what an instrument is called, as the journal itself says.
 #[derive(Debug, Default)]
-pub(super) struct Owners {
+pub(super) struct Registry {
     sessions: BTreeMap<u64, u64>,
     accounts: BTreeMap<u64, u64>,
+    symbols: BTreeMap<u64, String>,
 }
 
-impl Owners {
+impl Registry {
     pub(super) fn learn(&mut self, event: &[u8]) {
         if let Some(created) = SessionCreated::read(event) {
             let owner = u64::from(created.participant.0);
@@ -83,6 +84,15 @@ impl Owners {
             let owner = u64::from(created.participant.0);
             self.accounts.insert(created.account.0.into(), owner);
         }
+        if let Some(listed) = InstrumentListed::read(event) {
+            let symbol = listed.symbol.as_str().unwrap_or_default().to_owned();
+            self.symbols.insert(listed.instrument.0.into(), symbol);
+        }
+    }
+
+    /// The symbol of an instrument that has been listed.
+    pub(super) fn symbol_of(&self, instrument: u64) -> Option<&str> {
+        self.symbols.get(&instrument).map(String::as_str)
     }
 
     /// The participant behind a message: the one named, or the owner of its session or account.

@@ -8,7 +8,8 @@
 use anyhow::{Result, bail};
 use exahour_wire::units::Nanos;
 
-use super::record::{Owners, Record, accounts_in, id_in};
+use super::record::{Record, Registry, accounts_in, id_in};
+use crate::listings::InstrumentName;
 use crate::text::parse_time;
 
 /// Whose rows.
@@ -38,14 +39,14 @@ impl Who {
 }
 
 /// What is chosen.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Selection {
     pub(super) from: Nanos,
     /// The first moment that is not chosen any more.
     pub(super) to: Nanos,
     pub(super) who: Option<Who>,
     pub(super) order: Option<u64>,
-    pub(super) instrument: Option<u32>,
+    pub(super) instrument: Option<InstrumentName>,
 }
 
 impl Selection {
@@ -60,26 +61,31 @@ impl Selection {
     }
 
     /// Whether a message is chosen by whom and what it concerns.
-    pub(super) fn chooses(&self, message: &[u8], owners: &Owners) -> bool {
+    pub(super) fn chooses(&self, message: &[u8], registry: &Registry) -> bool {
         let who = match self.who {
             None => true,
             Some(Who::Session(id)) => id_in(message, "session") == Some(id),
             Some(Who::Account(id)) => accounts_in(message).any(|it| it == id),
-            Some(Who::Participant(id)) => owners.concerns(message, id),
+            Some(Who::Participant(id)) => registry.concerns(message, id),
         };
         let order = self
             .order
             .is_none_or(|id| id_in(message, "order") == Some(id));
-        let instrument = self
-            .instrument
-            .is_none_or(|id| id_in(message, "instrument") == Some(u64::from(id)));
+        let named = id_in(message, "instrument");
+        let instrument = match &self.instrument {
+            None => true,
+            Some(InstrumentName::Number(id)) => named == Some(u64::from(id.0)),
+            Some(InstrumentName::Symbol(symbol)) => named
+                .and_then(|id| registry.symbol_of(id))
+                .is_some_and(|it| it.eq_ignore_ascii_case(symbol)),
+        };
         who && order && instrument
     }
 
     /// Whether a command is chosen: by itself, or because it is the one that a chosen report of its
     /// own session answers.
-    pub(super) fn chooses_command(&self, record: &Record<'_>, owners: &Owners) -> bool {
-        if self.chooses(record.command, owners) {
+    pub(super) fn chooses_command(&self, record: &Record<'_>, registry: &Registry) -> bool {
+        if self.chooses(record.command, registry) {
             return true;
         }
         let sender = id_in(record.command, "session");
@@ -89,7 +95,7 @@ impl Selection {
             .filter(|event| sender.is_some() && id_in(event.bytes, "session") == sender);
         answers
             .into_iter()
-            .any(|event| self.chooses(event.bytes, owners))
+            .any(|event| self.chooses(event.bytes, registry))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What an audit verified and what the rows chosen add up to.
 //!
-//! Called by `audit::run`; printed on standard error, so that exports stay clean.
+//! Called by `audit::run`. In text it goes to standard error, so that exports stay clean; in JSON it is
+//! the last row.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -10,11 +11,44 @@ use exahour_wire::events::{CommandRejected, OrderFilled, OrderRejected};
 use exahour_wire::message::Message;
 use exahour_wire::reject::Reject;
 use exahour_wire::units::Nanos;
+use serde::Serialize;
 
-use super::record::{Owners, Record, name_of};
+use super::record::{Record, Registry, name_of};
 use super::selection::Selection;
 use super::walk::Verified;
-use crate::journal::time_text;
+use crate::journal::{time_text, time_value};
+
+/// What is said in JSON.
+#[derive(Serialize)]
+pub(super) struct Findings<'a> {
+    row: &'static str,
+    verified: VerifiedFindings,
+    chosen: ChosenFindings<'a>,
+}
+
+#[derive(Serialize)]
+struct VerifiedFindings {
+    frames: u64,
+    empty_frames: u64,
+    commands: u64,
+    events: u64,
+    checkpoints: u64,
+    first_time: Option<String>,
+    last_time: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ChosenFindings<'a> {
+    from_time: Option<String>,
+    to_time: Option<String>,
+    frames: u64,
+    commands: u64,
+    events: u64,
+    commands_by_name: &'a BTreeMap<&'static str, u64>,
+    rejects: &'a BTreeMap<String, u64>,
+    trades: u64,
+    lots: u64,
+}
 
 /// Counts over the rows chosen.
 #[derive(Debug, Default)]
@@ -29,15 +63,20 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    pub(super) fn count(&mut self, record: &Record<'_>, selection: &Selection, owners: &Owners) {
-        let whole = selection.chooses_command(record, owners);
+    pub(super) fn count(
+        &mut self,
+        record: &Record<'_>,
+        selection: &Selection,
+        registry: &Registry,
+    ) {
+        let whole = selection.chooses_command(record, registry);
         if whole {
             *self.commands.entry(name_of(record.command)).or_default() += 1;
         }
         let mut any = whole;
         let mut trades = Vec::new();
         for event in &record.events {
-            if !whole && !selection.chooses(event.bytes, owners) {
+            if !whole && !selection.chooses(event.bytes, registry) {
                 continue;
             }
             any = true;
@@ -63,6 +102,32 @@ impl Summary {
 
     fn reject(&mut self, reason: Raw<Reject>) {
         *self.rejects.entry(format!("{reason:?}")).or_default() += 1;
+    }
+
+    pub(super) fn findings(&self, verified: &Verified, selection: &Selection) -> Findings<'_> {
+        Findings {
+            row: "summary",
+            verified: VerifiedFindings {
+                frames: verified.frames,
+                empty_frames: verified.empty_frames,
+                commands: verified.commands,
+                events: verified.events,
+                checkpoints: verified.checkpoints,
+                first_time: time_value(verified.first_time),
+                last_time: time_value(verified.last_time),
+            },
+            chosen: ChosenFindings {
+                from_time: time_value(selection.from),
+                to_time: time_value(selection.to).filter(|_| selection.to != Nanos::NEVER),
+                frames: self.frames,
+                commands: self.commands.values().sum(),
+                events: self.events,
+                commands_by_name: &self.commands,
+                rejects: &self.rejects,
+                trades: self.trades,
+                lots: self.lots,
+            },
+        }
     }
 
     pub(super) fn text(&self, verified: &Verified, selection: &Selection) -> String {
@@ -115,7 +180,7 @@ impl Summary {
         match self.frames {
             0 if selection.is_narrow() => writeln!(
                 out,
-                "nothing    in that span of the journal is about what was chosen: is the number right?"
+                "nothing    in that span of the journal is about what was chosen: is it named rightly?"
             ),
             _ => Ok(()),
         }

@@ -16,7 +16,7 @@ use exahour_wire::internal::Checkpoint;
 use exahour_wire::message::{Message, messages};
 use exahour_wire::units::Nanos;
 
-use super::record::{Batched, Owners, Record};
+use super::record::{Batched, Record, Registry};
 use crate::exit::finding;
 use crate::journal::time_text;
 
@@ -157,14 +157,14 @@ impl Walk {
 }
 
 impl<'a> Step<'a> {
-    /// The commands, each with its events. Owners are learnt on the way.
-    pub(super) fn records(&self, owners: &mut Owners) -> Vec<Record<'a>> {
+    /// The commands, each with its events. Registry are learnt on the way.
+    pub(super) fn records(&self, registry: &mut Registry) -> Vec<Record<'a>> {
         let mut events = messages(self.events).map(Batched::new).peekable();
         let mut records = Vec::new();
         for (number, command) in (self.first..).zip(messages(self.commands)) {
             let mut own = Vec::new();
             while let Some(event) = events.next_if(|event| event.command <= number) {
-                owners.learn(event.bytes);
+                registry.learn(event.bytes);
                 own.push(event);
             }
             records.push(Record {

@@ -167,7 +167,7 @@ impl Report {
                     let [p50, p99, p999, p9999, max] = percentiles(histogram);
                     json!({
                         "name": name, "unit": "ns", "count": histogram.len(), "p50": p50,
-                        "p99": p99, "p99.9": p999, "p99.99": p9999, "max": max,
+                        "p99": p99, "p999": p999, "p9999": p9999, "max": max,
                     })
                 }
                 Finding::Ratio {
@@ -177,7 +177,7 @@ impl Report {
                     floor,
                     most,
                 } => json!({
-                    "name": name, "quantile": quantile, "ns": own, "floor_ns": floor,
+                    "name": name, "quantile": quantile, "value_ns": own, "floor_ns": floor,
                     "ratio": *own as f64 / *floor as f64, "aim": most,
                 }),
                 Finding::Note { name, text } => json!({"name": name, "note": text}),

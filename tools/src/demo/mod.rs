@@ -69,7 +69,7 @@ struct Findings {
     traded: Traded,
     delivered: Delivered,
     proven: Proven,
-    seconds: f64,
+    elapsed_s: f64,
     data: Option<PathBuf>,
 }
 
@@ -93,7 +93,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         traded,
         delivered,
         proven,
-        seconds: begun.elapsed().as_secs_f64(),
+        elapsed_s: begun.elapsed().as_secs_f64(),
         data: arguments.data.clone(),
     };
     if arguments.json {
@@ -102,10 +102,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     say.line(&match &findings.data {
         Some(data) => format!(
             "done in {:.1} s; try `exahour replay {data}` and `exahour audit {data}`",
-            findings.seconds,
+            findings.elapsed_s,
             data = data.display()
         ),
-        None => format!("done in {:.1} s; everything is removed", findings.seconds),
+        None => format!("done in {:.1} s; everything is removed", findings.elapsed_s),
     })
 }
 

@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::connection::NodeArguments;
 use crate::exit::judged;
-use crate::journal::time_text;
+use crate::journal::{time_text, time_value};
 use crate::listings::{InstrumentName, SNAPSHOT_WITHIN};
 use crate::output::{print, print_json};
 
@@ -53,7 +53,7 @@ struct JsonBook {
     symbol: String,
     phase: String,
     next_sequence: u64,
-    time: String,
+    time: Option<String>,
     orders: u32,
     bids: Vec<JsonLevel>,
     asks: Vec<JsonLevel>,
@@ -136,7 +136,7 @@ fn show(
         symbol: symbol(book),
         phase: format!("{:?}", book.phase()),
         next_sequence: image.next_sequence().0,
-        time: time_text(image.time()),
+        time: time_value(image.time()),
         orders: book.orders(),
         bids: levels(Side::Buy),
         asks: levels(Side::Sell),

@@ -103,8 +103,8 @@ impl Counts {
             not_applied: self.not_applied,
             resting,
             rejects: self.rejects.clone(),
-            seconds,
-            messages_a_second: messages as f64 / seconds.max(1e-9),
+            elapsed_s: seconds,
+            messages_per_s: messages as f64 / seconds.max(1e-9),
             latency_us: LatencyFindings {
                 p50: at(0.5),
                 p90: at(0.9),
@@ -136,8 +136,8 @@ pub(super) struct Findings {
     not_applied: u64,
     resting: usize,
     rejects: BTreeMap<String, u64>,
-    seconds: f64,
-    messages_a_second: f64,
+    elapsed_s: f64,
+    messages_per_s: f64,
     latency_us: LatencyFindings,
 }
 
@@ -184,7 +184,7 @@ impl Findings {
         writeln!(
             out,
             "rate        {:.0} messages a second over {:.2} s",
-            self.messages_a_second, self.seconds
+            self.messages_per_s, self.elapsed_s
         )?;
         let it = &self.latency_us;
         writeln!(

@@ -17,7 +17,7 @@ use exahour_wire::message::messages;
 use exahour_wire::units::Nanos;
 use serde::Serialize;
 
-use super::{Log, kind_name, log_folder, time_text};
+use super::{Log, kind_name, log_folder, time_text, time_value};
 use crate::text::{JsonForm, Verbosity, write_line};
 
 /// Write out frames and their commands in text.
@@ -35,7 +35,7 @@ pub(super) struct Arguments {
     /// Write out the event log instead of the journal.
     #[arg(long)]
     events: bool,
-    /// Write JSON, one object a line.
+    /// Write JSON, one object a frame; messages in it have the field names of the schema.
     #[arg(long)]
     json: bool,
 }
@@ -47,9 +47,9 @@ struct FrameLine<'a> {
     kind: &'static str,
     position: u64,
     bytes: u32,
-    first: u64,
+    first_sequence: u64,
     count: u16,
-    time: String,
+    time: Option<String>,
     messages: Vec<JsonForm<'a>>,
 }
 
@@ -151,9 +151,9 @@ fn write_json_frame(
         kind: kind(header, events),
         position: frame.position.value(),
         bytes: header.length,
-        first: header.first_sequence,
+        first_sequence: header.first_sequence,
         count: header.count,
-        time: time_text(Nanos(header.time_ns)),
+        time: time_value(Nanos(header.time_ns)),
         messages: forms,
     };
     serde_json::to_writer(&mut *out, &line)?;

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use exahour_journal::{Reader, Recovered, Tail, Verify, inspect_good};
+use exahour_journal::{Reader, Recovered, Verify, inspect_good};
 use exahour_wire::units::Nanos;
 use serde::Serialize;
 
-use super::{Log, hex, log_folder, time_text};
+use super::{Log, TailFindings, hex, log_folder, time_value};
 use crate::output::{print, print_json};
 
 /// Show segments, identity, marks and tail of a journal, after checking every frame.
@@ -34,17 +34,15 @@ struct Findings {
     folder: PathBuf,
     log_id: String,
     first_position: u64,
-    appended: u64,
-    durable: u64,
+    end_position: u64,
+    durable_position: u64,
     frames: u64,
     last_index: u64,
     last_term: u32,
     /// None where the log has checksums only.
     chain: Option<String>,
-    /// `clean`, `torn`, or `damaged`: what is said is of the part before the damage.
-    tail: &'static str,
-    torn_at: Option<u64>,
-    torn_bytes: u64,
+    #[serde(flatten)]
+    tail: TailFindings,
     segments: Vec<Segment>,
 }
 
@@ -56,8 +54,8 @@ struct Segment {
     frames: u64,
     first_index: u64,
     last_index: u64,
-    first_time: String,
-    last_time: String,
+    first_time: Option<String>,
+    last_time: Option<String>,
     #[serde(skip)]
     times: (u64, u64),
 }
@@ -71,24 +69,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let folder = log_folder(&arguments.folder, log)?;
     let (recovered, damage) = inspect_good(&folder, Verify::Every)?;
     let segments = segments(&folder, &recovered)?;
-    let (tail, torn_at, torn_bytes) = match (&damage, recovered.tail) {
-        (Some(_), _) => ("damaged", None, 0),
-        (None, Tail::Clean) => ("clean", None, 0),
-        (None, Tail::Torn { at, bytes }) => ("torn", Some(at.value()), bytes),
+    let tail = match damage {
+        Some(_) => TailFindings::DAMAGED,
+        None => TailFindings::of(recovered.tail),
     };
     let findings = Findings {
         folder,
         log_id: recovered.log_id.to_string(),
         first_position: recovered.first.value(),
-        appended: recovered.appended.value(),
-        durable: recovered.durable.value(),
+        end_position: recovered.appended.value(),
+        durable_position: recovered.durable.value(),
         frames: recovered.frames,
         last_index: recovered.last_index,
         last_term: recovered.last_term,
         chain: (recovered.chain.0 != [0; 24]).then(|| hex(&recovered.chain.0)),
         tail,
-        torn_at,
-        torn_bytes,
         segments,
     };
     if arguments.json {
@@ -118,8 +113,8 @@ fn segments(folder: &std::path::Path, recovered: &Recovered) -> Result<Vec<Segme
             frames: 0,
             first_index: 0,
             last_index: 0,
-            first_time: String::new(),
-            last_time: String::new(),
+            first_time: None,
+            last_time: None,
             times: (0, 0),
         });
     }
@@ -143,8 +138,8 @@ fn segments(folder: &std::path::Path, recovered: &Recovered) -> Result<Vec<Segme
         }
     }
     for segment in &mut found {
-        segment.first_time = time_text(Nanos(segment.times.0));
-        segment.last_time = time_text(Nanos(segment.times.1));
+        segment.first_time = time_value(Nanos(segment.times.0));
+        segment.last_time = time_value(Nanos(segment.times.1));
     }
     Ok(found)
 }
@@ -155,7 +150,7 @@ fn write_text(findings: &Findings, out: &mut String) -> std::fmt::Result {
     writeln!(
         out,
         "positions   {} to {}, durable to {}",
-        findings.first_position, findings.appended, findings.durable
+        findings.first_position, findings.end_position, findings.durable_position
     )?;
     writeln!(
         out,
@@ -169,25 +164,22 @@ fn write_text(findings: &Findings, out: &mut String) -> std::fmt::Result {
             "chain       none: each frame has a checksum of its own"
         )?,
     }
-    match findings.torn_at {
-        None if findings.tail == "damaged" => {
-            writeln!(
-                out,
-                "tail        damaged: the figures are of what lies before the damage"
-            )?;
-        }
-        None => writeln!(out, "tail        clean")?,
-        Some(at) => writeln!(
-            out,
-            "tail        torn at {at}: {} bytes that never became durable; the next start cuts them",
-            findings.torn_bytes
-        )?,
-    }
+    let damaged = match findings.tail.tail {
+        "damaged" => ": the figures are of what lies before the damage",
+        _ => "",
+    };
+    let tail = findings.tail.text("are cut by the next start");
+    writeln!(out, "tail        {tail}{damaged}")?;
     for it in &findings.segments {
         writeln!(
             out,
             "segment     {} frames {} index {}..{} time {} to {}",
-            it.file, it.frames, it.first_index, it.last_index, it.first_time, it.last_time
+            it.file,
+            it.frames,
+            it.first_index,
+            it.last_index,
+            it.first_time.as_deref().unwrap_or("none"),
+            it.last_time.as_deref().unwrap_or("none")
         )?;
     }
     Ok(())

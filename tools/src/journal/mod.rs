@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use exahour_journal::{Reader, Recovered, Verify};
+use exahour_journal::{Reader, Recovered, Tail, Verify};
 use exahour_replicas::FRAME_COMMANDS;
 use exahour_wire::units::Nanos;
+use serde::Serialize;
 
 use crate::exit::judged;
 use crate::text::write_time;
@@ -137,6 +138,60 @@ pub fn time_text(time: Nanos) -> String {
         _ => write_time(time, &mut text),
     }
     text
+}
+
+/// A moment as JSON has it; nothing for zero.
+#[must_use]
+pub fn time_value(time: Nanos) -> Option<String> {
+    (time != Nanos(0)).then(|| time_text(time))
+}
+
+/// The end of a log, as every subcommand tells it.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct TailFindings {
+    /// `clean`, `torn`, or `damaged`: what else is said is of the part before the damage.
+    tail: &'static str,
+    torn_position: Option<u64>,
+    torn_bytes: u64,
+}
+
+impl Default for TailFindings {
+    fn default() -> Self {
+        Self::of(Tail::Clean)
+    }
+}
+
+impl TailFindings {
+    pub(crate) const DAMAGED: Self = Self {
+        tail: "damaged",
+        torn_position: None,
+        torn_bytes: 0,
+    };
+
+    pub(crate) fn of(tail: Tail) -> Self {
+        match tail {
+            Tail::Clean => Self {
+                tail: "clean",
+                ..Self::DAMAGED
+            },
+            Tail::Torn { at, bytes } => Self {
+                tail: "torn",
+                torn_position: Some(at.value()),
+                torn_bytes: bytes,
+            },
+        }
+    }
+
+    /// In words; `fate` is what becomes of bytes that never became durable.
+    pub(crate) fn text(&self, fate: &str) -> String {
+        match self.torn_position {
+            None => self.tail.to_owned(),
+            Some(at) => format!(
+                "torn at position {at}: {} bytes that were never durable {fate}",
+                self.torn_bytes
+            ),
+        }
+    }
 }
 
 /// The name of a frame's kind.

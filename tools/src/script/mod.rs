@@ -33,6 +33,7 @@ pub use lines::{Line, Source, run_lines};
 pub use runner::{Counts, Outcome, Runner};
 
 use crate::exit::{Ending, finding};
+use crate::output::tell;
 use crate::text::{Verbosity, write_json, write_line};
 
 /// Runs a text script of commands through a fresh exchange and prints every event, one line each.
@@ -50,7 +51,7 @@ use crate::text::{Verbosity, write_json, write_line};
 pub struct Arguments {
     /// The script, or `-` for standard input.
     pub file: PathBuf,
-    /// Print events as JSON Lines.
+    /// Print events as JSON, one object a line; with --stats, these too.
     #[arg(long, conflicts_with_all = ["brief", "quiet", "check", "update"])]
     pub json: bool,
     /// Leave out event number, time, command number and fields that hold nothing.
@@ -90,7 +91,7 @@ fn run_script(arguments: &Arguments) -> Result<ExitCode, ScriptError> {
         (play(arguments)?, ExitCode::SUCCESS)
     };
     if arguments.stats {
-        print_stats(counts, start);
+        print_stats(counts, start, arguments.json);
     }
     Ok(exit)
 }
@@ -209,16 +210,29 @@ fn update_wanted(arguments: &Arguments) -> bool {
     arguments.update || std::env::var_os("UPDATE_EXPECT").is_some_and(|value| value == "1")
 }
 
-fn print_stats(counts: Counts, start: Instant) {
+fn print_stats(counts: Counts, start: Instant, json: bool) {
     let elapsed = start.elapsed();
     let micros = elapsed.as_micros().max(1);
     let rate = u128::from(counts.lines) * 1_000_000 / micros;
-    eprintln!(
-        "{} lines, {} commands, {} events in {}.{:03} s: {rate} lines a second",
-        counts.lines,
-        counts.commands,
-        counts.events,
-        elapsed.as_secs(),
-        elapsed.subsec_millis(),
-    );
+    let Counts {
+        lines,
+        commands,
+        events,
+    } = counts;
+    let text = match json {
+        true => serde_json::json!({
+            "lines": lines,
+            "commands": commands,
+            "events": events,
+            "elapsed_s": elapsed.as_secs_f64(),
+            "lines_per_s": rate,
+        })
+        .to_string(),
+        false => format!(
+            "{lines} lines, {commands} commands, {events} events in {}.{:03} s: {rate} lines a second",
+            elapsed.as_secs(),
+            elapsed.subsec_millis()
+        ),
+    };
+    tell(&text);
 }

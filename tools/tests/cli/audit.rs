@@ -98,7 +98,7 @@ fn an_audit_has_a_row_for_every_command_and_event() {
     assert_eq!((&taken[6], &taken[7], &taken[9]), ("1", "1", "1"));
     // A command row names the order that its report names.
     let entered =
-        |it: &&csv::StringRecord| it[5] == *"NewOrder" && it[10] == audited.order.to_string();
+        |it: &&csv::StringRecord| it[5] == *"NewOrder" && it[11] == audited.order.to_string();
     assert_eq!(records.iter().filter(entered).count(), 1);
 }
 

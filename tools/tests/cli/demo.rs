@@ -7,10 +7,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::exchange::{count, exahour, generated_orders, json, refuse, texts, until};
+use crate::machine_output::check_keys;
 
 #[test]
 fn a_generated_flow_is_traded_killed_delivered_and_proven() {
     let findings = json(&["demo", "--rows", "4000", "--rate", "4000", "--json"]);
+    check_keys(&findings, "demo");
     let (traded, proven) = (&findings["traded"], &findings["proven"]);
     assert_eq!(count(traded, "rows"), 4_000);
     assert!(count(traded, "in_flight_at_kill") > 0, "{findings}");

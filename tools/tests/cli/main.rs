@@ -10,5 +10,6 @@ mod exchange;
 mod exit_codes;
 mod feed;
 mod guides;
+mod machine_output;
 mod node;
 mod settle;
