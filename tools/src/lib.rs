@@ -10,6 +10,7 @@ pub mod demo;
 pub mod desk;
 pub mod exit;
 pub mod feed;
+mod interrupt;
 pub mod journal;
 mod listings;
 pub mod output;

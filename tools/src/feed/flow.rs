@@ -15,6 +15,7 @@ use exahour_wire::ids::{ClientOrderId, InstrumentId};
 use super::desk::{Acknowledged, Changed, Desk};
 use super::rows::{Action, Row};
 use super::summary::Counts;
+use crate::interrupt::Interrupt;
 
 /// How long a flow sleeps at most while it waits for answers or for its time.
 const NAP: Duration = Duration::from_millis(1);
@@ -30,6 +31,8 @@ pub(crate) struct Flow {
     instrument: InstrumentId,
     lot: u64,
     window: usize,
+    /// Ends every wait but the last.
+    interrupt: Option<Interrupt>,
 }
 
 impl Flow {
@@ -45,7 +48,16 @@ impl Flow {
             instrument,
             lot,
             window,
+            interrupt: None,
         })
+    }
+
+    /// The same, with waits that end where somebody wants no more of it.
+    pub(super) fn heeding(self, interrupt: Interrupt) -> Self {
+        Self {
+            interrupt: Some(interrupt),
+            ..self
+        }
     }
 
     /// Sends what a row asks for, once it is due and there is room.
@@ -99,6 +111,9 @@ impl Flow {
 
     /// Takes in what was said, and waits for it for `patience` where nothing was.
     fn hear(&mut self, patience: Duration) -> Result<()> {
+        if let Some(interrupt) = &self.interrupt {
+            interrupt.check()?;
+        }
         let mut any = false;
         for desk in &mut self.desks {
             any |= desk.poll(&mut self.counts)?;
@@ -145,6 +160,12 @@ impl Flow {
             self.check_patience(until)?;
         }
         Ok(())
+    }
+
+    /// As [`Flow::drain`], and not to be interrupted: whoever was wants to know what came of it.
+    pub(super) fn drain_to_the_end(&mut self) -> Result<()> {
+        self.interrupt = None;
+        self.drain()
     }
 
     /// Gives up on an exchange that lives and does not answer.

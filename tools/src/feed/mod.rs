@@ -5,7 +5,7 @@
 //! same flow.
 //!
 //! Always holds: the file is streamed; never more than the window is in flight; a row about an
-//! order that is not live is counted, not fatal.
+//! order that is not live is counted, not fatal; Ctrl-C ends it with the counts so far.
 //!
 //! ```text
 //! created -> NewOrder, good till cancelled       deleted -> CancelOrder
@@ -29,8 +29,10 @@ use exahour_wire::limits::INSTRUMENTS_MAX;
 use exahour_wire::units::{Money, Price};
 
 use crate::connection::NodeArguments;
+use crate::exit::Interrupted;
+use crate::interrupt::Interrupt;
 use crate::listings::Listings;
-use crate::output::{print, print_json};
+use crate::output::{print, print_json, tell};
 use crate::progress::byte_bar;
 use desk::Desk;
 use flow::Flow;
@@ -43,7 +45,7 @@ pub(crate) const LOT: u64 = 100_000;
 /// The most commands that may be in flight.
 const WINDOW_MAX: usize = 2_048;
 
-/// Rows between two looks at the progress.
+/// Rows between two looks at the progress of the check, where a row takes next to no time.
 const ROWS_A_LOOK: u64 = 256;
 
 /// How fast rows follow one another.
@@ -138,7 +140,7 @@ fn deposit(text: &str) -> Result<Money, String> {
     }
 }
 
-/// Drives the file through and prints the summary.
+/// Drives the file through, to its end or until it is interrupted, and prints the summary.
 ///
 /// The whole file is read once before the exchange hears of it, so that nothing is listed for a file
 /// that is malformed.
@@ -149,7 +151,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if !(1..=WINDOW_MAX).contains(&arguments.window) {
         bail!("--window {}: expected 1 to {WINDOW_MAX}", arguments.window);
     }
-    check(arguments)?;
+    let interrupt = Interrupt::watch()?;
+    check(arguments, &interrupt)?;
     let mut rows = Rows::open(&arguments.file)?;
     let first = rows
         .next()?
@@ -159,9 +162,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let desks = clients
         .into_iter()
         .map(|(client, account)| Desk::new(client, account, instrument, arguments.window));
-    let mut flow = Flow::new(desks.collect(), instrument, arguments.lot, arguments.window)?;
+    let flow = Flow::new(desks.collect(), instrument, arguments.lot, arguments.window)?;
+    let mut flow = flow.heeding(interrupt.clone());
     let pace = Pace::new(arguments.speed, &first);
-    if let Err(error) = drive(&mut flow, arguments, &pace, &mut rows, first) {
+    let driven = drive(&mut flow, arguments, &pace, (&mut rows, first), &interrupt);
+    let interrupted = driven.as_ref().is_err_and(|it| it.is::<Interrupted>());
+    let answered = match interrupted {
+        true => flow.drain_to_the_end(),
+        false => driven,
+    };
+    if let Err(error) = answered {
         let gone = matches!(
             error.downcast_ref::<ClientError>(),
             Some(ClientError::Disconnected { .. })
@@ -172,19 +182,24 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         };
         return Err(error.context(flow.counts.so_far(instrument.0)));
     }
-    let findings = flow
+    let mut findings = flow
         .counts
         .findings(instrument.0, pace.begun.elapsed(), flow.live());
+    findings.interrupted = interrupted;
     flow.leave()?;
     if arguments.json {
-        print_json(&findings)
+        print_json(&findings)?;
     } else {
-        print(&findings.text())
+        print(&findings.text())?;
+    }
+    match interrupted {
+        true => Err(Interrupted.into()),
+        false => Ok(()),
     }
 }
 
 /// Reads the whole file, where it can be read twice: a pipe cannot.
-fn check(arguments: &Arguments) -> Result<()> {
+fn check(arguments: &Arguments, interrupt: &Interrupt) -> Result<()> {
     let about = arguments.file.metadata();
     let Some(about) = about.ok().filter(std::fs::Metadata::is_file) else {
         return Ok(());
@@ -194,6 +209,7 @@ fn check(arguments: &Arguments) -> Result<()> {
     let mut count = 0;
     while count < arguments.limit && rows.next()?.is_some() {
         count += 1;
+        interrupt.check()?;
         if count.is_multiple_of(ROWS_A_LOOK) {
             bar.set_position(rows.bytes());
         }
@@ -207,17 +223,16 @@ fn drive(
     flow: &mut Flow,
     arguments: &Arguments,
     pace: &Pace,
-    rows: &mut Rows,
-    first: Row,
+    (rows, first): (&mut Rows, Row),
+    interrupt: &Interrupt,
 ) -> Result<()> {
     let total = arguments.file.metadata().map_or(0, |about| about.len());
     let bar = byte_bar(total, "feed");
     let mut next = Some(first);
     while let Some(row) = next {
+        interrupt.check()?;
         flow.step(&row, pace.due(&row))?;
-        if flow.counts.rows.is_multiple_of(ROWS_A_LOOK) {
-            bar.set_position(rows.bytes());
-        }
+        bar.set_position(rows.bytes());
         if flow.counts.rows >= arguments.limit {
             break;
         }
@@ -249,12 +264,12 @@ fn prepare(arguments: &Arguments, first: &Row) -> Result<InstrumentId> {
     }
     operator.terminate()?;
     if !arguments.json {
-        eprintln!(
+        tell(&format!(
             "listed instrument {instrument} at {}, tick {}; a position may reach {} lots",
             terms.reference,
             terms.tick,
             listing::position_cap(terms.reference)
-        );
+        ));
     }
     Ok(instrument)
 }

@@ -87,6 +87,7 @@ impl Counts {
         let at = |quantile| self.latencies.value_at_quantile(quantile) as f64 / 1_000.0;
         Findings {
             instrument,
+            interrupted: false,
             rows: self.rows,
             messages,
             orders: self.orders,
@@ -120,6 +121,8 @@ impl Counts {
 #[derive(Debug, Serialize)]
 pub(super) struct Findings {
     instrument: u32,
+    /// Whether the file was not fed to its end.
+    pub(super) interrupted: bool,
     rows: u64,
     messages: u64,
     orders: u64,
@@ -161,6 +164,9 @@ impl Findings {
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "instrument  {}", self.instrument)?;
+        if self.interrupted {
+            writeln!(out, "interrupted after {} rows", self.rows)?;
+        }
         writeln!(
             out,
             "rows        {}: {} not live here, {} so already",

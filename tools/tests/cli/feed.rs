@@ -1,8 +1,17 @@
 //! `exahour feed` on a node process, and what `replay`, `audit` and `journal` make of it after.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
 
-use crate::exchange::{Exchange, count, fail, generated_orders, json, refuse, run, texts};
+use nix::pty::{Winsize, openpty};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::exchange::{
+    Exchange, count, exahour, fail, generated_orders, json, refuse, run, texts, until,
+};
 use serde_json::Value;
 
 const SEED: u64 = 7;
@@ -87,6 +96,79 @@ fn the_real_file_goes_through_and_replays() {
         rejects.keys().all(|reason| reason == "UnknownOrder"),
         "{fed}"
     );
+}
+
+/// What comes of a feed that gets `signal` in the middle of a long file, and the orders that rest then.
+fn interrupted(signal: Signal, extra: &[&str], errors: Stdio) -> (Output, u64) {
+    let exchange = Exchange::start();
+    let file = exchange.path("orders.csv");
+    generated_orders(&file, 20_000, SEED);
+    let (data, name) = (exchange.data(), file.display().to_string());
+    let feed = ["feed", &name, "--data", &data, "--speed", "x5"];
+    let feed = exahour(&[&feed[..], extra].concat())
+        .stdout(Stdio::piped())
+        .stderr(errors)
+        .spawn()
+        .unwrap();
+    until("the feed is under way", || {
+        let book = run(&["book", "100", "--data", &data, "--json"]);
+        let book: Value = serde_json::from_slice(&book.stdout).ok()?;
+        (book["orders"].as_u64()? > 3).then_some(())
+    });
+    let id = i32::try_from(feed.id()).unwrap();
+    kill(Pid::from_raw(id), signal).unwrap();
+    let output = feed.wait_with_output().unwrap();
+    let book = json(&["book", "100", "--data", &data, "--json"]);
+    (output, count(&book, "orders"))
+}
+
+#[test]
+fn a_feed_that_is_interrupted_sums_up_what_it_did() {
+    let (output, resting) = interrupted(Signal::SIGINT, &["--json"], Stdio::piped());
+    let (out, said) = texts(&output);
+    assert_eq!(output.status.code(), Some(130), "{out}\n{said}");
+    let fed: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(fed["interrupted"], true);
+    assert!((4..20_001).contains(&count(&fed, "rows")), "{fed}");
+    // What was sent is answered: the counts are those of the book that stands.
+    assert_eq!(count(&fed, "accepted"), count(&fed, "orders"), "{fed}");
+    assert_eq!(count(&fed, "resting"), resting, "{fed}");
+    assert!(said.contains("stopped before its end"), "{said}");
+
+    let (output, _) = interrupted(Signal::SIGTERM, &[], Stdio::piped());
+    let (out, said) = texts(&output);
+    assert_eq!(output.status.code(), Some(130), "{out}\n{said}");
+    assert!(out.contains("interrupted after "), "{out}");
+    assert!(
+        out.contains("answered  ") && out.contains("latency  "),
+        "{out}"
+    );
+}
+
+#[test]
+fn a_feed_that_is_interrupted_leaves_no_bar_behind() {
+    let size = Winsize {
+        ws_row: 24,
+        ws_col: 120,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    let terminal = openpty(Some(&size), None).unwrap();
+    let mut master = File::from(terminal.master);
+    let reader = std::thread::spawn(move || {
+        let mut shown = Vec::new();
+        // A terminal that is gone is an error to whoever reads from it; what came before counts.
+        let _ = master.read_to_end(&mut shown);
+        String::from_utf8_lossy(&shown).into_owned()
+    });
+    let (output, _) = interrupted(Signal::SIGINT, &[], Stdio::from(terminal.slave));
+    assert_eq!(output.status.code(), Some(130));
+    let shown = reader.join().unwrap();
+    let bar = shown.rfind("feed [").unwrap();
+    let cleared = shown.rfind("\u{1b}[2K").unwrap();
+    assert!(cleared > bar, "{shown:?}");
+    let said = shown[cleared..].find("exahour: stopped");
+    assert!(said.is_some(), "{shown:?}");
 }
 
 #[test]
