@@ -3,6 +3,9 @@
 //! Used by the binary of the same package and by its tests. A subcommand that is more than a few
 //! lines has a module here.
 
+// `output` writes where a reader may have left; these would panic there.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod audit;
 pub mod bench;
 pub mod connection;

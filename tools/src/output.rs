@@ -40,13 +40,21 @@ pub fn tell(line: &str) {
 /// # Errors
 /// Every other error, as it was.
 pub fn unless_reader_left(error: anyhow::Error) -> Result<()> {
-    let left = error.chain().any(|cause| {
+    match reader_left(&error) {
+        true => Ok(()),
+        false => Err(error),
+    }
+}
+
+/// Whether an error is that whoever read our output has left.
+#[must_use]
+pub fn reader_left(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
         let plain = cause
             .downcast_ref::<std::io::Error>()
             .map(std::io::Error::kind);
         let within = cause.downcast_ref::<serde_json::Error>();
         let kind = plain.or_else(|| within.and_then(serde_json::Error::io_error_kind));
         kind == Some(std::io::ErrorKind::BrokenPipe)
-    });
-    if left { Ok(()) } else { Err(error) }
+    })
 }

@@ -31,6 +31,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use flow::Flow;
 use report::Report;
 
+use crate::output::print;
+
 /// Measures ring, engine, gateway, journal and replay, each beside its floor.
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -147,12 +149,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(folder) = &arguments.out {
         bench.report.write_histograms(folder)?;
     }
-    if arguments.json {
-        bench.report.print_json()
-    } else {
-        bench.report.print()
-    }
-    Ok(())
+    print(&match arguments.json {
+        true => bench.report.json(),
+        false => bench.report.text(),
+    })
 }
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -1,5 +1,6 @@
 //! The findings of a bench: a table for people, JSON for programs, histograms for both.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
@@ -105,22 +106,34 @@ impl Report {
         });
     }
 
-    /// Prints the table.
-    pub fn print(&self) {
+    /// The table.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a string cannot fail.
+        let _ = self.write_table(&mut out);
+        out
+    }
+
+    fn write_table(&self, out: &mut String) -> std::fmt::Result {
         let mut heading = true;
         for finding in &self.findings {
             if let Finding::Distribution { name, histogram } = finding {
                 if std::mem::take(&mut heading) {
-                    println!(
+                    writeln!(
+                        out,
                         "{:<40} {:>10} {:>10} {:>10} {:>10} {:>12}",
                         "nanoseconds", "p50", "p99", "p99.9", "p99.99", "max"
-                    );
+                    )?;
                 }
                 let [p50, p99, p999, p9999, max] = percentiles(histogram);
-                println!("{name:<40} {p50:>10} {p99:>10} {p999:>10} {p9999:>10} {max:>12}");
+                writeln!(
+                    out,
+                    "{name:<40} {p50:>10} {p99:>10} {p999:>10} {p9999:>10} {max:>12}"
+                )?;
             }
         }
-        println!();
+        writeln!(out)?;
         for finding in &self.findings {
             match finding {
                 Finding::Distribution { .. } => {}
@@ -131,7 +144,7 @@ impl Report {
                     aim,
                 } => {
                     let aim = aim.map_or(String::new(), |aim| verdict(*value >= aim, "least", aim));
-                    println!("{name:<40} {value:>10.2} {unit:<18} {aim}");
+                    writeln!(out, "{name:<40} {value:>10.2} {unit:<18} {aim}")?;
                 }
                 Finding::Ratio {
                     name,
@@ -144,15 +157,18 @@ impl Report {
                     let aim =
                         most.map_or(String::new(), |most| verdict(ratio <= most, "most", most));
                     let what = format!("times floor, p{}", quantile * 100.0);
-                    println!("{name:<40} {ratio:>10.2} {what:<18} {aim}");
+                    writeln!(out, "{name:<40} {ratio:>10.2} {what:<18} {aim}")?;
                 }
-                Finding::Note { name, text } => println!("{name:<40} {text}"),
+                Finding::Note { name, text } => writeln!(out, "{name:<40} {text}")?,
             }
         }
+        Ok(())
     }
 
-    /// Prints one JSON object a finding.
-    pub fn print_json(&self) {
+    /// One JSON object a finding, each on its line.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let mut out = String::new();
         for finding in &self.findings {
             let line = match finding {
                 Finding::Value {
@@ -182,8 +198,10 @@ impl Report {
                 }),
                 Finding::Note { name, text } => json!({"name": name, "note": text}),
             };
-            println!("{line}");
+            out.push_str(&line.to_string());
+            out.push('\n');
         }
+        out
     }
 
     /// Writes each distribution as an HdrHistogram interval log.

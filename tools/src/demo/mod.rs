@@ -86,7 +86,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut site = Site::open(arguments.data.as_deref())?;
     let shown = show(arguments, &rows, &mut site, &say);
     // The end is the same whatever came before; the first thing that went wrong is the one told.
-    let closed = site.close(shown.is_ok());
+    let closed = site.close(shown.as_ref().err());
     let (traded, delivered, proven) = shown?;
     closed?;
     let findings = Findings {

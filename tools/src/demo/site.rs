@@ -6,7 +6,6 @@
 //! goes, no process of it outlives it, and no machine, unless the demo itself was killed: then a
 //! machine lives until its window ends.
 
-use std::cell::Cell;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -28,6 +27,7 @@ use tempfile::TempDir;
 
 use crate::connection::{ADDRESSES_FILE, NodeArguments, Serving};
 use crate::exit::Interrupted;
+use crate::output::{reader_left, tell};
 use crate::start::{catch_signals, signal_within};
 
 /// How long a process may take to start or to end, a contract to be assigned, a machine to answer.
@@ -46,7 +46,6 @@ pub(super) struct Site {
     data: PathBuf,
     program: PathBuf,
     signals: SignalFd,
-    interrupted: Cell<bool>,
     node: Option<Child>,
     settlement: Option<Child>,
 }
@@ -83,7 +82,6 @@ impl Site {
             data,
             program: std::env::current_exe().context("cannot find this program")?,
             signals,
-            interrupted: Cell::new(false),
             node: None,
             settlement: None,
         })
@@ -188,25 +186,26 @@ impl Site {
     /// Waits so many milliseconds for a signal, and ends the demo where one came.
     pub(super) fn check_signals(&self, milliseconds: u8) -> Result<()> {
         match signal_within(&self.signals, milliseconds)? {
-            true => {
-                self.interrupted.set(true);
-                Err(Interrupted.into())
-            }
+            true => Err(Interrupted.into()),
             false => Ok(()),
         }
     }
 
     /// Ends everything that is left, and removes a folder that nobody named: unless the demo failed,
     /// for then its journal and its logs are the evidence.
-    pub(super) fn close(mut self, went_well: bool) -> Result<()> {
+    pub(super) fn close(mut self, failure: Option<&anyhow::Error>) -> Result<()> {
         self.end();
         let Some(folder) = self.folder.take() else {
             return Ok(());
         };
-        if went_well || self.interrupted.get() {
+        let failed = failure.is_some_and(|error| !error.is::<Interrupted>() && !reader_left(error));
+        if !failed {
             return folder.close().context("cannot remove the demo's folder");
         }
-        eprintln!("exahour: kept for a look: {}", folder.keep().display());
+        tell(&format!(
+            "exahour: kept for a look: {}",
+            folder.keep().display()
+        ));
         Ok(())
     }
 
@@ -279,7 +278,9 @@ impl Site {
             let _ = process.wait();
         }
         if let Err(error) = self.release_machines() {
-            eprintln!("exahour: a machine of the demo may be left: {error:#}");
+            tell(&format!(
+                "exahour: a machine of the demo may be left: {error:#}"
+            ));
         }
     }
 

@@ -12,4 +12,5 @@ mod feed;
 mod guides;
 mod machine_output;
 mod node;
+mod reader_left;
 mod settle;
