@@ -82,7 +82,8 @@ pub struct NodeArguments {
     /// The file of session keys [default: DATA/keys].
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
-    /// The configuration that the node was created with, for owners and addresses.
+    /// The node's configuration: whose a session is, and where the node is reached if DATA does not say
+    /// [default: the node's own defaults].
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
     /// Where orders are entered [default: what the running node wrote into DATA].

@@ -34,10 +34,10 @@ use crate::output::{print, tell};
 /// How long the node is left alone between two looks at it, in milliseconds.
 const LOOK_EVERY_MS: u8 = 100;
 
-/// Run a node, with defaults for everything.
+/// Run a node until Ctrl-C; there are defaults for everything.
 #[derive(Clone, Debug, Args)]
 pub struct Arguments {
-    /// A configuration; what it does not name keeps its default.
+    /// The node's configuration; what it does not name keeps its default.
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
     /// The folder of everything the node keeps [default: exahour-data].
@@ -52,10 +52,11 @@ pub struct Arguments {
     /// Where drop copies are served [default: 127.0.0.1:7803].
     #[arg(long, value_name = "ADDRESS", value_parser = crate::connection::address)]
     drop_copy: Option<SocketAddr>,
-    /// What an acknowledgement promises: durable or replicated.
+    /// What an acknowledgement promises: durable, that the command is on disk, or replicated, that it
+    /// survives a crash of the process, not a power cut [default: durable].
     #[arg(long, value_name = "PROMISE", value_parser = durability)]
     durability: Option<Durability>,
-    /// How bytes reach the disk: pwrite, uring or map.
+    /// How bytes reach the disk: pwrite, uring or map [default: pwrite].
     #[arg(long, value_name = "BODY", value_parser = flush_body)]
     flush: Option<FlushBody>,
     /// Write the addresses as JSON here too, once the node serves.

@@ -42,7 +42,7 @@ pub(crate) enum Format {
     Csv,
 }
 
-/// Verify a journal and tell who did what between two times.
+/// Verify a whole journal, and tell who did what and when.
 #[derive(Clone, Debug, Args)]
 pub struct Arguments {
     /// A node's data folder, or the journal in it. While the node runs, what its journal holds at the
@@ -55,13 +55,13 @@ pub struct Arguments {
     /// Rows before this time.
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
-    /// Rows of this one second, minute or moment, as the time is written: 14:03:07, or 14:03.
+    /// Rows of the minute, second or part of one that this names: 14:03, 14:03:07, 14:03:07.250.
     #[arg(long, value_name = "TIME", conflicts_with_all = ["from", "to"])]
     at: Option<String>,
-    /// What this session, participant or account did, and what happened to it.
+    /// What they did, and what happened to them: `--who account 100`.
     #[arg(long, num_args = 2, value_names = ["session|participant|account", "N"])]
     who: Option<Vec<String>>,
-    /// What happened to this order, by the exchange's name for it.
+    /// What happened to this order: the number that the exchange gave it.
     #[arg(long, value_name = "ID")]
     order: Option<u64>,
     /// What happened in this instrument: its number, or its symbol.

@@ -33,22 +33,22 @@ use report::Report;
 
 use crate::output::print;
 
-/// Measures ring, engine, gateway, journal and replay, each beside its floor.
+/// Measure ring, engine, gateway, journal and replay, each beside what the machine does without us.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// A tenth of the work: for a first look, not for a claim.
     #[arg(long)]
     quick: bool,
-    /// Folder for journals while it runs, on the disk that is to be measured.
+    /// Folder for journals while it runs: on the disk that is to be measured.
     #[arg(long, value_name = "DIR", default_value = ".")]
     scratch: PathBuf,
-    /// Folder for the raw histograms, one HdrHistogram log each.
+    /// Write the raw histograms into this folder, one HdrHistogram log each.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Only these parts.
+    /// Only these parts, with commas between them [default: all].
     #[arg(long, value_delimiter = ',', value_name = "PART")]
     only: Vec<Part>,
-    /// Print JSON instead of the table.
+    /// Write JSON, one object a finding, instead of the table.
     #[arg(long)]
     json: bool,
 }

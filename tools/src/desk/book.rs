@@ -25,7 +25,7 @@ use crate::output::{print, print_json};
 /// How often a watched book is printed, at most.
 const PRINT_EVERY: Duration = Duration::from_millis(200);
 
-/// Show the book of an instrument.
+/// Show the order book of an instrument.
 #[derive(Clone, Debug, Args)]
 pub struct Arguments {
     /// The instrument: its number, or its symbol.
@@ -37,7 +37,7 @@ pub struct Arguments {
     /// Show the single orders of each level, oldest first.
     #[arg(long)]
     orders: bool,
-    /// Print the book again whenever it has changed, until stopped.
+    /// Print the book again whenever it has changed, until Ctrl-C.
     #[arg(long)]
     watch: bool,
     #[command(flatten)]

@@ -16,10 +16,10 @@ use crate::connection::NodeArguments;
 use crate::exit::finding;
 use crate::listings::InstrumentName;
 
-/// Cancel an order by the exchange's name for it.
+/// Cancel an order.
 #[derive(Clone, Debug, Args)]
 pub struct Arguments {
-    /// The order, as `order` and `orders` print it.
+    /// The number that the exchange gave the order, as `order` and `orders` print it.
     #[arg(value_name = "ORDER", value_parser = clap::value_parser!(u64).range(1..))]
     order: u64,
     /// Its instrument's number or symbol [default: looked up among the live orders of the
@@ -29,7 +29,7 @@ pub struct Arguments {
     /// The session that cancels it.
     #[arg(long, value_name = "N", default_value_t = 1)]
     session: u32,
-    /// The session's participant [default: as the configuration says].
+    /// The firm that the session belongs to [default: as the configuration says].
     #[arg(long, value_name = "N")]
     participant: Option<u32>,
     #[command(flatten)]

@@ -20,7 +20,7 @@ use crate::connection::{NodeArguments, account_of};
 use crate::listings::InstrumentName;
 use crate::text::{parse_span, parse_time};
 
-/// Enter an order: `exahour order buy 10 @ 2.50 1`.
+/// Enter an order, such as `buy 10 @ 2.50 1`: 10 lots of instrument 1 at 2.50 dollars or less.
 #[derive(Clone, Debug, Args)]
 #[command(
     override_usage = "exahour order [OPTIONS] <buy|sell> <LOTS> [@ <PRICE>] <INSTRUMENT>",
@@ -29,7 +29,7 @@ use crate::text::{parse_span, parse_time};
 pub struct Arguments {
     /// `buy` or `sell`, lots, `@` and the limit in dollars (left out with --market), the instrument's
     /// number or symbol.
-    #[arg(value_name = "WORDS", required = true, num_args = 3..=5)]
+    #[arg(value_names = ["buy|sell", "LOTS", "[@ PRICE] INSTRUMENT"], required = true, num_args = 3..=5)]
     words: Vec<String>,
     /// The session that enters it.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -37,21 +37,23 @@ pub struct Arguments {
     /// The account it is for [default: the first of the session's owner].
     #[arg(long, value_name = "N")]
     account: Option<u32>,
-    /// How long it lives: day, gtc, ioc, fok, or until a time such as 2026-01-31T14:00:00Z
-    /// [default: gtc; ioc with --market].
+    /// How long it lives: gtc, until it is cancelled; day, until the day ends (UTC); ioc, what does not
+    /// trade at once is cancelled; fok, all of it at once or nothing; or until a time such as
+    /// 2026-01-31T14:00:00Z [default: gtc; ioc with --market].
     #[arg(long, value_name = "TIF")]
     tif: Option<String>,
-    /// It must not trade on arrival.
+    /// It is cancelled where it would trade on arrival.
     #[arg(long)]
     post_only: bool,
     /// Trade at the best prices within the instrument's protection, without a limit.
     #[arg(long)]
     market: bool,
-    /// Against an order of the same owner: none, cancel-newest, cancel-oldest, cancel-both or
-    /// decrement.
+    /// What happens where it would trade with an order of the same owner: none (they trade),
+    /// cancel-newest, cancel-oldest, cancel-both or decrement.
     #[arg(long, value_name = "MODE", default_value = "cancel-newest")]
     self_trade: String,
-    /// Our name for it, unique among our live orders [default: the time in nanoseconds].
+    /// Your number for it, unique among your live orders; reports call it clientOrderId [default: the
+    /// time in nanoseconds].
     #[arg(long, value_name = "N")]
     name: Option<u64>,
     /// How long to go on printing reports after the first, such as 200ms or 10s.

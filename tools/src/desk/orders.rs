@@ -29,16 +29,16 @@ use crate::output::{print, print_json};
 /// How long the drop copy may be silent before its end is told.
 const NEXT_WORD_WITHIN: Duration = Duration::from_secs(5);
 
-/// List the live orders of a session or of its whole participant.
+/// List the live orders of a session, or of all sessions of its firm.
 #[derive(Clone, Debug, Args)]
 pub struct Arguments {
     /// The session, which needs the permission `drop-copy`.
     #[arg(long, value_name = "N", default_value_t = 1)]
     session: u32,
-    /// The session's participant [default: as the configuration says].
+    /// The firm that the session belongs to [default: as the configuration says].
     #[arg(long, value_name = "N")]
     participant: Option<u32>,
-    /// List the orders of all sessions of the participant.
+    /// List the orders of all sessions of the firm (its participant).
     #[arg(long)]
     all: bool,
     #[command(flatten)]

@@ -57,7 +57,7 @@ enum Speed {
     Times(f64),
 }
 
-/// Drive an order-by-order CSV file through the gateway.
+/// Trade an order-by-order CSV file at a running node, in a contract of its own.
 #[derive(Clone, Debug, Args)]
 #[command(allow_negative_numbers = true)]
 pub struct Arguments {
@@ -108,7 +108,7 @@ pub struct Arguments {
     /// How fast: as-fast, real, or a multiple such as x60.
     #[arg(long, value_name = "SPEED", default_value = "as-fast", value_parser = speed)]
     speed: Speed,
-    /// Read at most so many rows.
+    /// Read at most so many rows [default: all].
     #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true,
           value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,

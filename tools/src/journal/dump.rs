@@ -20,7 +20,7 @@ use serde::Serialize;
 use super::{Log, kind_name, log_folder, time_text, time_value};
 use crate::text::{JsonForm, Verbosity, write_line};
 
-/// Write out frames and their commands in text.
+/// Write out the frames of a journal, each with its commands in text.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Arguments {
     /// A node's data folder, or the journal in it.

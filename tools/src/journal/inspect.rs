@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{Log, TailFindings, hex, log_folder, time_value};
 use crate::output::{print, print_json};
 
-/// Show segments, identity, marks and tail of a journal, after checking every frame.
+/// Check every frame of a journal and show what it is: its id, segments, ends and tail.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Arguments {
     /// A node's data folder, or the journal in it. While the node runs, the end shown is that of

@@ -36,7 +36,7 @@ use crate::exit::{Ending, finding};
 use crate::output::tell;
 use crate::text::{Verbosity, write_json, write_line};
 
-/// Runs a text script of commands through a fresh exchange and prints every event, one line each.
+/// Run a text script of commands through a fresh exchange and print every event, one line each
 ///
 /// The language is described in docs/SCRIPT.md. A first script:
 ///

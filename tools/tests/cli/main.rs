@@ -10,6 +10,7 @@ mod exchange;
 mod exit_codes;
 mod feed;
 mod guides;
+mod help;
 mod machine_output;
 mod node;
 mod reader_left;
