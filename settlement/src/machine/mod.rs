@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 mod inside;
 mod launch;
+mod mounts;
 mod namespaces;
 mod probe;
 mod report;

@@ -17,6 +17,7 @@ use nix::unistd::{Gid, Uid, chdir, chown, pivot_root};
 
 use crate::provision::Namespace;
 
+use super::mounts::show;
 use super::namespaces::Had;
 
 /// Where the buyer arrives.
@@ -124,23 +125,6 @@ fn show_programs(at: &Path, name: &str) -> anyhow::Result<()> {
     }
     fs::create_dir(at.join(name)).context("cannot make a folder")?;
     show(&host, &at.join(name))
-}
-
-/// Shows a host file or folder read-only at a place that exists.
-fn show(host: &Path, at: &Path) -> anyhow::Result<()> {
-    let none = None::<&str>;
-    let doing = || format!("cannot show {}", host.display());
-    mount(
-        Some(host),
-        at,
-        none,
-        MsFlags::MS_BIND | MsFlags::MS_REC,
-        none,
-    )
-    .with_context(doing)?;
-    let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
-    let flags = read_only | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(none, at, none, flags, none).with_context(doing)
 }
 
 fn write_settings(at: &Path, owner: Owner, label: &str) -> anyhow::Result<()> {

@@ -85,6 +85,40 @@ fn processes_cannot_multiply_without_end() {
     site.release(KEY);
 }
 
+/// Puts a file system of its own below the host's programs, for its arguments alone.
+const MORE_MOUNTED: &str = "mount -t tmpfs none /usr/local; exec \"$0\" \"$@\"";
+
+#[test]
+fn what_the_host_has_mounted_below_its_programs_cannot_be_written() {
+    let unshare = ["unshare", "-m", "sh", "-ec", MORE_MOUNTED];
+    let mut works = Command::new(unshare[0]);
+    works.args(&unshare[1..]).arg("true");
+    if !works.status().is_ok_and(|status| status.success()) {
+        eprintln!("skipped: nothing can be mounted here");
+        return;
+    }
+    let mut site = Site::new();
+    let asked = site.dir.path().join("spec");
+    fs::write(&asked, spec_text()).expect("spec");
+    let said = Command::new(unshare[0])
+        .args(&unshare[1..])
+        .args([env!("CARGO_BIN_EXE_exahour-settlement"), "machine", "--dir"])
+        .arg(site.dir.path())
+        .args(["provision", &KEY.to_string()])
+        .stdin(fs::File::open(asked).expect("spec"))
+        .output()
+        .expect("operator");
+    let machine: Machine = serde_json::from_slice(&said.stdout).expect("machine");
+    super::support::assert_tree_is_read_only(&machine);
+    site.release(KEY);
+    // Without root the host's mounts are locked: they can be closed further, and not opened.
+    let mut locked = without(MORE_MOUNTED).to_vec();
+    locked.insert(1, "-m");
+    if wrapper_works(&locked) {
+        deliver_as_nobody(&locked);
+    }
+}
+
 /// A user who owns nothing on this host.
 const NOBODY: u32 = 65_534;
 

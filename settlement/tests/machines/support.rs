@@ -289,7 +289,7 @@ pub(crate) fn run(machine: &Machine, command: &str) -> Outcome {
 
 /// Nothing but what is the buyer's own can be written, made or replaced.
 pub(crate) fn assert_tree_is_read_only(machine: &Machine) {
-    let places = "/ /etc /dev /usr /usr/lib /home";
+    let places = "/ /etc /dev /usr /usr/lib /usr/local /home";
     let probe = format!(
         "for d in {places}; do (echo x > $d/x) 2>/dev/null && echo wrote $d; \
          mkdir $d/y 2>/dev/null && echo made in $d; done; \
