@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::{Gid, Pid, Uid, chown, getegid, geteuid, setgroups, setresgid, setresuid};
@@ -31,7 +30,7 @@ use super::report::{Orders, Report};
 use super::rights::{self, Bounding};
 use super::root::{self, Owner};
 use super::shells::{ShellRules, Shells};
-use super::{probe, ssh};
+use super::{cores, probe, ssh};
 
 /// How long the buyer's processes have between SIGTERM and the end of everything.
 const FAREWELL: Duration = Duration::from_millis(300);
@@ -62,9 +61,9 @@ pub(super) fn run(lock: &OsStr) -> anyhow::Result<ExitCode> {
     let owner = owner(&orders, &had);
     let own_root = enter_root(&orders, &mut had, owner)?;
     if orders.limits == Limits::Rlimits {
-        restrict_to_cores(spec.cpu_share.0, &mut had)?;
+        bound_without_cgroup(&orders, &mut had)?;
     }
-    give_up_rights(owner, &had)?;
+    give_up_rights(owner, &had, orders.limits)?;
     prctl::set_child_subreaper(true).context("cannot adopt orphans")?;
     let address = match listener.local_addr().context("cannot tell the address")? {
         std::net::SocketAddr::V4(address) => address,
@@ -167,27 +166,19 @@ fn enter_root(orders: &Orders, had: &mut Had, owner: Owner) -> anyhow::Result<bo
     Ok(false)
 }
 
-/// Without a quota, whole cores are the nearest bound there is.
-fn restrict_to_cores(millicores: u32, had: &mut Had) -> anyhow::Result<()> {
-    let allowed = sched_getaffinity(Pid::from_raw(0)).context("cannot read the cores")?;
-    let wanted = usize::try_from(millicores.div_ceil(1_000)).context("too many cores")?;
-    let mut cores = CpuSet::new();
-    for core in (0..CpuSet::count())
-        .filter(|c| allowed.is_set(*c) == Ok(true))
-        .take(wanted)
-    {
-        cores.set(core).context("cannot name a core")?;
-    }
-    sched_setaffinity(Pid::from_raw(0), &cores).context("cannot keep to its cores")?;
+/// Bounds that are left where there is no cgroup.
+fn bound_without_cgroup(orders: &Orders, had: &mut Had) -> anyhow::Result<()> {
+    let count = cores::keep_to(orders.intent.key, orders.intent.spec.cpu_share)?;
     had.notes.push(format!(
-        "processor time is bounded to {wanted} whole cores, not by a quota"
+        "processor time is bounded to {count} whole cores, not by a quota; other machines and the \
+         host may use the same cores"
     ));
     had.notes
         .push("memory is bounded for each process, not for the machine".into());
     Ok(())
 }
 
-fn give_up_rights(owner: Owner, had: &Had) -> anyhow::Result<()> {
+fn give_up_rights(owner: Owner, had: &Had, limits: Limits) -> anyhow::Result<()> {
     let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
     rights::empty_bounding_set(match had.has(Namespace::User) {
         true => Bounding::MustGo,
@@ -200,6 +191,9 @@ fn give_up_rights(owner: Owner, had: &Had) -> anyhow::Result<()> {
     }
     rights::drop_capabilities()?;
     rights::forbid_user_namespaces()?;
+    if limits == Limits::Rlimits {
+        rights::forbid_other_cores()?;
+    }
     // The buyer runs as the same user and must not trace the process that holds the host key.
     prctl::set_dumpable(false).context("cannot forbid tracing")?;
     // After the change of user, which would have cleared it.

@@ -111,13 +111,26 @@ pub(super) fn forbid_user_namespaces() -> anyhow::Result<()> {
         (libc::SYS_clone, vec![asks]),
         (libc::SYS_setns, Vec::new()),
     ];
-    install(&refused, libc::EPERM)?;
+    refuse(&refused, libc::EPERM).context("cannot forbid user namespaces")?;
     // Its flags lie in memory, where a filter cannot look; libraries fall back to `clone`.
-    install(&[(libc::SYS_clone3, Vec::new())], libc::ENOSYS)
+    refuse(&[(libc::SYS_clone3, Vec::new())], libc::ENOSYS).context("cannot forbid user namespaces")
+}
+
+/// Forbids to run on other cores than these, or on fewer: the set of cores lies in memory, where
+/// a filter cannot look.
+///
+/// # Errors
+/// When the kernel knows no filters.
+pub(super) fn forbid_other_cores() -> anyhow::Result<()> {
+    refuse(&[(libc::SYS_sched_setaffinity, Vec::new())], libc::EPERM)
+        .context("cannot forbid other cores")
 }
 
 /// Has the kernel answer these calls with an error, in this process and all that it starts.
-fn install(calls: &[(i64, Vec<SeccompRule>)], error: i32) -> anyhow::Result<()> {
+///
+/// # Errors
+/// When the kernel knows no filters.
+fn refuse(calls: &[(i64, Vec<SeccompRule>)], error: i32) -> anyhow::Result<()> {
     let rules: BTreeMap<i64, Vec<SeccompRule>> = INTERFACES
         .iter()
         .flat_map(|interface| {
@@ -133,5 +146,5 @@ fn install(calls: &[(i64, Vec<SeccompRule>)], error: i32) -> anyhow::Result<()> 
         std::env::consts::ARCH.try_into()?,
     )?;
     let program = BpfProgram::try_from(filter)?;
-    apply_filter(&program).context("cannot forbid user namespaces")
+    apply_filter(&program).context("the kernel takes no filter")
 }

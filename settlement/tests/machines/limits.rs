@@ -265,6 +265,8 @@ fn deliver_as_nobody(wrapper: &[&str]) -> Option<Machine> {
     eprintln!("without root: {:?}", machine.isolation);
     assert!(!machine.isolation.notes.is_empty());
     assert_eq!(machine.isolation.limits, Limits::Rlimits);
+    let notes = machine.isolation.notes.join("; ");
+    assert!(notes.contains("may use the same cores"), "{notes}");
     if machine.isolation.own_root {
         super::support::assert_tree_is_read_only(&machine);
         super::support::assert_no_rights(&machine);
@@ -281,6 +283,12 @@ fn deliver_as_nobody(wrapper: &[&str]) -> Option<Machine> {
         "half a core is rounded up to one: {hello:?}"
     );
     assert!(!hog.out.contains("300000000"), "{hog:?}");
+    // Whoever could choose his cores would have all of the host's.
+    let cores = run(
+        &machine,
+        "taskset -p ffff $$ >/dev/null && echo moved; nproc",
+    );
+    assert_eq!(cores.out, "1\n", "{cores:?}");
     run(
         &machine,
         "setsid sleep 1000 >/dev/null 2>&1 </dev/null & echo",
