@@ -5,7 +5,7 @@
 //! standard output.
 //!
 //! Always holds: no byte from the network is read before every right that can be given up is
-//! given up; whoever logs in can neither trace nor signal this process.
+//! given up; whoever logs in can neither trace nor signal this process, nor change how it runs.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -30,7 +30,7 @@ use super::report::{Orders, Report};
 use super::rights::{self, Bounding};
 use super::root::{self, Owner};
 use super::shells::{ShellRules, Shells};
-use super::{cores, probe, ssh};
+use super::{cores, guard, probe, ssh};
 
 /// How long the buyer's processes have between SIGTERM and the end of everything.
 const FAREWELL: Duration = Duration::from_millis(300);
@@ -191,6 +191,7 @@ fn give_up_rights(owner: Owner, had: &Had, limits: Limits) -> anyhow::Result<()>
     }
     rights::drop_capabilities()?;
     rights::forbid_user_namespaces()?;
+    guard::shield_process_1()?;
     if limits == Limits::Rlimits {
         rights::forbid_other_cores()?;
     }

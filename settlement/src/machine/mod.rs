@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 mod cores;
+mod guard;
 mod inside;
 mod launch;
 mod mounts;

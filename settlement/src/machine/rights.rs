@@ -130,7 +130,7 @@ pub(super) fn forbid_other_cores() -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When the kernel knows no filters.
-fn refuse(calls: &[(i64, Vec<SeccompRule>)], error: i32) -> anyhow::Result<()> {
+pub(super) fn refuse(calls: &[(i64, Vec<SeccompRule>)], error: i32) -> anyhow::Result<()> {
     let rules: BTreeMap<i64, Vec<SeccompRule>> = INTERFACES
         .iter()
         .flat_map(|interface| {

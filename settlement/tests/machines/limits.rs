@@ -270,6 +270,7 @@ fn deliver_as_nobody(wrapper: &[&str]) -> Option<Machine> {
     if machine.isolation.own_root {
         super::support::assert_tree_is_read_only(&machine);
         super::support::assert_no_rights(&machine);
+        super::guard::assert_process_1_is_shielded(&machine);
     }
     super::support::assert_no_user_namespace(&machine);
     let (hello, hog) = on_runtime(async {

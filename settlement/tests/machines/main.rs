@@ -6,6 +6,7 @@
 #![expect(clippy::expect_used, reason = "a test stops at its first surprise")]
 
 mod crash;
+mod guard;
 mod life;
 mod limits;
 mod login;
