@@ -22,6 +22,7 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::{Gid, Pid, Uid, chown, getegid, geteuid, setgroups, setresgid, setresuid};
 
+use crate::provision::cgroup::{Door, Leaf};
 use crate::provision::kill::kill_marked;
 use crate::provision::{LeastIsolation, Limits, Namespace};
 
@@ -44,7 +45,9 @@ pub(super) fn run(lock: &OsStr) -> anyhow::Result<ExitCode> {
         .context("cannot let signals through")?;
     let mut control = BufReader::new(io::stdin());
     let orders = read_orders(&mut control)?;
-    crate::provision::cgroup::join(&orders.cgroups).context("cannot join the cgroup")?;
+    let server = Door::open(&orders.cgroups, Leaf::Server).context("cannot find the cgroup")?;
+    let shells = Door::open(&orders.cgroups, Leaf::Shells).context("cannot find the cgroup")?;
+    server.enter().context("cannot join the cgroup")?;
     let mut had = Had {
         namespaces: orders.namespaces.clone(),
         notes: Vec::new(),
@@ -76,6 +79,7 @@ pub(super) fn run(lock: &OsStr) -> anyhow::Result<ExitCode> {
         },
         label: spec.label.clone(),
         memory_limit: (orders.limits == Limits::Rlimits).then_some(spec.memory_bytes),
+        group: try_both_ways(shells, &server, &mut had)?,
     })?);
     let own_processes = had.has(Namespace::Pid);
     let Had { namespaces, notes } = had;
@@ -199,6 +203,24 @@ fn give_up_rights(owner: Owner, had: &Had, limits: Limits) -> anyhow::Result<()>
     prctl::set_dumpable(false).context("cannot forbid tracing")?;
     // After the change of user, which would have cleared it.
     prctl::set_pdeathsig(Signal::SIGKILL).context("cannot follow the supervisor")
+}
+
+/// Tries the way that every login will take, and the way back.
+fn try_both_ways(shells: Door, server: &Door, had: &mut Had) -> anyhow::Result<Option<Arc<Door>>> {
+    match shells.enter() {
+        Ok(()) => {
+            server.enter().context("cannot come back to its cgroup")?;
+            Ok(Some(Arc::new(shells)))
+        }
+        Err(e) => {
+            // Whatever part of the way was gone; where none was, there is none to go back.
+            let _ = server.enter();
+            had.notes.push(format!(
+                "logins share the meter's bounds and can delay its beats: {e}"
+            ));
+            Ok(None)
+        }
+    }
 }
 
 /// Says one line to the supervisor.

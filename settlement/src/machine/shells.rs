@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -21,6 +22,8 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use tokio::sync::oneshot;
+
+use crate::provision::cgroup::Door;
 
 use super::root::{USER, login_shell};
 use super::session::Talk;
@@ -35,6 +38,8 @@ pub(super) struct ShellRules {
     pub(super) label: String,
     /// A bound on each process's memory, where the machine has none as a whole.
     pub(super) memory_limit: Option<u64>,
+    /// The way into the bounds of the buyer's processes, where they have some of their own.
+    pub(super) group: Option<Arc<Door>>,
 }
 
 /// How a login ended.
@@ -165,6 +170,12 @@ impl Shells {
             .env("HOSTNAME", &self.rules.label)
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .current_dir(&self.rules.home);
+        if let Some(group) = &self.rules.group {
+            let group = Arc::clone(group);
+            // SAFETY: between fork and exec the child only writes to descriptors that this process
+            // holds open; it takes no lock and no memory.
+            unsafe { start.pre_exec(move || group.enter()) };
+        }
         start
     }
 

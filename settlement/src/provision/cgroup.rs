@@ -1,14 +1,20 @@
 //! Bounds a machine's processor time and memory with control groups, through their plain files.
 //!
+//! ```text
+//! exahour-NONCE   quota, memory and processes of the whole machine
+//!   server        process 1: the login server and the meter
+//!   shells        everything the buyer starts: less memory and fewer processes than the whole
+//! ```
 //! Called by the supervisor of a machine and, once that is dead, by the provider that cleans up.
 //! Knows version 1 (a folder for each controller) and version 2 (one folder).
 //!
 //! Always holds: a machine's group is made below its caller's own group, so that it never escapes
-//! a bound set on the caller; only groups that carry the machine's nonce are emptied or removed.
+//! a bound set on the caller; whatever the buyer's processes take, some of it is left to process 1;
+//! only groups that carry the machine's nonce are emptied or removed.
 //! Does not: decide how much a machine may use.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::{Limits, MachineSpec};
@@ -21,6 +27,10 @@ const QUOTA_PERIOD_US: u64 = 100_000;
 const QUOTA_MIN_US: u64 = 1_000;
 /// Most processes and threads in one machine, the login server included.
 const PROCESSES_MAX: u32 = 1_024;
+/// Those of them that no buyer's process can take.
+const SERVER_PROCESSES: u32 = 64;
+/// Memory for the login server, beyond what was promised to the buyer.
+const SERVER_MEMORY_BYTES: u64 = 32 << 20;
 
 /// Where a machine's group can be made, found from the host's mounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +38,26 @@ pub(crate) struct Plan {
     pub(crate) version: Limits,
     /// One folder for each hierarchy.
     pub(crate) folders: Vec<PathBuf>,
+}
+
+/// A group below a machine's own; processes are only in these, as version 2 demands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leaf {
+    /// Process 1.
+    Server,
+    /// Whatever the buyer starts.
+    Shells,
+}
+
+const LEAVES: [Leaf; 2] = [Leaf::Server, Leaf::Shells];
+
+impl Leaf {
+    fn of(self, group: &Path) -> PathBuf {
+        group.join(match self {
+            Leaf::Server => "server",
+            Leaf::Shells => "shells",
+        })
+    }
 }
 
 /// The name of a machine's group.
@@ -140,7 +170,7 @@ fn parse_mounts(text: &str) -> Vec<Mount<'_>> {
     mounts
 }
 
-/// Makes the group and sets its bounds.
+/// Makes the group and the two below it, and sets their bounds.
 ///
 /// # Errors
 /// When a folder or a bound cannot be written; nothing half made is left then.
@@ -148,7 +178,10 @@ pub(crate) fn make(plan: &Plan, spec: &MachineSpec) -> io::Result<()> {
     let made = try_make(plan, spec);
     if made.is_err() {
         for folder in &plan.folders {
-            // An empty group of ours; if it cannot go either, the first error says why.
+            // Empty groups of ours; if they cannot go either, the first error says why.
+            for leaf in LEAVES {
+                let _ = fs::remove_dir(leaf.of(folder));
+            }
             let _ = fs::remove_dir(folder);
         }
     }
@@ -156,59 +189,82 @@ pub(crate) fn make(plan: &Plan, spec: &MachineSpec) -> io::Result<()> {
 }
 
 fn try_make(plan: &Plan, spec: &MachineSpec) -> io::Result<()> {
-    for folder in &plan.folders {
-        if plan.version == Limits::CgroupV2 {
-            hand_down_controllers(folder)?;
+    let Plan { version, folders } = plan;
+    for folder in folders {
+        if let (Limits::CgroupV2, Some(parent)) = (version, folder.parent()) {
+            hand_down_controllers(parent)?;
         }
-        match fs::create_dir(folder) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-            _ => {}
-        }
+        make_folder(folder)?;
     }
     let quota_us = u64::from(spec.cpu_share.0) * QUOTA_PERIOD_US / 1_000;
     let quota_us = quota_us.max(QUOTA_MIN_US);
-    let memory = spec.memory_bytes;
-    match plan.version {
-        Limits::CgroupV2 => {
-            set(plan, "cpu.max", &format!("{quota_us} {QUOTA_PERIOD_US}"))?;
-            set(plan, "memory.max", &memory.to_string())?;
-            set_if_there(plan, "memory.swap.max", "0")?;
-        }
+    match version {
+        Limits::CgroupV2 => set(folders, "cpu.max", &format!("{quota_us} {QUOTA_PERIOD_US}"))?,
         Limits::CgroupV1 | Limits::Rlimits => {
-            set(plan, "cpu.cfs_period_us", &QUOTA_PERIOD_US.to_string())?;
-            set(plan, "cpu.cfs_quota_us", &quota_us.to_string())?;
-            set(plan, "memory.limit_in_bytes", &memory.to_string())?;
-            set_if_there(plan, "memory.memsw.limit_in_bytes", &memory.to_string())?;
+            set(folders, "cpu.cfs_period_us", &QUOTA_PERIOD_US.to_string())?;
+            set(folders, "cpu.cfs_quota_us", &quota_us.to_string())?;
+            // What a group below uses counts here too; newer kernels know no other way.
+            set_if_there(folders, "memory.use_hierarchy", "1")?;
         }
     }
-    set_if_there(plan, "pids.max", &PROCESSES_MAX.to_string())
+    let memory = spec.memory_bytes;
+    let with_server = memory.saturating_add(SERVER_MEMORY_BYTES);
+    bound(*version, folders, with_server, PROCESSES_MAX)?;
+    for folder in folders {
+        if *version == Limits::CgroupV2 {
+            hand_down_controllers(folder)?;
+        }
+        for leaf in LEAVES {
+            make_folder(&leaf.of(folder))?;
+        }
+    }
+    let shells: Vec<PathBuf> = folders.iter().map(|f| Leaf::Shells.of(f)).collect();
+    bound(*version, &shells, memory, PROCESSES_MAX - SERVER_PROCESSES)
 }
 
-/// Version 2 gives a child only the controllers that its parent hands down.
-fn hand_down_controllers(folder: &Path) -> io::Result<()> {
-    let Some(parent) = folder.parent() else {
-        return Ok(());
-    };
-    let control = parent.join("cgroup.subtree_control");
+fn make_folder(folder: &Path) -> io::Result<()> {
+    match fs::create_dir(folder) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+        _ => Ok(()),
+    }
+}
+
+fn bound(version: Limits, folders: &[PathBuf], memory: u64, processes: u32) -> io::Result<()> {
+    let memory = memory.to_string();
+    match version {
+        Limits::CgroupV2 => {
+            set(folders, "memory.max", &memory)?;
+            set_if_there(folders, "memory.swap.max", "0")?;
+        }
+        Limits::CgroupV1 | Limits::Rlimits => {
+            set(folders, "memory.limit_in_bytes", &memory)?;
+            set_if_there(folders, "memory.memsw.limit_in_bytes", &memory)?;
+        }
+    }
+    set_if_there(folders, "pids.max", &processes.to_string())
+}
+
+/// Version 2 gives the groups below only the controllers that a group hands down.
+fn hand_down_controllers(group: &Path) -> io::Result<()> {
+    let control = group.join("cgroup.subtree_control");
     let handed = fs::read_to_string(&control)?;
     for controller in ["cpu", "memory", "pids"] {
         if !handed.split_ascii_whitespace().any(|c| c == controller) {
             let result = fs::write(&control, format!("+{controller}"));
             // Without a bound on the number of processes a machine is still bounded by memory.
             if controller != "pids" {
-                result?;
+                result.map_err(|e| {
+                    let cannot = format!("handing {controller} down from {}", group.display());
+                    io::Error::new(e.kind(), format!("{cannot}: {e}"))
+                })?;
             }
         }
     }
     Ok(())
 }
 
-fn set(plan: &Plan, file: &str, value: &str) -> io::Result<()> {
-    let path = plan
-        .folders
-        .iter()
-        .map(|f| f.join(file))
-        .find(|p| p.exists());
+fn set(folders: &[PathBuf], file: &str, value: &str) -> io::Result<()> {
+    let path = folders.iter().map(|f| f.join(file)).find(|p| p.exists());
     let path = path.ok_or_else(|| io::Error::other(format!("no cgroup offers {file}")))?;
     fs::write(&path, value).map_err(|e| {
         io::Error::new(
@@ -218,22 +274,45 @@ fn set(plan: &Plan, file: &str, value: &str) -> io::Result<()> {
     })
 }
 
-fn set_if_there(plan: &Plan, file: &str, value: &str) -> io::Result<()> {
-    match plan.folders.iter().any(|f| f.join(file).exists()) {
-        true => set(plan, file, value),
+fn set_if_there(folders: &[PathBuf], file: &str, value: &str) -> io::Result<()> {
+    match folders.iter().any(|f| f.join(file).exists()) {
+        true => set(folders, file, value),
         false => Ok(()),
     }
 }
 
-/// Moves the calling process into the group.
-///
-/// # Errors
-/// When the kernel refuses.
-pub(crate) fn join(folders: &[PathBuf]) -> io::Result<()> {
-    for folder in folders {
-        fs::write(folder.join("cgroup.procs"), "0")?;
+/// The way into a leaf, kept open by a process that will have neither the sight of it nor the
+/// rights to open it.
+#[derive(Debug)]
+pub(crate) struct Door {
+    members: Vec<File>,
+}
+
+impl Door {
+    /// Opens the way into a leaf of the group with these folders.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(crate) fn open(folders: &[PathBuf], leaf: Leaf) -> io::Result<Door> {
+        let open = |group: &PathBuf| {
+            let members = leaf.of(group).join("cgroup.procs");
+            OpenOptions::new().write(true).open(members)
+        };
+        let members = folders.iter().map(open).collect::<io::Result<_>>()?;
+        Ok(Door { members })
     }
-    Ok(())
+
+    /// Moves the calling process through. Makes system calls only, so that a child may call it
+    /// between its birth and its program.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(crate) fn enter(&self) -> io::Result<()> {
+        for mut members in &self.members {
+            members.write_all(b"0")?;
+        }
+        Ok(())
+    }
 }
 
 /// What a group uses.
@@ -283,7 +362,16 @@ pub(crate) enum Remains {
 pub(crate) fn remove(folders: &[PathBuf], nonce: &str) -> io::Result<Remains> {
     let mut remains = Remains::None;
     let ours = |f: &&PathBuf| f.file_name().is_some_and(|n| *n == *group_name(nonce));
-    for folder in folders.iter().filter(ours) {
+    let whole = |group: &PathBuf| {
+        let below = LEAVES.map(|leaf| leaf.of(group));
+        below.into_iter().chain([group.clone()])
+    };
+    for folder in &folders
+        .iter()
+        .filter(ours)
+        .flat_map(whole)
+        .collect::<Vec<_>>()
+    {
         let members = || members(folder);
         for pid in members()? {
             kill_where(pid, || Ok(members()?.contains(&pid)))?;
@@ -349,19 +437,37 @@ mod tests {
         // The kernel makes these files; here the test stands in for it.
         fs::create_dir(&plan.folders[0]).expect("group");
         for file in [
+            "cgroup.subtree_control",
             "cpu.max",
             "memory.max",
             "memory.swap.max",
             "pids.max",
-            "cgroup.procs",
         ] {
             fs::write(plan.folders[0].join(file), "").expect("write");
+        }
+        for leaf in LEAVES.map(|l| l.of(&plan.folders[0])) {
+            fs::create_dir(&leaf).expect("group");
+            for file in ["memory.max", "memory.swap.max", "pids.max", "cgroup.procs"] {
+                fs::write(leaf.join(file), "").expect("write");
+            }
         }
         make(&plan, &spec()).expect("bounds");
         let read = |f: &str| fs::read_to_string(plan.folders[0].join(f)).expect("read");
         assert_eq!(read("cpu.max"), "25000 100000");
-        assert_eq!(read("memory.max"), "67108864");
+        assert_eq!(read("memory.max"), "100663296");
         assert_eq!(read("memory.swap.max"), "0");
+        assert_eq!(read("pids.max"), "1024");
+        assert_eq!(read("shells/memory.max"), "67108864");
+        assert_eq!(read("shells/memory.swap.max"), "0");
+        assert_eq!(read("shells/pids.max"), "960");
+        assert_eq!(read("server/memory.max"), "", "bounded by the whole");
+        // Version 2 has no processes in a group that hands controllers down.
+        assert_eq!(read("cgroup.subtree_control"), "+pids", "the last written");
+        for (leaf, name) in [(Leaf::Server, "server"), (Leaf::Shells, "shells")] {
+            let door = Door::open(&plan.folders, leaf).expect("door");
+            door.enter().expect("in");
+            assert_eq!(read(&format!("{name}/cgroup.procs")), "0");
+        }
         fs::write(
             plan.folders[0].join("cpu.stat"),
             "usage_usec 12\nuser_usec 1\n",

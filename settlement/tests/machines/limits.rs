@@ -10,7 +10,9 @@ use std::time::Instant;
 
 use exahour_settlement::provision::{Limits, Machine, MachineKey, Millicores, Provisioner};
 
-use super::support::{Site, buyer, log_in, on_runtime, run, run_in, spec, wait_until};
+use super::support::{
+    Outcome, Site, buyer, hear, log_in, on_runtime, run, run_in, spec, wait_until,
+};
 
 const KEY: MachineKey = MachineKey(2);
 
@@ -76,11 +78,24 @@ fn processes_cannot_multiply_without_end() {
         return;
     }
     let many = "n=0; while [ $n -lt 3000 ]; do sleep 30 >/dev/null 2>&1 & n=$((n+1)); done";
-    let said = run(&machine, &format!("({many}) 2>&1; kill -9 -1"));
+    // Who fails leaves his place; it is taken, and this shell keeps its own.
+    let bomb = format!("({many}) 2>&1; sleep 30 >/dev/null 2>&1 & echo full; exec sleep 30");
+    let (full, second) = on_runtime(async {
+        let session = log_in(&machine, buyer()).await.expect("login");
+        let mut channel = session.channel_open_session().await.expect("channel");
+        channel.exec(true, bomb).await.expect("exec");
+        let mut full = Outcome::default();
+        while !full.out.contains("full") {
+            hear(&mut full, channel.wait().await.expect("more"));
+        }
+        // There is still room for a login, which can end the others.
+        (full, run_in(&session, "echo in; kill -9 -1", b"").await)
+    });
     assert!(
-        said.out.contains("fork"),
-        "3000 processes were allowed: {said:?}"
+        full.out.contains("fork"),
+        "3000 processes were allowed: {full:?}"
     );
+    assert_eq!(second.out, "in\n", "{second:?}");
     assert_eq!(run(&machine, "echo alive").out, "alive\n");
     site.release(KEY);
 }

@@ -5,6 +5,7 @@
 
 #![expect(clippy::expect_used, reason = "a test stops at its first surprise")]
 
+mod beats;
 mod crash;
 mod guard;
 mod life;
