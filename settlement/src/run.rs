@@ -25,6 +25,7 @@ use serde_json::json;
 use crate::error::SettlementError;
 use crate::exchange::Link;
 use crate::obligation::Policy;
+use crate::provision::cgroup::make_room;
 use crate::provision::{LeastIsolation, Millicores};
 use crate::registry::Registry;
 use crate::settle::{MachineSize, Rest, Settings, Settler, machines_folder};
@@ -119,6 +120,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let settings = arguments.settings();
     // Before any thread is started: threads inherit what is blocked.
     let signals = catch_signals()?;
+    // What is refused here shows in the limits and notes of every machine.
+    let _ = make_room();
     let guest = std::env::current_exe().context("cannot find this program")?;
     let machines = machines_folder(&settings.state);
     let registry = Registry::local(machines, guest, Duration::from_secs(1), arguments.isolation);

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Limits, MachineSpec};
 
+use super::delegated::{self, Room};
 use super::kill::kill_where;
 
 /// Period over which the processor quota is given out.
@@ -91,15 +92,36 @@ pub(crate) fn plan(parent: Option<&Path>, nonce: &str) -> io::Result<Option<Plan
     }))
 }
 
+/// Makes room for machines' groups where this process is in the way; called once at its start.
+///
+/// # Errors
+/// When the kernel refuses; machines then come up with weaker limits, and say so.
+pub(crate) fn make_room() -> io::Result<Room> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let memberships = fs::read_to_string("/proc/self/cgroup")?;
+    match own_group_v2(&mounts, &memberships) {
+        Some(own) => delegated::make_room(&own, std::process::id()),
+        None => Ok(Room::AsItWas),
+    }
+}
+
 fn plan_v2(mounts: &str, memberships: &str) -> Option<(Limits, Vec<PathBuf>)> {
+    let own = own_group_v2(mounts, memberships)?;
+    let parent = delegated::parent_of_machines(&own);
+    Some((Limits::CgroupV2, vec![parent]))
+}
+
+/// This process's own group, where version 2 has both a processor and a memory controller.
+fn own_group_v2(mounts: &str, memberships: &str) -> Option<PathBuf> {
     let own = memberships.lines().find_map(|l| l.strip_prefix("0::"))?;
     let mount = parse_mounts(mounts)
         .into_iter()
         .find(|m| m.kind == "cgroup2")?;
-    let parent = mount.place(own)?;
+    let own = mount.place(own)?;
+    let parent = delegated::parent_of_machines(&own);
     let controllers = fs::read_to_string(parent.join("cgroup.controllers")).ok()?;
     let has = |name: &str| controllers.split_ascii_whitespace().any(|c| c == name);
-    (has("cpu") && has("memory")).then(|| (Limits::CgroupV2, vec![parent]))
+    (has("cpu") && has("memory")).then_some(own)
 }
 
 fn plan_v1(mounts: &str, memberships: &str) -> Option<(Limits, Vec<PathBuf>)> {
@@ -386,7 +408,7 @@ pub(crate) fn remove(folders: &[PathBuf], nonce: &str) -> io::Result<Remains> {
     Ok(remains)
 }
 
-fn members(folder: &Path) -> io::Result<Vec<i32>> {
+pub(super) fn members(folder: &Path) -> io::Result<Vec<i32>> {
     match fs::read_to_string(folder.join("cgroup.procs")) {
         Ok(text) => Ok(text.lines().filter_map(|l| l.parse().ok()).collect()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -425,6 +447,21 @@ mod tests {
         ];
         assert_eq!(parents, expected);
         assert_eq!(plan_v1(mounts, "2:cpu,cpuacct:/slice\n"), None);
+    }
+
+    #[test]
+    fn in_version_2_machines_are_made_beside_the_process_that_made_room() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let service = dir.path().join("exahour.service");
+        fs::create_dir_all(service.join("settlement")).expect("group");
+        fs::write(service.join("cgroup.controllers"), "cpu memory pids").expect("write");
+        let mounts = format!("30 29 0:26 / {} rw - cgroup2 c rw\n", dir.path().display());
+        for own in ["0::/exahour.service\n", "0::/exahour.service/settlement\n"] {
+            let (version, parents) = plan_v2(&mounts, own).expect("found");
+            assert_eq!(version, Limits::CgroupV2);
+            assert_eq!(parents, std::slice::from_ref(&service));
+        }
+        assert_eq!(plan_v2(&mounts, "0::/elsewhere\n"), None);
     }
 
     #[test]
