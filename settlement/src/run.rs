@@ -29,6 +29,7 @@ use crate::provision::cgroup::make_room;
 use crate::provision::{LeastIsolation, Millicores};
 use crate::registry::Registry;
 use crate::settle::{MachineSize, Rest, Settings, Settler, machines_folder};
+use crate::status::moment;
 
 /// The longest wait for news between two turns.
 const MOMENT: Duration = Duration::from_millis(10);
@@ -253,7 +254,7 @@ impl Voice {
                     &json!({
                         "event": "change",
                         "obligation": it.obligation.0,
-                        "at": it.at.0,
+                        "time": moment(it.at),
                         "from": it.from,
                         "to": it.to,
                         "why": it.why,

@@ -4,10 +4,13 @@
 //!
 //! Always holds: it changes nothing and may run beside the process that settles.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
+use exahour_wire::ids::ObligationId;
 use exahour_wire::units::Nanos;
 use serde::Serialize;
 
@@ -49,10 +52,12 @@ pub struct Status {
     pub provider: Option<String>,
     /// Where the machine answers or answered.
     pub address: Option<String>,
-    /// When it is owed, in UTC nanoseconds.
-    pub window_start_ns: u64,
+    /// When it is owed, in UTC.
+    pub window_start_time: String,
     /// When that ends.
-    pub window_end_ns: u64,
+    pub window_end_time: String,
+    /// How long that is.
+    pub window_ns: u64,
     /// Time verified.
     pub verified_ns: u64,
     /// Why it ended.
@@ -87,8 +92,8 @@ pub struct Told {
 /// One change of state.
 #[derive(Clone, Debug, Serialize)]
 pub struct Line {
-    /// When, in UTC nanoseconds.
-    pub at_ns: u64,
+    /// When, in UTC.
+    pub time: String,
     /// From where.
     pub from: String,
     /// To where.
@@ -118,7 +123,7 @@ fn status(tx: &Tx<'_>, it: &Obligation) -> Result<Status, SettlementError> {
         reason: command.reason,
     });
     let history = tx.changes_of(it.id)?.into_iter().map(|change| Line {
-        at_ns: change.at.0,
+        time: moment(change.at),
         from: change.from,
         to: change.to,
         why: change.why,
@@ -132,8 +137,9 @@ fn status(tx: &Tx<'_>, it: &Obligation) -> Result<Status, SettlementError> {
         state: it.state.name().to_owned(),
         provider: it.provider.clone(),
         address: it.place.map(|place| place.address.to_string()),
-        window_start_ns: it.window.start.0,
-        window_end_ns: it.window.end.0,
+        window_start_time: moment(it.window.start),
+        window_end_time: moment(it.window.end),
+        window_ns: it.window.span().0,
         verified_ns: it.verified.0,
         ending: it.ending.map(|ending| ending.name().to_owned()),
         paid: payment.map(|payment| payment.paid.0),
@@ -145,65 +151,92 @@ fn status(tx: &Tx<'_>, it: &Obligation) -> Result<Status, SettlementError> {
     })
 }
 
+/// A moment as text with nine digits of the second.
+#[must_use]
+pub fn moment(at: Nanos) -> String {
+    let time = UNIX_EPOCH + Duration::from_nanos(at.0);
+    humantime::format_rfc3339_nanos(time).to_string()
+}
+
 /// Prints what is recorded.
 ///
 /// # Errors
-/// As [`read`].
+/// As [`read`]; [`SettlementError::UnknownObligation`] where one is asked for that is not there.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let all = read(&arguments.state)?;
-    let wanted = |it: &&Status| arguments.obligation.is_none_or(|id| it.obligation == id);
-    let mut count = 0;
-    for it in all.iter().filter(wanted) {
-        count += 1;
-        match arguments.json {
-            true => println!("{}", serde_json::to_string(it)?),
-            false => print(it),
+    let mut all = read(&arguments.state)?;
+    if let Some(id) = arguments.obligation {
+        all.retain(|it| it.obligation == id);
+        if all.is_empty() {
+            return Err(SettlementError::UnknownObligation(ObligationId(id)).into());
         }
     }
-    if count == 0 && !arguments.json {
-        println!("no obligation is recorded in {}", arguments.state.display());
+    match write(&all, arguments) {
+        // Whoever reads has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot print"),
     }
-    Ok(())
 }
 
-fn print(it: &Status) {
+fn write(all: &[Status], arguments: &Arguments) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for it in all {
+        match arguments.json {
+            true => writeln!(out, "{}", serde_json::to_string(it)?)?,
+            false => show(it, &mut out)?,
+        }
+    }
+    if all.is_empty() && !arguments.json {
+        let state = arguments.state.display();
+        writeln!(out, "no obligation is recorded in {state}")?;
+    }
+    out.flush()
+}
+
+fn show(it: &Status, out: &mut impl Write) -> io::Result<()> {
     let second = Nanos::SECOND.0;
-    println!(
+    writeln!(
+        out,
         "obligation {}: {}, {} lots of instrument {} from account {} to account {}",
         it.obligation, it.state, it.lots, it.instrument, it.seller, it.buyer
-    );
-    println!(
+    )?;
+    let (from, to) = (&it.window_start_time, &it.window_end_time);
+    writeln!(out, "  window     {from} to {to}")?;
+    writeln!(
+        out,
         "  machine    {} ({})",
         it.address.as_deref().unwrap_or("none"),
         it.provider.as_deref().unwrap_or("no provider chosen")
-    );
-    println!(
+    )?;
+    writeln!(
+        out,
         "  verified   {} s of {} s",
         it.verified_ns / second,
-        it.window_end_ns.saturating_sub(it.window_start_ns) / second
-    );
+        it.window_ns / second
+    )?;
     if let (Some(paid), Some(refunded), Some(compensated)) = (it.paid, it.refunded, it.compensated)
     {
         let text = |micros| dollars(exahour_wire::units::Money(micros));
-        println!(
+        writeln!(
+            out,
             "  paid       seller {}, back to the buyer {}, compensation {}",
             text(paid),
             text(refunded),
             text(compensated)
-        );
+        )?;
     }
     if let Some(error) = &it.error {
-        println!("  last error {error}");
+        writeln!(out, "  last error {error}")?;
     }
     for told in &it.commands {
         let reason = told.reason.as_deref().unwrap_or("");
-        println!("  told       {} {} {reason}", told.kind, told.state);
+        writeln!(out, "  told       {} {} {reason}", told.kind, told.state)?;
     }
     for line in &it.history {
         let place = match line.from == line.to {
             true => line.to.clone(),
             false => format!("{} -> {}", line.from, line.to),
         };
-        println!("  {} ns  {place}: {}", line.at_ns, line.why);
+        writeln!(out, "  {}  {place}: {}", line.time, line.why)?;
     }
+    Ok(())
 }
