@@ -16,6 +16,8 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::setsid;
 
+use crate::provision::cgroup::SHELL_PROCESSES_MAX;
+
 use super::root::login_shell;
 
 /// How readily the kernel ends a buyer's process when the machine's memory is full.
@@ -60,6 +62,9 @@ pub(super) fn run(
         .filter(|m| *m > 0)
     {
         setrlimit(Resource::RLIMIT_AS, limit, limit).context("cannot bound memory")?;
+        // Counts the user's processes in his user namespace, or on the host where he has none.
+        let most = SHELL_PROCESSES_MAX.into();
+        setrlimit(Resource::RLIMIT_NPROC, most, most).context("cannot bound processes")?;
     }
     prctl::set_no_new_privs().context("cannot renounce privileges")?;
     let error = match command {

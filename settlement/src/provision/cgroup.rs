@@ -28,8 +28,8 @@ const QUOTA_PERIOD_US: u64 = 100_000;
 const QUOTA_MIN_US: u64 = 1_000;
 /// Most processes and threads in one machine, the login server included.
 const PROCESSES_MAX: u32 = 1_024;
-/// Those of them that no buyer's process can take.
-const SERVER_PROCESSES: u32 = 64;
+/// Those of them that the buyer's can be; the others are left to process 1.
+pub(crate) const SHELL_PROCESSES_MAX: u32 = PROCESSES_MAX - 64;
 /// Memory for the login server, beyond what was promised to the buyer.
 const SERVER_MEMORY_BYTES: u64 = 32 << 20;
 
@@ -241,7 +241,7 @@ fn try_make(plan: &Plan, spec: &MachineSpec) -> io::Result<()> {
         }
     }
     let shells: Vec<PathBuf> = folders.iter().map(|f| Leaf::Shells.of(f)).collect();
-    bound(*version, &shells, memory, PROCESSES_MAX - SERVER_PROCESSES)
+    bound(*version, &shells, memory, SHELL_PROCESSES_MAX)
 }
 
 fn make_folder(folder: &Path) -> io::Result<()> {

@@ -309,6 +309,10 @@ fn deliver_as_nobody(wrapper: &[&str]) -> Option<Machine> {
         &machine,
         "setsid sleep 1000 >/dev/null 2>&1 </dev/null & echo",
     );
+    let many = "n=0; while [ $n -lt 1100 ]; do sleep 30 >/dev/null 2>&1 & n=$((n+1)); done";
+    let said = run(&machine, &format!("({many}) 2>&1"));
+    assert!(said.out.contains("fork"), "1100 were allowed: {said:?}");
+    assert_eq!(run(&machine, "echo in").out, "in\n");
     let measured = act("measure", b"");
     assert!(
         String::from_utf8_lossy(&measured.stdout).contains("\"alive\":true"),
