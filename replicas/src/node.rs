@@ -36,6 +36,7 @@ use crate::on_disk::{ALONE, EVENTS, JOURNAL, OnDisk, Recovery};
 use crate::open_files;
 use crate::sequencer::{Sequencer, SequencerSettings};
 use crate::snapshots::Start;
+use crate::storage::LogEnd;
 
 /// Lines in the ring of a gateway.
 const GATEWAY_RING_LINES: usize = 1 << 16;
@@ -82,11 +83,7 @@ impl Node {
         let (intake_in, intake_out) = watermark();
         let (engine_intake_in, engine_intake_out) = watermark();
 
-        let now = check_clock(SystemClock::default().now(), disk.end.time)?;
-        let mut rings = vec![wishes_out, gateway_out];
-        if disk.end.next == CommandSequence(1) {
-            rings.insert(0, genesis_ring(config, now)?);
-        }
+        let rings = entrances(config, &disk.end, [wishes_out, gateway_out])?;
         let settings = SequencerSettings {
             node_id: ALONE,
             durability: config.durability,
@@ -290,6 +287,20 @@ fn misfit(config: &NodeConfig, source: LayoutError) -> NodeError {
         place: config.place_near(&key),
         source,
     }
+}
+
+/// The rings that commands come through: at a first start the genesis comes before all others.
+fn entrances(
+    config: &NodeConfig,
+    end: &LogEnd,
+    rings: [Consumer<Line>; 2],
+) -> Result<Vec<Consumer<Line>>, NodeError> {
+    let now = check_clock(SystemClock::default().now(), end.time)?;
+    let genesis = match end.next {
+        CommandSequence(1) => Some(genesis_ring(config, now)?),
+        _ => None,
+    };
+    Ok(genesis.into_iter().chain(rings).collect())
 }
 
 /// A ring that holds the genesis, and nothing ever after.
