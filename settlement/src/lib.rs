@@ -12,6 +12,7 @@ pub mod obligation;
 pub mod database;
 
 pub mod apply;
+pub mod clock;
 pub mod follow;
 
 pub mod exchange;

@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use exahour_gateway::clock::SystemClock;
 use exahour_wire::ids::SessionId;
 use exahour_wire::units::Nanos;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -22,6 +21,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use serde_json::json;
 
+use crate::clock::HostClock;
 use crate::error::SettlementError;
 use crate::exchange::Link;
 use crate::obligation::Policy;
@@ -126,7 +126,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let guest = std::env::current_exe().context("cannot find this program")?;
     let machines = machines_folder(&settings.state);
     let registry = Registry::local(machines, guest, Duration::from_secs(1), arguments.isolation);
-    let mut settler = Settler::open(settings, registry, SystemClock::default())?;
+    let mut settler = Settler::open(settings, registry, HostClock)?;
     let mut voice = Voice::new(arguments.json, settler.last_change()?);
     voice.ready(&settler);
     voice.isolation(arguments.isolation);
@@ -203,7 +203,7 @@ impl Voice {
         };
     }
 
-    fn ready(&self, settler: &Settler<SystemClock>) {
+    fn ready(&self, settler: &Settler<HostClock>) {
         let settings = settler.settings();
         let (state, event) = (settings.state.display(), settler.event());
         self.say(
@@ -231,7 +231,7 @@ impl Voice {
         self.say(text, &json!({"event": "isolation", "least": least}));
     }
 
-    fn tell(&mut self, settler: &mut Settler<SystemClock>) -> Result<()> {
+    fn tell(&mut self, settler: &mut Settler<HostClock>) -> Result<()> {
         let link = settler.link();
         if self.link.as_ref() != Some(&link) {
             self.tell_link(&link, settler.address());

@@ -13,11 +13,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use exahour_gateway::clock::Clock;
 use exahour_wire::ids::{EventSequence, ObligationId, SessionId};
 use exahour_wire::message::{AccessKey, Digest};
 use exahour_wire::units::Nanos;
 
+use crate::clock::Utc;
 use crate::database::{Change, CommandKind, Database, Tx};
 use crate::error::SettlementError;
 use crate::exchange::{Exchange, Link, Turned};
@@ -91,22 +91,22 @@ pub struct Settler<C> {
     under_way: BTreeSet<ObligationId>,
     followed: Followed,
     past: Past,
+    turned_at: Nanos,
 }
 
 /// What is known of what happened while this process was away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Past {
-    /// Only what was recorded. A key may have been registered since, or a delivery settled, so
-    /// nothing is begun or ended on the strength of it.
+    /// Only what was recorded: a key may have been registered since, or a delivery settled.
     Recorded,
-    /// Nothing is recorded, and a node that is being started may still be writing its log: that
-    /// log is at its end once the node serves.
-    Unknown,
-    /// All of it.
+    /// What the log says. A node that is not there may have more in its journal, and writes its log
+    /// on when it starts.
+    AtTheLogsEnd,
+    /// All of it: the log was at its end while the node served.
     CaughtUp,
 }
 
-impl<C: Clock> Settler<C> {
+impl<C: Utc> Settler<C> {
     /// Opens the state and takes up what was under way.
     ///
     /// # Errors
@@ -123,13 +123,9 @@ impl<C: Clock> Settler<C> {
         let exchange = Exchange::new(&settings.data, settings.node, settings.session)?;
         let mut database = Database::open(&settings.state)?;
         registry.check()?;
-        database.step(|tx| tx.wake_all())?;
+        database.step(|tx| tx.forget_waits())?;
         let events = settings.data.join("events");
         let follower = Follower::new(&events, settings.session, &mut database)?;
-        let past = match follower.event() {
-            EventSequence::NONE => Past::Unknown,
-            _ => Past::Recorded,
-        };
         let workers = Workers::start(&registry, WORKERS);
         Ok(Settler {
             settings,
@@ -141,7 +137,8 @@ impl<C: Clock> Settler<C> {
             workers,
             under_way: BTreeSet::new(),
             followed: Followed::NotThere,
-            past,
+            past: Past::Recorded,
+            turned_at: Nanos(0),
         })
     }
 
@@ -150,7 +147,12 @@ impl<C: Clock> Settler<C> {
     /// # Errors
     /// What cannot be mended by trying again.
     pub fn turn(&mut self) -> Result<Rest, SettlementError> {
-        let now = self.clock.now();
+        let now = self.clock.utc();
+        if now < self.turned_at {
+            // What was to come so long after a moment that is yet to come would not come for long.
+            self.database.step(|tx| tx.forget_waits())?;
+        }
+        self.turned_at = now;
         let served = self.exchange.link() == Link::Up;
         self.followed = self.follower.turn(&mut self.database, now)?;
         self.catch_up(served, now)?;
@@ -169,7 +171,7 @@ impl<C: Clock> Settler<C> {
     /// # Errors
     /// The database's.
     pub fn wait(&mut self, longest: Duration) -> Result<(), SettlementError> {
-        let now = self.clock.now();
+        let now = self.clock.utc();
         self.exchange.wait(&mut self.database, now, longest)
     }
 
@@ -178,7 +180,7 @@ impl<C: Clock> Settler<C> {
     /// # Errors
     /// [`SettlementError::Refused`] where reports wait that the exchange refused for now.
     pub fn settled_down(&mut self) -> Result<bool, SettlementError> {
-        let now = self.clock.now();
+        let now = self.clock.utc();
         let (open, postponed) = self
             .database
             .look(|tx| Ok((tx.open_commands()?, tx.postponed(now)?)))?;
@@ -239,17 +241,28 @@ impl<C: Clock> Settler<C> {
 
     /// Takes note of the log's end; `served` says whether the node served before it was read.
     fn catch_up(&mut self, served: bool, now: Nanos) -> Result<(), SettlementError> {
-        let whole = match self.past {
-            Past::CaughtUp => return Ok(()),
-            Past::Recorded => true,
-            Past::Unknown => served,
-        };
-        if whole && self.followed == Followed::ToTheEnd {
-            self.remove_orphans(now)?;
-            self.database.step(|tx| tx.wake_all())?;
-            self.past = Past::CaughtUp;
+        if self.followed != Followed::ToTheEnd || self.past == Past::CaughtUp {
+            return Ok(());
         }
-        Ok(())
+        if served {
+            self.remove_orphans(now)?;
+            self.past = Past::CaughtUp;
+        } else if self.past == Past::Recorded {
+            self.past = Past::AtTheLogsEnd;
+        } else {
+            return Ok(());
+        }
+        self.database.step(|tx| tx.wake_all())
+    }
+
+    /// Whether enough is known of the past for this to be done: what was begun in vain can be ended,
+    /// what was ended cannot be begun again.
+    fn may(&self, what: Due) -> bool {
+        match what {
+            Due::Provide => self.past >= Past::AtTheLogsEnd,
+            Due::End(_) | Due::CloseDown => self.past == Past::CaughtUp,
+            _ => true,
+        }
     }
 
     /// Has machines removed whose obligation is settled though this database never had them: it was
@@ -290,10 +303,8 @@ impl<C: Clock> Settler<C> {
             }
             match due(&it, now, &self.settings.policy) {
                 Due::Later(until) => self.put_off(it, until)?,
-                // All of it is due again as soon as more is known.
-                Due::Provide | Due::End(_) | Due::CloseDown if self.past != Past::CaughtUp => {
-                    self.put_off(it, Nanos::NEVER)?;
-                }
+                // It is due again as soon as more is known.
+                what if !self.may(what) => self.put_off(it, Nanos::NEVER)?,
                 what => {
                     self.do_due(it, what, now)?;
                     worked = true;

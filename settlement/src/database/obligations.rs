@@ -208,19 +208,35 @@ impl Tx<'_> {
         Ok(found.optional()?)
     }
 
-    /// Makes everything due that is not over: after a start nobody knows what was under way, nor
-    /// whether the clock by which its next times were set still goes as it did.
+    /// Makes everything due that is not over.
     ///
     /// # Errors
     /// The database's.
     pub fn wake_all(&self) -> Result<(), SettlementError> {
         self.inner.execute(
-            "UPDATE obligations SET due_at = 0, retry_at = 0, look_at = 0, measure_at = 0
-             WHERE state <> 'Settled' OR EXISTS
+            "UPDATE obligations SET due_at = 0 WHERE state <> 'Settled' OR EXISTS
                 (SELECT 1 FROM actions WHERE key = 'release/' || id AND state = 'intent')",
             [],
         )?;
         Ok(())
+    }
+
+    /// Makes everything due, whatever it was to wait for: after a start nobody knows what was under
+    /// way, nor whether the clock by which it was to wait still goes as it did.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn forget_waits(&self) -> Result<(), SettlementError> {
+        self.inner.execute(
+            "UPDATE obligations SET retry_at = 0, look_at = 0, measure_at = 0
+             WHERE retry_at + look_at + measure_at > 0",
+            [],
+        )?;
+        self.inner.execute(
+            "UPDATE commands SET not_before = 0 WHERE state IN ('queued', 'sent')",
+            [],
+        )?;
+        self.wake_all()
     }
 }
 

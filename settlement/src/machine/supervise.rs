@@ -60,7 +60,6 @@ pub(super) fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let Some(lock) = take_lock(&folder)? else {
         return Ok(ExitCode::from(code::NOT_NEEDED));
     };
-    // Never let go of, only lost by dying: process 1 shares it and may die later.
     let lock = ManuallyDrop::new(lock);
     let intent = folder
         .intent()?
@@ -87,6 +86,7 @@ pub(super) fn run(path: &Path) -> anyhow::Result<ExitCode> {
         fingerprint: fingerprint(&host_key)?,
         heartbeats: open_heartbeats(&folder)?,
         folder,
+        lock,
         intent,
         process,
         cgroups,
@@ -259,6 +259,8 @@ fn open_heartbeats(folder: &Folder) -> anyhow::Result<File> {
 /// A machine that runs.
 struct Guest {
     folder: Folder,
+    /// Never let go of, only lost by dying: process 1 shares it and may die later.
+    lock: ManuallyDrop<Lock>,
     intent: Intent,
     process: Process,
     cgroups: Vec<std::path::PathBuf>,
@@ -279,6 +281,9 @@ impl Guest {
             let left = last_beat_due_ns.saturating_sub(now_ns());
             if left == 0 {
                 return "the window has ended".into();
+            }
+            if !self.folder.still_has(&self.lock, "lock") {
+                return "its folder is gone, and another machine may take its place".into();
             }
             match self.turn(signals, LOOK.min(Duration::from_nanos(left))) {
                 Ok(None) => {}

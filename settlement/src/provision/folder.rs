@@ -16,7 +16,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::SocketAddrV4;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -258,6 +258,14 @@ impl Folder {
         fcntl(&file, FcntlArg::F_OFD_GETLK(&mut description))
             .map_err(|e| ProvisionError::io("cannot ask for the lock", path)(e.into()))?;
         Ok(i32::from(description.l_type) != libc::F_UNLCK)
+    }
+
+    /// Whether the file of a lock that is held is still the one in this folder: where the folder
+    /// was lost, another guest could hold another.
+    pub(crate) fn still_has(&self, lock: &Lock, name: &str) -> bool {
+        let here = fs::metadata(self.file(name)).map(|it| (it.dev(), it.ino()));
+        let held = lock.file.metadata().map(|it| (it.dev(), it.ino()));
+        matches!((here, held), (Ok(here), Ok(held)) if here == held)
     }
 
     /// Takes a lock of this folder if it is free.

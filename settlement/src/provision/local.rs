@@ -153,11 +153,10 @@ impl LocalProvider {
             return Ok(false);
         }
         let last = folder.last_beat()?.map_or(0, |beat| beat.mono_ns);
-        // Beats of an earlier boot, or of an earlier run, say nothing about this one.
-        let last = match last > mono_ns() {
-            true => 0,
-            false => last.max(listening.since_mono_ns),
-        };
+        // Beats of an earlier boot say nothing about this one, nor do those of an earlier run.
+        let own = last <= mono_ns();
+        let last = last.max(listening.since_mono_ns);
+        let last = if own { last } else { listening.since_mono_ns };
         let period = Duration::from_nanos(intent.beat_period_ns);
         let longest = self.config.silence_max.max(period * SILENT_PERIODS_MIN);
         Ok(Duration::from_nanos(mono_ns().saturating_sub(last)) > longest)

@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::Millicores;
+use super::counted::Counted;
 
 /// One heartbeat of a guest, written about once a period.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,8 +66,7 @@ const RECENT_BEATS: usize = 11;
 pub struct Meter {
     rule: MeteringRule,
     total: Verified,
-    /// Up to where the window was counted, in UTC nanoseconds.
-    counted_until_ns: u64,
+    counted: Counted,
     recent: VecDeque<Beat>,
 }
 
@@ -77,7 +77,7 @@ impl Meter {
         Meter {
             rule,
             total: Verified::default(),
-            counted_until_ns: rule.window_start_ns,
+            counted: Counted::default(),
             recent: VecDeque::with_capacity(RECENT_BEATS),
         }
     }
@@ -98,14 +98,13 @@ impl Meter {
         self.recent.push_back(beat);
     }
 
-    /// The shorter of the two clocks' intervals, cut to what is left of the window.
+    /// The shorter of the two clocks' intervals, cut to what of the window was not counted before.
     fn count(&mut self, earlier: Beat, later: Beat) -> u64 {
-        let start = earlier.at_ns.max(self.counted_until_ns);
+        let start = earlier.at_ns.max(self.rule.window_start_ns);
         let end = later.at_ns.min(self.rule.window_end_ns);
         let passed = later.mono_ns.saturating_sub(earlier.mono_ns);
-        let counted = end.saturating_sub(start).min(passed);
-        self.counted_until_ns = self.counted_until_ns.max(start.saturating_add(counted));
-        counted
+        self.counted
+            .add(start, end.min(start.saturating_add(passed)))
     }
 
     /// What was proven so far.
@@ -175,11 +174,14 @@ pub fn share_ppm(earlier: &Beat, later: &Beat, promised: Millicores) -> u32 {
 
 const FULL_PPM: u128 = 1_000_000;
 
+/// Ends every line of the heartbeat file: one that was cut anywhere does not end so.
+const END: &str = ".";
+
 impl Beat {
     /// The beat as one line of the heartbeat file.
     pub(crate) fn line(&self) -> String {
         format!(
-            "{} {} {} {} {} {}\n",
+            "{} {} {} {} {} {} {END}\n",
             self.at_ns,
             self.mono_ns,
             self.work_done,
@@ -192,6 +194,7 @@ impl Beat {
 
 /// Reads one line of the heartbeat file; a torn line is no beat.
 pub(crate) fn parse_beat(line: &str) -> Option<Beat> {
+    let line = line.strip_suffix(END)?.strip_suffix(' ')?;
     let mut numbers = line.split(' ').map(|n| n.parse::<u64>().ok());
     let mut next = || numbers.next().flatten();
     let beat = Beat {
@@ -277,12 +280,24 @@ mod tests {
             at_ns: (second - 30) * SECOND,
             ..beat(second)
         };
-        let beats: Vec<Beat> = (150..=160)
+        let beats: Vec<Beat> = (100..=160)
             .map(beat)
             .chain((161..=195).map(behind))
             .collect();
-        // Seconds 150 to 165 of the window, though 44 were spent in it.
-        assert_eq!(meter(&beats, &rule()).verified_ns, 15 * SECOND);
+        // Seconds 100 to 165 of the window, though 94 were spent in it.
+        assert_eq!(meter(&beats, &rule()).verified_ns, 65 * SECOND);
+    }
+
+    #[test]
+    fn a_wall_clock_that_was_ahead_for_a_moment_costs_no_more_than_that() {
+        let mut beats: Vec<Beat> = (100..=200).map(beat).collect();
+        for ahead in &mut beats[30..32] {
+            ahead.at_ns += 60 * SECOND;
+        }
+        let verified = meter(&beats, &rule()).verified_ns;
+        // The interval that ends with the jump back has no order, and the second that was shown too
+        // early is not counted again.
+        assert_eq!(verified, 98 * SECOND);
     }
 
     #[test]
@@ -342,9 +357,9 @@ mod tests {
     fn a_line_comes_back_as_the_same_beat_and_a_torn_one_is_none() {
         let line = beat(151).line();
         assert_eq!(parse_beat(line.trim_end()), Some(beat(151)));
-        for end in 0..line.trim_end().len() - 1 {
+        for end in 0..line.trim_end().len() {
             let torn = parse_beat(&line[..end]);
-            assert!(torn.is_none() || torn == parse_beat(&line[..end]), "{end}");
+            assert_eq!(torn, None, "cut at {end}");
         }
         assert_eq!(parse_beat("1 2 3 4 5"), None);
         assert_eq!(parse_beat("1 2 3 4 5 6 7"), None);

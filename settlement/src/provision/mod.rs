@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub(crate) mod cgroup;
+mod counted;
 mod delegated;
 mod folder;
 pub(crate) mod kill;

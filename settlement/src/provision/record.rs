@@ -11,8 +11,8 @@ use std::path::Path;
 
 use super::metering::{Beat, parse_beat};
 
-/// No beat is longer: six numbers of at most twenty digits.
-const LINE_BYTES_MAX: u64 = 128;
+/// No beat is longer: six numbers of at most twenty digits, and what ends them.
+const LINE_BYTES_MAX: u64 = 160;
 
 /// Hands on every beat, in order; none where there is no record.
 ///
@@ -26,13 +26,29 @@ pub(super) fn each_beat(path: &Path, mut take: impl FnMut(Beat)) -> io::Result<(
     let mut line = Vec::new();
     loop {
         line.clear();
-        // What is longer than a beat is read in pieces, none of which is one.
-        let read = reader.by_ref().take(LINE_BYTES_MAX);
-        if { read }.read_until(b'\n', &mut line)? == 0 {
+        let mut read = reader.by_ref().take(LINE_BYTES_MAX);
+        if read.read_until(b'\n', &mut line)? == 0 {
             return Ok(());
         }
-        if let Some(beat) = beat_of(&line) {
-            take(beat);
+        match line.ends_with(b"\n") {
+            true => beat_of(&line).into_iter().for_each(&mut take),
+            // Longer than any beat: none of its pieces is one.
+            false => skip_line(&mut reader)?,
+        }
+    }
+}
+
+fn skip_line(reader: &mut impl BufRead) -> io::Result<()> {
+    loop {
+        let bytes = reader.fill_buf()?;
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        let (passed, over) = match end {
+            Some(end) => (end + 1, true),
+            None => (bytes.len(), bytes.is_empty()),
+        };
+        reader.consume(passed);
+        if over {
+            return Ok(());
         }
     }
 }
@@ -93,8 +109,8 @@ mod tests {
         assert_eq!(digest(&path).expect("no record"), None);
         // As a supervisor leaves it that was killed twice in a line, and one that writes now.
         let text = format!(
-            "\n1 1 1 1 1 1\n2 2\n\n3 3 3 3 3 3\n{}\n4 4 4 4 4 4\n5 5 5",
-            "9".repeat(500)
+            "\n1 1 1 1 1 1 .\n2 2\n\n3 3 3 3 3 3 .\n{}6 6 6 6 6 6 .\n4 4 4 4 4 4 .\n5 5 5",
+            "9".repeat(LINE_BYTES_MAX as usize)
         );
         std::fs::write(&path, &text).expect("write");
         let mut seen = Vec::new();

@@ -1,9 +1,12 @@
 //! What a delivery survives: providers that fail, machines that die, nodes and logs that go away.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use exahour_gateway::clock::ManualClock;
+use exahour_settlement::clock::Utc;
 use exahour_settlement::obligation::{Ending, Removal, State};
 use exahour_settlement::settle::Settler;
 use exahour_settlement::status;
@@ -209,6 +212,92 @@ fn a_key_that_comes_late_in_the_log_is_found_before_anything_is_ended() {
         settled.verified < Nanos(60 * Nanos::SECOND.0),
         "a buyer with a key pays only for what he was given: {settled:?}"
     );
+}
+
+#[test]
+fn a_log_that_is_behind_its_journal_ends_nothing_before_its_node_is_back() {
+    let mut market = Market::open();
+    let id = market.deliver(1);
+    let mut scene = Scene {
+        market,
+        provider: Simulated::default(),
+        clock: clock(),
+        id,
+    };
+    let mut settler = scene.settler();
+    scene.turn_on(&mut settler, State::Assigned);
+    drop(settler);
+    scene.market.stop();
+    let (events, before) = (scene.market.data().join("events"), folder());
+    copy(&events, &before.path().join("events"));
+    scene.market.restart();
+    // In the journal for good; a power cut takes the end of the event log, which is derived from it.
+    scene.market.register_key([7; 32]);
+    scene.market.stop();
+    fs::remove_dir_all(&events).expect("remove");
+    copy(&before.path().join("events"), &events);
+    scene.clock.advance(Nanos(2 * Nanos::HOUR.0));
+    let mut settler = scene.settler();
+    for _ in 0..200 {
+        settler.turn().expect("turn");
+        let waits = settler.obligation(id).expect("obligation");
+        assert_eq!(waits.state, State::Assigned, "it is not over yet");
+        settler.wait(Duration::from_millis(1)).expect("wait");
+    }
+    scene.market.restart();
+    scene.turn_on(&mut settler, State::Settled);
+    let settled = settlement(&scene.market.data(), id);
+    assert!(
+        settled.verified < Nanos(60 * Nanos::SECOND.0),
+        "a buyer with a key pays only for what he was given: {settled:?}"
+    );
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    fs::create_dir_all(to).expect("folder");
+    for entry in fs::read_dir(from).expect("folder") {
+        let entry = entry.expect("entry");
+        fs::copy(entry.path(), to.join(entry.file_name())).expect("copy");
+    }
+}
+
+/// The scene's clock, so much behind as a test says.
+struct Behind {
+    clock: ManualClock,
+    by: Arc<AtomicU64>,
+}
+
+impl Utc for Behind {
+    fn utc(&mut self) -> Nanos {
+        let by = self.by.load(Ordering::Relaxed);
+        Nanos(self.clock.utc().0 - by)
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_makes_nothing_wait_for_so_long() {
+    let scene = Scene::set();
+    let by = Arc::new(AtomicU64::new(0));
+    let clock = Behind {
+        clock: scene.clock.clone(),
+        by: Arc::clone(&by),
+    };
+    let settings = settings(scene.market.dir.path());
+    let mut settler = Settler::open(settings, scene.provider.registry(), clock).expect("settler");
+    let looked_at = |settler: &mut Settler<Behind>| {
+        turn_until(settler, scene.id, "a machine", |it| {
+            scene.clock.advance(Nanos(5_000_000));
+            it.state == State::Metering
+        });
+    };
+    looked_at(&mut settler);
+    by.store(Nanos::HOUR.0 / 2, Ordering::Relaxed);
+    scene.provider.world().up.clear();
+    turn_until(&mut settler, scene.id, "the loss", |it| {
+        it.state == State::Provisioning
+    });
+    looked_at(&mut settler);
+    assert_eq!(scene.provider.world().starts, [scene.id.0; 2]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use exahour_gateway::clock::SystemClock;
+use exahour_settlement::clock::HostClock;
 use exahour_settlement::obligation::{Ending, State};
 use exahour_settlement::provision::{LeastIsolation, MachineKey};
 use exahour_settlement::registry::{LOCAL, Registry};
@@ -42,8 +42,7 @@ fn a_contract_becomes_a_machine_that_the_buyer_logs_in_to_and_pays_for() {
     );
     let id = market.deliver(3);
     let mut buyer = market.connect(BUYER.0);
-    let mut settler =
-        Settler::open(settings, registry.clone(), SystemClock::default()).expect("settler");
+    let mut settler = Settler::open(settings, registry.clone(), HostClock).expect("settler");
 
     let up = turn_until(&mut settler, id, "a machine", |it| it.announced);
     let ready: MachineReady = next(&mut buyer);

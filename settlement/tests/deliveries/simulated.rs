@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use exahour_gateway::clock::{Clock, ManualClock};
+use exahour_gateway::clock::ManualClock;
+use exahour_settlement::clock::Utc;
 use exahour_settlement::obligation::{Obligation, Policy, State};
 use exahour_settlement::provision::{
     Isolation, Limits, Machine, MachineKey, MachineSpec, Measurement, ProvisionError, Provisioner,
@@ -172,7 +173,7 @@ pub(crate) fn clock() -> ManualClock {
 }
 
 /// Turns until a delivery is as wanted.
-pub(crate) fn turn_until<C: Clock>(
+pub(crate) fn turn_until<C: Utc>(
     settler: &mut Settler<C>,
     id: ObligationId,
     what: &str,

@@ -229,6 +229,19 @@ fn a_machine_that_hangs_is_taken_for_dead_and_replaced_at_its_address() {
 }
 
 #[test]
+fn a_machine_whose_folder_is_gone_ends_so_that_no_second_one_runs_beside_it() {
+    let mut site = Site::new();
+    let asked = spec();
+    let first = site.provider.provision(KEY, &asked).expect("machine");
+    let nonce = site.nonce(KEY);
+    fs::remove_dir_all(site.provider.folder(KEY).path()).expect("lose the folder");
+    wait_until("it has ended", || marked(&nonce).is_empty());
+    let second = site.provider.provision(KEY, &asked).expect("machine");
+    assert_ne!(second.pid, first.pid);
+    site.release(KEY);
+}
+
+#[test]
 fn a_machine_comes_back_where_its_buyer_looks_for_it_or_not_at_all() {
     let mut site = Site::new();
     let asked = spec();
