@@ -5,6 +5,7 @@
 //!
 //! Always holds: one writer per folder; when `open` returns, everything recovered is durable.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::{fs, io};
@@ -198,9 +199,10 @@ impl Journal {
     }
 }
 
-/// Makes the folder of a log, durably, unless it is there already.
+/// Makes the folder of a log, durably, unless it is there already. A log tells of everybody, so it is
+/// its owner's alone.
 fn make_folder(dir: &Path) -> Result<()> {
-    match fs::create_dir(dir) {
+    match fs::DirBuilder::new().mode(0o700).create(dir) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         other => other.map_err(write_at("create folder", dir, 0))?,
     }

@@ -135,9 +135,10 @@ fn announced(tx: &Tx<'_>, id: ObligationId) -> Result<(), SettlementError> {
 fn settled(tx: &Tx<'_>, it: &DeliverySettled, now: Nanos) -> Result<(), SettlementError> {
     let mut obligation = tx.obligation(it.obligation)?;
     let why = format!(
-        "{:?}: {} s verified; the seller received {}, the buyer got back {} and {} in compensation",
+        "{:?}: {}.{:03} s verified; the seller received {}, the buyer got back {} and {} in compensation",
         it.outcome,
         it.verified.0 / Nanos::SECOND.0,
+        it.verified.0 % Nanos::SECOND.0 / 1_000_000,
         dollars(it.paid),
         dollars(it.refunded),
         dollars(it.compensated),

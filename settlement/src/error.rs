@@ -38,9 +38,9 @@ pub enum SettlementError {
         /// The value found.
         value: String,
     },
-    /// An obligation that is needed is not recorded.
+    /// An obligation that is needed, or asked for, is not recorded.
     #[error(
-        "obligation {0} is not recorded here: the event log and the database do not belong together"
+        "obligation {0} is not recorded here: the exchange has assigned none of that number yet"
     )]
     UnknownObligation(ObligationId),
     /// A move that is not legal: a mistake of this program, found before it did harm.

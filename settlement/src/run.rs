@@ -3,7 +3,7 @@
 //! Called by this crate's program and by any other that offers the same arguments; such a program
 //! must also offer `machine::SUBCOMMAND`, because machines are started from it.
 //!
-//! Always holds: SIGINT and SIGTERM stop it in good order; machines go on without it and are
+//! Always holds: SIGINT, SIGTERM and SIGHUP stop it in good order; machines go on without it and are
 //! found again. Does not: know what a turn does.
 
 use std::io::Write;
@@ -161,6 +161,8 @@ fn catch_signals() -> Result<SignalFd> {
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGINT);
     mask.add(Signal::SIGTERM);
+    // The terminal was closed.
+    mask.add(Signal::SIGHUP);
     mask.thread_block()
         .context("cannot block the signals that stop this process")?;
     SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)

@@ -196,8 +196,14 @@ fn show(it: &Status, out: &mut impl Write) -> io::Result<()> {
     let second = Nanos::SECOND.0;
     writeln!(
         out,
-        "obligation {}: {}, {} lots of instrument {} from account {} to account {}",
-        it.obligation, it.state, it.lots, it.instrument, it.seller, it.buyer
+        "obligation {}: {}, {} {} of instrument {} from account {} to account {}",
+        it.obligation,
+        it.state,
+        it.lots,
+        if it.lots == 1 { "lot" } else { "lots" },
+        it.instrument,
+        it.seller,
+        it.buyer
     )?;
     let (from, to) = (&it.window_start_time, &it.window_end_time);
     writeln!(out, "  window     {from} to {to}")?;
@@ -209,8 +215,9 @@ fn show(it: &Status, out: &mut impl Write) -> io::Result<()> {
     )?;
     writeln!(
         out,
-        "  verified   {} s of {} s",
+        "  verified   {}.{:03} s of {} s",
         it.verified_ns / second,
+        it.verified_ns % second / 1_000_000,
         it.window_ns / second
     )?;
     if let (Some(paid), Some(refunded), Some(compensated)) = (it.paid, it.refunded, it.compensated)
@@ -228,8 +235,9 @@ fn show(it: &Status, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "  last error {error}")?;
     }
     for told in &it.commands {
-        let reason = told.reason.as_deref().unwrap_or("");
-        writeln!(out, "  told       {} {} {reason}", told.kind, told.state)?;
+        let reason = told.reason.as_deref().map(|it| format!(" {it}"));
+        let (kind, state, reason) = (&told.kind, &told.state, reason.unwrap_or_default());
+        writeln!(out, "  told       {kind} {state}{reason}")?;
     }
     for line in &it.history {
         let place = match line.from == line.to {

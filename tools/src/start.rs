@@ -3,7 +3,7 @@
 //! Called by the command line.
 //!
 //! Always holds: the addresses are written down only when everything recovered has been applied;
-//! SIGINT and SIGTERM stop the node in good order; an agent that halts is told by name.
+//! SIGINT, SIGTERM and SIGHUP stop the node in good order; an agent that halts is told by name.
 //! Does not: know what a node is made of (that is `replicas`).
 
 use std::fs;
@@ -235,6 +235,8 @@ pub(crate) fn catch_signals() -> Result<SignalFd> {
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGINT);
     mask.add(Signal::SIGTERM);
+    // The terminal was closed.
+    mask.add(Signal::SIGHUP);
     mask.thread_block()
         .context("cannot block the signals that stop a node")?;
     SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)

@@ -16,7 +16,7 @@ use exahour_journal::{Position, Reader, Verify};
 use exahour_rings::{Agent, Halt};
 
 use super::file::{Draft, Place};
-use super::{newest, prune};
+use super::{make_folder, newest, prune};
 use crate::error::NodeError;
 use crate::frames::Frames;
 
@@ -161,7 +161,7 @@ impl SnapshotAgent {
         let log_id = self.journal.log_id().0;
         // Somebody may have removed it: snapshots may go at any time.
         let folder = &self.settings.folder;
-        std::fs::create_dir_all(folder).map_err(NodeError::io(folder, "create the folder"))?;
+        make_folder(folder)?;
         let draft = Draft::begin(folder, place, log_id, engine)?;
         self.phase = Phase::Writing(Box::new(draft));
         Ok(())

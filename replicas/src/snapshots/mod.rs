@@ -12,6 +12,7 @@ mod agent;
 mod file;
 
 use std::collections::VecDeque;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use exahour_engine::{Capacity, Engine};
@@ -138,10 +139,19 @@ fn prune(folder: &Path, keep: usize, written: &Path) -> Result<(), NodeError> {
     Ok(())
 }
 
+/// A snapshot tells of everybody, so its folder is its owner's alone.
+fn make_folder(folder: &Path) -> Result<(), NodeError> {
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder);
+    made.map_err(NodeError::io(folder, "create the folder"))
+}
+
 /// The folder of snapshots, made where there is none, without drafts that a crash left.
 pub(crate) fn open_folder(data: &Path) -> Result<PathBuf, NodeError> {
     let folder = data.join(FOLDER);
-    std::fs::create_dir_all(&folder).map_err(NodeError::io(&folder, "create the folder"))?;
+    make_folder(&folder)?;
     Draft::remove_left(&folder)?;
     Ok(folder)
 }

@@ -6,6 +6,7 @@
 mod exchange;
 mod snapshots;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -20,6 +21,23 @@ use exahour_wire::reject::Reject;
 use exahour_wire::units::Quantity;
 
 use exchange::{PATIENCE, config, config_with, connect, next_report, order, read_events};
+
+#[test]
+fn what_tells_of_everybody_is_its_owners_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    Node::start(&config(&data)).unwrap().stop().unwrap();
+    for (name, rights) in [
+        ("journal", 0o700),
+        ("events", 0o700),
+        ("snapshots", 0o700),
+        ("keys", 0o600),
+        ("identity", 0o600),
+    ] {
+        let found = std::fs::metadata(data.join(name)).unwrap().permissions();
+        assert_eq!(found.mode() & 0o777, rights, "{name}");
+    }
+}
 
 #[test]
 fn orders_trade_and_survive_a_restart() {

@@ -14,6 +14,7 @@ mod history;
 mod obligations;
 
 use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -55,9 +56,19 @@ impl Database {
     /// # Errors
     /// [`SettlementError::InUse`], [`SettlementError::NewerSchema`], [`SettlementError::Io`].
     pub fn open(state: &Path) -> Result<Database, SettlementError> {
-        fs::create_dir_all(state).map_err(SettlementError::io("create the folder", state))?;
+        // Machines' users pass through to what is theirs, and see nothing of the rest.
+        let made = fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o711)
+            .create(state);
+        made.map_err(SettlementError::io("create the folder", state))?;
         let lock = lock(state)?;
         let path = state.join(FILE);
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false);
+        file.mode(0o600)
+            .open(&path)
+            .map_err(SettlementError::io("create", &path))?;
         let mut connection = Connection::open(&path)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
