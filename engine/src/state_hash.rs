@@ -147,7 +147,6 @@ fn feed_ledger(feed: &mut Feed, execute: &Execute) {
         feed.number(u64::from(obligation.hours.0));
         feed.signed(obligation.value);
         feed.wide(obligation.collateral);
-        feed.flag(obligation.started);
         feed.flag(obligation.settled);
     }
 }

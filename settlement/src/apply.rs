@@ -237,9 +237,6 @@ fn refused(
         Some(Reject::ObligationSettled) if obligation.state == State::Settled => {
             tx.close_command(command.id, Outcome::Applied, Some(&text))
         }
-        Some(Reject::AlreadyStarted) if obligation.announced => {
-            tx.close_command(command.id, Outcome::Applied, Some(&text))
-        }
         Some(
             Reject::NotPermitted
             | Reject::Throttled

@@ -493,10 +493,11 @@ fn came_up(
     machine: &Machine,
     now: Nanos,
 ) -> Result<(), SettlementError> {
-    it.place = Some(Place {
+    let place = Place {
         address: machine.address,
         host_key: Digest(machine.host_key_fingerprint),
-    });
+    };
+    let told = it.place.replace(place);
     it.up_since = now;
     if it.first_up == Nanos(0) {
         it.first_up = now;
@@ -507,6 +508,10 @@ fn came_up(
     tx.complete_machine(it.id, now)?;
     let why = format!("the machine answers at {}", machine.address);
     tx.change(it, Move::ComeUp, now, &why)?;
+    if told.is_some_and(|told| told != place) {
+        it.announced = false;
+        tx.queue_again(it.id, CommandKind::Started)?;
+    }
     tx.queue_command(it.id, CommandKind::Started)
 }
 

@@ -26,7 +26,6 @@ pub(crate) struct Obligation {
     pub(crate) value: i64,
     /// Micro-dollars of the seller that are locked.
     pub(crate) collateral: i128,
-    pub(crate) started: bool,
     pub(crate) settled: bool,
 }
 
@@ -68,19 +67,14 @@ impl Execute {
         }
     }
 
-    /// Tells the buyer where the machine answers.
+    /// Tells the buyer where the machine answers; again, where it has moved.
     pub(super) fn delivery_started<S: EventSink>(
         &mut self,
         report: &DeliveryStarted,
         request: Request,
         out: &mut Output<'_, S>,
     ) -> Result<(), Reject> {
-        let obligation = self.open_obligation(report.obligation)?;
-        if obligation.started {
-            return Err(Reject::AlreadyStarted);
-        }
-        obligation.started = true;
-        let buyer = obligation.buyer;
+        let buyer = self.open_obligation(report.obligation)?.buyer;
         let ready = MachineReady {
             obligation: report.obligation,
             buyer,

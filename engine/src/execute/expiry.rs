@@ -111,7 +111,6 @@ impl Execute {
             hours: terms.hours,
             value,
             collateral,
-            started: false,
             settled: false,
         });
         let assigned = DeliveryAssigned {

@@ -10,7 +10,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// The version of the format.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
 pub(crate) struct StateImage {
@@ -154,7 +154,6 @@ pub(super) struct ObligationImage {
     pub(super) hours: u32,
     pub(super) value: i64,
     pub(super) collateral: i128,
-    pub(super) started: bool,
     pub(super) settled: bool,
 }
 

@@ -318,7 +318,6 @@ impl Stages {
             hours: Hours(image.hours),
             value: image.value,
             collateral: image.collateral,
-            started: image.started,
             settled: image.settled,
         });
         Ok(())

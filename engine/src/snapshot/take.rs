@@ -177,7 +177,6 @@ fn obligations(execute: &Execute) -> Vec<ObligationImage> {
             hours: obligation.hours.0,
             value: obligation.value,
             collateral: obligation.collateral,
-            started: obligation.started,
             settled: obligation.settled,
         });
     images.collect()

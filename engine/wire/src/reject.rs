@@ -81,8 +81,6 @@ enumeration! {
         UnknownTemplate = 36,
         /// The balance would leave its range.
         BalanceOutOfRange = 37,
-        /// A machine was reported for an obligation that has one.
-        AlreadyStarted = 38,
         /// The request changes nothing.
         NothingToChange = 39,
     }

@@ -83,6 +83,19 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Queues a command once more, whatever became of it: what it says has changed.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn queue_again(&self, id: ObligationId, kind: CommandKind) -> Result<(), SettlementError> {
+        let mut update = self.inner.prepare_cached(
+            "UPDATE commands SET state = 'queued', not_before = 0, reason = NULL
+             WHERE obligation = ?1 AND kind = ?2",
+        )?;
+        update.execute((id.0.cast_signed(), kind.name()))?;
+        Ok(())
+    }
+
     /// Up to `limit` commands that wait to be sent, oldest first.
     ///
     /// # Errors

@@ -11,12 +11,13 @@ use exahour_settlement::obligation::{Ending, Removal, State};
 use exahour_settlement::settle::Settler;
 use exahour_settlement::status;
 use exahour_wire::codes::DeliveryOutcome;
+use exahour_wire::events::MachineReady;
 use exahour_wire::ids::{ClientOrderId, ObligationId, SessionId};
 use exahour_wire::message::Message;
 use exahour_wire::operations::ConfirmDelivery;
 use exahour_wire::units::Nanos;
 
-use super::market::{Market, SELLER, assert_split, folder, settled, settlement};
+use super::market::{Market, SELLER, assert_split, events, folder, settled, settlement};
 use super::simulated::{Simulated, clock, settings, turn_on, turn_until};
 
 /// A market with one delivery assigned to a buyer with a key, and everything to settle it.
@@ -96,6 +97,22 @@ fn a_machine_that_dies_is_brought_up_again_and_announced_once() {
     drop(settler);
     let all = status::read(&settings(scene.market.dir.path()).state).expect("status");
     assert_eq!(all[0].commands.len(), 1, "{:?}", all[0].commands);
+}
+
+#[test]
+fn a_machine_that_comes_back_elsewhere_is_announced_again() {
+    let scene = Scene::set();
+    let mut settler = scene.settler();
+    scene.turn_on(&mut settler, State::Metering);
+    scene.provider.world().up.clear();
+    scene.provider.world().port = 2_223;
+    scene.turn_on(&mut settler, State::Provisioning);
+    scene.turn_on(&mut settler, State::Metering);
+    let told: Vec<u16> = events::<MachineReady>(&scene.market.data())
+        .iter()
+        .map(|it| it.port)
+        .collect();
+    assert_eq!(told, [0, 2_223]);
 }
 
 #[test]

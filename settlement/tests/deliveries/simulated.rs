@@ -39,6 +39,8 @@ pub(crate) struct World {
     pub(crate) panics: u32,
     /// Fails so many calls to remove one.
     pub(crate) immortal: u32,
+    /// Where machines come up that come up from now on.
+    pub(crate) port: u16,
     /// Time that every machine is said to have run.
     pub(crate) verified: u64,
 }
@@ -88,7 +90,7 @@ impl Provisioner for Simulated {
         }
         Ok(Machine {
             key,
-            address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2222),
+            address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, world.port),
             host_key_fingerprint: [9; 32],
             pid: 1,
             started_ns: now_ns(),

@@ -96,7 +96,6 @@ impl Twin {
                 hours,
                 value,
                 collateral: pair.lots * i128::from(definition.initial_margin.0),
-                started: false,
                 settled: false,
             },
         );
@@ -130,10 +129,6 @@ impl Twin {
     ) -> Result<(), Reject> {
         self.ensure_may(sender, Permissions::SETTLEMENT)?;
         let obligation = self.open_obligation(command.obligation)?;
-        ensure(!obligation.started, Reject::AlreadyStarted)?;
-        if let Some(obligation) = self.obligations.get_mut(&command.obligation) {
-            obligation.started = true;
-        }
         let key = self.accounts[&obligation.buyer].key;
         let registered_by = key.map_or(SessionId::NONE, |(session, _)| session);
         let event = MachineReady {

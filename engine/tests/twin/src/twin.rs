@@ -209,7 +209,6 @@ pub(crate) struct Obligation {
     pub(crate) value: i128,
     /// What of the seller's money is locked until it is settled.
     pub(crate) collateral: i128,
-    pub(crate) started: bool,
     pub(crate) settled: bool,
 }
 
