@@ -58,7 +58,7 @@ pub(super) fn run(lock: &OsStr) -> anyhow::Result<ExitCode> {
         ));
     }
     // Before the machine leaves the host's network: the listener stays behind in it.
-    let listener = listen(orders.address)?;
+    let listener = listen(&orders.addresses)?;
     let spec = &orders.intent.spec;
     let mut had = namespaces::enter(had, orders.intent.network, &spec.label);
     let owner = owner(&orders, &had);
@@ -119,9 +119,15 @@ fn read_orders(control: &mut impl BufRead) -> anyhow::Result<Orders> {
     serde_json::from_str(&line).context("cannot make sense of the orders")
 }
 
-fn listen(address: SocketAddrV4) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .with_context(|| format!("cannot listen on {address}, where the buyer would look for it"))
+fn listen(addresses: &[SocketAddrV4]) -> anyhow::Result<TcpListener> {
+    let mut refused = String::from("no address to listen on");
+    for address in addresses {
+        match TcpListener::bind(address) {
+            Ok(listener) => return Ok(listener),
+            Err(e) => refused = format!("cannot listen on {address}: {e}; choose another"),
+        }
+    }
+    anyhow::bail!(refused)
 }
 
 fn owner(orders: &Orders, had: &Had) -> Owner {

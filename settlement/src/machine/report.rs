@@ -16,8 +16,8 @@ pub(super) struct Orders {
     pub(super) intent: Intent,
     /// The host key in OpenSSH's own format.
     pub(super) host_key: String,
-    /// Where to listen; port 0 lets the system choose.
-    pub(super) address: SocketAddrV4,
+    /// The addresses to try, best first; port 0 lets the system choose.
+    pub(super) addresses: Vec<SocketAddrV4>,
     /// The groups to join before anything else.
     pub(super) cgroups: Vec<PathBuf>,
     /// How the machine is bounded.

@@ -210,8 +210,12 @@ fn orders(
             .to_openssh(LineEnding::LF)
             .context("no host key")?
             .to_string(),
-        // The buyer was told the old address and hears of no other.
-        address: former.unwrap_or(intent.bind),
+        // A buyer who knows the old address finds the machine there again, if it is still free.
+        addresses: former
+            .filter(|_| intent.bind.port() == 0)
+            .into_iter()
+            .chain([intent.bind])
+            .collect(),
         cgroups: cgroups.to_vec(),
         limits,
         namespaces: had.namespaces.clone(),
