@@ -14,6 +14,7 @@ use super::Format;
 use super::record::{Record, Registry, accounts_in, id_in, name_of};
 use super::selection::Selection;
 use crate::journal::time_text;
+use crate::output::write_json;
 use crate::text::{JsonForm, Verbosity, write_line};
 
 const COLUMNS: [&str; 13] = [
@@ -148,9 +149,7 @@ impl<W: Write> Export<W> {
                     order: row.order,
                     detail: JsonForm::new(row.message)?,
                 };
-                serde_json::to_writer(&mut *out, &line)?;
-                writeln!(out)?;
-                Ok(())
+                write_json(out, &line)
             }
             Self::Csv(writer) => {
                 let number = |id: Option<u64>| id.map(|id| id.to_string()).unwrap_or_default();

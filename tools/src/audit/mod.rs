@@ -23,7 +23,7 @@ use exahour_journal::{Verify, inspect};
 use crate::exit::judged;
 use crate::journal::{Log, count_commands, log_folder, time_text};
 use crate::listings::InstrumentName;
-use crate::output::{print_json, tell, unless_reader_left};
+use crate::output::{Output, print_json, tell, unless_reader_left};
 use crate::progress::byte_bar;
 use export::Export;
 use record::Registry;
@@ -113,7 +113,7 @@ fn audit(arguments: &Arguments) -> Result<()> {
         Some(path) => Box::new(File::create(path).with_context(|| {
             format!("cannot write {}: name a folder that exists", path.display())
         })?),
-        None => Box::new(std::io::stdout().lock()),
+        None => Box::new(Output::lock()),
     };
     let mut export = Export::new(format, BufWriter::with_capacity(1 << 16, out))?;
     let mut registry = Registry::default();

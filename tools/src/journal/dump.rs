@@ -18,6 +18,7 @@ use exahour_wire::units::Nanos;
 use serde::Serialize;
 
 use super::{Log, kind_name, log_folder, time_text, time_value};
+use crate::output::{Output, unless_reader_left, write_json};
 use crate::text::{JsonForm, Verbosity, write_line};
 
 /// Write out the frames of a journal, each with its commands in text.
@@ -62,7 +63,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let folder = log_folder(&arguments.folder, log)?;
     let (recovered, damage) = inspect_good(&folder, Verify::Every)?;
     let mut reader = Reader::closed(&folder, &recovered, Verify::Trust)?;
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = BufWriter::new(Output::lock());
     let mut written = 0;
     while written < arguments.count {
         let Some(frame) = reader.next(recovered.appended)? else {
@@ -80,11 +81,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
             false => write_frame(&frame, payload, arguments.events, &mut out),
         };
         if let Err(error) = result {
-            return crate::output::unless_reader_left(error);
+            return unless_reader_left(error);
         }
     }
     if let Err(error) = out.flush() {
-        return crate::output::unless_reader_left(error.into());
+        return unless_reader_left(error.into());
     }
     if let Some(damage) = damage {
         return Err(damage.into());
@@ -156,7 +157,5 @@ fn write_json_frame(
         time: time_value(Nanos(header.time_ns)),
         messages: forms,
     };
-    serde_json::to_writer(&mut *out, &line)?;
-    writeln!(out)?;
-    Ok(())
+    write_json(out, &line)
 }
