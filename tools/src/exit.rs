@@ -14,6 +14,7 @@ use exahour_journal::JournalError;
 use exahour_replicas::NodeError;
 use exahour_settlement::SettlementError;
 use exahour_wire::codes::FeedRejectCode;
+use nix::sys::signal::Signal;
 
 use crate::text::TextError;
 
@@ -25,35 +26,49 @@ Exit codes:
        that the exchange refuses or does not know, a script that is wrong, a node that halts
   2    it could not be done: arguments, configuration, keys or files that will not do, a full disk, no
        connection, no answer
-  130  it was interrupted (Ctrl-C) before its end; `start` and `settle` are ended so, with 0
+  130  it was interrupted before its end by SIGINT (Ctrl-C): 128 and the signal's number
+  143  the same, by SIGTERM; `start` and `settle` are ended by either, with 0
 
 Answers go to standard output, errors to standard error. With --json, answers are JSON; the keys are
 explained in docs/OPERATORS.md.";
 
 /// How a subcommand ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Ending {
     /// All is well.
-    Done = 0,
+    Done,
     /// It ran, and the answer is bad.
-    Bad = 1,
+    Bad,
     /// It could not be done. Wrong command lines, which are refused before anything runs, end so too.
-    NotDone = 2,
-    /// It was interrupted: 128 and the number of the signal, as shells have it.
-    Interrupted = 130,
+    NotDone,
+    /// It was interrupted by this signal.
+    Interrupted(Signal),
 }
 
 impl Ending {
     /// How a subcommand ends with this error.
     #[must_use]
     pub fn of(error: &anyhow::Error) -> Self {
-        if error.chain().any(|cause| cause.is::<Interrupted>()) {
-            return Self::Interrupted;
+        let signal =
+            |cause: &(dyn Error + 'static)| cause.downcast_ref().map(|it: &Interrupted| it.0);
+        if let Some(signal) = error.chain().find_map(signal) {
+            return Self::Interrupted(signal);
         }
         match error.chain().any(|cause| cause.is::<Finding>()) {
             true => Self::Bad,
             false => Self::NotDone,
+        }
+    }
+
+    /// The exit code that tells it.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Bad => 1,
+            Self::NotDone => 2,
+            // As shells have it for what a signal has ended. Numbers of signals are below 128.
+            Self::Interrupted(signal) => 128 | signal as u8,
         }
     }
 }
@@ -74,10 +89,10 @@ impl Error for Finding {
     }
 }
 
-/// Somebody wanted no more of it.
+/// Somebody wanted no more of it, and said so by this signal.
 #[derive(Debug, thiserror::Error)]
 #[error("stopped before its end")]
-pub struct Interrupted;
+pub struct Interrupted(pub Signal);
 
 /// Marks an error as what a subcommand found, not what kept it from finding.
 pub fn finding(error: impl Into<anyhow::Error>) -> anyhow::Error {
@@ -179,8 +194,11 @@ mod tests {
         let told = marked.context("so far").unwrap_err();
         assert_eq!(Ending::of(&told), Ending::Bad);
         assert_eq!(format!("{told:#}"), "so far: no");
-        let stopped: anyhow::Result<()> = Err(Interrupted.into());
-        let told = stopped.context("so far").unwrap_err();
-        assert_eq!(Ending::of(&told), Ending::Interrupted);
+        for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+            let stopped: anyhow::Result<()> = Err(Interrupted(signal).into());
+            let told = stopped.context("so far").unwrap_err();
+            assert_eq!(Ending::of(&told), Ending::Interrupted(signal));
+            assert_eq!(Ending::of(&told).code(), code);
+        }
     }
 }

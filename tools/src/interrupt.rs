@@ -3,10 +3,9 @@
 //! Called by `feed`; the node and the demo have loops of their own that read signals.
 //!
 //! Always holds: the first SIGINT or SIGTERM is noted, for the subcommand to end in good order; the
-//! second ends the process, for whoever does not want to wait for that.
+//! second ends the process, for whoever does not want to wait for that. The exit code tells which it was.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use anyhow::{Context, Result};
@@ -15,9 +14,9 @@ use nix::sys::signal::{SigSet, Signal};
 
 use crate::exit::{Ending, Interrupted};
 
-/// Whether somebody wants no more of it.
+/// The signal by which somebody said that he wants no more of it.
 #[derive(Clone, Debug)]
-pub(crate) struct Interrupt(Arc<AtomicBool>);
+pub(crate) struct Interrupt(Arc<OnceLock<Signal>>);
 
 impl Interrupt {
     /// Watches for signals from now on. To be called before other threads are started: they inherit that
@@ -32,7 +31,7 @@ impl Interrupt {
         signals
             .thread_block()
             .context("cannot block the signals that end this command")?;
-        let noted = Arc::new(AtomicBool::new(false));
+        let noted = Arc::new(OnceLock::new());
         let shared = Arc::clone(&noted);
         thread::Builder::new()
             .name("signals".to_owned())
@@ -46,20 +45,22 @@ impl Interrupt {
     /// # Errors
     /// [`Interrupted`].
     pub(crate) fn check(&self) -> Result<(), Interrupted> {
-        match self.0.load(Ordering::Relaxed) {
-            true => Err(Interrupted),
-            false => Ok(()),
+        match self.0.get() {
+            Some(signal) => Err(Interrupted(*signal)),
+            None => Ok(()),
         }
     }
 }
 
-fn await_signals(signals: SigSet, noted: &AtomicBool) {
+fn await_signals(signals: SigSet, noted: &OnceLock<Signal>) {
     loop {
         match signals.wait() {
-            Ok(_) if noted.swap(true, Ordering::Relaxed) => {
-                std::process::exit(Ending::Interrupted as i32);
+            Ok(signal) => {
+                if noted.set(signal).is_err() {
+                    std::process::exit(Ending::Interrupted(signal).code().into());
+                }
             }
-            Ok(_) | Err(Errno::EINTR) => {}
+            Err(Errno::EINTR) => {}
             Err(_) => return,
         }
     }

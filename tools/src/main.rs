@@ -77,7 +77,7 @@ fn main() -> ExitCode {
     outcome.unwrap_or_else(|error| {
         // Where even standard error cannot be written, the exit code has to do.
         let _ = writeln!(std::io::stderr(), "exahour: {}", told(&error));
-        ExitCode::from(Ending::of(&error) as u8)
+        ExitCode::from(Ending::of(&error).code())
     })
 }
 

@@ -120,7 +120,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         if node.finished() {
             return halted(node);
         }
-        if signal_within(&signals, 1)? {
+        if signal_within(&signals, 1)?.is_some() {
             break true;
         }
     };
@@ -141,7 +141,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         if node.finished() {
             break halted(node);
         }
-        if signal_within(&signals, LOOK_EVERY_MS)? {
+        if signal_within(&signals, LOOK_EVERY_MS)?.is_some() {
             break stop(node, arguments.json);
         }
     };
@@ -243,15 +243,16 @@ pub(crate) fn catch_signals() -> Result<SignalFd> {
         .context("cannot watch for the signals that stop a node")
 }
 
-/// Whether a signal came within so many milliseconds.
-pub(crate) fn signal_within(signals: &SignalFd, milliseconds: u8) -> Result<bool> {
+/// The signal that came within so many milliseconds.
+pub(crate) fn signal_within(signals: &SignalFd, milliseconds: u8) -> Result<Option<Signal>> {
     let mut ready = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
     match poll(&mut ready, PollTimeout::from(milliseconds)) {
         Ok(_) | Err(nix::errno::Errno::EINTR) => {}
         Err(error) => return Err(error).context("cannot wait for signals"),
     }
-    let signal = signals.read_signal().context("cannot read a signal")?;
-    Ok(signal.is_some())
+    let read = signals.read_signal().context("cannot read a signal")?;
+    let signal = read.and_then(|it| Signal::try_from(it.ssi_signo as i32).ok());
+    Ok(signal)
 }
 
 /// Looks at what is on disk. What cannot be read is left to the start itself, whose refusal counts.

@@ -186,8 +186,8 @@ impl Site {
     /// Waits so many milliseconds for a signal, and ends the demo where one came.
     pub(super) fn check_signals(&self, milliseconds: u8) -> Result<()> {
         match signal_within(&self.signals, milliseconds)? {
-            true => Err(Interrupted.into()),
-            false => Ok(()),
+            Some(signal) => Err(Interrupted(signal).into()),
+            None => Ok(()),
         }
     }
 

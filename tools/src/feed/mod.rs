@@ -166,10 +166,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut flow = flow.heeding(interrupt.clone());
     let pace = Pace::new(arguments.speed, &first);
     let driven = drive(&mut flow, arguments, &pace, (&mut rows, first), &interrupt);
-    let interrupted = driven.as_ref().is_err_and(|it| it.is::<Interrupted>());
-    let answered = match interrupted {
-        true => flow.drain_to_the_end(),
-        false => driven,
+    let (answered, interrupted) = match driven {
+        Ok(()) => (Ok(()), None),
+        Err(error) => match error.downcast::<Interrupted>() {
+            Ok(interrupted) => (flow.drain_to_the_end(), Some(interrupted)),
+            Err(error) => (Err(error), None),
+        },
     };
     if let Err(error) = answered {
         let gone = matches!(
@@ -185,7 +187,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut findings = flow
         .counts
         .findings(instrument.0, pace.begun.elapsed(), flow.live());
-    findings.interrupted = interrupted;
+    findings.interrupted = interrupted.is_some();
     flow.leave()?;
     if arguments.json {
         print_json(&findings)?;
@@ -193,8 +195,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         print(&findings.text())?;
     }
     match interrupted {
-        true => Err(Interrupted.into()),
-        false => Ok(()),
+        Some(interrupted) => Err(interrupted.into()),
+        None => Ok(()),
     }
 }
 

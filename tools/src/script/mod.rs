@@ -203,7 +203,7 @@ fn check(arguments: &Arguments) -> Result<(Counts, ExitCode), ScriptError> {
     }
     // Differences are the result that was asked for; where nobody reads them, nothing is lost.
     let _ = write!(io::stdout().lock(), "{differences}");
-    Ok((verdict.counts, ExitCode::from(Ending::Bad as u8)))
+    Ok((verdict.counts, ExitCode::from(Ending::Bad.code())))
 }
 
 fn update_wanted(arguments: &Arguments) -> bool {

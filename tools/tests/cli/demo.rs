@@ -75,9 +75,11 @@ fn a_file_that_will_not_do_is_refused_before_anything_starts() {
 
 #[test]
 fn a_demo_that_is_interrupted_takes_its_processes_with_it() {
-    let (status, node) = ended_by(Signal::SIGINT);
-    assert_eq!(status.code(), Some(130));
-    assert!(!runs(node), "the node goes on");
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let (status, node) = ended_by(signal);
+        assert_eq!(status.code(), Some(code));
+        assert!(!runs(node), "the node goes on");
+    }
 }
 
 #[test]

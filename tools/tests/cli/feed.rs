@@ -137,7 +137,7 @@ fn a_feed_that_is_interrupted_sums_up_what_it_did() {
 
     let (output, _) = interrupted(Signal::SIGTERM, &[], Stdio::piped());
     let (out, said) = texts(&output);
-    assert_eq!(output.status.code(), Some(130), "{out}\n{said}");
+    assert_eq!(output.status.code(), Some(143), "{out}\n{said}");
     assert!(out.contains("interrupted after "), "{out}");
     assert!(
         out.contains("answered  ") && out.contains("latency  "),
