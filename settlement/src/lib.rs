@@ -22,6 +22,7 @@ pub mod workers;
 
 pub mod settle;
 
+pub mod json;
 pub mod run;
 pub mod status;
 

@@ -200,7 +200,7 @@ impl Voice {
         let mut out = std::io::stdout().lock();
         // Deliveries go on when nobody reads on.
         let _ = match self.json {
-            true => writeln!(out, "{value}"),
+            true => crate::json::write_line(&mut out, value),
             false => writeln!(out, "{text}"),
         };
     }

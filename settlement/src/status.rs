@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::apply::dollars;
 use crate::database::{Tx, look_at, open_to_read};
 use crate::error::SettlementError;
+use crate::json;
 use crate::obligation::Obligation;
 
 /// Show every obligation: its state, machine, verified time and history.
@@ -181,7 +182,7 @@ fn write(all: &[Status], arguments: &Arguments) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for it in all {
         match arguments.json {
-            true => writeln!(out, "{}", serde_json::to_string(it)?)?,
+            true => json::write_line(&mut out, it)?,
             false => show(it, &mut out)?,
         }
     }

@@ -9,6 +9,7 @@ use std::error::Error;
 use std::io::{self, ErrorKind, StdoutLock, Write};
 
 use anyhow::Result;
+use exahour_settlement::json;
 
 /// Why standard output could not be written: the mark that tells it from every other pipe.
 #[derive(Debug, thiserror::Error)]
@@ -69,10 +70,7 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
 /// # Errors
 /// Where `out` cannot be written.
 pub fn write_json(out: &mut impl Write, value: &impl serde::Serialize) -> Result<()> {
-    // Written as a whole: an error within the serializer would hide what was wrong with `out`.
-    let mut line = serde_json::to_vec(value)?;
-    line.push(b'\n');
-    out.write_all(&line)?;
+    json::write_line(out, value)?;
     Ok(())
 }
 

@@ -29,7 +29,7 @@ use std::os::fd::AsFd;
 use crate::connection::{ADDRESSES_FILE, Serving, account_of};
 use crate::exit::finding;
 use crate::journal::{Commands, TailFindings, count_commands, time_value};
-use crate::output::{print, tell};
+use crate::output::{print, print_json, tell};
 
 /// How long the node is left alone between two looks at it, in milliseconds.
 const LOOK_EVERY_MS: u8 = 100;
@@ -133,10 +133,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if let Some(path) = &arguments.ready_file {
         serving.write(path)?;
     }
-    say(&match arguments.json {
-        true => announcement(&serving, &found, node.recovery(), begun),
-        false => greeting(&config, &serving, &found, node.recovery(), begun),
-    });
+    match arguments.json {
+        true => say_json(&announcement(&serving, &found, node.recovery(), begun)),
+        false => say(&greeting(&config, &serving, &found, node.recovery(), begun)),
+    }
     let outcome = loop {
         if node.finished() {
             break halted(node);
@@ -328,16 +328,25 @@ fn say(text: &str) {
     let _ = print(text);
 }
 
-fn announcement(serving: &Serving, found: &Found, recovery: &Recovery, begun: Instant) -> String {
-    let line = serde_json::json!({
+/// The same of a JSON object.
+fn say_json(value: &serde_json::Value) {
+    let _ = print_json(value);
+}
+
+fn announcement(
+    serving: &Serving,
+    found: &Found,
+    recovery: &Recovery,
+    begun: Instant,
+) -> serde_json::Value {
+    serde_json::json!({
         "state": "serving",
         "serving": serving,
         "recovered": found,
         "snapshot_command": recovery.snapshot_command,
         "notices": recovery.notices,
         "elapsed_s": begun.elapsed().as_secs_f64(),
-    });
-    format!("{line}\n")
+    })
 }
 
 fn greeting(
@@ -393,10 +402,10 @@ fn stop(node: Node, json: bool) -> Result<()> {
     node.stop()
         .context("the node stopped, but not in good order")
         .map_err(finding)?;
-    say(match json {
-        true => "{\"state\":\"stopped\"}\n",
-        false => "stopped in good order\n",
-    });
+    match json {
+        true => say_json(&serde_json::json!({"state": "stopped"})),
+        false => say("stopped in good order\n"),
+    }
     Ok(())
 }
 

@@ -224,3 +224,41 @@ fn write_text(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use exahour_wire::events::OrderAccepted;
+    use exahour_wire::ids::OrderId;
+    use exahour_wire::message::Message;
+
+    use super::*;
+
+    #[test]
+    fn numbers_of_a_row_stay_exact() {
+        let accepted = OrderAccepted {
+            order: OrderId((1 << 53) + 1),
+            ..OrderAccepted::blank()
+        };
+        let row = Row {
+            time: "",
+            frame: 1 << 53,
+            command: u64::MAX,
+            event: Some((1 << 60) + 1),
+            message: accepted.bytes(),
+            account: None,
+            instrument: None,
+            order: Some(accepted.order.0),
+            alone: true,
+        };
+        let mut out = Vec::new();
+        let mut export = Export::new(Format::Json, &mut out).unwrap();
+        export.row(&row, &Registry::default()).unwrap();
+        export.finish().unwrap();
+        let row: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(row["frame"], 1_u64 << 53);
+        assert_eq!(row["command"], "18446744073709551615");
+        assert_eq!(row["event"], "1152921504606846977");
+        assert_eq!(row["order"], "9007199254740993");
+        assert_eq!(row["order"], row["detail"]["order"]);
+    }
+}

@@ -31,7 +31,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use flow::Flow;
 use report::Report;
 
-use crate::output::print;
+use crate::output::{print, print_json};
 
 /// Measure ring, engine, gateway, journal and replay, each beside what the machine does without us.
 #[derive(Debug, Args)]
@@ -149,10 +149,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(folder) = &arguments.out {
         bench.report.write_histograms(folder)?;
     }
-    print(&match arguments.json {
-        true => bench.report.json(),
-        false => bench.report.text(),
-    })
+    if !arguments.json {
+        return print(&bench.report.text());
+    }
+    bench.report.json().iter().try_for_each(print_json)
 }
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -165,43 +165,38 @@ impl Report {
         Ok(())
     }
 
-    /// One JSON object a finding, each on its line.
+    /// One JSON object a finding.
     #[must_use]
-    pub fn json(&self) -> String {
-        let mut out = String::new();
-        for finding in &self.findings {
-            let line = match finding {
-                Finding::Value {
-                    name,
-                    value,
-                    unit,
-                    aim,
-                } => {
-                    json!({"name": name, "value": value, "unit": unit, "aim": aim})
-                }
-                Finding::Distribution { name, histogram } => {
-                    let [p50, p99, p999, p9999, max] = percentiles(histogram);
-                    json!({
-                        "name": name, "unit": "ns", "count": histogram.len(), "p50": p50,
-                        "p99": p99, "p999": p999, "p9999": p9999, "max": max,
-                    })
-                }
-                Finding::Ratio {
-                    name,
-                    quantile,
-                    own,
-                    floor,
-                    most,
-                } => json!({
-                    "name": name, "quantile": quantile, "value_ns": own, "floor_ns": floor,
-                    "ratio": *own as f64 / *floor as f64, "aim": most,
-                }),
-                Finding::Note { name, text } => json!({"name": name, "note": text}),
-            };
-            out.push_str(&line.to_string());
-            out.push('\n');
-        }
-        out
+    pub fn json(&self) -> Vec<serde_json::Value> {
+        let object = |finding: &Finding| match finding {
+            Finding::Value {
+                name,
+                value,
+                unit,
+                aim,
+            } => {
+                json!({"name": name, "value": value, "unit": unit, "aim": aim})
+            }
+            Finding::Distribution { name, histogram } => {
+                let [p50, p99, p999, p9999, max] = percentiles(histogram);
+                json!({
+                    "name": name, "unit": "ns", "count": histogram.len(), "p50": p50,
+                    "p99": p99, "p999": p999, "p9999": p9999, "max": max,
+                })
+            }
+            Finding::Ratio {
+                name,
+                quantile,
+                own,
+                floor,
+                most,
+            } => json!({
+                "name": name, "quantile": quantile, "value_ns": own, "floor_ns": floor,
+                "ratio": *own as f64 / *floor as f64, "aim": most,
+            }),
+            Finding::Note { name, text } => json!({"name": name, "note": text}),
+        };
+        self.findings.iter().map(object).collect()
     }
 
     /// Writes each distribution as an HdrHistogram interval log.

@@ -34,7 +34,7 @@ pub use runner::{Counts, Outcome, Runner};
 
 use crate::exit::{Ending, finding};
 use crate::output::tell;
-use crate::text::{Verbosity, write_json, write_line};
+use crate::text::{Verbosity, json_of, write_line};
 
 /// Run a text script of commands through a fresh exchange and print every event, one line each
 ///
@@ -155,8 +155,7 @@ fn print_event(
     out: &mut impl Write,
 ) -> io::Result<()> {
     if arguments.json {
-        let mut object = Vec::with_capacity(512);
-        write_json(event, &mut object).map_err(io::Error::other)?;
+        let mut object = json_of(event).map_err(io::Error::other)?;
         object.push(b'\n');
         return out.write_all(&object);
     }

@@ -2,18 +2,16 @@
 //!
 //! Called by `script --json` and by exports, one object a line.
 //!
-//! Always holds: no number is changed by a reader that knows only doubles: prices and amounts are
-//! decimal strings, whole numbers above 2^53 are strings. A value that is nothing is `null`.
+//! Always holds: prices and amounts are decimal strings; a value that is nothing is `null`. Whole numbers
+//! are kept exact by the one rule for all JSON of ours.
 //! Does not: read back; the line form does.
 
+use exahour_settlement::json;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::form::{FieldForm, Kind, form_of};
 use super::line::TextError;
 use super::value::{is_nothing, unsigned, write_value};
-
-/// The largest whole number that every JSON reader keeps exactly.
-const EXACT_MAX: u64 = 1 << 53;
 
 /// A message to be serialised.
 #[derive(Clone, Copy, Debug)]
@@ -59,10 +57,7 @@ impl Serialize for JsonValue<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let bytes = self.field.of(self.message);
         match self.field.kind {
-            Kind::Unsigned | Kind::Span => match unsigned(bytes) {
-                number if number <= EXACT_MAX => serializer.serialize_u64(number),
-                number => serializer.collect_str(&number),
-            },
+            Kind::Unsigned | Kind::Span => serializer.serialize_u64(unsigned(bytes)),
             Kind::Text => {
                 let filled = bytes
                     .iter()
@@ -106,14 +101,13 @@ impl Serialize for JsonValue<'_> {
     }
 }
 
-/// Writes a message as one JSON object, without the end of the line.
+/// A message as one JSON object, without the end of the line.
 ///
 /// # Errors
 /// [`TextError::NotAMessage`].
-pub fn write_json(message: &[u8], out: &mut Vec<u8>) -> Result<(), TextError> {
-    let form = JsonForm::new(message)?;
-    // Writing to memory cannot fail, and every key is a string.
-    serde_json::to_writer(out, &form).map_err(|_| TextError::NotAMessage)
+pub fn json_of(message: &[u8]) -> Result<Vec<u8>, TextError> {
+    // Every key is a text, so nothing else can be wrong.
+    json::to_vec(&JsonForm::new(message)?).map_err(|_| TextError::NotAMessage)
 }
 
 #[cfg(test)]
@@ -122,9 +116,7 @@ mod tests {
     use crate::text::{forms, parse_line};
 
     fn json(line: &str) -> String {
-        let mut out = Vec::new();
-        write_json(&parse_line(line).unwrap(), &mut out).unwrap();
-        String::from_utf8(out).unwrap()
+        String::from_utf8(json_of(&parse_line(line).unwrap()).unwrap()).unwrap()
     }
 
     #[test]
@@ -149,9 +141,8 @@ mod tests {
             for field in &form.fields {
                 field.of_mut(&mut message).fill(0xFF);
             }
-            let mut out = Vec::new();
-            write_json(&message, &mut out).unwrap();
-            let object: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            let object = json_of(&message).unwrap();
+            let object: serde_json::Value = serde_json::from_slice(&object).unwrap();
             assert_eq!(object["message"], form.declaration.name);
             assert_eq!(object.as_object().unwrap().len(), form.fields.len() + 1);
         }

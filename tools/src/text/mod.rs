@@ -13,7 +13,7 @@ mod time;
 mod value;
 
 pub use form::{Bits, FieldForm, Kind, MessageForm, Names, form_named, form_of, forms};
-pub use json::{JsonForm, write_json};
+pub use json::{JsonForm, json_of};
 pub use line::{Misfit, TextError, Verbosity, is_quiet_by_default, parse_line, write_line};
 pub(crate) use line::{field_names, parse_fields, words};
 pub use time::{parse_span, parse_time, write_time};

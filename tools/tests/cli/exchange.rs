@@ -66,10 +66,12 @@ pub(crate) fn texts(output: &Output) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
-/// A number among findings.
+/// A number among findings; a large one stands in quotes.
 pub(crate) fn count(findings: &Value, name: &str) -> u64 {
+    let quoted = findings[name].as_str().and_then(|it| it.parse().ok());
     findings[name]
         .as_u64()
+        .or(quoted)
         .unwrap_or_else(|| panic!("no {name} in {findings}"))
 }
 

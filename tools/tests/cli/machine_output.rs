@@ -15,7 +15,8 @@ fn lines(text: &str) -> Vec<Value> {
     values.collect()
 }
 
-/// Whether every key is in snake case; in a message of the exchange, as the schema has it.
+/// Whether every key is in snake case (in a message of the exchange, as the schema has it), and every
+/// number is one that all readers keep exactly.
 pub(crate) fn check_keys(value: &Value, whose: &str) {
     match value {
         Value::Object(map) => {
@@ -37,6 +38,14 @@ pub(crate) fn check_keys(value: &Value, whose: &str) {
             }
         }
         Value::Array(items) => items.iter().for_each(|item| check_keys(item, whose)),
+        Value::Number(number) => {
+            // Beyond 2^53 not every reader keeps each whole number exactly.
+            let whole = number.as_i128().map(i128::unsigned_abs);
+            assert!(
+                whole.is_none_or(|it| it <= 1 << 53),
+                "{whose}: {number} without quotes"
+            );
+        }
         Value::String(text) => assert_ne!(text, "none", "{whose}: nothing is null in JSON"),
         _ => {}
     }
@@ -80,7 +89,13 @@ fn keys_are_of_one_kind() {
     let order = count(&sold[0], "order").to_string();
     checked(&["book", "1", "--orders", "--data", &data]);
     checked(&["book", "2", "--data", &data]);
-    checked(&["orders", "--session", "2", "--data", &data]);
+    // A name is the time in nanoseconds where none is given, and otherwise what was given.
+    let named = ["--name", "7", "--session", "2", "--data", &data];
+    succeed(&[&sell[..6], &named].concat());
+    let listed = checked(&["orders", "--session", "2", "--data", &data]);
+    assert!(listed[0]["client_order_id"].is_string(), "{listed:?}");
+    assert_eq!(listed[0]["client_order_id"], sold[0]["clientOrderId"]);
+    assert_eq!(listed[1]["client_order_id"], 7);
     checked(&["cancel", &order, "--session", "2", "--data", &data]);
     let file = exchange.path("orders.csv");
     generated_orders(&file, 500, 5);
@@ -109,6 +124,35 @@ fn keys_are_of_one_kind() {
     let stats = &lines(&stats)[0];
     check_keys(stats, "script");
     assert_eq!(count(stats, "commands"), 1);
+}
+
+/// What writes JSON for programs does so in one place.
+#[test]
+fn numbers_follow_one_rule_in_one_place() {
+    // What these write, the command itself reads again.
+    let own = ["connection.rs"];
+    let mut folders = vec![std::path::PathBuf::from(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/src"
+    ))];
+    let mut seen = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            seen += 1;
+            let text = std::fs::read_to_string(&path).unwrap();
+            let exempt = own.iter().any(|it| path.ends_with(it));
+            for plain in ["to_string", "to_vec", "to_writer", "Serializer"] {
+                let plain = format!("serde_json::{plain}");
+                assert!(exempt || !text.contains(&plain), "{path:?}: {plain}");
+            }
+        }
+    }
+    assert!(seen > 50, "{seen}");
 }
 
 #[test]
