@@ -3,7 +3,7 @@
 //! Called by the command line. The language is documented in docs/SCRIPT.md, whose examples are
 //! run by a test.
 //!
-//! Always holds: the same script prints the same bytes, on every machine.
+//! Always holds: the same script prints the same bytes, on every machine; statistics alone differ.
 //! Does not: open a socket or a journal; nothing it does outlives it.
 
 mod check;
@@ -33,7 +33,7 @@ pub use lines::{Line, Source, run_lines};
 pub use runner::{Counts, Outcome, Runner};
 
 use crate::exit::{Ending, finding};
-use crate::output::tell;
+use crate::output::{print_json, tell};
 use crate::text::{Verbosity, json_of, write_line};
 
 /// Run a text script of commands through a fresh exchange and print every event, one line each
@@ -51,7 +51,7 @@ use crate::text::{Verbosity, json_of, write_line};
 pub struct Arguments {
     /// The script, or `-` for standard input.
     pub file: PathBuf,
-    /// Print events as JSON, one object a line; with --stats, these too.
+    /// Print events as JSON, one object a line.
     #[arg(long, conflicts_with_all = ["brief", "quiet", "check", "update"])]
     pub json: bool,
     /// Leave out event number, time, command number and fields that hold nothing.
@@ -66,7 +66,8 @@ pub struct Arguments {
     /// Rewrite the expected events as they came (so does `--check` with UPDATE_EXPECT=1).
     #[arg(long)]
     pub update: bool,
-    /// Print at the end, to standard error, what ran and how fast.
+    /// Print at the end what ran and how fast: to standard error; with --json, as the last line of the
+    /// output (`"row": "summary"`).
     #[arg(long)]
     pub stats: bool,
 }
@@ -76,24 +77,24 @@ pub struct Arguments {
 /// # Errors
 /// The first line that is wrong, or a file that cannot be read or written.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    run_script(arguments).map_err(|error| match error {
+    let start = Instant::now();
+    let (counts, exit) = run_script(arguments).map_err(|error| match error {
         // The script is what was looked at; the files around it are not.
         ScriptError::Line(_) | ScriptError::Depth { .. } => finding(error),
         error => error.into(),
-    })
-}
-
-fn run_script(arguments: &Arguments) -> Result<ExitCode, ScriptError> {
-    let start = Instant::now();
-    let (counts, exit) = if arguments.check || arguments.update {
-        check(arguments)?
-    } else {
-        (play(arguments)?, ExitCode::SUCCESS)
-    };
+    })?;
     if arguments.stats {
-        print_stats(counts, start, arguments.json);
+        print_stats(counts, start, arguments.json)?;
     }
     Ok(exit)
+}
+
+fn run_script(arguments: &Arguments) -> Result<(Counts, ExitCode), ScriptError> {
+    if arguments.check || arguments.update {
+        check(arguments)
+    } else {
+        Ok((play(arguments)?, ExitCode::SUCCESS))
+    }
 }
 
 fn open(path: &Path) -> Result<(Source, Box<dyn BufRead>), ScriptError> {
@@ -209,7 +210,7 @@ fn update_wanted(arguments: &Arguments) -> bool {
     arguments.update || std::env::var_os("UPDATE_EXPECT").is_some_and(|value| value == "1")
 }
 
-fn print_stats(counts: Counts, start: Instant, json: bool) {
+fn print_stats(counts: Counts, start: Instant, json: bool) -> anyhow::Result<()> {
     let elapsed = start.elapsed();
     let micros = elapsed.as_micros().max(1);
     let rate = u128::from(counts.lines) * 1_000_000 / micros;
@@ -218,20 +219,21 @@ fn print_stats(counts: Counts, start: Instant, json: bool) {
         commands,
         events,
     } = counts;
-    let text = match json {
-        true => serde_json::json!({
+    if json {
+        // Beside the events, which are told by their key `message`.
+        return print_json(&serde_json::json!({
+            "row": "summary",
             "lines": lines,
             "commands": commands,
             "events": events,
             "elapsed_s": elapsed.as_secs_f64(),
             "lines_per_s": rate,
-        })
-        .to_string(),
-        false => format!(
-            "{lines} lines, {commands} commands, {events} events in {}.{:03} s: {rate} lines a second",
-            elapsed.as_secs(),
-            elapsed.subsec_millis()
-        ),
-    };
-    tell(&text);
+        }));
+    }
+    tell(&format!(
+        "{lines} lines, {commands} commands, {events} events in {}.{:03} s: {rate} lines a second",
+        elapsed.as_secs(),
+        elapsed.subsec_millis()
+    ));
+    Ok(())
 }

@@ -116,14 +116,24 @@ fn keys_are_of_one_kind() {
 
     let script = exchange.path("it.script");
     std::fs::write(&script, "participant 1\n").unwrap();
-    let output = run(&["script", &script.display().to_string(), "--json", "--stats"]);
-    let (events, stats) = texts(&output);
-    lines(&events)
-        .iter()
-        .for_each(|it| check_keys(it, "script"));
-    let stats = &lines(&stats)[0];
-    check_keys(stats, "script");
-    assert_eq!(count(stats, "commands"), 1);
+    let script = script.display().to_string();
+    let events = checked(&["script", &script]);
+    let output = run(&["script", &script, "--json", "--stats"]);
+    let (printed, said) = texts(&output);
+    assert_eq!(said, "");
+    let mut printed = lines(&printed);
+    let stats = printed.pop().unwrap();
+    assert_eq!(printed, events);
+    check_keys(&stats, "script");
+    assert_eq!(
+        (count(&stats, "commands"), &stats["row"]),
+        (1, &"summary".into())
+    );
+    assert!(
+        printed
+            .iter()
+            .all(|it| it["message"].is_string() && it["row"].is_null())
+    );
 }
 
 /// What writes JSON for programs does so in one place.
