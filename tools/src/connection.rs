@@ -1,6 +1,7 @@
 //! How a subcommand reaches a node: its addresses, the keys, and a logged-on session.
 //!
-//! Called by the small client, by `feed`, and by `start`, which writes the addresses down.
+//! Called by the small client, by `feed` and `demo`, and by `start`, which writes the addresses
+//! down.
 //!
 //! Always holds: what is named on the command line counts before what the data folder says, and
 //! that before the defaults; a key is never printed.

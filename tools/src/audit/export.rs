@@ -1,6 +1,6 @@
 //! The rows of an audit as text, JSON Lines or CSV.
 //!
-//! Called by `audit::run` for every command in the span.
+//! Called by `audit` for every command in the span.
 //!
 //! Always holds: every row carries time, frame, command number and, where known, session,
 //! participant and account; the whole message stands in the last column.

@@ -3,8 +3,9 @@
 //! Called by the command line. `walk` verifies and replays, `selection` chooses, `export` writes,
 //! `summary` counts.
 //!
-//! Always holds: nothing is written to the journal; nothing is exported from a journal that fails a
-//! check before the place of the failure is told.
+//! Always holds: nothing is written to the journal; nothing is exported from a journal that a checksum or
+//! the chain proves damaged. Where a frame contradicts those before it, their rows are written and then
+//! the place is told.
 
 mod export;
 mod record;

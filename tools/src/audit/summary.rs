@@ -1,6 +1,6 @@
 //! What an audit verified and what the rows chosen add up to.
 //!
-//! Called by `audit::run`. In text it goes to standard error, so that exports stay clean; in JSON it is
+//! Called by `audit`. In text it goes to standard error, so that exports stay clean; in JSON it is
 //! the last row.
 
 use std::collections::BTreeMap;

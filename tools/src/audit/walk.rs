@@ -1,6 +1,6 @@
 //! Every frame of a journal in order, checked, and replayed to learn what its commands gave.
 //!
-//! Called by `audit::run` only.
+//! Called by `audit` only.
 //!
 //! Always holds: checksums and chain were verified by the recovery scan before the first step;
 //! here indices have no hole, commands no gap, and time never goes back.
@@ -157,7 +157,8 @@ impl Walk {
 }
 
 impl<'a> Step<'a> {
-    /// The commands, each with its events. Registry are learnt on the way.
+    /// The commands, each with its events. What those tell of owners and symbols, the registry learns on
+    /// the way.
     pub(super) fn records(&self, registry: &mut Registry) -> Vec<Record<'a>> {
         let mut events = messages(self.events).map(Batched::new).peekable();
         let mut records = Vec::new();

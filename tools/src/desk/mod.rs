@@ -1,8 +1,8 @@
 //! The small client: `order`, `cancel`, `orders` and `book` from the command line.
 //!
-//! Called by the command line. Each call logs on, does one thing and leaves; orders stay.
+//! Called by the command line. Each call connects, does one thing and leaves; orders stay.
 //!
-//! Always holds: what is printed is what the exchange reported, in the words of the schema.
+//! Always holds: what is printed is what the exchange reported; reports are in the words of the schema.
 //! Does not: keep a session's state between two calls; a new version of the session is negotiated.
 
 pub mod book;

@@ -1,6 +1,6 @@
 //! The instrument and the money that a feed needs, set up through an operator's session.
 //!
-//! Called once by `feed::run`.
+//! Called once by `feed`, and by `demo`.
 //!
 //! Always holds: every command is answered before the next is sent; a refusal that is not foreseen
 //! ends the feed with the exchange's own word.

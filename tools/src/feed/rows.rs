@@ -1,6 +1,6 @@
 //! The rows of an order-by-order file, one at a time, each checked.
 //!
-//! Called by `feed::run`.
+//! Called by `feed`, and by `demo` where a file is named.
 //!
 //! Always holds: a row that is not as it should be is refused with file, line and column; memory
 //! does not grow with the file.

@@ -1,6 +1,6 @@
 //! What a feed came to: counts, rejects by reason, latencies.
 //!
-//! Filled by `feed::desk` and `feed::run`, printed at the end.
+//! Filled by `flow` and its desks for `feed`, which prints it at the end, and for `demo`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

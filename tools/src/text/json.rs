@@ -1,6 +1,6 @@
 //! A message as one JSON object: `message`, then its fields in wire order.
 //!
-//! Called by `script --json` and by exports, one object a line.
+//! Called by `script`, the small client, `journal dump` and exports, with --json.
 //!
 //! Always holds: prices and amounts are decimal strings; a value that is nothing is `null`. Whole numbers
 //! are kept exact by the one rule for all JSON of ours.
