@@ -82,7 +82,7 @@ impl Listings {
         let mut client = FeedClient::new(market_data, Flow::All);
         let until = Instant::now() + SNAPSHOT_WITHIN;
         loop {
-            client.poll(clock.now(), &mut |_, _| {})?;
+            client.poll(clock.steady(), &mut |_, _| {})?;
             let image = client.image();
             if image.whole() {
                 let symbol = |definition: &exahour_wire::market_data::InstrumentDefinition| {

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use exahour_wire::codes::FeedRejectCode;
 use exahour_wire::market_data::FeedReject;
-use exahour_wire::units::Nanos;
 
 use super::link::{Link, Lost, Retry};
+use crate::clock::Steady;
 use crate::image::{Applied, FeedImage, Flow};
 
 /// The exchange refuses what this client needs; asking again would not help.
@@ -77,13 +77,13 @@ impl FeedClient {
     /// Connects where needed, takes in what is there, and shows every message after it was applied.
     ///
     /// Gives how many messages came. Making a connection may take up to two seconds.
-    /// `now` measures silence; should it jump, a connection is made anew and nothing is missed.
+    /// `now` measures silence and waits; all calls take it from one clock.
     ///
     /// # Errors
     /// [`FeedRefused`] where the exchange will not serve this client.
     pub fn poll(
         &mut self,
-        now: Nanos,
+        now: Steady,
         on_message: &mut impl FnMut(&[u8], Applied),
     ) -> Result<usize, FeedRefused> {
         if self.link.is_none() {
@@ -120,12 +120,12 @@ impl FeedClient {
     }
 
     /// Drops the connection; the next poll makes a new one and goes on where the image stands.
-    pub fn disconnect(&mut self, now: Nanos) {
+    pub fn disconnect(&mut self, now: Steady) {
         self.link = None;
         self.retry.on_lost(now);
     }
 
-    fn connect(&mut self, now: Nanos) -> Result<(), Lost> {
+    fn connect(&mut self, now: Steady) -> Result<(), Lost> {
         let mut link = Link::connect(self.address, now).map_err(|_| Lost)?;
         self.connections += 1;
         link.send(&self.image.ask())?;
@@ -135,7 +135,7 @@ impl FeedClient {
 
     fn take(
         &mut self,
-        now: Nanos,
+        now: Steady,
         on_message: &mut impl FnMut(&[u8], Applied),
     ) -> Result<usize, Ended> {
         let Some(link) = &mut self.link else {

@@ -18,6 +18,7 @@ use exahour_wire::units::Nanos;
 
 use super::client::FeedRefused;
 use super::link::{Link, Lost, Retry};
+use crate::clock::Steady;
 use crate::credentials::Key;
 
 /// Requests in a row that may be stale before the clocks are blamed.
@@ -95,20 +96,21 @@ impl DropCopyClient {
     /// Connects where needed and shows the events that are there, as they lie in the event log.
     ///
     /// Gives how many. Making a connection may take up to two seconds.
-    /// `now` is UTC, and measures silence too; should it jump, a connection is made anew and nothing is
-    /// missed.
+    /// `now` measures silence and waits; all calls take it from one clock. `utc` is what a request is stamped
+    /// with.
     ///
     /// # Errors
     /// [`FeedRefused`] where the exchange will not serve this client.
     pub fn poll(
         &mut self,
-        now: Nanos,
+        now: Steady,
+        utc: Nanos,
         on_event: &mut impl FnMut(&[u8]),
     ) -> Result<usize, FeedRefused> {
         if self.link.is_none() && !self.retry.due(now) {
             return Ok(0);
         }
-        match self.take(now, on_event) {
+        match self.take(now, utc, on_event) {
             Ok(Taken::Events(count)) => {
                 if count > 0 {
                     self.stale_in_a_row = 0;
@@ -144,15 +146,15 @@ impl DropCopyClient {
     }
 
     /// Drops the connection; the next poll makes a new one and goes on after the last event.
-    pub fn disconnect(&mut self, now: Nanos) {
+    pub fn disconnect(&mut self, now: Steady) {
         self.link = None;
         self.caught_up = false;
         self.retry.on_lost(now);
     }
 
-    fn connect(&mut self, now: Nanos) -> Result<Link, Lost> {
+    fn connect(&mut self, now: Steady, utc: Nanos) -> Result<Link, Lost> {
         // Each request must be newer than the last, also within one tick of the clock.
-        self.timestamp = Nanos(now.0.max(self.timestamp.0 + 1));
+        self.timestamp = Nanos(utc.0.max(self.timestamp.0 + 1));
         let mut link = Link::connect(self.address, now).map_err(|_| Lost)?;
         let (session, participant) = (self.session, self.participant);
         let request = signed_request(session, participant, self.after, self.timestamp, &self.key);
@@ -160,9 +162,14 @@ impl DropCopyClient {
         Ok(link)
     }
 
-    fn take(&mut self, now: Nanos, on_event: &mut impl FnMut(&[u8])) -> Result<Taken, Lost> {
+    fn take(
+        &mut self,
+        now: Steady,
+        utc: Nanos,
+        on_event: &mut impl FnMut(&[u8]),
+    ) -> Result<Taken, Lost> {
         if self.link.is_none() {
-            self.link = Some(self.connect(now)?);
+            self.link = Some(self.connect(now, utc)?);
         }
         let Some(link) = &mut self.link else {
             return Err(Lost);

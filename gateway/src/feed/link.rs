@@ -13,6 +13,7 @@ use exahour_wire::message::Message;
 use exahour_wire::units::{Millis, Nanos};
 
 use super::send_buffer::{SEND_BYTES_MIN, SendBuffer};
+use crate::clock::Steady;
 use crate::inbox::Inbox;
 use crate::sockets::{ClientSocket, Received, Written};
 
@@ -39,11 +40,11 @@ pub(super) struct Link {
     socket: ClientSocket,
     inbox: Inbox,
     requests: SendBuffer,
-    heard: Nanos,
+    heard: Steady,
 }
 
 impl Link {
-    pub(super) fn connect(address: SocketAddr, now: Nanos) -> io::Result<Self> {
+    pub(super) fn connect(address: SocketAddr, now: Steady) -> io::Result<Self> {
         Ok(Link {
             socket: ClientSocket::connect(address, CONNECT_WITHIN)?,
             inbox: Inbox::new(READ_BYTES),
@@ -73,7 +74,7 @@ impl Link {
     }
 
     /// Reads what is there; gives how many bytes.
-    pub(super) fn poll(&mut self, now: Nanos) -> Result<usize, Lost> {
+    pub(super) fn poll(&mut self, now: Steady) -> Result<usize, Lost> {
         self.flush()?;
         match self.socket.try_read(self.inbox.room()) {
             Ok(Received::Bytes(count)) => {
@@ -101,16 +102,16 @@ impl Link {
 /// When to connect again.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Retry {
-    at: Nanos,
+    at: Steady,
     lost_in_a_row: u32,
 }
 
 impl Retry {
-    pub(super) fn due(&self, now: Nanos) -> bool {
+    pub(super) fn due(&self, now: Steady) -> bool {
         now >= self.at
     }
 
-    pub(super) fn on_lost(&mut self, now: Nanos) {
+    pub(super) fn on_lost(&mut self, now: Steady) {
         let doubled = RETRY_AFTER_MIN.0 << self.lost_in_a_row.min(16);
         self.at = now.after(Nanos::from(Millis(doubled.min(RETRY_AFTER_MAX.0))));
         self.lost_in_a_row = self.lost_in_a_row.saturating_add(1);

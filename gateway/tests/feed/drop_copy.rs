@@ -81,11 +81,13 @@ fn every_event_comes_once_whatever_connections_break() {
             for (_, _, client, got) in &mut clients {
                 if rng.random_bool(0.5) {
                     client
-                        .poll(clock.now(), &mut |event| got.push(event.to_vec()))
+                        .poll(clock.steady(), clock.now(), &mut |event| {
+                            got.push(event.to_vec())
+                        })
                         .unwrap();
                 }
                 if rng.random_bool(0.05) {
-                    client.disconnect(clock.now());
+                    client.disconnect(clock.steady());
                 }
             }
         }
@@ -94,7 +96,9 @@ fn every_event_comes_once_whatever_connections_break() {
             turn_until(&mut agent, &format!("seed {seed}"), || {
                 clock.advance(Nanos(100_000));
                 client
-                    .poll(clock.now(), &mut |event| got.push(event.to_vec()))
+                    .poll(clock.steady(), clock.now(), &mut |event| {
+                        got.push(event.to_vec())
+                    })
                     .unwrap();
                 got.len() >= wanted.len()
             });
@@ -285,7 +289,9 @@ fn who_has_not_asked_makes_way_for_another_and_who_is_served_does_not() {
         let (session, start) = (back_office(own), EventSequence(0));
         let mut client = DropCopyClient::new(address, session, own, key_of(session), start);
         turn_until(&mut agent, "drop copies", || {
-            client.poll(clock.now(), &mut |_| ()).unwrap();
+            client
+                .poll(clock.steady(), clock.now(), &mut |_| ())
+                .unwrap();
             client.caught_up()
         });
         clients.push(client);
@@ -302,7 +308,9 @@ fn who_has_not_asked_makes_way_for_another_and_who_is_served_does_not() {
     clock.advance(Nanos(2 * Nanos::SECOND.0));
     turn_until(&mut agent, "what is new", || {
         for client in &mut clients {
-            client.poll(clock.now(), &mut |_| ()).unwrap();
+            client
+                .poll(clock.steady(), clock.now(), &mut |_| ())
+                .unwrap();
         }
         let on = |(client, before): (&DropCopyClient, &EventSequence)| client.after() > *before;
         clients.iter().zip(&before).all(on)
@@ -328,13 +336,53 @@ fn a_quiet_port_says_how_far_it_looked() {
     let wanted = expected(&events, own, EventSequence(0)).len();
     let mut got = 0;
     turn_until(&mut agent, "all events", || {
-        got += client.poll(clock.now(), &mut |_| ()).unwrap();
+        got += client
+            .poll(clock.steady(), clock.now(), &mut |_| ())
+            .unwrap();
         got == wanted
     });
     clock.advance(Nanos(2 * Nanos::SECOND.0));
     turn_until(&mut agent, "a heartbeat", || {
-        client.poll(clock.now(), &mut |_| ()).unwrap();
+        client
+            .poll(clock.steady(), clock.now(), &mut |_| ())
+            .unwrap();
         client.after() == EventSequence(last)
+    });
+}
+
+#[test]
+fn a_clock_that_is_set_forward_costs_a_client_no_connection() {
+    let mut clock = ManualClock::new(Nanos(1_000_000_000_000));
+    let (mut market, mut log) = (Market::new(7), EventLog::new());
+    (0..50).for_each(|_| log.append(&market.step()));
+    let mut agent = log.drop_copy(0, clock.clone());
+    let own = ParticipantId(2);
+    let (session, address) = (back_office(own), agent.address());
+    let mut client = DropCopyClient::new(address, session, own, key_of(session), EventSequence(0));
+    turn_until(&mut agent, "the end", || {
+        client
+            .poll(clock.steady(), clock.now(), &mut |_| ())
+            .unwrap();
+        client.caught_up()
+    });
+    // A client that lost its connection would have to hear of the end again.
+    clock.set_forward(Nanos(3_600 * Nanos::SECOND.0));
+    client
+        .poll(clock.steady(), clock.now(), &mut |_| ())
+        .unwrap();
+    assert!(client.caught_up());
+    clock.advance(Nanos(16 * Nanos::SECOND.0));
+    client
+        .poll(clock.steady(), clock.now(), &mut |_| ())
+        .unwrap();
+    assert!(!client.caught_up(), "silence is noticed");
+    // A request made anew has a stamp that the port, whose clock it is too, takes.
+    turn_until(&mut agent, "the end again", || {
+        clock.advance(Nanos(1_000_000));
+        client
+            .poll(clock.steady(), clock.now(), &mut |_| ())
+            .unwrap();
+        client.caught_up()
     });
 }
 
@@ -365,7 +413,9 @@ fn a_long_stretch_of_what_concerns_others_is_no_silence_and_no_end() {
         clock.advance(Nanos(2 * Nanos::SECOND.0));
         let before = client.after();
         client
-            .poll(clock.now(), &mut |_| panic!("not its event"))
+            .poll(clock.steady(), clock.now(), &mut |_| {
+                panic!("not its event")
+            })
             .unwrap();
         on_its_way += u32::from(client.after() > before && !client.caught_up());
         client.caught_up()

@@ -59,10 +59,10 @@ fn clients_that_come_and_go_over_tcp_hold_the_books() {
             for client in &mut clients {
                 // Clients are turned now and then only, and lose their connections.
                 if rng.random_bool(0.4) {
-                    client.poll(clock.now(), &mut |_, _| ()).unwrap();
+                    client.poll(clock.steady(), &mut |_, _| ()).unwrap();
                 }
                 if rng.random_bool(0.01) {
-                    client.disconnect(clock.now());
+                    client.disconnect(clock.steady());
                 }
             }
         }
@@ -71,7 +71,7 @@ fn clients_that_come_and_go_over_tcp_hold_the_books() {
         for client in &mut clients {
             turn_until(&mut agent, &format!("seed {seed}"), || {
                 clock.advance(Nanos(100_000));
-                client.poll(clock.now(), &mut |_, _| ()).unwrap();
+                client.poll(clock.steady(), &mut |_, _| ()).unwrap();
                 let image = client.image();
                 // One instrument's client hears of the end by the next sign of life.
                 image.whole()
@@ -140,7 +140,7 @@ fn a_client_that_stops_reading_is_cut_off_and_never_holds_up_another() {
         let mut turns = 0;
         loop {
             exahour_rings::Agent::do_work(&mut agent).unwrap();
-            reader.poll(clock.now(), &mut |_, _| ()).unwrap();
+            reader.poll(clock.steady(), &mut |_, _| ()).unwrap();
             turns += 1;
             if reader.image().next_sequence() == agent.subscribers().publisher().history().next() {
                 break;
@@ -165,7 +165,7 @@ fn a_client_that_stops_reading_is_cut_off_and_never_holds_up_another() {
     // What was cut off recovers by asking again.
     let mut again = FeedClient::new(agent.address(), Flow::All);
     turn_until(&mut agent, "again", || {
-        again.poll(clock.now(), &mut |_, _| ()).unwrap();
+        again.poll(clock.steady(), &mut |_, _| ()).unwrap();
         again.image().next_sequence() == next
     });
     assert_eq!(again.image().books().orders(), 900);
@@ -216,13 +216,13 @@ fn a_frame_larger_than_the_history_voids_snapshots_and_nothing_else() {
         // The snapshot is under way when the frame comes.
         for _ in 0..3 {
             clock.advance(Nanos(10_000_000_000));
-            client.poll(clock.now(), &mut |_, _| ()).unwrap();
+            client.poll(clock.steady(), &mut |_, _| ()).unwrap();
             exahour_rings::Agent::do_work(&mut agent).unwrap();
         }
         log.append(&flood.churn(900));
         exahour_rings::Agent::do_work(&mut agent).unwrap();
         if round % 2 == 0 {
-            client.disconnect(clock.now());
+            client.disconnect(clock.steady());
         }
     }
     let connections = client.connections();
@@ -230,7 +230,7 @@ fn a_frame_larger_than_the_history_voids_snapshots_and_nothing_else() {
     let next = agent.subscribers().publisher().history().next();
     turn_until(&mut agent, "the client", || {
         clock.advance(Nanos(1_000_000));
-        client.poll(clock.now(), &mut |_, _| ()).unwrap();
+        client.poll(clock.steady(), &mut |_, _| ()).unwrap();
         client.image().next_sequence() == next
     });
     assert_eq!(client.image().books().orders(), 1000);
@@ -244,7 +244,7 @@ fn silence_gets_a_sign_of_life_and_asking_nothing_gets_an_end() {
     let mut agent = log.market_data(0, 0, clock.clone());
     let mut idle = ask(agent.address(), &[]);
     let mut client = FeedClient::new(agent.address(), Flow::All);
-    let now = clock.clone().now();
+    let now = clock.clone().steady();
     let mut heartbeats = 0;
     turn_until(&mut agent, "joining", || {
         client.poll(now, &mut |_, _| ()).unwrap();

@@ -86,7 +86,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let begun = Instant::now();
     let mut shown = None;
     loop {
-        let polled = client.poll(clock.now(), &mut |_, _| {});
+        let polled = client.poll(clock.steady(), &mut |_, _| {});
         polled.map_err(|refused| judged(refused.into()))?;
         let image = client.image();
         let changed = image.whole() && shown != Some(image.next_sequence());

@@ -141,7 +141,9 @@ pub(super) fn live_orders(
     let mut live = BTreeMap::new();
     let mut heard = Instant::now();
     loop {
-        let count = client.poll(clock.now(), &mut |event| note(event, &mut live))?;
+        let count = client.poll(clock.steady(), clock.now(), &mut |event| {
+            note(event, &mut live)
+        })?;
         if client.caught_up() {
             return Ok(live);
         }
