@@ -20,5 +20,6 @@ pub mod output;
 pub mod progress;
 pub mod replay;
 pub mod script;
+mod shell;
 pub mod start;
 pub mod text;

@@ -38,6 +38,7 @@ enum Command {
     Cancel(desk::cancel::Arguments),
     Orders(desk::orders::Arguments),
     Book(desk::book::Arguments),
+    Key(desk::key::Arguments),
     Settle(settle::Arguments),
     Deliveries(deliveries::Arguments),
     Script(script::Arguments),
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         Command::Cancel(arguments) => desk::cancel::run(&arguments).map(done),
         Command::Orders(arguments) => desk::orders::run(&arguments).map(done),
         Command::Book(arguments) => desk::book::run(&arguments).map(done),
+        Command::Key(arguments) => desk::key::run(&arguments).map(done),
         Command::Settle(arguments) => settle::run(&arguments).map(done).map_err(exit::judged),
         Command::Deliveries(arguments) => {
             deliveries::run(&arguments).map(done).map_err(exit::judged)

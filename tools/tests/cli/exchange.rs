@@ -96,8 +96,13 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// Starts a node in a new folder and waits until it serves.
     pub(crate) fn start() -> Self {
+        Self::start_with(CONFIG)
+    }
+
+    /// As [`Self::start`], with another configuration.
+    pub(crate) fn start_with(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("node.toml"), CONFIG).unwrap();
+        std::fs::write(folder.path().join("node.toml"), config).unwrap();
         let mut exchange = Self {
             folder,
             process: None,

@@ -19,6 +19,7 @@ const CALLS: &[&[&str]] = &[
     &["cancel", "1", "--data", NOWHERE],
     &["orders", "--data", NOWHERE],
     &["book", "1", "--data", NOWHERE],
+    &["key", NOWHERE, "--data", NOWHERE],
     &["settle", "--data", NOWHERE, "--once"],
     &["deliveries", "--state", NOWHERE],
     &["script", NOWHERE],

@@ -11,6 +11,7 @@ mod exit_codes;
 mod feed;
 mod guides;
 mod help;
+mod key;
 mod machine_output;
 mod node;
 mod reader_left;
