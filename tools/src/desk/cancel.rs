@@ -52,7 +52,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             let live = live_orders(&arguments.node, session, arguments.participant)?;
             let found = live.get(&order).ok_or_else(|| {
                 finding(anyhow!(
-                    "order {order} is not live; `exahour orders` lists those that are"
+                    "order {order} is not a live order of session {session}'s participant; \
+                     `exahour orders --session {session} --all` lists those that are"
                 ))
             })?;
             found.instrument

@@ -55,7 +55,16 @@ fn an_order_is_entered_shown_traded_and_cancelled() {
         "{cancelled}"
     );
     let again = fail(&["cancel", &number, "--session", "2", "--data", &data]);
-    assert!(again.contains("is not live"), "{again}");
+    let gone = "is not a live order of session 2's participant; `exahour orders --session 2 --all`";
+    assert!(again.contains(gone), "{again}");
+    // Somebody else's order is live, and not ours.
+    let bid = [
+        "order", "buy", "1", "@", "2.40", "1", "--data", &data, "--json",
+    ];
+    let bid = json(&bid)["order"].as_u64().unwrap().to_string();
+    let foreign = fail(&["cancel", &bid, "--session", "2", "--data", &data]);
+    assert!(foreign.contains(gone), "{foreign}");
+    succeed(&["cancel", &bid, "--data", &data]);
     let book = json(&["book", "1", "--data", &data, "--json"]);
     assert_eq!(book["orders"], 0);
 }
