@@ -11,7 +11,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::Format;
-use super::record::{Record, Registry, accounts_in, id_in, name_of};
+use super::record::{Record, Registry, id_in, name_of};
 use super::selection::Selection;
 use crate::journal::time_text;
 use crate::output::write_json;
@@ -107,8 +107,8 @@ impl<W: Write> Export<W> {
             command: record.number,
             event: None,
             message: record.command,
-            account: known_of(record, |it| accounts_in(it).next()),
-            instrument: known_of(record, |it| id_in(it, "instrument")),
+            account: known_of(record, |it| registry.accounts_of(it).next()),
+            instrument: known_of(record, |it| registry.instrument_of(it)),
             order: known_of(record, |it| id_in(it, "order")),
             alone: !whole,
         };
@@ -119,8 +119,8 @@ impl<W: Write> Export<W> {
             if whole || selection.chooses(event.bytes, registry) {
                 row.event = Some(event.number);
                 row.message = event.bytes;
-                row.account = accounts_in(event.bytes).next();
-                row.instrument = id_in(event.bytes, "instrument");
+                row.account = registry.accounts_of(event.bytes).next();
+                row.instrument = registry.instrument_of(event.bytes);
                 row.order = id_in(event.bytes, "order");
                 self.row(&row, registry)?;
             }

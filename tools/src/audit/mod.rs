@@ -65,7 +65,10 @@ pub struct Arguments {
     /// What happened to this order: the number that the exchange gave it.
     #[arg(long, value_name = "ID")]
     order: Option<u64>,
-    /// What happened in this instrument: its number, or its symbol.
+    /// What became of this obligation to deliver: its number, as `deliveries` prints it.
+    #[arg(long, value_name = "N")]
+    obligation: Option<u64>,
+    /// What happened in this instrument, with the deliveries that it ended in: its number, or its symbol.
     #[arg(long, value_name = "INSTRUMENT")]
     instrument: Option<InstrumentName>,
     /// How rows are written [default: text; json with --json].
@@ -170,6 +173,7 @@ fn selection(arguments: &Arguments, last: exahour_wire::units::Nanos) -> Result<
         to,
         who: arguments.who.as_deref().map(Who::parse).transpose()?,
         order: arguments.order,
+        obligation: arguments.obligation,
         instrument: arguments.instrument.clone(),
     })
 }

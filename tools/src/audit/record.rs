@@ -6,7 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use exahour_wire::events::{AccountCreated, EventPrefix, InstrumentListed, SessionCreated};
+use exahour_wire::codes::TransferKind;
+use exahour_wire::events::{
+    AccountCreated, DeliveryAssigned, EventPrefix, InstrumentListed, MoneyMoved, SessionCreated,
+};
 use exahour_wire::message::Message;
 use exahour_wire::units::Nanos;
 
@@ -61,7 +64,7 @@ pub(super) fn name_of(message: &[u8]) -> &'static str {
 }
 
 /// The accounts that a message names: its own, or both ends of a posting or a delivery.
-pub(super) fn accounts_in(message: &[u8]) -> impl Iterator<Item = u64> {
+fn accounts_in(message: &[u8]) -> impl Iterator<Item = u64> {
     const NAMES: [&str; 5] = ["account", "debit", "credit", "buyer", "seller"];
     NAMES.into_iter().filter_map(|name| id_in(message, name))
 }
@@ -72,6 +75,32 @@ pub(super) struct Registry {
     sessions: BTreeMap<u64, u64>,
     accounts: BTreeMap<u64, u64>,
     symbols: BTreeMap<u64, String>,
+    obligations: BTreeMap<u64, Delivery>,
+}
+
+/// What an obligation came of, and whose it is.
+#[derive(Clone, Copy, Debug)]
+struct Delivery {
+    instrument: u64,
+    buyer: u64,
+    seller: u64,
+}
+
+/// The obligation that a message names, or that a posting belongs to.
+pub(super) fn obligation_of(message: &[u8]) -> Option<u64> {
+    if let Some(moved) = MoneyMoved::read(message) {
+        let of_delivery = matches!(
+            moved.kind.decode(),
+            Some(
+                TransferKind::DeliveryPrepayment
+                    | TransferKind::DeliveryPayment
+                    | TransferKind::DeliveryRefund
+                    | TransferKind::DeliveryCompensation
+            )
+        );
+        return of_delivery.then_some(moved.reference);
+    }
+    id_in(message, "obligation")
 }
 
 impl Registry {
@@ -88,6 +117,14 @@ impl Registry {
             let symbol = listed.symbol.as_str().unwrap_or_default().to_owned();
             self.symbols.insert(listed.instrument.0.into(), symbol);
         }
+        if let Some(assigned) = DeliveryAssigned::read(event) {
+            let delivery = Delivery {
+                instrument: assigned.instrument.0.into(),
+                buyer: assigned.buyer.0.into(),
+                seller: assigned.seller.0.into(),
+            };
+            self.obligations.insert(assigned.obligation.0, delivery);
+        }
     }
 
     /// The symbol of an instrument that has been listed.
@@ -95,10 +132,30 @@ impl Registry {
         self.symbols.get(&instrument).map(String::as_str)
     }
 
+    fn delivery_of(&self, message: &[u8]) -> Option<Delivery> {
+        self.obligations.get(&obligation_of(message)?).copied()
+    }
+
+    /// The instrument that a message names, or that the obligation it names came of.
+    pub(super) fn instrument_of(&self, message: &[u8]) -> Option<u64> {
+        let delivered = || self.delivery_of(message).map(|it| it.instrument);
+        id_in(message, "instrument").or_else(delivered)
+    }
+
+    /// The accounts that a message names, and those of the obligation it names.
+    pub(super) fn accounts_of(&self, message: &[u8]) -> impl Iterator<Item = u64> {
+        let delivery = self.delivery_of(message);
+        let both = delivery.into_iter().flat_map(|it| [it.buyer, it.seller]);
+        accounts_in(message).chain(both)
+    }
+
     /// The participant behind a message: the one named, or the owner of its session or account.
     pub(super) fn participant_of(&self, message: &[u8]) -> Option<u64> {
         let session = id_in(message, "session").and_then(|id| self.sessions.get(&id).copied());
-        let account = || accounts_in(message).find_map(|id| self.accounts.get(&id).copied());
+        let account = || {
+            self.accounts_of(message)
+                .find_map(|id| self.accounts.get(&id).copied())
+        };
         session
             .or_else(account)
             .or_else(|| id_in(message, "participant"))
@@ -109,6 +166,8 @@ impl Registry {
         let owns = |found: Option<&u64>| found == Some(&participant);
         id_in(message, "participant") == Some(participant)
             || id_in(message, "session").is_some_and(|id| owns(self.sessions.get(&id)))
-            || accounts_in(message).any(|id| owns(self.accounts.get(&id)))
+            || self
+                .accounts_of(message)
+                .any(|id| owns(self.accounts.get(&id)))
     }
 }

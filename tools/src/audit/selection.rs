@@ -8,7 +8,7 @@
 use anyhow::{Result, bail};
 use exahour_wire::units::Nanos;
 
-use super::record::{Record, Registry, accounts_in, id_in};
+use super::record::{Record, Registry, id_in, obligation_of};
 use crate::listings::InstrumentName;
 use crate::text::parse_time;
 
@@ -46,13 +46,17 @@ pub(super) struct Selection {
     pub(super) to: Nanos,
     pub(super) who: Option<Who>,
     pub(super) order: Option<u64>,
+    pub(super) obligation: Option<u64>,
     pub(super) instrument: Option<InstrumentName>,
 }
 
 impl Selection {
     /// Whether something is chosen by more than its time.
     pub(super) fn is_narrow(&self) -> bool {
-        self.who.is_some() || self.order.is_some() || self.instrument.is_some()
+        self.who.is_some()
+            || self.order.is_some()
+            || self.obligation.is_some()
+            || self.instrument.is_some()
     }
 
     /// Whether a command lies in the span.
@@ -65,21 +69,26 @@ impl Selection {
         let who = match self.who {
             None => true,
             Some(Who::Session(id)) => id_in(message, "session") == Some(id),
-            Some(Who::Account(id)) => accounts_in(message).any(|it| it == id),
+            Some(Who::Account(id)) => registry.accounts_of(message).any(|it| it == id),
             Some(Who::Participant(id)) => registry.concerns(message, id),
         };
         let order = self
             .order
             .is_none_or(|id| id_in(message, "order") == Some(id));
-        let named = id_in(message, "instrument");
+        let obligation = self
+            .obligation
+            .is_none_or(|id| obligation_of(message) == Some(id));
         let instrument = match &self.instrument {
             None => true,
-            Some(InstrumentName::Number(id)) => named == Some(u64::from(id.0)),
-            Some(InstrumentName::Symbol(symbol)) => named
+            Some(InstrumentName::Number(id)) => {
+                registry.instrument_of(message) == Some(u64::from(id.0))
+            }
+            Some(InstrumentName::Symbol(symbol)) => registry
+                .instrument_of(message)
                 .and_then(|id| registry.symbol_of(id))
                 .is_some_and(|it| it.eq_ignore_ascii_case(symbol)),
         };
-        who && order && instrument
+        who && order && obligation && instrument
     }
 
     /// Whether a command is chosen: by itself, or because it is the one that a chosen report of its

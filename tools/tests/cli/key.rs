@@ -33,7 +33,7 @@ fn new_key(exchange: &Exchange, kind: &str) -> String {
 
 #[test]
 fn a_buyer_registers_a_key_and_is_told_how_to_log_in() {
-    let exchange = Exchange::start_with(&soon());
+    let mut exchange = Exchange::start_with(&soon());
     // Machines of other users must pass through.
     let open = std::fs::Permissions::from_mode(0o711);
     std::fs::set_permissions(exchange.path(""), open).unwrap();
@@ -97,6 +97,41 @@ fn a_buyer_registers_a_key_and_is_told_how_to_log_in() {
     let process = nix::unistd::Pid::from_raw(id);
     nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGTERM).unwrap();
     assert!(settle.wait().unwrap().success(), "{}", log());
+    exchange.stop();
+    audit_shows_the_delivery(&data);
+}
+
+/// Whatever an auditor asks for, what became of the contract is among it.
+fn audit_shows_the_delivery(data: &str) {
+    for asked in [
+        &["--instrument", "1"][..],
+        &["--instrument", "CPU-SOON"],
+        &["--who", "account", "100"],
+        &["--who", "account", "200"],
+        &["--who", "participant", "2"],
+        &["--obligation", "1"],
+    ] {
+        let rows = succeed(&[&["audit", data], asked].concat());
+        for message in [
+            "DeliveryAssigned",
+            "MachineReady",
+            "kind=DeliveryPrepayment",
+            "kind=DeliveryPayment",
+            "kind=DeliveryRefund",
+            "kind=DeliveryCompensation",
+            "DeliverySettled",
+            "DeliveryStarted",
+            "DeliveryFailed",
+        ] {
+            assert!(rows.contains(message), "{asked:?}: no {message} in {rows}");
+        }
+        let settled = rows.lines().find(|it| it.contains("DeliverySettled"));
+        assert!(settled.unwrap().contains("CPU-SOON"), "{rows}");
+    }
+    let other = succeed(&["audit", data, "--obligation", "2"]);
+    assert_eq!(other, "");
+    let trades = succeed(&["audit", data, "--obligation", "1"]);
+    assert!(!trades.contains("NewOrder"), "{trades}");
 }
 
 #[test]
