@@ -66,8 +66,9 @@ impl Counts {
         let sent = self.orders + self.cancels + self.replaces;
         format!(
             "the feed ended early, after {} rows: {sent} commands sent, {answered} answered, {} \
-             orders accepted in instrument {instrument}, which stand",
-            self.rows, self.accepted
+             refused with Busy, {} not applied; in instrument {instrument} {} orders accepted, {} \
+             cancelled, {} trades; its end cancels nothing, so what is open stays in the book",
+            self.rows, self.busy, self.not_applied, self.accepted, self.cancelled, self.trades
         )
     }
 
@@ -198,5 +199,27 @@ impl Findings {
             "latency     p50 {:.0}, p90 {:.0}, p99 {:.0}, p99.9 {:.0}, max {:.0} us",
             it.p50, it.p90, it.p99, it.p999, it.max
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_early_end_says_what_became_of_the_orders() {
+        let mut counts = Counts::new().unwrap();
+        (counts.rows, counts.orders, counts.cancels) = (9, 7, 2);
+        (counts.accepted, counts.cancelled, counts.trades) = (4, 2, 1);
+        (counts.busy, counts.not_applied) = (3, 0);
+        let said = counts.so_far(100);
+        for part in [
+            "after 9 rows: 9 commands sent",
+            "3 refused with Busy",
+            "4 orders accepted, 2 cancelled, 1 trades",
+            "cancels nothing",
+        ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
     }
 }

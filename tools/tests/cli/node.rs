@@ -372,7 +372,7 @@ fn a_feed_that_loses_its_node_says_so() {
         "{said}"
     );
     assert!(
-        said.contains("answered") && said.contains("which stand"),
+        said.contains("answered") && said.contains("its end cancels nothing"),
         "{said}"
     );
     exchange.restart();
