@@ -108,6 +108,15 @@ fn what_cannot_be_read_or_understood_is_named() {
         "hash\ncheckpoint hash ff\n",
     )
     .unwrap();
+    for (name, script) in [
+        ("unhashed.script", "hash\ncheckpoint at 3 hash ff\n"),
+        ("never.script", "checkpoint at 1 hash ff\n"),
+        ("large.script", "after 99999999d\n"),
+        ("span.script", "after soon\n"),
+        ("bell.script", "\u{1b}[2J\u{7}\n"),
+    ] {
+        std::fs::write(folder.path().join(name), script).unwrap();
+    }
     std::fs::write(
         folder.path().join("back.script"),
         "after 1s\nat 2026-01-01\n",
@@ -126,13 +135,33 @@ fn what_cannot_be_read_or_understood_is_named() {
             "hash.script",
             "hash.script:2:1: the state after command 1 hashes to ",
         ),
+        (
+            "unhashed.script",
+            "unhashed.script:2:1: no hash was taken at command 3, so nothing would be compared; \
+             expected one of the commands 1",
+        ),
+        (
+            "never.script",
+            "never.script:1:1: no hash was taken at command 1",
+        ),
+        (
+            "large.script",
+            "large.script:1:7: `99999999d` is too large; ",
+        ),
+        ("span.script", "span.script:1:7: `soon` is not a span; "),
+        ("bell.script", "bell.script:1:1: `\\u{1b}[2J\\u{7}` is not"),
         ("back.script", "back.script:2:1: time does not go back; "),
     ] {
         let output = exahour(folder.path(), &["script", script, "--quiet"]);
-        let code = if script == "none.script" { 2 } else { 1 };
+        let code = match script {
+            "none.script" | "it.script" => 2,
+            _ => 1,
+        };
         assert_eq!(output.status.code(), Some(code), "{script}");
         let error = text(&output.stderr);
         assert!(error.starts_with(&format!("exahour: {start}")), "{error}");
+        let control = |it: char| it.is_control() && it != '\n';
+        assert!(!error.contains(control), "{error:?}");
     }
 }
 
@@ -204,6 +233,30 @@ fn expected_events_may_stand_in_a_file_of_their_own() {
     );
     let script = std::fs::read_to_string(folder.path().join("it.script")).unwrap();
     assert_eq!(script, "participant 1\ntick\n");
+}
+
+#[test]
+fn standard_input_cannot_be_rewritten() {
+    let folder = folder_with("");
+    let output = exahour(folder.path(), &["script", "-", "--update"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("standard input cannot be rewritten"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_checkpoint_within_a_batch_is_compared_too() {
+    let folder = folder_with("batch\nhash\ncheckpoint at 1 hash ff\nend\n");
+    let output = exahour(folder.path(), &["script", "it.script"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("the state after command 1 hashes to"),
+        "{said}"
+    );
 }
 
 #[test]

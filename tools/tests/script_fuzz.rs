@@ -179,7 +179,7 @@ fn run(script: &[u8], seed: u64) {
     let outcome = catch_unwind(AssertUnwindSafe(|| check_script(&source(), script)));
     let outcome = outcome.unwrap_or_else(|_| panic!("seed {seed} panicked on\n{}", shown()));
     let Err(error) = outcome else { return };
-    let ScriptError::Line(failure) = &error else {
+    let (ScriptError::Line(failure) | ScriptError::Missing(failure)) = &error else {
         panic!(
             "seed {seed}: an error without a place: {error}\n{}",
             shown()

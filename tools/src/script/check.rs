@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use exahour_wire::message::messages;
 
-use super::error::{Failure, ScriptError};
+use super::error::{Failure, ScriptError, escaped};
 use super::expectation::{Comparison, Expectation};
 use super::lines::{Line, Source, run_lines};
 use super::runner::{Counts, Runner};
@@ -109,6 +109,7 @@ impl Block {
         if !comparison.agrees() {
             let (line, text) = &self.statement;
             // Writing to a string cannot fail.
+            let text = escaped(text);
             let _ = writeln!(verdict.differences, "{}:{line}: {text}", source.name);
             verdict.differences.push_str(&comparison.difference());
         }

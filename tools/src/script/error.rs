@@ -14,6 +14,9 @@ pub enum ScriptError {
     /// A line is wrong.
     #[error("{0}")]
     Line(Box<Failure>),
+    /// A line includes a script that cannot be read.
+    #[error("{0}")]
+    Missing(Box<Failure>),
     /// A file cannot be read.
     #[error("{}: cannot be read: {source}; check the name, and that you may read it", path.display())]
     Read {
@@ -73,6 +76,29 @@ impl Failure {
     }
 }
 
+/// A text without the control characters in it: they could do anything to a terminal.
+pub(super) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter.is_control() {
+            true => out.extend(letter.escape_default()),
+            false => out.push(letter),
+        }
+    }
+    out
+}
+
+/// A character in the place of one, so that the mark stays where it belongs.
+fn shown_as(letter: char) -> char {
+    match u32::from(letter) {
+        0x09 => ' ',
+        code @ 0..=0x1f => char::from_u32(0x2400 + code).unwrap_or(' '),
+        0x7f => '\u{2421}',
+        _ if letter.is_control() => '\u{fffd}',
+        _ => letter,
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -83,14 +109,18 @@ impl fmt::Display for Failure {
             included_by,
         } = self;
         let column = self.column();
-        writeln!(formatter, "{source}:{line}:{column}: {misfit}")?;
+        writeln!(
+            formatter,
+            "{source}:{line}:{column}: {}",
+            escaped(&misfit.to_string())
+        )?;
         // Controls, tabs among them, would move the mark away from its place.
         let before = column.saturating_sub(1 + SHOWN);
         let shown: String = text
             .chars()
             .skip(before)
             .take(2 * SHOWN)
-            .map(|letter| if letter.is_control() { ' ' } else { letter })
+            .map(shown_as)
             .collect();
         writeln!(formatter, "    {shown}")?;
         write!(formatter, "    {:>width$}", "^", width = column - before)?;

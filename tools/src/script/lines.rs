@@ -150,10 +150,16 @@ fn included(
     misfit: Misfit,
 ) -> ScriptError {
     match error {
-        ScriptError::Read { .. } => fail(source, line, text, misfit),
+        ScriptError::Read { .. } => {
+            ScriptError::Missing(Box::new(failure(source, line, text, misfit)))
+        }
         ScriptError::Line(mut failure) => {
             failure.included_by.push((source.name.clone(), line));
             ScriptError::Line(failure)
+        }
+        ScriptError::Missing(mut failure) => {
+            failure.included_by.push((source.name.clone(), line));
+            ScriptError::Missing(failure)
         }
         other => other,
     }
@@ -167,13 +173,17 @@ fn read_error(name: &str, source: std::io::Error) -> ScriptError {
 }
 
 fn fail(source: &Source, line: usize, text: &str, misfit: Misfit) -> ScriptError {
-    ScriptError::Line(Box::new(Failure {
+    ScriptError::Line(Box::new(failure(source, line, text, misfit)))
+}
+
+fn failure(source: &Source, line: usize, text: &str, misfit: Misfit) -> Failure {
+    Failure {
         source: source.name.clone(),
         line,
         text: text.to_owned(),
         misfit,
         included_by: Vec::new(),
-    }))
+    }
 }
 
 fn not_text(source: &Source, line: usize, bytes: &[u8], error: std::str::Utf8Error) -> ScriptError {

@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use anyhow::bail;
 use exahour_wire::message::messages;
 
 pub use check::{Verdict, check_after, check_expected, check_script, expected_file};
@@ -75,8 +76,14 @@ pub struct Arguments {
 /// Runs the subcommand.
 ///
 /// # Errors
-/// The first line that is wrong, or a file that cannot be read or written.
+/// The first line that is wrong, a file that cannot be read or written, or standard input that is to
+/// be rewritten.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if arguments.update && arguments.file == Path::new("-") {
+        bail!(
+            "--update: standard input cannot be rewritten: name the script's file instead of `-`"
+        );
+    }
     let start = Instant::now();
     let (counts, exit) = run_script(arguments).map_err(|error| match error {
         // The script is what was looked at; the files around it are not.

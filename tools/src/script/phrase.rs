@@ -8,7 +8,7 @@
 use exahour_wire::codes::{Enumeration, Raw};
 use exahour_wire::units::{DecimalError, Money, Nanos, PartsPerMillion, Price};
 
-use crate::text::{Misfit, not_decimal, parse_span, parse_time, same_name, words};
+use crate::text::{Misfit, is_large_span, not_decimal, parse_span, parse_time, same_name, words};
 
 /// A word and the bytes of the line before it.
 #[derive(Clone, Copy, Debug)]
@@ -168,10 +168,11 @@ impl<'a> Phrase<'a> {
                 .map(|span| now.after(span))
         };
         moment.or_else(after).ok_or_else(|| {
-            word.misfit(
-                format!("`{}` is neither a time nor a span", word.text),
-                expected,
-            )
+            let what = match is_large_span(word.text) {
+                true => "is too large",
+                false => "is neither a time nor a span",
+            };
+            word.misfit(format!("`{}` {what}", word.text), expected)
         })
     }
 
@@ -179,8 +180,13 @@ impl<'a> Phrase<'a> {
     pub(super) fn span(&mut self) -> Result<Nanos, Misfit> {
         let expected = "a span such as 300s, 5m, 1h or 250ms";
         let word = self.word(expected)?;
-        parse_span(word.text)
-            .ok_or_else(|| word.misfit(format!("`{}` is not a span", word.text), expected))
+        parse_span(word.text).ok_or_else(|| match is_large_span(word.text) {
+            true => word.misfit(
+                format!("`{}` is too large", word.text),
+                "a span of at most 213503d",
+            ),
+            false => word.misfit(format!("`{}` is not a span", word.text), expected),
+        })
     }
 
     /// The next word as a fraction: percent, or parts per million.

@@ -6,11 +6,14 @@
 //! Always holds: a line that is refused has sent nothing, and time never goes back.
 //! Does not: print, compare, or open a file.
 
+use std::collections::VecDeque;
+
 use exahour_engine::{Batch, Capacity, Engine};
 use exahour_wire::events::EventPrefix;
 use exahour_wire::ids::CommandSequence;
+use exahour_wire::internal::{Checkpoint, TakeStateHash};
 use exahour_wire::limits::BATCH_MESSAGES_MAX;
-use exahour_wire::message::messages;
+use exahour_wire::message::{Message, messages};
 use exahour_wire::units::Nanos;
 
 use super::memory::{Memory, Sessions};
@@ -21,8 +24,13 @@ use crate::text::Misfit;
 /// The room made for live orders: enough for a long script, and ready at once.
 const ORDERS_EXPECTED: u32 = 1 << 17;
 
+/// How many hashes the engine keeps for checkpoints to be compared with.
+const HASHES_KEPT: usize = 8;
+
 /// A script in the middle of its run.
 pub struct Runner {
+    /// The commands after which the state was hashed, as far as the engine still knows the hash.
+    hashed: VecDeque<CommandSequence>,
     engine: Engine,
     memory: Memory,
     batch: Option<OpenBatch>,
@@ -74,6 +82,7 @@ impl Default for Runner {
                 orders: ORDERS_EXPECTED,
                 ..Capacity::default()
             }),
+            hashed: VecDeque::new(),
             memory: Memory::default(),
             batch: None,
             ready: Vec::new(),
@@ -182,6 +191,7 @@ impl Runner {
             let what = format!("a batch holds at most {BATCH_MESSAGES_MAX} commands");
             return Err(misfit_of(line, &what, "`end` before it"));
         }
+        self.check_hashes(line, waiting, &drafts)?;
         self.ready.clear();
         for mut draft in drafts {
             if draft.numbering == Numbering::Automatic {
@@ -201,6 +211,35 @@ impl Runner {
         } else {
             self.apply(line, None)
         }
+    }
+
+    /// Refuses a checkpoint that the engine would pass over because it has no hash to compare it with;
+    /// `send` sends one all the same.
+    fn check_hashes(&mut self, line: &str, waiting: usize, drafts: &[Draft]) -> Result<(), Misfit> {
+        let states = line.split_whitespace().next() == Some("checkpoint");
+        let first = self.counts.commands + 1 + waiting as u64;
+        for (draft, number) in drafts.iter().zip(first..) {
+            if TakeStateHash::read(&draft.message).is_some() {
+                if self.hashed.len() == HASHES_KEPT {
+                    self.hashed.pop_front();
+                }
+                self.hashed.push_back(CommandSequence(number));
+            } else if let Some(checkpoint) = Checkpoint::read(&draft.message).filter(|_| states) {
+                let at = checkpoint.at_command;
+                if !self.hashed.contains(&at) {
+                    let kept: Vec<String> = self.hashed.iter().map(ToString::to_string).collect();
+                    return Err(misfit_of(
+                        line,
+                        &format!("no hash was taken at command {at}, so nothing would be compared"),
+                        &match kept.is_empty() {
+                            true => "`hash` before it".to_owned(),
+                            false => format!("one of the commands {}", kept.join(", ")),
+                        },
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Sends what is ready as one batch. Where it was gathered from several lines, `before` is what

@@ -122,6 +122,18 @@ fn parse_fraction(text: &str) -> Option<u64> {
 /// Reads a span: whole nanoseconds, or a whole number with `ns`, `us`, `ms`, `s`, `m`, `h` or `d`.
 #[must_use]
 pub fn parse_span(text: &str) -> Option<Nanos> {
+    let (number, scale) = span_parts(text)?;
+    number.parse::<u64>().ok()?.checked_mul(scale).map(Nanos)
+}
+
+/// Whether a text would be a span if it were not above what 64 bits hold.
+pub(crate) fn is_large_span(text: &str) -> bool {
+    let digits = span_parts(text).is_some_and(|(number, _)| !number.is_empty());
+    digits && parse_span(text).is_none()
+}
+
+/// The digits of a span, and its unit in nanoseconds.
+fn span_parts(text: &str) -> Option<(&str, u64)> {
     let end = text
         .find(|letter: char| !letter.is_ascii_digit())
         .unwrap_or(text.len());
@@ -136,7 +148,7 @@ pub fn parse_span(text: &str) -> Option<Nanos> {
         "d" => SECONDS_PER_DAY * NANOS_PER_SECOND,
         _ => return None,
     };
-    number.parse::<u64>().ok()?.checked_mul(scale).map(Nanos)
+    Some((number, scale))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::fmt::Write;
 use exahour_wire::units::{DecimalError, Money, Nanos, Price};
 
 use super::form::{Bits, FieldForm, Kind, Names};
-use super::time::{parse_span, parse_time, write_time};
+use super::time::{is_large_span, parse_span, parse_time, write_time};
 
 /// Why a text is not a value of a field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -206,8 +206,12 @@ fn parse_number(field: &FieldForm, text: &str) -> Result<u64, ValueError> {
         },
         Kind::Span => parse_span(text).map(|span| span.0).map_or_else(
             || {
+                let what = match is_large_span(text) {
+                    true => "is too large",
+                    false => "is not a span",
+                };
                 refuse(
-                    format!("`{text}` is not a span"),
+                    format!("`{text}` {what}"),
                     "nanoseconds, or a span such as 300s",
                 )
             },
