@@ -7,8 +7,9 @@
 //! that before the defaults; a key is never printed.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -84,16 +85,17 @@ pub struct NodeArguments {
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
     /// The node's configuration: whose a session is, and where the node is reached if DATA does not say
-    /// [default: the node's own defaults].
+    /// [default for the former: the node's own defaults].
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
-    /// Where orders are entered [default: what the running node wrote into DATA].
+    /// Where orders are entered [default: what the running node wrote into DATA, else as --config
+    /// says].
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub node: Option<SocketAddr>,
-    /// Where market data is served [default: as for --node].
+    /// Where market data is served, which books and symbols are read from [default: as for --node].
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub market_data: Option<SocketAddr>,
-    /// Where drop copies are served [default: as for --node].
+    /// Where drop copies are served, which live orders are read from [default: as for --node].
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub drop_copy: Option<SocketAddr>,
 }
@@ -105,40 +107,67 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 impl NodeArguments {
-    /// Where the node is reached.
+    /// Where orders are entered.
     ///
     /// # Errors
-    /// Where the configuration or the addresses in the data folder cannot be read.
-    pub fn addresses(&self) -> Result<Addresses> {
-        let written = Serving::read(&self.data.join(ADDRESSES_FILE))?;
-        let found = match written {
-            Some(it) => Addresses {
+    /// Where nothing says so, or what says so cannot be read.
+    pub fn orders(&self) -> Result<SocketAddr> {
+        self.address(self.node, "--node", |it| it.orders)
+    }
+
+    /// Where market data is served, by somebody who answers.
+    ///
+    /// # Errors
+    /// As [`Self::orders`], and where nobody listens there.
+    pub fn market_data(&self) -> Result<SocketAddr> {
+        let found = self.address(self.market_data, "--market-data", |it| it.market_data)?;
+        answering(found, "market data")
+    }
+
+    /// Where drop copies are served, by somebody who answers.
+    ///
+    /// # Errors
+    /// As [`Self::market_data`].
+    pub fn drop_copy(&self) -> Result<SocketAddr> {
+        let found = self.address(self.drop_copy, "--drop-copy", |it| it.drop_copy)?;
+        answering(found, "drop copy")
+    }
+
+    /// The address named, the one that the node wrote down, or the one of the configuration named:
+    /// another node may listen on the usual ports, so they are never guessed.
+    fn address(
+        &self,
+        named: Option<SocketAddr>,
+        option: &str,
+        pick: impl Fn(Addresses) -> SocketAddr,
+    ) -> Result<SocketAddr> {
+        // A configuration that is named is one that can be read, whether it is needed or not.
+        let listen = match &self.config {
+            Some(path) => Some(NodeConfig::load(path)?.listen),
+            None => None,
+        };
+        if let Some(named) = named {
+            return Ok(named);
+        }
+        if let Some(it) = Serving::read(&self.data.join(ADDRESSES_FILE))? {
+            return Ok(pick(Addresses {
                 orders: it.orders,
                 market_data: it.market_data,
                 drop_copy: it.drop_copy,
-            },
-            None => {
-                // Another node may listen on the usual ports: never guess which exchange is meant.
-                let named = [self.node, self.market_data, self.drop_copy];
-                ensure!(
-                    self.config.is_some() || named.iter().any(Option::is_some),
-                    "no node serves from {}: it has no {ADDRESSES_FILE}; start one there, or name \
-                     --node ADDRESS",
-                    self.data.display()
-                );
-                let listen = self.node_config()?.listen;
-                Addresses {
-                    orders: listen.orders,
-                    market_data: listen.market_data,
-                    drop_copy: listen.drop_copy,
-                }
-            }
-        };
-        Ok(Addresses {
-            orders: self.node.unwrap_or(found.orders),
-            market_data: self.market_data.unwrap_or(found.market_data),
-            drop_copy: self.drop_copy.unwrap_or(found.drop_copy),
-        })
+            }));
+        }
+        match listen {
+            Some(it) => Ok(pick(Addresses {
+                orders: it.orders,
+                market_data: it.market_data,
+                drop_copy: it.drop_copy,
+            })),
+            None => bail!(
+                "no node serves from {}: it has no {ADDRESSES_FILE}; start one there, or name \
+                 {option} ADDRESS",
+                self.data.display()
+            ),
+        }
     }
 
     /// The configuration named, or the defaults.
@@ -181,9 +210,22 @@ impl NodeArguments {
     /// Where the key is missing, nobody listens, or the exchange refuses.
     pub fn connect(&self, session: SessionId) -> Result<Client> {
         let key = self.key(session)?;
-        let address = self.addresses()?.orders;
+        let address = self.orders()?;
         Client::connect(address, ClientConfig::new(session, key))
             .with_context(|| format!("session {session} cannot log on"))
+    }
+}
+
+/// How long somebody may take to answer a knock.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// Knocks at a port once: its clients try again and again without a word.
+fn answering(address: SocketAddr, what: &str) -> Result<SocketAddr> {
+    match TcpStream::connect_timeout(&address, ANSWER_WITHIN) {
+        Ok(_) => Ok(address),
+        Err(error) => {
+            bail!("no {what} from {address}: {error}: is the node running, and is this its port?")
+        }
     }
 }
 

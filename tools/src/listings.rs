@@ -59,7 +59,7 @@ impl InstrumentName {
         match self {
             Self::Number(id) => Ok(*id),
             Self::Symbol(symbol) => {
-                let listings = Listings::read(node.addresses()?.market_data)?;
+                let listings = Listings::read(node.market_data()?)?;
                 listings.id_of(symbol)
             }
         }

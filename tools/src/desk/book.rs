@@ -79,7 +79,7 @@ struct JsonOrder {
 /// # Errors
 /// Where nobody listens, or the exchange knows no such instrument.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let address = arguments.node.addresses()?.market_data;
+    let address = arguments.node.market_data()?;
     let instrument = arguments.instrument.resolve(&arguments.node)?;
     let mut clock = SystemClock::default();
     let mut client = FeedClient::new(address, Flow::One(instrument));

@@ -183,7 +183,7 @@ fn await_machines(
             )
         })?,
     };
-    let address = node.addresses()?.drop_copy;
+    let address = node.drop_copy()?;
     let key = node.key(session)?;
     let mut client = DropCopyClient::new(address, session, participant, key, EventSequence(0));
     let mut clock = SystemClock::default();

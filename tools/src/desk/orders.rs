@@ -134,7 +134,7 @@ pub(super) fn live_orders(
             )
         })?,
     };
-    let address = node.addresses()?.drop_copy;
+    let address = node.drop_copy()?;
     let key = node.key(session)?;
     let mut client = DropCopyClient::new(address, session, participant, key, EventSequence(0));
     let mut clock = SystemClock::default();

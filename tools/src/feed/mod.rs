@@ -255,7 +255,7 @@ fn prepare(arguments: &Arguments, first: &Row) -> Result<InstrumentId> {
     };
     terms.check()?;
     if terms.or_next {
-        let listings = Listings::read(arguments.node.addresses()?.market_data)?;
+        let listings = Listings::read(arguments.node.market_data()?)?;
         terms.instrument = listings.free_from(FIRST_INSTRUMENT)?;
     }
     let session = SessionId(arguments.operator_session);

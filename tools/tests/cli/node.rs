@@ -329,6 +329,26 @@ fn whoever_is_not_there_is_named() {
         "order", "buy", "1", "@", "2.50", "1", "--data", &data, "--node", &nobody,
     ]);
     assert!(refused.contains("is the node running"), "{refused}");
+    // The readers say so at once too, and never guess a port.
+    let begun = std::time::Instant::now();
+    for reader in [
+        &["book", "1", "--market-data", &nobody][..],
+        &["book", "GPU-H100-EU", "--market-data", &nobody],
+        &["orders", "--drop-copy", &nobody],
+        &["cancel", "1", "--drop-copy", &nobody],
+    ] {
+        let refused = refuse(&[reader, &["--data", &data]].concat());
+        assert!(refused.contains("refused"), "{reader:?}: {refused}");
+    }
+    assert!(begun.elapsed().as_secs() < 4, "{:?}", begun.elapsed());
+    let refused = refuse(&["book", "1", "--data", "/nowhere", "--node", &nobody]);
+    assert!(refused.contains("name --market-data"), "{refused}");
+    for reader in ["book 1", "orders", "cancel 1", "order buy 1 @ 2.50 1"] {
+        let words: Vec<&str> = reader.split(' ').collect();
+        let config = ["--data", &data, "--config", "nofile.toml"];
+        let refused = refuse(&[&words[..], &config].concat());
+        assert!(refused.contains("nofile.toml"), "{reader}: {refused}");
+    }
     let refused = refuse(&[
         "order",
         "buy",
