@@ -30,6 +30,7 @@ use crate::connection::{ADDRESSES_FILE, Serving, account_of};
 use crate::exit::finding;
 use crate::journal::{Commands, TailFindings, count_commands, time_value};
 use crate::output::{print, print_json, tell};
+use crate::shell::shell_path;
 
 /// How long the node is left alone between two looks at it, in milliseconds.
 const LOOK_EVERY_MS: u8 = 100;
@@ -387,7 +388,7 @@ fn greeting(
     let genesis = &config.genesis;
     let trader = genesis.session.first().map(|it| SessionId(it.id));
     if let Some(session) = trader.filter(|it| account_of(genesis, *it).is_some()) {
-        let data = config.data.display();
+        let data = shell_path(&config.data);
         lines.push("try it:".to_owned());
         lines.push(format!(
             "  exahour order buy 10 @ 2.50 1 --session {session} --data {data}"

@@ -17,7 +17,7 @@ pub mod replaying;
 pub mod report;
 pub mod trip;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -122,6 +122,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
     };
     let folder = arguments.scratch.display();
+    // It is declared first to go last, after what lies in it.
+    let _made = MadeFolders::beyond(&arguments.scratch);
     let scratch = std::fs::create_dir_all(&arguments.scratch)
         .and_then(|()| {
             tempfile::Builder::new()
@@ -153,6 +155,29 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return print(&bench.report.text());
     }
     bench.report.json().iter().try_for_each(print_json)
+}
+
+/// Folders that were not there before; they are removed again where nothing else lies in them.
+struct MadeFolders(Vec<PathBuf>);
+
+impl MadeFolders {
+    /// Those on the way to `folder`, and itself, the deepest first.
+    fn beyond(folder: &Path) -> Self {
+        let missing = |it: &&Path| !it.as_os_str().is_empty() && !it.exists();
+        let missing = folder.ancestors().take_while(missing);
+        Self(missing.map(Path::to_path_buf).collect())
+    }
+}
+
+impl Drop for MadeFolders {
+    fn drop(&mut self) {
+        for folder in &self.0 {
+            // One that is not empty is somebody's, and so is what it lies in.
+            if std::fs::remove_dir(folder).is_err() {
+                return;
+            }
+        }
+    }
 }
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -402,6 +402,67 @@ fn a_feed_that_loses_its_node_says_so() {
     assert_eq!(first["state_hash"], exchange.replay()["state_hash"]);
 }
 
+#[test]
+fn what_a_start_offers_to_try_can_be_copied() {
+    let mut exchange = Exchange::start();
+    exchange.stop();
+    let data = exchange.path("two words").display().to_string();
+    let ready = exchange.path("ready-two.json");
+    let any = "127.0.0.1:0";
+    let ports = ["--orders", any, "--market-data", any, "--drop-copy", any];
+    let log = std::fs::File::create(exchange.path("two.log")).unwrap();
+    let mut node = exahour(&["start", "--data", &data, "--config", &exchange.config()])
+        .args(ports)
+        .arg("--ready-file")
+        .arg(&ready)
+        .stdout(log)
+        .spawn()
+        .unwrap();
+    until("the node serves", || ready.exists().then_some(()));
+    let said = until("the node says so", || {
+        let said = std::fs::read_to_string(exchange.path("two.log")).unwrap();
+        said.contains("stop it with").then_some(said)
+    });
+    let (_, tries) = said.split_once("try it:\n").unwrap();
+    let folder = std::path::Path::new(env!("CARGO_BIN_EXE_exahour"));
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", folder.parent().unwrap().display());
+    for line in tries.lines().filter(|it| it.contains("exahour ")) {
+        let mut shell = std::process::Command::new("sh");
+        let output = shell.args(["-c", line]).env("PATH", &path).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{line}: {:?}", texts(&output));
+    }
+    node.kill().unwrap();
+    node.wait().unwrap();
+}
+
+#[test]
+fn a_bench_leaves_no_folder_behind_that_it_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("a/b");
+    let bench = |scratch: &std::path::Path| {
+        let scratch = scratch.display().to_string();
+        succeed(&[
+            "bench",
+            "--quick",
+            "--only",
+            "machine",
+            "--scratch",
+            &scratch,
+        ]);
+    };
+    bench(&inner);
+    assert!(!folder.path().join("a").exists());
+    // What was there before stays.
+    std::fs::create_dir(folder.path().join("a")).unwrap();
+    bench(&inner);
+    let left: Vec<_> = std::fs::read_dir(folder.path().join("a"))
+        .unwrap()
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 /// A part of the node that cannot go on takes the node with it, and is named.
 #[test]
 fn an_agent_that_halts_ends_the_node_by_name() {
