@@ -163,3 +163,40 @@ fn the_operators_guide_is_true() {
 fn the_traders_guide_is_true() {
     follow("TRADERS.md");
 }
+
+#[test]
+fn the_first_page_has_an_alias_for_any_folder() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let alias = text
+        .lines()
+        .find_map(|it| it.strip_prefix("alias exahour="));
+    assert_eq!(alias, Some("\"$PWD/target/release/exahour\""));
+}
+
+#[test]
+fn the_operators_guide_names_no_command_that_is_there_as_missing() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/OPERATORS.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, told) = text
+        .split_once("There is no command of `exahour` yet")
+        .unwrap();
+    let (told, _) = told.split_once("\n\n").unwrap();
+    let wire = [
+        "CreateInstrument",
+        "CreateParticipant",
+        "CreateAccount",
+        "CreateSession",
+        "Deposit",
+        "KillSwitch",
+    ];
+    for message in wire {
+        assert!(told.contains(message), "{message}: {told}");
+        assert!(exahour_tools::text::form_named(message).is_some());
+    }
+    let help = exahour(&["--help"]).output().unwrap();
+    let help = texts(&help).0;
+    for command in ["instrument", "participant", "account", "session", "kill"] {
+        assert!(!help.contains(&format!("\n  {command} ")), "{command}");
+    }
+}
