@@ -3,12 +3,14 @@
 //!
 //! Called by the inside while it has one thread; the filter holds for it and all that it starts.
 //! What else one user's processes can do to each other is closed elsewhere: process 1 forbids
-//! tracing, and a process namespace shields its first process from signals.
+//! tracing, the machine's proc does not show it, and a process namespace shields its first process
+//! from signals.
 //!
 //! Always holds: nobody in the machine changes how, where or within what limits the threads of
 //! process 1 run. Their numbers are known: they are the first of the machine's own process
 //! namespace, started before any login, and numbers that low are not given out again.
-//! Does not: shield a machine that has no process namespace of its own.
+//! Does not: shield a machine that has no process namespace of its own, nor the files of process 1
+//! in the host's proc, which a machine without a file tree of its own sees.
 
 use anyhow::Context;
 use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};

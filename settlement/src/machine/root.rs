@@ -4,14 +4,15 @@
 //! Called by the inside, in its own mount namespace, before it gives up its rights.
 //!
 //! Always holds: nothing of the host's data is in the tree; all of it but the home, tmp, and shm is
-//! read-only, whoever owns it; what is mounted here is seen nowhere else and goes away with the
-//! machine.
+//! read-only, whoever owns it; in proc the buyer finds his own processes, not process 1; what is
+//! mounted here is seen nowhere else and goes away with the machine.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use anyhow::Context;
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{Gid, Uid, chdir, chown, pivot_root};
 
@@ -86,9 +87,7 @@ pub(super) fn build(
         tmpfs(&at.join(name), &format!("mode=1777,size={share}"))?;
     }
     fs::create_dir(at.join("proc")).context("cannot make proc")?;
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some("proc"), &at.join("proc"), Some("proc"), flags, none)
-        .context("cannot mount proc")?;
+    show_processes(&at.join("proc"))?;
     // Last, when every mount has its place: whoever owns the tree, and without root that is the
     // buyer, cannot leave a loader's setting or a link in it for the next login to follow.
     let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
@@ -125,6 +124,21 @@ fn show_programs(at: &Path, name: &str) -> anyhow::Result<()> {
     }
     fs::create_dir(at.join(name)).context("cannot make a folder")?;
     show(&host, &at.join(name))
+}
+
+/// Shows the machine's processes, each to those who may trace it: process 1 forbids that, and its
+/// files, by which it could be slowed or chosen when memory runs out, are the buyer's by their user.
+fn show_processes(at: &Path) -> anyhow::Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let show_with = |options| mount(Some("proc"), at, Some("proc"), flags, Some(options));
+    match show_with("hidepid=ptraceable") {
+        // Before Linux 5.8 it has a number only, and lets pass whoever is in the host's group 0.
+        Err(Errno::EINVAL) => show_with("hidepid=2"),
+        shown => shown,
+    }
+    .context("cannot mount proc")?;
+    let settings = at.join("sys");
+    show(&settings, &settings)
 }
 
 fn write_settings(at: &Path, owner: Owner, label: &str) -> anyhow::Result<()> {

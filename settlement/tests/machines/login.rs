@@ -9,8 +9,8 @@ use russh::ChannelMsg;
 use russh::keys::ssh_key::LineEnding;
 
 use super::support::{
-    Outcome, Site, assert_no_rights, assert_tree_is_read_only, buyer, hear, log_in, on_runtime,
-    run, run_in, spec, stranger,
+    Outcome, Site, assert_no_rights, assert_tree_is_read_only, buyer, hear, insides, log_in,
+    on_runtime, run, run_in, spec, stranger,
 };
 
 const KEY: MachineKey = MachineKey(1);
@@ -44,10 +44,13 @@ fn process_1_is_ours_and_the_host_is_not_seen() {
         eprintln!("skipped: this host permits only {:?}", machine.isolation);
         return;
     }
-    let first = run(&machine, "tr '\\0' ' ' < /proc/1/cmdline");
-    assert!(first.out.contains("machine-guest inside"), "{first:?}");
-    // Tracing, signalling or reading process 1 is refused to the buyer.
-    let probes = "cat /proc/1/environ; ls /proc/1/fd; kill -9 1; echo still here";
+    let inside = insides(&site.nonce(KEY));
+    let status = fs::read_to_string(format!("/proc/{}/status", inside[0])).expect("status");
+    let number = status.lines().find_map(|l| l.strip_prefix("NSpid:"));
+    assert!(number.expect("number").ends_with("\t1"), "{status}");
+    // Seeing, tracing, signalling or reading process 1 is refused to the buyer.
+    let probes =
+        "cat /proc/1/environ; ls /proc/1/fd; ls -d /proc/[1-4]; kill -9 1; echo still here";
     let probes = run(&machine, probes);
     assert_eq!(probes.out, "still here\n", "{probes:?}");
     let folder = site.provider.folder(KEY).path().display().to_string();

@@ -2,6 +2,7 @@
 //! which processes are left.
 
 use std::fs;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -304,18 +305,26 @@ pub(crate) fn assert_tree_is_read_only(machine: &Machine) {
 
 /// Neither a shell nor process 1 has a capability or can get one from a program.
 pub(crate) fn assert_no_rights(machine: &Machine) {
-    for process in ["self", "1"] {
-        let said = run(
-            machine,
-            &format!("grep -E '^(Cap|NoNewPrivs)' /proc/{process}/status"),
-        );
+    let look = |process: &str| format!("grep -hE '^(Cap|NoNewPrivs)' /proc/{process}/status");
+    let shell = run(machine, &look("self")).out;
+    let first = on_host(machine, &look("$P"));
+    for (who, said) in [("a shell", shell), ("process 1", first)] {
         let none = "0000000000000000";
         let expected = format!(
             "CapInh:\t{none}\nCapPrm:\t{none}\nCapEff:\t{none}\nCapBnd:\t{none}\n\
              CapAmb:\t{none}\nNoNewPrivs:\t1\n"
         );
-        assert_eq!(said.out, expected, "{process}: {said:?}");
+        assert_eq!(said, expected, "{who}");
     }
+}
+
+/// Asks the host about process 1 of a machine, $P, which is the only child of its supervisor.
+pub(crate) fn on_host(machine: &Machine, what: &str) -> String {
+    let find = format!("P=$(echo $(ps -o pid= --ppid {})); {what}", machine.pid);
+    let said = Command::new("sh").args(["-c", &find]).output();
+    let said = said.expect("shell");
+    assert!(said.status.success(), "{said:?}");
+    String::from_utf8(said.stdout).expect("text")
 }
 
 /// No login can become root of a new user namespace.
