@@ -191,7 +191,8 @@ fn await_machines(
     let begun = Instant::now();
     let mut told = false;
     loop {
-        let count = client.poll(clock.now(), &mut |event| note(event, account, &mut ready))?;
+        let (now, utc) = (clock.steady(), clock.now());
+        let count = client.poll(now, utc, &mut |event| note(event, account, &mut ready))?;
         if client.caught_up() && !ready.is_empty() {
             return Ok(ready.into_values().collect());
         }
