@@ -1,15 +1,16 @@
 //! Bounds a machine's processor time and memory with control groups, through their plain files.
 //!
 //! ```text
-//! exahour-NONCE   quota, memory and processes of the whole machine
-//!   server        process 1: the login server and the meter
-//!   shells        everything the buyer starts: less memory and fewer processes than the whole
+//! exahour-NONCE   memory and processes of the whole machine
+//!   server        process 1: the login server and the meter; a quota of its own
+//!   shells        everything the buyer starts: the quota promised, less memory and fewer processes
+//!                 than the whole
 //! ```
 //! Called by the supervisor of a machine and, once that is dead, by the provider that cleans up.
 //! Knows version 1 (a folder for each controller) and version 2 (one folder).
 //!
-//! Always holds: a machine's group is made below its caller's own group, so that it never escapes
-//! a bound set on the caller; whatever the buyer's processes take, some of it is left to process 1;
+//! Always holds: a machine's group is made below its caller's own group, or beside it where the
+//! caller has made room for it, so that it never escapes a bound set on the caller's service; whatever the buyer's processes take, some of it is left to process 1;
 //! only groups that carry the machine's nonce are emptied or removed.
 //! Does not: decide how much a machine may use.
 
@@ -17,13 +18,15 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Limits, MachineSpec};
+use super::{Limits, MachineSpec, Millicores};
 
 use super::delegated::{self, Room};
 use super::kill::kill_where;
 
 /// Period over which the processor quota is given out.
 const QUOTA_PERIOD_US: u64 = 100_000;
+/// Processor time for the login server and the meter, beyond what was promised to the buyer.
+const SERVER_CPU: Millicores = Millicores(200);
 /// Smallest quota that the kernel accepts.
 const QUOTA_MIN_US: u64 = 1_000;
 /// Most processes and threads in one machine, the login server included.
@@ -218,16 +221,9 @@ fn try_make(plan: &Plan, spec: &MachineSpec) -> io::Result<()> {
         }
         make_folder(folder)?;
     }
-    let quota_us = u64::from(spec.cpu_share.0) * QUOTA_PERIOD_US / 1_000;
-    let quota_us = quota_us.max(QUOTA_MIN_US);
-    match version {
-        Limits::CgroupV2 => set(folders, "cpu.max", &format!("{quota_us} {QUOTA_PERIOD_US}"))?,
-        Limits::CgroupV1 | Limits::Rlimits => {
-            set(folders, "cpu.cfs_period_us", &QUOTA_PERIOD_US.to_string())?;
-            set(folders, "cpu.cfs_quota_us", &quota_us.to_string())?;
-            // What a group below uses counts here too; newer kernels know no other way.
-            set_if_there(folders, "memory.use_hierarchy", "1")?;
-        }
+    if *version != Limits::CgroupV2 {
+        // What a group below uses counts here too; newer kernels know no other way.
+        set_if_there(folders, "memory.use_hierarchy", "1")?;
     }
     let memory = spec.memory_bytes;
     let with_server = memory.saturating_add(SERVER_MEMORY_BYTES);
@@ -240,8 +236,25 @@ fn try_make(plan: &Plan, spec: &MachineSpec) -> io::Result<()> {
             make_folder(&leaf.of(folder))?;
         }
     }
-    let shells: Vec<PathBuf> = folders.iter().map(|f| Leaf::Shells.of(f)).collect();
-    bound(*version, &shells, memory, SHELL_PROCESSES_MAX)
+    let [server, shells] =
+        LEAVES.map(|leaf| folders.iter().map(|f| leaf.of(f)).collect::<Vec<_>>());
+    bound(*version, &shells, memory, SHELL_PROCESSES_MAX)?;
+    // Not one for both: what the buyer's processes overdraw, on each core of the host for itself,
+    // would be taken from the meter too.
+    give_time(*version, &shells, spec.cpu_share)?;
+    give_time(*version, &server, SERVER_CPU)
+}
+
+fn give_time(version: Limits, folders: &[PathBuf], share: Millicores) -> io::Result<()> {
+    let quota_us = u64::from(share.0) * QUOTA_PERIOD_US / 1_000;
+    let quota_us = quota_us.max(QUOTA_MIN_US);
+    match version {
+        Limits::CgroupV2 => set(folders, "cpu.max", &format!("{quota_us} {QUOTA_PERIOD_US}")),
+        Limits::CgroupV1 | Limits::Rlimits => {
+            set(folders, "cpu.cfs_period_us", &QUOTA_PERIOD_US.to_string())?;
+            set(folders, "cpu.cfs_quota_us", &quota_us.to_string())
+        }
+    }
 }
 
 fn make_folder(folder: &Path) -> io::Result<()> {
@@ -421,7 +434,6 @@ pub(super) fn members(folder: &Path) -> io::Result<Vec<i32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provision::Millicores;
 
     fn spec() -> MachineSpec {
         MachineSpec {
@@ -475,7 +487,6 @@ mod tests {
         fs::create_dir(&plan.folders[0]).expect("group");
         for file in [
             "cgroup.subtree_control",
-            "cpu.max",
             "memory.max",
             "memory.swap.max",
             "pids.max",
@@ -484,13 +495,20 @@ mod tests {
         }
         for leaf in LEAVES.map(|l| l.of(&plan.folders[0])) {
             fs::create_dir(&leaf).expect("group");
-            for file in ["memory.max", "memory.swap.max", "pids.max", "cgroup.procs"] {
+            for file in [
+                "cpu.max",
+                "memory.max",
+                "memory.swap.max",
+                "pids.max",
+                "cgroup.procs",
+            ] {
                 fs::write(leaf.join(file), "").expect("write");
             }
         }
         make(&plan, &spec()).expect("bounds");
         let read = |f: &str| fs::read_to_string(plan.folders[0].join(f)).expect("read");
-        assert_eq!(read("cpu.max"), "25000 100000");
+        assert_eq!(read("shells/cpu.max"), "25000 100000");
+        assert_eq!(read("server/cpu.max"), "20000 100000");
         assert_eq!(read("memory.max"), "100663296");
         assert_eq!(read("memory.swap.max"), "0");
         assert_eq!(read("pids.max"), "1024");

@@ -58,6 +58,17 @@ fn hundreds_of_busy_processes_delay_no_beat() {
 }
 
 #[test]
+fn the_smallest_machine_loses_no_beat_to_memory_that_is_never_enough() {
+    let mut asked = spec();
+    asked.memory_bytes = 64 << 20;
+    asked.cpu_share = Millicores(20);
+    // Each takes more than there is, is killed, and begins anew.
+    let load = "for i in 1 2 3 4 5 6; do \
+        (while :; do tail -c 200000000 /dev/zero; done) >/dev/null 2>&1 & done";
+    assert_beats_on_time(&asked, load);
+}
+
+#[test]
 fn memory_full_of_files_delays_no_beat_and_no_login_ends_the_machine() {
     let load = "for f in ~/f /tmp/f /dev/shm/f; do head -c 90000000 /dev/zero > $f; done";
     assert_beats_on_time(&spec(), load);
