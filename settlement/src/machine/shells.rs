@@ -17,6 +17,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
@@ -28,6 +29,9 @@ use crate::provision::cgroup::Door;
 use super::root::{USER, login_shell};
 use super::session::Talk;
 use super::{OWN_PROGRAM, SUBCOMMAND};
+
+/// What the kernel keeps of a login's input; it counts as memory of process 1.
+pub(super) const INPUT_PIPE_BYTES: usize = 16 << 10;
 
 /// What every shell of this machine is given.
 #[derive(Clone, Debug)]
@@ -146,8 +150,11 @@ impl Shells {
         else {
             anyhow::bail!("the pipes were not made");
         };
+        let input = OwnedFd::from(input);
+        let bytes = i32::try_from(INPUT_PIPE_BYTES).context("no such size")?;
+        fcntl(&input, FcntlArg::F_SETPIPE_SZ(bytes)).context("cannot bound the input")?;
         let pipes = Pipes {
-            input: input.into(),
+            input,
             output: output.into(),
             errors: errors.into(),
         };
@@ -198,7 +205,6 @@ impl Shells {
 }
 
 fn close_on_exec(fd: &OwnedFd) -> anyhow::Result<()> {
-    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
     fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).context("cannot keep the terminal")?;
     Ok(())
 }
@@ -257,7 +263,6 @@ fn ended(status: WaitStatus) -> Option<Ended> {
 /// # Errors
 /// When the descriptor refuses.
 pub(super) fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {
-    use nix::fcntl::{FcntlArg, OFlag, fcntl};
     let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
     fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
     Ok(())

@@ -2,8 +2,9 @@
 //!
 //! One task for each channel, started by the SSH server.
 //!
-//! Always holds: a slow side slows down the other and nobody else; when the connection goes away
-//! the shell is hung up.
+//! Always holds: a slow side slows down the other; when the client goes away the shell is hung up.
+//! Does not: keep the channels of one connection apart. A shell that does not read what it was sent
+//! holds up its connection, and no other.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -24,6 +25,8 @@ use super::shells::{Ended, Pipes, Shell, Shells, set_nonblocking};
 
 /// The channel's number for what a command writes to its standard error.
 const STANDARD_ERROR: u32 = 1;
+/// The most of a shell's output that is carried at once.
+pub(super) const OUTPUT_BYTES: usize = 8 << 10;
 /// How long a terminal's last output may take once its shell has ended.
 const DRAIN: Duration = Duration::from_millis(500);
 /// What a shell's own "cannot execute" is, too.
@@ -49,7 +52,7 @@ pub(super) async fn serve(
     channel: Channel<Msg>,
     handle: Handle,
     shells: Arc<Shells>,
-    mut connection: watch::Receiver<()>,
+    mut connection: watch::Receiver<bool>,
 ) {
     let id = channel.id();
     let (mut from_client, to_client) = channel.split();
@@ -60,10 +63,12 @@ pub(super) async fn serve(
         to_client.make_writer(),
         to_client.make_writer_ext(Some(STANDARD_ERROR)),
     );
-    let status = match start(&shells, &request, outputs) {
+    let started = start(&shells, &request, outputs);
+    drop(request);
+    let status = match started {
         Ok(mut running) => {
             let ended = carry(&mut running, &mut from_client, &mut connection).await;
-            finish_outputs(running).await;
+            finish_outputs(running, &mut connection).await;
             ended
         }
         Err(e) => {
@@ -186,7 +191,7 @@ fn polled(fd: OwnedFd) -> anyhow::Result<AsyncFd<OwnedFd>> {
 /// Copies what the shell says until it says no more or the client hears no more.
 async fn copy(from: AsyncFd<OwnedFd>, to: impl AsyncWrite) {
     let mut to = std::pin::pin!(to);
-    let mut buffer = vec![0u8; 16 << 10];
+    let mut buffer = vec![0u8; OUTPUT_BYTES];
     loop {
         let Ok(mut ready) = from.readable().await else {
             return;
@@ -210,12 +215,12 @@ async fn copy(from: AsyncFd<OwnedFd>, to: impl AsyncWrite) {
 async fn carry(
     running: &mut Running,
     from_client: &mut ChannelReadHalf,
-    connection: &mut watch::Receiver<()>,
+    connection: &mut watch::Receiver<bool>,
 ) -> Option<Ended> {
     loop {
         let message = tokio::select! {
             ended = &mut running.shell.ended => return ended.ok(),
-            _ = connection.changed() => None,
+            () = gone(connection) => None,
             message = from_client.wait() => message,
         };
         match message {
@@ -225,7 +230,7 @@ async fn carry(
                 };
                 tokio::select! {
                     ended = &mut running.shell.ended => return ended.ok(),
-                    _ = connection.changed() => {}
+                    () = gone(connection) => {}
                     written = write_all(input, &data) => {
                         if written.is_err() {
                             running.input = None;
@@ -256,6 +261,12 @@ async fn carry(
             Some(_) => {}
         }
     }
+}
+
+/// Waits until the client is gone, or its connection has ended.
+async fn gone(connection: &mut watch::Receiver<bool>) {
+    // Either answer means it.
+    let _ = connection.wait_for(|gone| *gone).await;
 }
 
 async fn write_all(to: &AsyncFd<OwnedFd>, mut bytes: &[u8]) -> io::Result<()> {
@@ -292,7 +303,7 @@ fn known(signal: &Sig) -> Option<Signal> {
 
 /// Lets the last output reach the client. Pipes end when their last holder closes them, as with
 /// any SSH server; a terminal that a background job still holds is not waited for.
-async fn finish_outputs(running: Running) {
+async fn finish_outputs(running: Running, connection: &mut watch::Receiver<bool>) {
     drop(running.input);
     for mut output in running.outputs {
         match running.on_terminal {
@@ -301,8 +312,12 @@ async fn finish_outputs(running: Running) {
                     output.abort();
                 }
             }
-            // An aborted copy is one that nobody listens to.
-            false => drop(output.await),
+            // A client that takes nothing more may be gone; an aborted copy is one that nobody
+            // listens to.
+            false => tokio::select! {
+                _ = &mut output => {}
+                () = gone(connection) => output.abort(),
+            },
         }
     }
 }

@@ -34,7 +34,7 @@ const PROCESSES_MAX: u32 = 1_024;
 /// Those of them that the buyer's can be; the others are left to process 1.
 pub(crate) const SHELL_PROCESSES_MAX: u32 = PROCESSES_MAX - 64;
 /// Memory for the login server, beyond what was promised to the buyer.
-const SERVER_MEMORY_BYTES: u64 = 32 << 20;
+pub(crate) const SERVER_MEMORY_BYTES: u64 = 32 << 20;
 
 /// Where a machine's group can be made, found from the host's mounts.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -100,6 +100,48 @@ fn processes_cannot_multiply_without_end() {
     site.release(KEY);
 }
 
+#[test]
+fn what_nobody_reads_does_not_end_the_machine() {
+    let mut site = Site::new();
+    let mut small = spec();
+    small.memory_bytes = 32 << 20;
+    let machine = site.provider.provision(KEY, &small).expect("machine");
+    let before = site.provider.beats(KEY).expect("beats").len();
+    let opened = on_runtime(async {
+        let mut sessions = Vec::new();
+        let mut floods = Vec::new();
+        for _ in 0..6 {
+            let session = log_in(&machine, buyer()).await.expect("login");
+            for _ in 0..16 {
+                let Ok(channel) = session.channel_open_session().await else {
+                    break;
+                };
+                channel.exec(true, "exec sleep 100").await.expect("exec");
+                floods.push(channel);
+            }
+            sessions.push(session);
+        }
+        let opened = floods.len();
+        // More than all of them may leave unread, which is why none of these returns.
+        let flood = |channel: russh::Channel<russh::client::Msg>| async move {
+            let _ = channel.data(&vec![0u8; 1_900_000][..]).await;
+            std::future::pending::<()>().await;
+        };
+        let floods: Vec<_> = floods.into_iter().map(|c| tokio::spawn(flood(c))).collect();
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        for flood in floods {
+            flood.abort();
+        }
+        opened
+    });
+    assert_eq!(opened, 64, "a bound on all logins together");
+    let measured = site.provider.measure(KEY).expect("measure");
+    assert!(measured.alive, "{measured:?}");
+    assert!(site.provider.beats(KEY).expect("beats").len() > before);
+    assert_eq!(site.provider.provision(KEY, &small).expect("same"), machine);
+    site.release(KEY);
+}
+
 /// Puts a file system of its own below the host's programs, for its arguments alone.
 const MORE_MOUNTED: &str = "mount -t tmpfs none /usr/local; exec \"$0\" \"$@\"";
 

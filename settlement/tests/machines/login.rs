@@ -1,8 +1,10 @@
 //! Who can log in, and what he finds.
 
 use std::fs;
+use std::net::TcpStream;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use exahour_settlement::provision::{MachineKey, Namespace, Provisioner};
 use russh::ChannelMsg;
@@ -176,5 +178,24 @@ fn a_stock_client_logs_in() {
     assert_eq!((said.0, said.1.as_str()), (Some(3), "42\n"), "{said:?}");
     let on_terminal = ssh(&["-tt"], "tty");
     assert!(on_terminal.1.starts_with("/dev/pts/"), "{on_terminal:?}");
+    site.release(KEY);
+}
+
+#[test]
+fn connections_without_a_login_keep_nobody_out() {
+    let mut site = Site::new();
+    let machine = site.provider.provision(KEY, &spec()).expect("machine");
+    let idle: Vec<TcpStream> = (0..40)
+        .map(|_| TcpStream::connect(machine.address).expect("connect"))
+        .collect();
+    let begun = Instant::now();
+    assert_eq!(run(&machine, "echo in").out, "in\n");
+    // Long before they would have been closed for not logging in.
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
+    drop(idle);
     site.release(KEY);
 }
