@@ -15,8 +15,9 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use exahour_gateway::client::{Client, ClientConfig};
 use exahour_gateway::credentials::{Key, Keys};
+use exahour_gateway::feed::drop_copy_client::DropCopyClient;
 use exahour_replicas::{Addresses, Genesis, NodeConfig};
-use exahour_wire::ids::{AccountId, ParticipantId, SessionId};
+use exahour_wire::ids::{AccountId, EventSequence, ParticipantId, SessionId};
 use serde::{Deserialize, Serialize};
 
 /// The file of a data folder in which a running node says where it is reached.
@@ -179,6 +180,31 @@ impl NodeArguments {
             Some(path) => NodeConfig::load(path)?,
             None => NodeConfig::defaults()?,
         })
+    }
+
+    /// A client of the drop copy of a participant, the one named or the session's own, and where it is
+    /// reached.
+    ///
+    /// # Errors
+    /// Where nothing answers, the session's key is not there, or nobody knows whose it is.
+    pub fn copies(
+        &self,
+        session: SessionId,
+        participant: Option<u32>,
+    ) -> Result<(DropCopyClient, SocketAddr)> {
+        let participant = match participant {
+            Some(participant) => ParticipantId(participant),
+            None => owner_of(&self.node_config()?.genesis, session).with_context(|| {
+                format!(
+                    "the participant of session {session} is not known here: name it with \
+                     --participant"
+                )
+            })?,
+        };
+        let (address, key) = (self.drop_copy()?, self.key(session)?);
+        let first = EventSequence(0);
+        let client = DropCopyClient::new(address, session, participant, key, first);
+        Ok((client, address))
     }
 
     /// The key of a session.

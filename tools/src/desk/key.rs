@@ -15,9 +15,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use exahour_gateway::clock::{Clock, SystemClock};
-use exahour_gateway::feed::drop_copy_client::DropCopyClient;
 use exahour_wire::events::{DeliverySettled, MachineReady};
-use exahour_wire::ids::{AccountId, EventSequence, ObligationId, ParticipantId, SessionId};
+use exahour_wire::ids::{AccountId, ObligationId, SessionId};
 use exahour_wire::message::{AccessKey, Message};
 use exahour_wire::operations::RegisterAccessKey;
 use russh::keys::PublicKey;
@@ -26,7 +25,7 @@ use russh::keys::ssh_key::public::KeyData;
 use serde::Serialize;
 
 use super::{Seen, follow, fresh_name, leave};
-use crate::connection::{NodeArguments, account_of, owner_of};
+use crate::connection::{NodeArguments, account_of};
 use crate::output::{print, print_json, tell};
 use crate::shell::shell_path;
 
@@ -174,18 +173,7 @@ fn await_machines(
     session: SessionId,
     account: AccountId,
 ) -> Result<Vec<MachineReady>> {
-    let node = &arguments.node;
-    let participant = match arguments.participant {
-        Some(participant) => ParticipantId(participant),
-        None => owner_of(&node.node_config()?.genesis, session).with_context(|| {
-            format!(
-                "the participant of session {session} is not known here: name it with --participant"
-            )
-        })?,
-    };
-    let address = node.drop_copy()?;
-    let key = node.key(session)?;
-    let mut client = DropCopyClient::new(address, session, participant, key, EventSequence(0));
+    let (mut client, address) = arguments.node.copies(session, arguments.participant)?;
     let mut clock = SystemClock::default();
     let mut ready = BTreeMap::new();
     let begun = Instant::now();

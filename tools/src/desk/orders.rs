@@ -8,22 +8,19 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use exahour_gateway::clock::{Clock, SystemClock};
-use exahour_gateway::feed::drop_copy_client::DropCopyClient;
 use exahour_wire::codes::{Raw, Side};
 use exahour_wire::events::{
     OrderAccepted, OrderCancelled, OrderFilled, OrderReduced, OrderReplaced,
 };
-use exahour_wire::ids::{
-    AccountId, ClientOrderId, EventSequence, InstrumentId, OrderId, ParticipantId, SessionId,
-};
+use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId, OrderId, SessionId};
 use exahour_wire::message::Message;
 use exahour_wire::units::{Price, Quantity};
 use serde::Serialize;
 
-use crate::connection::{NodeArguments, owner_of};
+use crate::connection::NodeArguments;
 use crate::output::{print, print_json};
 
 /// How long the drop copy may be silent before its end is told.
@@ -126,17 +123,7 @@ pub(super) fn live_orders(
     session: SessionId,
     participant: Option<u32>,
 ) -> Result<BTreeMap<OrderId, LiveOrder>> {
-    let participant = match participant {
-        Some(participant) => ParticipantId(participant),
-        None => owner_of(&node.node_config()?.genesis, session).with_context(|| {
-            format!(
-                "the participant of session {session} is not known here: name it with --participant"
-            )
-        })?,
-    };
-    let address = node.drop_copy()?;
-    let key = node.key(session)?;
-    let mut client = DropCopyClient::new(address, session, participant, key, EventSequence(0));
+    let (mut client, address) = node.copies(session, participant)?;
     let mut clock = SystemClock::default();
     let mut live = BTreeMap::new();
     let mut heard = Instant::now();
