@@ -3,17 +3,16 @@
 //! Runs as the last act of process 1, after every right has been given up.
 //!
 //! Always holds: nothing is started before the buyer's key has signed; a connection that does not
-//! sign in time is closed; connections and channels are bounded, and what all of them together can
+//! sign in time is closed, and earlier when its place is needed; connections and channels are bounded, and what all of them together can
 //! make this process hold is less than the memory it has for itself.
 //! Does not: forward ports or agents, nor offer subsystems.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::io;
-use std::net::TcpListener;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::{Shutdown, TcpListener};
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -29,7 +28,6 @@ use russh::{
 use tokio::io::Ready;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::AbortHandle;
 
 use crate::provision::cgroup::SERVER_MEMORY_BYTES;
 
@@ -152,80 +150,108 @@ async fn accept(
     let listener = tokio::net::TcpListener::from_std(listener).context("cannot poll")?;
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let logins = Arc::new(Semaphore::new(ALL_CHANNELS_MAX));
-    let mut guests = Guests::default();
+    let strangers = Arc::new(Strangers::default());
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(_) => {
-                // Out of descriptors or the peer is gone already: neither is worth dying for.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        if places.available_permits() == 0 && !guests.make_room() {
+        let accepted = listener.accept().await;
+        let watched = accepted.and_then(|(stream, _)| Ok((watched(&stream)?, stream)));
+        let Ok((peer, stream)) = watched else {
+            // Out of descriptors or the peer is gone already: neither is worth dying for.
+            tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
+        };
+        if places.available_permits() == 0 {
+            strangers.send_away_oldest();
         }
         let place = Arc::clone(&places)
             .acquire_owned()
             .await
             .context("no more connections")?;
-        let logged_in = Arc::new(AtomicBool::new(false));
-        let gone = Arc::new(watch::Sender::new(false));
+        let (peer, gone) = (Arc::new(peer), Arc::new(watch::Sender::new(false)));
+        let guest = Guest {
+            number: strangers.let_in(&peer),
+            strangers: Arc::clone(&strangers),
+        };
         let visitor = Visitor {
             buyer,
             shells: Arc::clone(&shells),
-            logged_in: Arc::clone(&logged_in),
+            guest: guest.clone(),
             channels: Arc::new(Semaphore::new(CHANNELS_MAX)),
             all_channels: Arc::clone(&logins),
             gone: Arc::clone(&gone),
         };
         let config = Arc::clone(&config);
-        let of_guest = Arc::clone(&logged_in);
-        let served = tokio::spawn(async move {
+        tokio::spawn(async move {
             let _place = place;
-            let Ok(peer) = watched(&stream) else { return };
             tokio::select! {
-                () = connection(stream, config, visitor, &logged_in) => {}
+                () = connection(stream, config, visitor, &guest) => {}
                 () = tell_when_gone(&peer, &gone) => {}
             }
+            guest.strangers.forget(guest.number);
         });
-        guests.add(served.abort_handle(), of_guest);
     }
 }
 
-/// The connections, in the order they came, each with whether it has logged in.
-#[derive(Default)]
-struct Guests {
-    all: VecDeque<(AbortHandle, Arc<AtomicBool>)>,
-}
+/// A connection's socket once more, apart from whoever serves it.
+type Peer = AsyncFd<std::net::TcpStream>;
 
-impl Guests {
-    fn add(&mut self, served: AbortHandle, logged_in: Arc<AtomicBool>) {
-        self.all.retain(|(served, _)| !served.is_finished());
-        self.all.push_back((served, logged_in));
-    }
-
-    /// Ends the oldest connection that has not logged in; false where there is none.
-    fn make_room(&mut self) -> bool {
-        let waits = |(served, logged_in): &(AbortHandle, Arc<AtomicBool>)| {
-            !served.is_finished() && !logged_in.load(Ordering::Acquire)
-        };
-        let oldest = self.all.iter().position(waits);
-        let gone = oldest.and_then(|place| self.all.remove(place));
-        gone.inspect(|(served, _)| served.abort()).is_some()
-    }
-}
-
-/// The connection's socket once more, apart from whoever serves it.
-fn watched(stream: &tokio::net::TcpStream) -> io::Result<AsyncFd<OwnedFd>> {
-    let peer = stream.as_fd().try_clone_to_owned()?;
-    // SAFETY: an owned descriptor stays open, and stays the same, until it is dropped.
+fn watched(stream: &tokio::net::TcpStream) -> io::Result<Peer> {
+    let peer = std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?);
+    // SAFETY: an owned socket stays open, and stays the same, until it is dropped.
     Ok(unsafe { AsyncFd::register(peer) }?)
+}
+
+/// The connections that have not logged in yet, by their number, which grows.
+#[derive(Default)]
+struct Strangers(Mutex<(u64, BTreeMap<u64, Arc<Peer>>)>);
+
+impl Strangers {
+    fn lock(&self) -> MutexGuard<'_, (u64, BTreeMap<u64, Arc<Peer>>)> {
+        // Nothing is left half done by a panic in another holder.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn let_in(&self, peer: &Arc<Peer>) -> u64 {
+        let mut inner = self.lock();
+        inner.0 += 1;
+        let number = inner.0;
+        inner.1.insert(number, Arc::clone(peer));
+        number
+    }
+
+    /// Whether it was still one of them.
+    fn forget(&self, number: u64) -> bool {
+        self.lock().1.remove(&number).is_some()
+    }
+
+    fn send_away_oldest(&self) {
+        if let Some((_, peer)) = self.lock().1.pop_first() {
+            hang_up(&peer);
+        }
+    }
+
+    fn send_away(&self, number: u64) {
+        if let Some(peer) = self.lock().1.remove(&number) {
+            hang_up(&peer);
+        }
+    }
+}
+
+/// Whatever the session is at, it finds its connection closed.
+fn hang_up(peer: &Peer) {
+    // One that is closed already needs no more.
+    let _ = peer.get_ref().shutdown(Shutdown::Both);
+}
+
+/// A connection's place among those that have not logged in yet.
+#[derive(Clone)]
+struct Guest {
+    number: u64,
+    strangers: Arc<Strangers>,
 }
 
 /// Tells the logins of a connection when their client is gone, and does not return. While one of
 /// them does not read, the session waits for it and would not notice.
-async fn tell_when_gone(peer: &AsyncFd<OwnedFd>, gone: &watch::Sender<bool>) {
+async fn tell_when_gone(peer: &Peer, gone: &watch::Sender<bool>) {
     while let Ok(mut ready) = peer.readable().await {
         if ready.ready().is_read_closed() {
             break;
@@ -240,7 +266,7 @@ async fn connection(
     stream: tokio::net::TcpStream,
     config: Arc<Config>,
     visitor: Visitor,
-    logged_in: &AtomicBool,
+    guest: &Guest,
 ) {
     let greeting = russh::server::run_stream(config, stream, visitor);
     let Ok(Ok(mut session)) = tokio::time::timeout(LOGIN_GRACE, greeting).await else {
@@ -249,15 +275,8 @@ async fn connection(
     let late = tokio::time::timeout(LOGIN_GRACE, &mut session)
         .await
         .is_err();
-    if late && !logged_in.load(Ordering::Acquire) {
-        let reason = russh::Disconnect::ByApplication;
-        // A session that is gone needs no goodbye.
-        let _ = session
-            .handle()
-            .disconnect(reason, "login took too long".into(), "en".into())
-            .await;
-    }
     if late {
+        guest.strangers.send_away(guest.number);
         // However it ends, the place is free again.
         let _ = session.await;
     }
@@ -267,7 +286,7 @@ async fn connection(
 struct Visitor {
     buyer: Ed25519PublicKey,
     shells: Arc<Shells>,
-    logged_in: Arc<AtomicBool>,
+    guest: Guest,
     channels: Arc<Semaphore>,
     all_channels: Arc<Semaphore>,
     /// Set when the client is gone, dropped with the connection: both tell its logins to hang up.
@@ -311,8 +330,11 @@ impl Handler for Visitor {
     }
 
     async fn auth_succeeded(&mut self, _session: &mut Session) -> Result<(), Self::Error> {
-        self.logged_in.store(true, Ordering::Release);
-        Ok(())
+        match self.guest.strangers.forget(self.guest.number) {
+            true => Ok(()),
+            // It has just been sent away.
+            false => Err(russh::Error::Disconnect),
+        }
     }
 
     async fn channel_open_session(

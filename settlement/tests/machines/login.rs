@@ -1,6 +1,7 @@
 //! Who can log in, and what he finds.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
@@ -178,6 +179,35 @@ fn a_stock_client_logs_in() {
     assert_eq!((said.0, said.1.as_str()), (Some(3), "42\n"), "{said:?}");
     let on_terminal = ssh(&["-tt"], "tty");
     assert!(on_terminal.1.starts_with("/dev/pts/"), "{on_terminal:?}");
+    site.release(KEY);
+}
+
+#[test]
+fn who_makes_way_is_closed_at_once_however_far_he_is() {
+    let mut site = Site::new();
+    let machine = site.provider.provision(KEY, &spec()).expect("machine");
+    on_runtime(async {
+        let first = log_in(&machine, buyer()).await.expect("login");
+        // Each is in the middle of logging in when the next one comes.
+        let mut crowd = Vec::new();
+        for _ in 0..40 {
+            let mut one = TcpStream::connect(machine.address).expect("connect");
+            one.write_all(b"SSH-2.0-crowd\r\n").expect("greeting");
+            let mut answer = [0; 200];
+            one.read_exact(&mut answer).expect("more than a greeting");
+            crowd.push(one);
+        }
+        let second = log_in(&machine, buyer()).await.expect("login");
+        let oldest = &mut crowd[0];
+        let patience = Some(Duration::from_secs(3));
+        oldest.set_read_timeout(patience).expect("patience");
+        let said = oldest.read_to_end(&mut Vec::new());
+        let waits = |e: &std::io::Error| e.kind() == std::io::ErrorKind::WouldBlock;
+        assert!(!said.as_ref().is_err_and(waits), "still open: {said:?}");
+        for session in [first, second] {
+            assert_eq!(run_in(&session, "echo in", b"").await.out, "in\n");
+        }
+    });
     site.release(KEY);
 }
 
