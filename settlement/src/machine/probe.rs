@@ -1,7 +1,7 @@
 //! Proves once a period that the machine runs and gets processor time: does a fixed piece of
 //! integer work and reports how long it took.
 //!
-//! Runs as one thread of the inside, under the same bounds as the buyer's own processes.
+//! Runs as one thread of the inside, with a quota apart from that of the buyer's processes.
 //!
 //! Always holds: beats follow a fixed schedule; one that is missed is skipped, never made up for.
 

@@ -10,8 +10,9 @@
 //! Knows version 1 (a folder for each controller) and version 2 (one folder).
 //!
 //! Always holds: a machine's group is made below its caller's own group, or beside it where the
-//! caller has made room for it, so that it never escapes a bound set on the caller's service; whatever the buyer's processes take, some of it is left to process 1;
-//! only groups that carry the machine's nonce are emptied or removed.
+//! caller has made room for it, so that it never escapes a bound set on the caller's service; whatever
+//! the buyer's processes take, some of it is left to process 1; only groups that carry the machine's
+//! nonce are emptied or removed.
 //! Does not: decide how much a machine may use.
 
 use std::fs::{self, File, OpenOptions};

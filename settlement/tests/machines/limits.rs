@@ -142,6 +142,24 @@ fn what_nobody_reads_does_not_end_the_machine() {
     site.release(KEY);
 }
 
+#[test]
+fn a_login_ends_with_its_client_also_while_it_reads_nothing() {
+    let mut site = Site::new();
+    let machine = site.provider.provision(KEY, &spec()).expect("machine");
+    on_runtime(async {
+        let session = log_in(&machine, buyer()).await.expect("login");
+        let channel = session.channel_open_session().await.expect("channel");
+        channel.exec(true, "exec sleep 77").await.expect("exec");
+        // More than its channel takes, less than what the kernel keeps beside it.
+        channel.data(&vec![0u8; 130_000][..]).await.expect("data");
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    });
+    wait_until("its shell has ended", || {
+        run(&machine, "ps ax -o args= | grep -c '^slee[p] 77'").out == "0\n"
+    });
+    site.release(KEY);
+}
+
 /// Puts a file system of its own below the host's programs, for its arguments alone.
 const MORE_MOUNTED: &str = "mount -t tmpfs none /usr/local; exec \"$0\" \"$@\"";
 
