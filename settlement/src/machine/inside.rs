@@ -22,7 +22,7 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::{Gid, Pid, Uid, chown, getegid, geteuid, setgroups, setresgid, setresuid};
 
-use crate::provision::cgroup::{Door, Leaf};
+use crate::provision::cgroup::{Door, Leaf, ServersQuota};
 use crate::provision::kill::kill_marked;
 use crate::provision::{LeastIsolation, Limits, Namespace};
 
@@ -47,6 +47,7 @@ pub(super) fn run(lock: &OsStr) -> anyhow::Result<ExitCode> {
     let orders = read_orders(&mut control)?;
     let server = Door::open(&orders.cgroups, Leaf::Server).context("cannot find the cgroup")?;
     let shells = Door::open(&orders.cgroups, Leaf::Shells).context("cannot find the cgroup")?;
+    let quota = ServersQuota::open(&orders.cgroups).context("cannot find the quota")?;
     server.enter().context("cannot join the cgroup")?;
     let mut had = Had {
         namespaces: orders.namespaces.clone(),
@@ -79,7 +80,17 @@ pub(super) fn run(lock: &OsStr) -> anyhow::Result<ExitCode> {
         },
         label: spec.label.clone(),
         memory_limit: (orders.limits == Limits::Rlimits).then_some(spec.memory_bytes),
-        group: try_both_ways(shells, &server, &mut had)?,
+        group: match try_both_ways(shells, &server, &mut had)? {
+            Some(apart) => Some(apart),
+            None => {
+                let share = |quota: &ServersQuota| quota.set(spec.cpu_share);
+                quota
+                    .as_ref()
+                    .map_or(Ok(()), share)
+                    .context("cannot give logins what was promised")?;
+                None
+            }
+        },
     })?);
     let own_processes = had.has(Namespace::Pid);
     let Had { namespaces, notes } = had;

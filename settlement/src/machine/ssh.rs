@@ -3,8 +3,9 @@
 //! Runs as the last act of process 1, after every right has been given up.
 //!
 //! Always holds: nothing is started before the buyer's key has signed; a connection that does not
-//! sign in time is closed, and earlier when its place is needed; connections and channels are bounded, and what all of them together can
-//! make this process hold is less than the memory it has for itself.
+//! sign in time is closed, and earlier when its place is needed; connections and channels are
+//! bounded, and what all of them together can make this process hold is less than the memory it has
+//! for itself.
 //! Does not: forward ports or agents, nor offer subsystems.
 
 use std::borrow::Cow;

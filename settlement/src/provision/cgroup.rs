@@ -2,17 +2,17 @@
 //!
 //! ```text
 //! exahour-NONCE   memory and processes of the whole machine
-//!   server        process 1: the login server and the meter; a quota of its own
-//!   shells        everything the buyer starts: the quota promised, less memory and fewer processes
-//!                 than the whole
+//!   server        process 1, the login server and the meter: a small quota of its own
+//!   shells        everything the buyer starts: the quota that was promised to him, less memory
+//!                 and fewer processes than the whole
 //! ```
 //! Called by the supervisor of a machine and, once that is dead, by the provider that cleans up.
 //! Knows version 1 (a folder for each controller) and version 2 (one folder).
 //!
-//! Always holds: a machine's group is made below its caller's own group, or beside it where the
-//! caller has made room for it, so that it never escapes a bound set on the caller's service; whatever
-//! the buyer's processes take, some of it is left to process 1; only groups that carry the machine's
-//! nonce are emptied or removed.
+//! Always holds: a machine's group is made below its caller's own group, or beside it where that is
+//! the subgroup `settlement` that the caller has moved into, so that it never escapes a bound set on
+//! the service; whatever the buyer's processes take, some of it is left to process 1; only groups
+//! that carry the machine's nonce are emptied or removed.
 //! Does not: decide how much a machine may use.
 
 use std::fs::{self, File, OpenOptions};
@@ -26,8 +26,12 @@ use super::kill::kill_where;
 
 /// Period over which the processor quota is given out.
 const QUOTA_PERIOD_US: u64 = 100_000;
-/// Processor time for the login server and the meter, beyond what was promised to the buyer.
-const SERVER_CPU: Millicores = Millicores(200);
+/// The login server's and meter's own share. A quota that they had in common with the buyer would
+/// be used up by him: he overruns it on every core, and the debt keeps all of a group waiting.
+const SERVER_CPU_SHARE: Millicores = Millicores(200);
+const QUOTA_V2: &str = "cpu.max";
+const QUOTA_V1: &str = "cpu.cfs_quota_us";
+const PERIOD_V1: &str = "cpu.cfs_period_us";
 /// Smallest quota that the kernel accepts.
 const QUOTA_MIN_US: u64 = 1_000;
 /// Most processes and threads in one machine, the login server included.
@@ -239,22 +243,65 @@ fn try_make(plan: &Plan, spec: &MachineSpec) -> io::Result<()> {
     }
     let [server, shells] =
         LEAVES.map(|leaf| folders.iter().map(|f| leaf.of(f)).collect::<Vec<_>>());
-    bound(*version, &shells, memory, SHELL_PROCESSES_MAX)?;
-    // Not one for both: what the buyer's processes overdraw, on each core of the host for itself,
-    // would be taken from the meter too.
-    give_time(*version, &shells, spec.cpu_share)?;
-    give_time(*version, &server, SERVER_CPU)
+    share(*version, &server, SERVER_CPU_SHARE)?;
+    share(*version, &shells, spec.cpu_share)?;
+    bound(*version, &shells, memory, SHELL_PROCESSES_MAX)
 }
 
-fn give_time(version: Limits, folders: &[PathBuf], share: Millicores) -> io::Result<()> {
+fn share(version: Limits, folders: &[PathBuf], share: Millicores) -> io::Result<()> {
+    if version != Limits::CgroupV2 {
+        set(folders, PERIOD_V1, &QUOTA_PERIOD_US.to_string())?;
+    }
+    let (file, quota) = quota(version, share);
+    set(folders, file, &quota)
+}
+
+/// The file that holds a group's quota, and what to write there.
+fn quota(version: Limits, share: Millicores) -> (&'static str, String) {
     let quota_us = u64::from(share.0) * QUOTA_PERIOD_US / 1_000;
     let quota_us = quota_us.max(QUOTA_MIN_US);
     match version {
-        Limits::CgroupV2 => set(folders, "cpu.max", &format!("{quota_us} {QUOTA_PERIOD_US}")),
-        Limits::CgroupV1 | Limits::Rlimits => {
-            set(folders, "cpu.cfs_period_us", &QUOTA_PERIOD_US.to_string())?;
-            set(folders, "cpu.cfs_quota_us", &quota_us.to_string())
+        Limits::CgroupV2 => (QUOTA_V2, format!("{quota_us} {QUOTA_PERIOD_US}")),
+        Limits::CgroupV1 | Limits::Rlimits => (QUOTA_V1, quota_us.to_string()),
+    }
+}
+
+/// The quota of process 1, kept open by it to share what was promised with the buyer's processes
+/// where they cannot be kept apart.
+#[derive(Debug)]
+pub(crate) struct ServersQuota {
+    file: File,
+    version: Limits,
+}
+
+impl ServersQuota {
+    /// Opens the quota in the group with these folders; none where there are none.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(crate) fn open(folders: &[PathBuf]) -> io::Result<Option<ServersQuota>> {
+        let known = [(QUOTA_V2, Limits::CgroupV2), (QUOTA_V1, Limits::CgroupV1)];
+        for folder in folders {
+            for (name, version) in known {
+                match OpenOptions::new()
+                    .write(true)
+                    .open(Leaf::Server.of(folder).join(name))
+                {
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                    file => return file.map(|file| Some(ServersQuota { file, version })),
+                }
+            }
         }
+        Ok(None)
+    }
+
+    /// Gives it this share instead.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(crate) fn set(&self, share: Millicores) -> io::Result<()> {
+        let (_, quota) = quota(self.version, share);
+        (&self.file).write_all(quota.as_bytes())
     }
 }
 
@@ -435,6 +482,7 @@ pub(super) fn members(folder: &Path) -> io::Result<Vec<i32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provision::Millicores;
 
     fn spec() -> MachineSpec {
         MachineSpec {
@@ -510,6 +558,7 @@ mod tests {
         let read = |f: &str| fs::read_to_string(plan.folders[0].join(f)).expect("read");
         assert_eq!(read("shells/cpu.max"), "25000 100000");
         assert_eq!(read("server/cpu.max"), "20000 100000");
+        assert!(!plan.folders[0].join("cpu.max").exists(), "none in common");
         assert_eq!(read("memory.max"), "100663296");
         assert_eq!(read("memory.swap.max"), "0");
         assert_eq!(read("pids.max"), "1024");
@@ -538,6 +587,37 @@ mod tests {
                 memory_bytes: 4_096
             }
         );
+    }
+
+    #[test]
+    fn writes_version_1_quotas_into_plain_files() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let plan = plan(Some(dir.path()), "n0").expect("plan").expect("found");
+        assert_eq!(plan.version, Limits::CgroupV1);
+        let group = &plan.folders[0];
+        fs::create_dir(group).expect("group");
+        fs::write(group.join("memory.limit_in_bytes"), "").expect("write");
+        for leaf in LEAVES.map(|l| l.of(group)) {
+            fs::create_dir(&leaf).expect("group");
+            for file in [
+                "cpu.cfs_period_us",
+                "cpu.cfs_quota_us",
+                "memory.limit_in_bytes",
+            ] {
+                fs::write(leaf.join(file), "").expect("write");
+            }
+        }
+        make(&plan, &spec()).expect("bounds");
+        let read = |f: &str| fs::read_to_string(group.join(f)).expect("read");
+        assert_eq!(read("shells/cpu.cfs_period_us"), "100000");
+        assert_eq!(read("shells/cpu.cfs_quota_us"), "25000");
+        assert_eq!(read("server/cpu.cfs_period_us"), "100000");
+        assert_eq!(read("server/cpu.cfs_quota_us"), "20000");
+        // Where the buyer's processes have to stay there, too.
+        let quota = ServersQuota::open(&plan.folders).expect("open");
+        quota.expect("found").set(Millicores(700)).expect("set");
+        assert_eq!(read("server/cpu.cfs_quota_us"), "70000");
+        assert!(ServersQuota::open(&[]).expect("open").is_none());
     }
 
     #[test]
