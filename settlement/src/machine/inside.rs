@@ -92,6 +92,8 @@ pub(super) fn run(lock: &OsStr) -> anyhow::Result<ExitCode> {
             }
         },
     })?);
+    // From here on it changes its own bounds no more.
+    drop(quota);
     let own_processes = had.has(Namespace::Pid);
     let Had { namespaces, notes } = had;
     say(
