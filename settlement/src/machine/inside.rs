@@ -24,7 +24,7 @@ use nix::unistd::{Gid, Pid, Uid, chown, getegid, geteuid, setgroups, setresgid, 
 
 use crate::provision::cgroup::{Door, Leaf, ServersQuota};
 use crate::provision::kill::kill_marked;
-use crate::provision::{LeastIsolation, Limits, Namespace};
+use crate::provision::{LeastIsolation, Limits, Millicores, Namespace};
 
 use super::namespaces::{self, Had};
 use super::report::{Orders, Report};
@@ -80,20 +80,8 @@ pub(super) fn run(lock: &OsStr) -> anyhow::Result<ExitCode> {
         },
         label: spec.label.clone(),
         memory_limit: (orders.limits == Limits::Rlimits).then_some(spec.memory_bytes),
-        group: match try_both_ways(shells, &server, &mut had)? {
-            Some(apart) => Some(apart),
-            None => {
-                let share = |quota: &ServersQuota| quota.set(spec.cpu_share);
-                quota
-                    .as_ref()
-                    .map_or(Ok(()), share)
-                    .context("cannot give logins what was promised")?;
-                None
-            }
-        },
+        group: keep_apart((shells, &server), quota, spec.cpu_share, &mut had)?,
     })?);
-    // From here on it changes its own bounds no more.
-    drop(quota);
     let own_processes = had.has(Namespace::Pid);
     let Had { namespaces, notes } = had;
     say(
@@ -240,6 +228,22 @@ fn try_both_ways(shells: Door, server: &Door, had: &mut Had) -> anyhow::Result<O
             Ok(None)
         }
     }
+}
+
+/// The way into the bounds of logins, if they can be kept apart; where they cannot, they have what
+/// was promised here. The quota is let go of: later on this process changes its own bounds no more.
+fn keep_apart(
+    (shells, server): (Door, &Door),
+    quota: Option<ServersQuota>,
+    promised: Millicores,
+    had: &mut Had,
+) -> anyhow::Result<Option<Arc<Door>>> {
+    let apart = try_both_ways(shells, server, had)?;
+    if let (None, Some(quota)) = (&apart, quota) {
+        let given = quota.set(promised);
+        given.context("cannot give logins what was promised")?;
+    }
+    Ok(apart)
 }
 
 /// Says one line to the supervisor.
