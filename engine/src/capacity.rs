@@ -1,5 +1,7 @@
 //! How much room the engine sets aside before it starts.
 
+use exahour_wire::limits::ORDERS_MAX;
+
 /// What the engine expects, and allocates before the first command. It grows beyond at the cost of
 /// an allocation: room is a matter of speed, and how many orders may live is said by the log.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +13,13 @@ pub struct Capacity {
     /// Seeds the indexes whose keys clients choose. A node draws it and tells nobody, so that nobody can
     /// choose keys that fall together; no output depends on it, so every replica may have its own.
     pub index_seed: u64,
+}
+
+impl Capacity {
+    /// Live orders, as far as ids can name them.
+    pub(crate) fn orders_max(&self) -> usize {
+        self.orders.min(ORDERS_MAX) as usize
+    }
 }
 
 impl Default for Capacity {

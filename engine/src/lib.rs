@@ -10,7 +10,7 @@
 
 mod admit;
 mod batch;
-mod book;
+pub mod book;
 mod by_side;
 mod capacity;
 mod divisor;

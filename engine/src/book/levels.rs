@@ -1,53 +1,44 @@
 //! The two sides of one book: prices in order, each with its queue.
 //!
-//! A side is a sorted array of prices, the best at the end, where nearly all changes happen; each
-//! points to a level in an arena, and a level to the first and last order of its queue.
+//! ```text
+//! near: the best prices, sorted ---+
+//!                                  |-> levels: key, total, first, last -> orders, in time order
+//! far:  all others, a tree --------+
+//! ```
+//! Nearly all that happens happens near the best price. Whatever else prices somebody may choose go
+//! into a tree, so that a step takes the logarithm of their number at most, and memory is theirs alone.
 //!
-//! Always holds: no empty level; keys strictly ascending; a level's total is its orders' sum.
+//! Always holds: no empty level; every near key is above every far one; near ones are few only where
+//! there are no far ones; a level's total is its orders' sum.
 
 use exahour_wire::codes::Side;
 use exahour_wire::units::{Price, Quantity};
 
 use crate::by_side::{BySide, signed};
 
+use super::far::Far;
+use super::level::{LevelIndex, LevelTable, NO_LEVEL};
+use super::near::{NEAR_MAX, Near};
 use super::orders::{NO_ORDER, OrderTable, Slot};
 
-const NO_LEVEL: u32 = u32::MAX;
-const LEVELS_AT_START: usize = 1_024;
-
-/// One price of one side.
-#[derive(Clone, Copy, Debug)]
-struct Level {
-    price: Price,
-    first: Slot,
-    last: Slot,
-    total: u64,
-    /// In a free level, the next free one.
-    next_free: u32,
-}
-
-/// Where a level stands: ascending keys, the best price last.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    key: i64,
-    level: u32,
-}
+/// Fewer near levels than this are made up from the far ones.
+const NEAR_MIN: usize = NEAR_MAX / 2;
 
 /// One side of a book.
-pub(crate) struct Levels {
+pub struct Levels {
     side: Side,
-    places: Vec<Place>,
-    levels: Vec<Level>,
-    first_free: u32,
+    near: Near,
+    far: Far,
+    levels: LevelTable,
 }
 
 impl Levels {
-    fn new(side: Side) -> Self {
+    fn new(side: Side, seed: u64) -> Self {
         Self {
             side,
-            places: Vec::with_capacity(LEVELS_AT_START),
-            levels: Vec::with_capacity(LEVELS_AT_START),
-            first_free: NO_LEVEL,
+            near: Near::new(),
+            far: Far::new(seed),
+            levels: LevelTable::new(NEAR_MAX),
         }
     }
 
@@ -58,37 +49,33 @@ impl Levels {
 
     /// The best price.
     #[inline]
-    pub(crate) fn best(&self) -> Option<Price> {
-        self.places
-            .last()
-            .map(|place| self.levels[place.level as usize].price)
+    #[must_use]
+    pub fn best(&self) -> Option<Price> {
+        (self.near.len() > 0).then(|| Price(signed(self.side, self.near.best_key())))
     }
 
     /// The oldest order at the best price, if that price is at `limit` or better for the order that
     /// comes from the other side.
     #[inline]
-    pub(crate) fn first_within(&self, limit: Price) -> Option<Slot> {
-        let place = self.places.last()?;
-        let within = place.key >= self.key(limit);
-        within.then(|| self.levels[place.level as usize].first)
+    #[must_use]
+    pub fn first_within(&self, limit: Price) -> Option<Slot> {
+        let within = self.near.best_key() >= self.key(limit);
+        within.then(|| self.levels.at(self.near.best()).first)
     }
 
     /// Puts an order last at its price.
     #[inline]
-    pub(crate) fn append(&mut self, orders: &mut OrderTable, slot: Slot) {
+    pub fn append(&mut self, orders: &mut OrderTable, slot: Slot) {
         let (price, leaves) = {
             let order = orders.at(slot);
             (order.price, order.leaves.0)
         };
-        let index = self.level_for(price);
-        let level = &mut self.levels[index as usize];
+        let index = self.level_for(self.key(price));
+        let level = self.levels.at_mut(index);
         level.total += leaves;
         let last = std::mem::replace(&mut level.last, slot);
-        if last == NO_ORDER {
-            level.first = slot;
-        } else {
-            orders.at_mut(last).next = slot;
-        }
+        level.first = if last == NO_ORDER { slot } else { level.first };
+        orders.link(last).next = slot;
         let order = orders.at_mut(slot);
         order.level = index;
         order.previous = last;
@@ -97,37 +84,52 @@ impl Levels {
 
     /// Takes an order out of its queue; its open lots are still in it.
     #[inline]
-    pub(crate) fn take_out(&mut self, orders: &mut OrderTable, slot: Slot) {
-        let order = *orders.at(slot);
-        let level = &mut self.levels[order.level as usize];
+    pub fn take_out(&mut self, orders: &mut OrderTable, slot: Slot) {
+        let order = orders.at(slot);
+        let (index, previous, next) = (order.level, order.previous, order.next);
+        let level = self.levels.at_mut(index);
         level.total -= order.leaves.0;
-        if order.previous == NO_ORDER {
-            level.first = order.next;
+        level.first = if previous == NO_ORDER {
+            next
         } else {
-            orders.at_mut(order.previous).next = order.next;
-        }
-        if order.next == NO_ORDER {
-            level.last = order.previous;
+            level.first
+        };
+        level.last = if next == NO_ORDER {
+            previous
         } else {
-            orders.at_mut(order.next).previous = order.previous;
-        }
-        if level.first == NO_ORDER {
-            self.drop_level(order.level);
+            level.last
+        };
+        let empty = level.first == NO_ORDER;
+        orders.link(previous).next = next;
+        orders.link(next).previous = previous;
+        if empty {
+            self.drop_level(index);
         }
     }
 
     /// Takes lots off an order that stays, or is taken out next.
     #[inline]
-    pub(crate) fn shrink(&mut self, orders: &mut OrderTable, slot: Slot, by: Quantity) {
+    pub fn shrink(&mut self, orders: &mut OrderTable, slot: Slot, by: Quantity) {
         let order = orders.at_mut(slot);
         order.leaves.0 -= by.0;
-        self.levels[order.level as usize].total -= by.0;
+        self.levels.at_mut(order.level).total -= by.0;
+    }
+
+    /// The open lots at a price.
+    #[must_use]
+    pub fn depth_at(&self, price: Price) -> Quantity {
+        let key = self.key(price);
+        let index = match self.near.at(self.near.place(key), key) {
+            NO_LEVEL => self.far.find(&self.levels, key),
+            near => near,
+        };
+        Quantity(self.levels.at(index).total)
     }
 
     /// Every order, best price first, oldest first, as long as `visit` says so.
-    pub(crate) fn walk(&self, orders: &OrderTable, mut visit: impl FnMut(Slot) -> bool) {
-        for place in self.places.iter().rev() {
-            let mut slot = self.levels[place.level as usize].first;
+    pub fn walk(&self, orders: &OrderTable, mut visit: impl FnMut(Slot) -> bool) {
+        for index in self.in_order() {
+            let mut slot = self.levels.at(index).first;
             while slot != NO_ORDER {
                 if !visit(slot) {
                     return;
@@ -137,78 +139,258 @@ impl Levels {
         }
     }
 
-    #[inline]
-    fn level_for(&mut self, price: Price) -> u32 {
-        let key = self.key(price);
-        // Nearly every order lands near the best price, at the end.
-        let at = match self.places.last() {
-            None => 0,
-            Some(last) if last.key < key => self.places.len(),
-            Some(last) if last.key == key => return last.level,
-            Some(_) => match self.places.binary_search_by_key(&key, |place| place.key) {
-                Ok(found) => return self.places[found].level,
-                Err(at) => at,
-            },
-        };
-        let level = Level {
-            price,
-            first: NO_ORDER,
-            last: NO_ORDER,
-            total: 0,
-            next_free: NO_LEVEL,
-        };
-        let index = if self.first_free == NO_LEVEL {
-            self.levels.push(level);
-            self.levels.len() as u32 - 1
-        } else {
-            let index = self.first_free;
-            self.first_free = self.levels[index as usize].next_free;
-            self.levels[index as usize] = level;
-            index
-        };
-        self.places.insert(at, Place { key, level: index });
-        index
+    /// All levels, best first.
+    fn in_order(&self) -> impl Iterator<Item = LevelIndex> {
+        let near = (0..self.near.len())
+            .rev()
+            .map(|place| self.near.level(place));
+        let far = std::iter::successors(self.far.below(&self.levels, i64::MAX), |index| {
+            self.far.below(&self.levels, self.levels.at(*index).key)
+        });
+        near.chain(far)
     }
 
     #[inline]
-    fn drop_level(&mut self, index: u32) {
-        let key = self.key(self.levels[index as usize].price);
-        self.levels[index as usize].next_free = self.first_free;
-        self.first_free = index;
-        if self.places.last().is_some_and(|place| place.level == index) {
-            self.places.pop();
-            return;
+    fn level_for(&mut self, key: i64) -> LevelIndex {
+        let place = self.near.place(key);
+        match self.near.at(place, key) {
+            NO_LEVEL => self.make_level(place, key),
+            found => found,
         }
-        let found = self.places.binary_search_by_key(&key, |place| place.key);
-        assert!(found.is_ok());
-        if let Ok(at) = found {
-            self.places.remove(at);
+    }
+
+    /// The level of a key that no near one has.
+    #[inline]
+    fn make_level(&mut self, place: usize, key: i64) -> LevelIndex {
+        if place == 0 && !self.far.is_empty() {
+            return self.far_level(key);
+        }
+        let made = self.levels.make(key);
+        let mut place = place;
+        if self.near.len() == NEAR_MAX {
+            if place == 0 {
+                self.far.enter(&mut self.levels, made);
+                return made;
+            }
+            self.send_away();
+            place -= 1;
+        }
+        self.near.enter(place, key, made);
+        made
+    }
+
+    /// The level of a key that is below all near ones, while there are others.
+    #[cold]
+    fn far_level(&mut self, key: i64) -> LevelIndex {
+        match self.far.find(&self.levels, key) {
+            NO_LEVEL => {
+                let made = self.levels.make(key);
+                self.far.enter(&mut self.levels, made);
+                made
+            }
+            found => found,
+        }
+    }
+
+    /// Makes room for one more near level.
+    #[cold]
+    fn send_away(&mut self) {
+        let worst = self.near.remove(0);
+        self.far.enter(&mut self.levels, worst);
+    }
+
+    /// Forgets a level without orders.
+    #[inline]
+    fn drop_level(&mut self, index: LevelIndex) {
+        let key = self.levels.at(index).key;
+        let place = self.near.place(key);
+        if self.near.at(place, key) == index {
+            self.near.remove(place);
+            if self.near.len() < NEAR_MIN && !self.far.is_empty() {
+                self.call_in();
+            }
+        } else {
+            self.far.remove(&mut self.levels, index);
+        }
+        self.levels.free(index);
+    }
+
+    /// Makes up for a near level that is gone.
+    #[cold]
+    fn call_in(&mut self) {
+        if let Some(next) = self.far.below(&self.levels, i64::MAX) {
+            self.far.remove(&mut self.levels, next);
+            self.near.enter(0, self.levels.at(next).key, next);
         }
     }
 }
 
 /// Both sides of one instrument's book.
-pub(crate) struct Book {
+pub struct Book {
     sides: BySide<Levels>,
 }
 
 impl Book {
-    /// An empty book.
-    pub(crate) fn new() -> Self {
+    /// An empty book. No output depends on the seed; who knows it can choose prices that make the book
+    /// slow.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
         Self {
-            sides: BySide::new(Levels::new(Side::Buy), Levels::new(Side::Sell)),
+            sides: BySide::new(Levels::new(Side::Buy, seed), Levels::new(Side::Sell, seed)),
         }
     }
 
     /// One side.
     #[inline]
-    pub(crate) fn side(&self, side: Side) -> &Levels {
+    #[must_use]
+    pub fn side(&self, side: Side) -> &Levels {
         self.sides.at(side)
     }
 
     /// As [`Book::side`], to change.
     #[inline]
-    pub(crate) fn side_mut(&mut self, side: Side) -> &mut Levels {
+    pub fn side_mut(&mut self, side: Side) -> &mut Levels {
         self.sides.at_mut(side)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, VecDeque};
+
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use crate::book::{NO_EXTENT, Order, VACANT};
+    use crate::capacity::Capacity;
+
+    use super::*;
+
+    /// A side, and the same as an ordered map of queues.
+    struct Pair {
+        side: Side,
+        tick: i64,
+        orders: OrderTable,
+        levels: Levels,
+        twin: BTreeMap<i64, VecDeque<Slot>>,
+        live: Vec<Slot>,
+    }
+
+    impl Pair {
+        fn new(side: Side, tick: i64, seed: u64) -> Self {
+            let capacity = Capacity {
+                orders: 1_000,
+                ..Capacity::default()
+            };
+            Self {
+                side,
+                tick,
+                orders: OrderTable::new(&capacity),
+                levels: Levels::new(side, seed),
+                twin: BTreeMap::new(),
+                live: Vec::new(),
+            }
+        }
+
+        fn append(&mut self, ticks: i64, lots: u64) {
+            let price = Price(ticks * self.tick);
+            let order = Order {
+                price,
+                leaves: Quantity(lots),
+                side: self.side,
+                ..VACANT
+            };
+            let slot = self.orders.insert(&order, NO_EXTENT);
+            self.levels.append(&mut self.orders, slot);
+            let key = signed(self.side, price.0);
+            self.twin.entry(key).or_default().push_back(slot);
+            self.live.push(slot);
+        }
+
+        fn take_out(&mut self, at: usize) {
+            let slot = self.live.swap_remove(at);
+            let key = signed(self.side, self.orders.at(slot).price.0);
+            self.levels.take_out(&mut self.orders, slot);
+            self.orders.remove(slot);
+            let queue = self.twin.get_mut(&key).expect("a queue");
+            queue.retain(|it| *it != slot);
+            if queue.is_empty() {
+                self.twin.remove(&key);
+            }
+        }
+
+        fn best(&self) -> Option<Price> {
+            let key = self.twin.last_key_value().map(|it| *it.0);
+            key.map(|key| Price(signed(self.side, key)))
+        }
+
+        fn compare(&self) {
+            let mut walked = Vec::new();
+            self.levels.walk(&self.orders, |slot| {
+                walked.push(slot);
+                true
+            });
+            let expected: Vec<Slot> = self.twin.values().rev().flatten().copied().collect();
+            assert_eq!(walked, expected);
+            for (key, queue) in &self.twin {
+                let lots = queue.iter().map(|it| self.orders.at(*it).leaves.0).sum();
+                let price = Price(signed(self.side, *key));
+                assert_eq!(self.levels.depth_at(price), Quantity(lots));
+            }
+            let beside = Price(signed(self.side, 3 * self.tick - 1));
+            assert_eq!(self.levels.depth_at(beside), Quantity(0));
+        }
+    }
+
+    /// Where prices come from: near a market that wanders, jumps, or from anywhere at all.
+    fn ticks(random: &mut ChaCha8Rng, middle: &mut i64) -> i64 {
+        match random.random_range(0..100) {
+            0 => *middle = random.random_range(1..100_000_000),
+            1..=9 => return random.random_range(1..1_000_000_000),
+            10..=29 => *middle = (*middle + random.random_range(-700..700)).max(1),
+            30..=39 => return (*middle + random.random_range(-20_000..20_000)).max(1),
+            _ => {}
+        }
+        (*middle + random.random_range(-40..40)).max(1)
+    }
+
+    #[test]
+    fn it_agrees_with_an_ordered_map_of_queues() {
+        for seed in 0..40 {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            let side = [Side::Buy, Side::Sell][seed as usize % 2];
+            let tick = [1, 5, 10_000][seed as usize % 3];
+            let mut pair = Pair::new(side, tick, random.random());
+            let mut middle = random.random_range(1..1_000_000);
+            let most = random.random_range(1..400);
+            for round in 0..4_000 {
+                let takes = pair.live.len() > random.random_range(0..most);
+                if takes {
+                    let at = random.random_range(0..pair.live.len());
+                    pair.take_out(at);
+                } else {
+                    let price = ticks(&mut random, &mut middle);
+                    pair.append(price, random.random_range(1..100));
+                }
+                assert_eq!(pair.levels.best(), pair.best(), "seed {seed}");
+                if round % 64 == 0 {
+                    pair.compare();
+                }
+            }
+            pair.compare();
+        }
+    }
+
+    #[test]
+    fn near_levels_are_few_only_where_there_are_no_others() {
+        let mut pair = Pair::new(Side::Buy, 1, 7);
+        for price in 1..10_000 {
+            pair.append(price * 3, 1);
+        }
+        while !pair.live.is_empty() {
+            assert!(pair.levels.near.len() >= NEAR_MIN.min(pair.live.len()));
+            pair.take_out(pair.live.len() - 1);
+        }
+        assert_eq!(pair.levels.best(), None);
     }
 }

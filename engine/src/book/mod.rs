@@ -6,8 +6,14 @@
 //! Always holds: levels are in price order, orders of a level in time order, and a level's total is
 //! the sum of its orders' open lots.
 
+mod far;
+mod level;
 mod levels;
+mod names;
+mod near;
 mod orders;
 
-pub(crate) use levels::Book;
-pub(crate) use orders::{Extent, NO_ORDER, Order, OrderTable, SERIAL_MAX, Slot};
+pub use levels::{Book, Levels};
+pub(crate) use names::Names;
+pub(crate) use orders::SERIAL_MAX;
+pub use orders::{Extent, NO_EXTENT, NO_ORDER, Order, OrderTable, Slot, VACANT};

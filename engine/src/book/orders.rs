@@ -5,6 +5,9 @@
 //! ```
 //! The serial number makes ids grow with time and never repeat; the slot finds the order at once.
 //!
+//! Before the place of slot 0 lies one that no order ever gets: what is linked to nothing is linked to
+//! it, so that entering and leaving a queue asks nothing that a processor would have to guess.
+//!
 //! Always holds: a slot is either free (id zero) or holds one live order; freed slots are used
 //! again last in, first out, which is part of the rules because it is visible in the ids.
 
@@ -14,13 +17,12 @@ use exahour_wire::limits::ORDERS_MAX;
 use exahour_wire::units::{Nanos, Price, Quantity};
 
 use crate::capacity::Capacity;
-use crate::slot_index::SlotIndex;
 
 /// The place of an order in the table.
-pub(crate) type Slot = u32;
+pub type Slot = u32;
 
 /// No order.
-pub(crate) const NO_ORDER: Slot = u32::MAX;
+pub const NO_ORDER: Slot = u32::MAX;
 
 const SLOT_BITS: u32 = 24;
 const _: () = assert!(1 << SLOT_BITS == ORDERS_MAX);
@@ -32,43 +34,52 @@ pub(crate) const SERIAL_MAX: u64 = (1 << (u64::BITS - SLOT_BITS)) - 1;
 /// its instrument are those of its position.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-pub(crate) struct Order {
-    pub(crate) id: OrderId,
-    pub(crate) price: Price,
+pub struct Order {
+    /// The exchange's name for it.
+    pub id: OrderId,
+    /// Its limit.
+    pub price: Price,
     /// Lots still open.
-    pub(crate) leaves: Quantity,
-    pub(crate) client_order_id: ClientOrderId,
-    /// The one behind it in its queue; in a free slot, the next free slot.
-    pub(crate) next: Slot,
+    pub leaves: Quantity,
+    /// Its sender's name for it.
+    pub client_order_id: ClientOrderId,
+    /// The one behind it in its queue.
+    pub next: Slot,
     /// The one before it in its queue.
-    pub(crate) previous: Slot,
+    pub previous: Slot,
     /// Its level in the book.
-    pub(crate) level: u32,
-    pub(crate) session: SessionId,
-    pub(crate) participant: ParticipantId,
+    pub level: u32,
+    /// Who sent it.
+    pub session: SessionId,
+    /// Whose it is.
+    pub participant: ParticipantId,
     /// The place of its position.
-    pub(crate) position: u32,
-    /// The hash of its client order id; [`OrderTable`] sets it.
-    pub(crate) client_hash: u32,
-    pub(crate) side: Side,
-    pub(crate) time_in_force: TimeInForce,
-    pub(crate) self_trade_prevention: SelfTradePrevention,
-    pub(crate) flags: OrderFlags,
+    pub position: u32,
+    /// The hash of its client order id; `Names` sets it.
+    pub client_hash: u32,
+    /// Buy or sell.
+    pub side: Side,
+    /// How long it lives.
+    pub time_in_force: TimeInForce,
+    /// What happens against an order of the same owner.
+    pub self_trade_prevention: SelfTradePrevention,
+    /// What it asks for beyond.
+    pub flags: OrderFlags,
 }
 
 const _: () = assert!(size_of::<Order>() == 64);
 
 /// What else an order is, which only replaces and ends of days ask for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Extent {
+pub struct Extent {
     /// Lots in all: open and traded.
-    pub(crate) total: Quantity,
+    pub total: Quantity,
     /// When it ends; zero where it does not.
-    pub(crate) expire_at: Nanos,
+    pub expire_at: Nanos,
 }
 
-/// What stands in a place that holds no order.
-const VACANT: Order = Order {
+/// What stands in a place that holds no order: nothing, for nobody.
+pub const VACANT: Order = Order {
     id: OrderId::NONE,
     price: Price(0),
     leaves: Quantity(0),
@@ -86,47 +97,47 @@ const VACANT: Order = Order {
     flags: OrderFlags::NONE,
 };
 
-const NO_EXTENT: Extent = Extent {
+/// What stands there beside it.
+pub const NO_EXTENT: Extent = Extent {
     total: Quantity(0),
     expire_at: Nanos(0),
 };
 
 /// All live orders.
-pub(crate) struct OrderTable {
+pub struct OrderTable {
+    /// The place of no order, then those of the slots.
     orders: Vec<Order>,
-    /// By the same places.
+    /// By slot.
     extents: Vec<Extent>,
+    /// Free slots, the next one to be used last.
+    free: Vec<Slot>,
     /// How many may live, at most [`ORDERS_MAX`].
     live_max: u32,
-    first_free: Slot,
     live: u32,
     serial: u64,
-    by_client_id: SlotIndex,
 }
 
-/// The hash of a client order id that no live order has.
-#[derive(Clone, Copy)]
-pub(crate) struct ClientHash(u32);
+/// Where a slot's order stands; [`NO_ORDER`] comes round to the place before all others.
+#[inline]
+fn place(slot: Slot) -> usize {
+    slot.wrapping_add(1) as usize
+}
 
 impl OrderTable {
     /// An empty table that need not grow for this many live orders.
-    pub(crate) fn new(capacity: &Capacity) -> Self {
-        let expected = capacity.orders.min(ORDERS_MAX) as usize;
+    #[must_use]
+    pub fn new(capacity: &Capacity) -> Self {
+        let expected = capacity.orders_max();
+        let mut orders = Vec::with_capacity(expected + 1);
+        orders.push(VACANT);
         Self {
-            orders: Vec::with_capacity(expected),
+            orders,
             extents: Vec::with_capacity(expected),
+            free: Vec::with_capacity(expected),
             live_max: ORDERS_MAX,
-            first_free: NO_ORDER,
             live: 0,
             serial: 0,
-            by_client_id: SlotIndex::new(expected, capacity.index_seed),
         }
-    }
-
-    #[inline]
-    fn client_hash(&self, session: SessionId, client_order_id: ClientOrderId) -> u32 {
-        self.by_client_id
-            .hash_of(u64::from(session.0), client_order_id.0)
     }
 
     /// Whether one more order may live, and has a number left.
@@ -153,118 +164,73 @@ impl OrderTable {
         self.live
     }
 
-    /// Enters an order whose client order id is [`OrderTable::vacant`], names it, and gives its place.
-    /// The id and the hash of `order` are ignored.
+    /// Enters an order, gives it an id, and says its place. The id of `order` is ignored.
     ///
     /// # Panics
     /// If there is no room: the caller has asked.
     #[inline(always)]
-    pub(crate) fn insert(&mut self, order: &Order, extent: Extent, hash: ClientHash) -> Slot {
+    pub fn insert(&mut self, order: &Order, extent: Extent) -> Slot {
         assert!(self.has_room());
         self.serial += 1;
         self.live += 1;
-        let slot = if self.first_free == NO_ORDER {
-            self.orders.len() as Slot
-        } else {
-            self.first_free
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => self.add_place(),
         };
-        let order = Order {
+        self.orders[place(slot)] = Order {
             id: OrderId(self.serial << SLOT_BITS | u64::from(slot)),
-            client_hash: hash.0,
             ..*order
         };
-        if slot == self.first_free {
-            self.first_free = self.orders[slot as usize].next;
-            self.orders[slot as usize] = order;
-            self.extents[slot as usize] = extent;
-        } else {
-            self.orders.push(order);
-            self.extents.push(extent);
-        }
-        self.by_client_id.insert(hash.0, slot);
+        self.extents[slot as usize] = extent;
         slot
     }
 
-    /// Forgets an order that is out of its book.
-    #[inline]
-    pub(crate) fn remove(&mut self, slot: Slot) {
-        let order = &mut self.orders[slot as usize];
-        assert!(order.id != OrderId::NONE);
-        let hash = order.client_hash;
-        order.id = OrderId::NONE;
-        order.next = self.first_free;
-        self.first_free = slot;
-        self.live -= 1;
-        self.by_client_id.remove(hash, slot);
+    #[inline(never)]
+    fn add_place(&mut self) -> Slot {
+        self.orders.push(VACANT);
+        self.extents.push(NO_EXTENT);
+        self.extents.len() as Slot - 1
     }
 
-    /// Gives an order another client order id.
-    pub(crate) fn rename(&mut self, slot: Slot, client_order_id: ClientOrderId) {
-        let hash = self.client_hash(self.at(slot).session, client_order_id);
-        let order = &mut self.orders[slot as usize];
-        order.client_order_id = client_order_id;
-        let before = std::mem::replace(&mut order.client_hash, hash);
-        self.by_client_id.remove(before, slot);
-        self.by_client_id.insert(hash, slot);
+    /// Forgets an order that is out of its book.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[inline]
+    pub fn remove(&mut self, slot: Slot) {
+        let order = self.at_mut(slot);
+        assert!(order.id != OrderId::NONE);
+        order.id = OrderId::NONE;
+        self.free.push(slot);
+        self.live -= 1;
     }
 
     /// The live order with this id.
     #[inline]
-    pub(crate) fn find(&self, id: OrderId) -> Option<Slot> {
+    #[must_use]
+    pub fn find(&self, id: OrderId) -> Option<Slot> {
         let slot = (id.0 & u64::from(ORDERS_MAX - 1)) as Slot;
-        let order = self.orders.get(slot as usize)?;
+        let order = self.orders.get(place(slot))?;
         (order.id == id && id != OrderId::NONE).then_some(slot)
-    }
-
-    /// The live order with this client order id.
-    #[inline]
-    pub(crate) fn find_by_client_id(
-        &self,
-        session: SessionId,
-        client_order_id: ClientOrderId,
-    ) -> Option<Slot> {
-        self.search(
-            self.client_hash(session, client_order_id),
-            session,
-            client_order_id,
-        )
-    }
-
-    /// The proof that no live order has this client order id; `None` where one has.
-    #[inline]
-    pub(crate) fn vacant(
-        &self,
-        session: SessionId,
-        client_order_id: ClientOrderId,
-    ) -> Option<ClientHash> {
-        let hash = self.client_hash(session, client_order_id);
-        let found = self.search(hash, session, client_order_id);
-        found.is_none().then_some(ClientHash(hash))
-    }
-
-    #[inline]
-    fn search(
-        &self,
-        hash: u32,
-        session: SessionId,
-        client_order_id: ClientOrderId,
-    ) -> Option<Slot> {
-        self.by_client_id.find(hash, |slot| {
-            let order = &self.orders[slot as usize];
-            order.session == session && order.client_order_id == client_order_id
-        })
     }
 
     /// The order at a place.
     #[inline]
-    pub(crate) fn at(&self, slot: Slot) -> &Order {
-        &self.orders[slot as usize]
+    #[must_use]
+    pub fn at(&self, slot: Slot) -> &Order {
+        &self.orders[place(slot)]
     }
 
     /// As [`OrderTable::at`], to change.
     #[inline]
-    pub(crate) fn at_mut(&mut self, slot: Slot) -> &mut Order {
-        &mut self.orders[slot as usize]
+    pub fn at_mut(&mut self, slot: Slot) -> &mut Order {
+        &mut self.orders[place(slot)]
+    }
+
+    /// As [`OrderTable::at_mut`], to set a neighbour; that of no order may be set, too.
+    #[inline]
+    pub(super) fn link(&mut self, slot: Slot) -> &mut Order {
+        &mut self.orders[place(slot)]
     }
 
     /// The total and the end of the order at a place.
@@ -287,7 +253,7 @@ impl OrderTable {
     ) {
         found.clear();
         let mut seen = 0;
-        for (slot, order) in self.orders.iter().enumerate() {
+        for (slot, order) in self.orders[1..].iter().enumerate() {
             if seen == self.live {
                 break;
             }
@@ -304,7 +270,7 @@ impl OrderTable {
     /// Goes on where a snapshot stood: so many places were ever used and so many orders accepted. Each
     /// place must then be filled by [`OrderTable::put`] or [`OrderTable::free_again`].
     pub(crate) fn resume(&mut self, places: usize, serial: u64) {
-        self.orders.resize(places, VACANT);
+        self.orders.resize(places + 1, VACANT);
         self.extents.resize(places, NO_EXTENT);
         self.serial = serial;
     }
@@ -313,39 +279,32 @@ impl OrderTable {
     /// those given out.
     pub(crate) fn put(&mut self, order: Order, extent: Extent) -> Option<Slot> {
         let slot = (order.id.0 & u64::from(ORDERS_MAX - 1)) as Slot;
-        let client_hash = self.client_hash(order.session, order.client_order_id);
-        let place = self.orders.get_mut(slot as usize)?;
+        let place = self.orders.get_mut(place(slot))?;
         let serial = order.id.0 >> SLOT_BITS;
         if place.id != OrderId::NONE || serial == 0 || serial > self.serial {
             return None;
         }
-        *place = Order {
-            client_hash,
-            ..order
-        };
+        *place = order;
         self.extents[slot as usize] = extent;
         self.live += 1;
-        self.by_client_id.insert(client_hash, slot);
         Some(slot)
     }
 
     /// Frees all places that hold no order, the first of these to be used first; whether these are
     /// just those places, each once.
     pub(crate) fn free_again(&mut self, slots: &[Slot]) -> bool {
-        let mut linked = vec![false; self.orders.len()];
+        let mut freed = vec![false; self.extents.len()];
         for slot in slots.iter().rev() {
-            let place = *slot as usize;
             let vacant = self
                 .orders
-                .get(place)
-                .is_some_and(|order| order.id == OrderId::NONE);
-            if !vacant || std::mem::replace(&mut linked[place], true) {
+                .get(place(*slot))
+                .is_some_and(|order| *slot != NO_ORDER && order.id == OrderId::NONE);
+            if !vacant || std::mem::replace(&mut freed[*slot as usize], true) {
                 return false;
             }
-            self.orders[place].next = self.first_free;
-            self.first_free = *slot;
+            self.free.push(*slot);
         }
-        slots.len() + self.live as usize == self.orders.len()
+        slots.len() + self.live as usize == self.extents.len()
     }
 
     /// Orders accepted so far.
@@ -355,11 +314,7 @@ impl OrderTable {
 
     /// The free slots, the next one to be used first.
     pub(crate) fn free_slots(&self) -> impl Iterator<Item = Slot> {
-        let first = (self.first_free != NO_ORDER).then_some(self.first_free);
-        std::iter::successors(first, |slot| {
-            let next = self.orders[*slot as usize].next;
-            (next != NO_ORDER).then_some(next)
-        })
+        self.free.iter().rev().copied()
     }
 }
 
@@ -372,18 +327,10 @@ mod tests {
         let mut table = OrderTable::new(&Capacity::default());
         table.resume(0, SERIAL_MAX - 1);
         assert!(table.has_room());
-        let (session, name) = (SessionId(1), ClientOrderId(1));
-        let order = Order {
-            session,
-            client_order_id: name,
-            ..VACANT
-        };
-        let hash = table.vacant(session, name).unwrap();
-        let slot = table.insert(&order, NO_EXTENT, hash);
+        let slot = table.insert(&VACANT, NO_EXTENT);
         assert_eq!(table.at(slot).id.0 >> SLOT_BITS, SERIAL_MAX);
-        assert!(table.vacant(session, name).is_none());
         assert!(!table.has_room());
         table.remove(slot);
-        assert!(table.vacant(session, name).is_some() && !table.has_room());
+        assert!(!table.has_room());
     }
 }

@@ -56,8 +56,8 @@ impl Execute {
             .decode()
             .ok_or(Reject::InvalidSelfTradePrevention)?;
         let name = self
-            .orders
-            .vacant(new.session, new.client_order_id)
+            .names
+            .vacant(&self.orders, new.session, new.client_order_id)
             .ok_or(Reject::DuplicateClientOrderId)?;
         let price = match order_type {
             OrderType::Limit => new.price,
@@ -102,7 +102,8 @@ impl Execute {
             expire_at,
         };
         self.commit(position, &change);
-        let slot = self.orders.insert(&order, extent, name);
+        let slot = self.orders.insert(&order, extent);
+        self.names.enter(&mut self.orders, slot, name);
         self.enter(instrument, slot, new, out);
         Ok(())
     }

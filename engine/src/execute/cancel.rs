@@ -27,8 +27,8 @@ impl Execute {
     ) -> Result<(), Reject> {
         let participant = self.participant_of(cancel.session);
         let found = if cancel.order == OrderId::NONE {
-            self.orders
-                .find_by_client_id(cancel.session, cancel.client_order_id)
+            self.names
+                .find(&self.orders, cancel.session, cancel.client_order_id)
         } else {
             self.orders.find(cancel.order)
         };

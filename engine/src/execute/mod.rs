@@ -31,7 +31,7 @@ use exahour_wire::{internal, operations as ops, orders as entry};
 
 use crate::admit::{CommandPrefix, Gap, Outcome, Verdict};
 use crate::batch::EventSink;
-use crate::book::{Book, Order, OrderTable, Slot};
+use crate::book::{Book, Names, Order, OrderTable, Slot};
 use crate::capacity::Capacity;
 use crate::ledger::Ledger;
 use crate::positions::{Positions, adverse};
@@ -66,6 +66,7 @@ pub(crate) struct Execute {
     pub(crate) ledger: Ledger,
     pub(crate) positions: Positions,
     pub(crate) orders: OrderTable,
+    pub(crate) names: Names,
     /// By id; an instrument is taken out while a command works on it.
     pub(crate) instruments: Vec<Option<Box<Instrument>>>,
     pub(crate) sessions: Vec<SessionFlow>,
@@ -78,6 +79,8 @@ pub(crate) struct Execute {
     pub(crate) day_end: Nanos,
     pub(crate) trades: u64,
     pub(crate) transfers: u64,
+    /// Seeds what finds prices that clients choose.
+    pub(crate) index_seed: u64,
     /// Places of orders to be cancelled together; kept to spare the allocation.
     selected: Vec<Slot>,
 }
@@ -100,6 +103,7 @@ impl Execute {
             ledger: Ledger::new(),
             positions: Positions::new(capacity),
             orders: OrderTable::new(capacity),
+            names: Names::new(capacity),
             instruments: Vec::new(),
             sessions: vec![SessionFlow::default()],
             obligations: Vec::new(),
@@ -109,6 +113,7 @@ impl Execute {
             day_end: Nanos(0),
             trades: 0,
             transfers: 0,
+            index_seed: capacity.index_seed,
             selected: Vec::with_capacity(SELECTED_AT_START),
         }
     }
@@ -290,6 +295,7 @@ impl Execute {
         let order = self.orders.at(slot);
         let has_date = order.time_in_force == exahour_wire::codes::TimeInForce::GoodTillDate;
         self.dated -= usize::from(has_date);
+        self.names.forget(&self.orders, slot);
         self.orders.remove(slot);
     }
 

@@ -115,7 +115,7 @@ impl Execute {
             settlement: terms.reference_price,
             last_trade: None,
             expired: false,
-            book: Book::new(),
+            book: Book::new(self.index_seed),
         });
         let listed = InstrumentListed {
             instrument: id,

@@ -35,8 +35,8 @@ impl Execute {
     #[inline]
     fn find_replaced(&self, replace: &ReplaceOrder) -> Result<Slot, Reject> {
         let found = if replace.order == OrderId::NONE {
-            self.orders
-                .find_by_client_id(replace.session, replace.original)
+            self.names
+                .find(&self.orders, replace.session, replace.original)
         } else {
             self.orders.find(replace.order)
         };
@@ -58,8 +58,8 @@ impl Execute {
         }
         let renamed = order.client_order_id != replace.client_order_id;
         let taken = self
-            .orders
-            .find_by_client_id(replace.session, replace.client_order_id)
+            .names
+            .find(&self.orders, replace.session, replace.client_order_id)
             .is_some();
         if renamed && taken {
             return Err(Reject::DuplicateClientOrderId);
@@ -125,7 +125,8 @@ impl Execute {
         changed.leaves = leaves;
         self.orders.extent_mut(slot).total = replace.quantity;
         if order.client_order_id != replace.client_order_id {
-            self.orders.rename(slot, replace.client_order_id);
+            self.names
+                .rename(&mut self.orders, slot, replace.client_order_id);
         }
         let priority = if keeps {
             Priority::Kept

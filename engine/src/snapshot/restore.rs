@@ -239,7 +239,7 @@ impl Stages {
             settlement: Price(image.settlement),
             last_trade: image.last_trade.map(Price),
             expired: image.expired,
-            book: Book::new(),
+            book: Book::new(self.execute().index_seed),
         };
         for (side, orders) in [(Side::Buy, &image.bids), (Side::Sell, &image.asks)] {
             for order in orders {
@@ -294,6 +294,7 @@ impl Stages {
         ensure(priced, "an order's price is out of range")?;
         let slot = execute.orders.put(order, extent);
         let slot = slot.ok_or(SnapshotError::Contradiction("an order's place is taken"))?;
+        execute.names.enter_again(&mut execute.orders, slot);
         instrument
             .book
             .side_mut(side)
