@@ -17,6 +17,7 @@ const HEIGHTS: &[(&str, u32)] = &[
     ("exahour-replicas", 3),
     ("exahour-tools", 4),
     ("exahour-benches", 4),
+    ("exahour-abi", 4),
 ];
 
 /// Arrows that would run downwards and are absent on purpose.

@@ -120,23 +120,49 @@ pub fn ring<T: Copy + Send>(capacity: Capacity) -> (Producer<T>, Consumer<T>) {
 /// The end that pushes; owned by exactly one agent.
 pub struct Producer<T> {
     shared: Arc<Shared<T>>,
-    /// The next position to write.
+    /// The next position to write; what lies before it may not be published yet.
     tail: u64,
     /// The consumer's cursor as last read: it can only be further on by now.
     head_seen: u64,
 }
 
 impl<T: Copy + Send> Producer<T> {
-    /// Pushes one message.
+    /// Pushes one message, and with it those that were staged before.
     ///
     /// # Errors
     /// [`Full`] when every slot still waits to be read.
     #[inline]
     pub fn try_push(&mut self, message: T) -> Result<(), Full> {
+        self.try_stage(message)?;
+        self.publish();
+        Ok(())
+    }
+
+    /// Writes one message that the consumer does not see yet: several that are staged one by one and
+    /// then published move the cursor's line once.
+    ///
+    /// # Errors
+    /// [`Full`] when every slot still waits to be read, or to be published.
+    #[inline]
+    pub fn try_stage(&mut self, message: T) -> Result<(), Full> {
         self.claim(1)?;
         self.shared.write(self.tail, message);
-        self.publish(self.tail + 1);
+        self.tail += 1;
         Ok(())
+    }
+
+    /// Whether a message can be pushed or staged now.
+    #[inline]
+    pub fn has_room(&mut self) -> bool {
+        self.claim(1).is_ok()
+    }
+
+    /// Hands all that was staged to the consumer at once.
+    #[inline]
+    pub fn publish(&mut self) {
+        self.shared
+            .tail
+            .store(self.tail, Site::TailPublish.ordering());
     }
 
     /// Pushes all of `messages` or none; the consumer sees all of them as soon as it sees the first.
@@ -149,12 +175,11 @@ impl<T: Copy + Send> Producer<T> {
     #[inline]
     pub fn try_push_slice(&mut self, messages: &[T]) -> Result<(), Full> {
         self.claim(messages.len() as u64)?;
-        let mut position = self.tail;
         for message in messages {
-            self.shared.write(position, *message);
-            position += 1;
+            self.shared.write(self.tail, *message);
+            self.tail += 1;
         }
-        self.publish(position);
+        self.publish();
         Ok(())
     }
 
@@ -185,13 +210,6 @@ impl<T: Copy + Send> Producer<T> {
         } else {
             Err(Full)
         }
-    }
-
-    /// Hands every slot below `tail` to the consumer at once.
-    #[inline]
-    fn publish(&mut self, tail: u64) {
-        self.tail = tail;
-        self.shared.tail.store(tail, Site::TailPublish.ordering());
     }
 }
 

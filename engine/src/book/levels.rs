@@ -294,13 +294,14 @@ mod tests {
 
         fn append(&mut self, ticks: i64, lots: u64) {
             let price = Price(ticks * self.tick);
-            let order = Order {
+            let side = self.side;
+            let slot = self.orders.insert(NO_EXTENT, |id| Order {
+                id,
                 price,
                 leaves: Quantity(lots),
-                side: self.side,
+                side,
                 ..VACANT
-            };
-            let slot = self.orders.insert(&order, NO_EXTENT);
+            });
             self.levels.append(&mut self.orders, slot);
             let key = signed(self.side, price.0);
             self.twin.entry(key).or_default().push_back(slot);

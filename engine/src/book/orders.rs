@@ -164,12 +164,13 @@ impl OrderTable {
         self.live
     }
 
-    /// Enters an order, gives it an id, and says its place. The id of `order` is ignored.
+    /// Enters an order, gives it an id, and says its place. `make` is called once, with the id: what it
+    /// makes is written where it stays, not copied there.
     ///
     /// # Panics
     /// If there is no room: the caller has asked.
     #[inline(always)]
-    pub fn insert(&mut self, order: &Order, extent: Extent) -> Slot {
+    pub fn insert(&mut self, extent: Extent, make: impl FnOnce(OrderId) -> Order) -> Slot {
         assert!(self.has_room());
         self.serial += 1;
         self.live += 1;
@@ -177,10 +178,8 @@ impl OrderTable {
             Some(slot) => slot,
             None => self.add_place(),
         };
-        self.orders[place(slot)] = Order {
-            id: OrderId(self.serial << SLOT_BITS | u64::from(slot)),
-            ..*order
-        };
+        let id = OrderId(self.serial << SLOT_BITS | u64::from(slot));
+        *self.at_mut(slot) = make(id);
         self.extents[slot as usize] = extent;
         slot
     }
@@ -327,7 +326,7 @@ mod tests {
         let mut table = OrderTable::new(&Capacity::default());
         table.resume(0, SERIAL_MAX - 1);
         assert!(table.has_room());
-        let slot = table.insert(&VACANT, NO_EXTENT);
+        let slot = table.insert(NO_EXTENT, |id| Order { id, ..VACANT });
         assert_eq!(table.at(slot).id.0 >> SLOT_BITS, SERIAL_MAX);
         assert!(!table.has_room());
         table.remove(slot);

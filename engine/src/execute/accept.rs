@@ -80,8 +80,14 @@ impl Execute {
             None => self.positions.find_or_make(new.account, new.instrument),
         };
         let expire_at = self.end_of(new, time_in_force, out.time);
-        let order = Order {
-            id: OrderId::NONE,
+        let extent = Extent {
+            total: new.quantity,
+            expire_at,
+        };
+        self.commit(position, &change);
+        let participant = self.ledger.account(new.account).participant;
+        let slot = self.orders.insert(extent, |id| Order {
+            id,
             price,
             leaves: new.quantity,
             client_order_id: new.client_order_id,
@@ -89,20 +95,14 @@ impl Execute {
             previous: NO_ORDER,
             level: 0,
             session: new.session,
-            participant: self.ledger.account(new.account).participant,
+            participant,
             position,
             client_hash: 0,
             side,
             time_in_force,
             self_trade_prevention,
             flags: new.flags,
-        };
-        let extent = Extent {
-            total: new.quantity,
-            expire_at,
-        };
-        self.commit(position, &change);
-        let slot = self.orders.insert(&order, extent);
+        });
         self.names.enter(&mut self.orders, slot, name);
         self.enter(instrument, slot, new, out);
         Ok(())
