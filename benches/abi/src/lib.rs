@@ -13,7 +13,6 @@ pub mod queue;
 use std::cell::UnsafeCell;
 use std::ffi::c_int;
 
-use exahour_rings::Consumer;
 use exahour_wire::codes::Side;
 use exahour_wire::units::Price;
 
@@ -244,12 +243,12 @@ unsafe extern "C" fn push(queue: *mut Queue, report: *const Report) -> c_int {
 
 unsafe extern "C" fn drain(queue: *mut Queue, out: *mut Report, most: u32) -> u32 {
     // SAFETY: the handle is `create`'s, and the draining thread alone uses this half.
-    let receiver: &mut Consumer<Report> = unsafe { &mut *Queue::receiver(queue) };
+    let receiver = unsafe { &mut *Queue::receiver(queue) };
     let mut next = out;
     receiver.drain(most as usize, |report| {
         // SAFETY: the caller has room for `most`, and no more are visited.
         unsafe {
-            next.write(*report);
+            next.write(report);
             next = next.add(1);
         }
     }) as u32

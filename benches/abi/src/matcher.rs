@@ -7,6 +7,7 @@
 
 use exahour_engine::Capacity;
 use exahour_engine::book::{Book, NO_EXTENT, NO_ORDER, Order, OrderTable, Slot, VACANT};
+use exahour_rings::fetch_for_writing;
 use exahour_wire::codes::Side;
 use exahour_wire::ids::ClientOrderId;
 use exahour_wire::units::{Price, Quantity};
@@ -14,7 +15,7 @@ use exahour_wire::units::{Price, Quantity};
 use crate::contract::{Cancel, Modify, NewOrder, Report, kind};
 
 /// Names for which there is room at the start; more are made when they come.
-const NAMES_AT_START: usize = 1 << 21;
+const NAMES_AT_START: usize = 1 << 20;
 
 /// What a matcher says.
 pub trait Reports {
@@ -57,6 +58,10 @@ impl Matcher {
     /// Enters an order: one acknowledgement, its trades, and what is left rests or is cancelled.
     #[inline(always)]
     pub fn new_order(&mut self, new: &NewOrder, reports: &mut impl Reports) {
+        if let Some(place) = self.places.get(new.order_id as usize) {
+            // Names come in no order, so that each is far away; by the time it rests it is here.
+            fetch_for_writing(place);
+        }
         reports.push(Report {
             kind: kind::ORDER_ACK,
             side: new.side,

@@ -12,6 +12,7 @@ pub mod cores;
 pub mod idle;
 pub mod layout;
 pub mod ping_pong;
+pub mod prefetch;
 pub mod ring;
 pub mod runner;
 pub mod sync;
@@ -24,6 +25,7 @@ pub use cores::{
 pub use idle::{IdleStrategy, Idler, ParseIdleError};
 pub use layout::{Layout, LayoutError, ThreadLayout};
 pub use ping_pong::{PingPong, ping_pong};
+pub use prefetch::fetch_for_writing;
 pub use ring::{Capacity, CapacityError, Consumer, Full, Producer, ring};
 pub use runner::{AgentFailure, Inline, Running, StopHandle, run};
 pub use watermark::{WatermarkReader, WatermarkWriter, watermark};

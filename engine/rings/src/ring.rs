@@ -47,6 +47,7 @@
 // to 28 M msg/s), probably because the copy waits for those words in the store buffer, behind the
 // last cursor. Messages that lie ready, or are built by value in the call, do not wait.
 
+use crate::prefetch::fetch_for_writing;
 use crate::sync::{Arc, AtomicU64, Site, UnsafeCell};
 use crossbeam::utils::CachePadded;
 use std::mem::MaybeUninit;
@@ -373,27 +374,6 @@ impl<T: Copy> Shared<T> {
 /// How many slots ahead of the write their lines are asked for: eight pushes outlast a line's
 /// journey, and the consumer, if it is close behind, is not yet looking there.
 const FETCH_AHEAD: u64 = 8;
-
-/// Asks for ownership of a slot's lines without waiting; changes nothing but the time it takes.
-#[inline(always)]
-fn fetch_for_writing<T>(slot: &Slot<T>) {
-    #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
-    for line in 0..size_of::<Slot<T>>() / 64 {
-        let address = std::ptr::from_ref(slot)
-            .cast::<u8>()
-            .wrapping_add(line * 64);
-        // SAFETY: a prefetch is a hint: it neither faults nor changes memory, whatever the address.
-        unsafe {
-            std::arch::asm!(
-                "prefetchw [{address}]",
-                address = in(reg) address,
-                options(nostack, preserves_flags, readonly)
-            );
-        }
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(any(loom, miri)))))]
-    let _: &Slot<T> = slot;
-}
 
 #[cfg(test)]
 #[cfg(not(loom))]

@@ -18,7 +18,7 @@ use crate::by_side::{BySide, signed};
 
 use super::far::Far;
 use super::level::{LevelIndex, LevelTable, NO_LEVEL};
-use super::near::{NEAR_MAX, Near};
+use super::near::{NEAR_MAX, Near, Place};
 use super::orders::{NO_ORDER, OrderTable, Slot};
 
 /// Fewer near levels than this are made up from the far ones.
@@ -141,13 +141,10 @@ impl Levels {
 
     /// All levels, best first.
     fn in_order(&self) -> impl Iterator<Item = LevelIndex> {
-        let near = (0..self.near.len())
-            .rev()
-            .map(|place| self.near.level(place));
         let far = std::iter::successors(self.far.below(&self.levels, i64::MAX), |index| {
             self.far.below(&self.levels, self.levels.at(*index).key)
         });
-        near.chain(far)
+        self.near.in_order().chain(far)
     }
 
     #[inline]
@@ -161,19 +158,19 @@ impl Levels {
 
     /// The level of a key that no near one has.
     #[inline]
-    fn make_level(&mut self, place: usize, key: i64) -> LevelIndex {
-        if place == 0 && !self.far.is_empty() {
+    fn make_level(&mut self, place: Place, key: i64) -> LevelIndex {
+        if place.is_worst() && !self.far.is_empty() {
             return self.far_level(key);
         }
         let made = self.levels.make(key);
         let mut place = place;
         if self.near.len() == NEAR_MAX {
-            if place == 0 {
+            if place.is_worst() {
                 self.far.enter(&mut self.levels, made);
                 return made;
             }
             self.send_away();
-            place -= 1;
+            place = place.without_worst();
         }
         self.near.enter(place, key, made);
         made
@@ -195,7 +192,7 @@ impl Levels {
     /// Makes room for one more near level.
     #[cold]
     fn send_away(&mut self) {
-        let worst = self.near.remove(0);
+        let worst = self.near.remove_worst();
         self.far.enter(&mut self.levels, worst);
     }
 
@@ -220,7 +217,7 @@ impl Levels {
     fn call_in(&mut self) {
         if let Some(next) = self.far.below(&self.levels, i64::MAX) {
             self.far.remove(&mut self.levels, next);
-            self.near.enter(0, self.levels.at(next).key, next);
+            self.near.enter_worst(self.levels.at(next).key, next);
         }
     }
 }

@@ -1,11 +1,12 @@
 //! The best prices of one side, in a sorted array, the very best at its end.
 //!
 //! ```text
-//! keys:   worse ... better best       8 bytes each: what a search reads
-//! levels:   one index for each        4 bytes each: what it finds
+//! | least .. least | worse ... better best |      16 bytes each: a key and its level
+//! |<-   CLOSE    ->|
 //! ```
-//! Used by `levels`. Nearly all that happens to a book happens here, and near the end, where entering
-//! and removing move little. Both arrays are short and dense, so that they stay in the nearest cache.
+//! Used by `levels`. Nearly all that happens to a book happens here, and within the last few entries:
+//! these are compared all, whatever they are, as a processor could not guess which of them it will be.
+//! What lies before the first key makes sure that there are always so many.
 //!
 //! Always holds: keys ascend strictly; at most [`NEAR_MAX`] of them, so that no choice of prices makes
 //! a step longer than moving these few.
@@ -15,57 +16,101 @@ use super::level::{LevelIndex, NO_LEVEL};
 /// Most levels that are near.
 pub(super) const NEAR_MAX: usize = 256;
 
+/// Entries that are compared first.
+const CLOSE: usize = 4;
+
+/// All entries: those before the first key, and the keys.
+const ENTRIES: usize = CLOSE + NEAR_MAX;
+
+/// A key and its level.
+#[derive(Clone, Copy)]
+#[repr(C, align(16))]
+struct Entry {
+    key: i64,
+    level: LevelIndex,
+}
+
+/// Below every key.
+const LEAST: Entry = Entry {
+    key: i64::MIN,
+    level: NO_LEVEL,
+};
+
+/// Where a key is, or would be entered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place(usize);
+
+impl Place {
+    /// Whether all keys are above it.
+    #[inline]
+    pub(super) fn is_worst(self) -> bool {
+        self.0 == CLOSE
+    }
+
+    /// The same key's place once the worst key is gone.
+    pub(super) fn without_worst(self) -> Self {
+        Self(self.0 - 1)
+    }
+}
+
 /// The best prices of one side.
 pub(super) struct Near {
-    keys: Vec<i64>,
-    levels: Vec<LevelIndex>,
+    entries: Box<[Entry; ENTRIES]>,
+    /// Behind the best key.
+    end: usize,
 }
 
 impl Near {
     /// None, and room for all.
     pub(super) fn new() -> Self {
         Self {
-            keys: Vec::with_capacity(NEAR_MAX),
-            levels: Vec::with_capacity(NEAR_MAX),
+            entries: Box::new([LEAST; ENTRIES]),
+            end: CLOSE,
         }
     }
 
     /// How many there are.
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.keys.len()
+        self.end - CLOSE
     }
 
     /// The best key; the least number there is where there is none.
     #[inline]
     pub(super) fn best_key(&self) -> i64 {
-        self.keys.last().copied().unwrap_or(i64::MIN)
+        self.entries[self.end - 1].key
     }
 
     /// The level of the best key, or [`NO_LEVEL`].
     #[inline]
     pub(super) fn best(&self) -> LevelIndex {
-        self.levels.last().copied().unwrap_or(NO_LEVEL)
+        self.entries[self.end - 1].level
     }
 
-    /// How many keys are below this one: its place, or the place where it would be entered.
+    /// All levels, best first.
+    pub(super) fn in_order(&self) -> impl Iterator<Item = LevelIndex> {
+        let entries = &self.entries[CLOSE..self.end];
+        entries.iter().rev().map(|it| it.level)
+    }
+
+    /// Where a key is, or would be entered: behind all that are below it.
     #[inline]
-    pub(super) fn place(&self, key: i64) -> usize {
-        self.keys.partition_point(|it| *it < key)
+    pub(super) fn place(&self, key: i64) -> Place {
+        let close = &self.entries[self.end - CLOSE..self.end];
+        let above: usize = close.iter().map(|it| usize::from(it.key >= key)).sum();
+        match above < CLOSE {
+            true => Place(self.end - above),
+            false => Place(self.entries[..self.end].partition_point(|it| it.key < key)),
+        }
     }
 
     /// The level at a place, if it has just this key, or [`NO_LEVEL`].
     #[inline]
-    pub(super) fn at(&self, place: usize, key: i64) -> LevelIndex {
-        match self.keys.get(place) {
-            Some(found) if *found == key => self.levels[place],
-            _ => NO_LEVEL,
+    pub(super) fn at(&self, Place(place): Place, key: i64) -> LevelIndex {
+        match place < self.end && self.entries[place].key == key {
+            true => self.entries[place].level,
+            false => NO_LEVEL,
         }
-    }
-
-    /// The level at a place, counted from the worst.
-    pub(super) fn level(&self, place: usize) -> LevelIndex {
-        self.levels[place]
     }
 
     /// Enters a level at the place of its key.
@@ -73,16 +118,28 @@ impl Near {
     /// # Panics
     /// If there are [`NEAR_MAX`].
     #[inline]
-    pub(super) fn enter(&mut self, place: usize, key: i64, level: LevelIndex) {
-        assert!(self.keys.len() < NEAR_MAX);
-        self.keys.insert(place, key);
-        self.levels.insert(place, level);
+    pub(super) fn enter(&mut self, Place(place): Place, key: i64, level: LevelIndex) {
+        self.entries.copy_within(place..self.end, place + 1);
+        self.entries[place] = Entry { key, level };
+        self.end += 1;
     }
 
-    /// Removes the level at a place, and says which it was.
+    /// Enters a level whose key is below all others.
+    pub(super) fn enter_worst(&mut self, key: i64, level: LevelIndex) {
+        self.enter(Place(CLOSE), key, level);
+    }
+
+    /// Removes the level at a place.
     #[inline]
-    pub(super) fn remove(&mut self, place: usize) -> LevelIndex {
-        self.keys.remove(place);
-        self.levels.remove(place)
+    pub(super) fn remove(&mut self, Place(place): Place) {
+        self.entries.copy_within(place + 1..self.end, place);
+        self.end -= 1;
+    }
+
+    /// Removes the worst level, and says which it was.
+    pub(super) fn remove_worst(&mut self) -> LevelIndex {
+        let worst = self.entries[CLOSE].level;
+        self.remove(Place(CLOSE));
+        worst
     }
 }
