@@ -7,6 +7,7 @@
 //! the ledger, so the two stages may run on two cores and still say the same.
 //! Does not: emit events; `execute` reports the verdict.
 
+mod kill_switch;
 mod operations;
 mod orders;
 mod registry;
@@ -20,6 +21,7 @@ use exahour_wire::reject::Reject;
 use exahour_wire::units::Nanos;
 use exahour_wire::{internal, operations as ops, orders as entry};
 
+pub(crate) use kill_switch::KillSwitch;
 pub(crate) use registry::{AccountOwner, Participant, Registry};
 pub(crate) use sessions::{Session, Sessions};
 pub(crate) use throttle::Throttle;
@@ -162,6 +164,10 @@ impl Admit {
             ops::KillSwitch::TEMPLATE_ID => {
                 let command = read!(ops::KillSwitch);
                 operations::set_kill_switch(registry, &mut self.sessions, sender, command)
+            }
+            ops::ConfirmRelease::TEMPLATE_ID => {
+                let command = read!(ops::ConfirmRelease);
+                operations::confirm_release(registry, &mut self.sessions, sender, command)
             }
             ops::SettlePrice::TEMPLATE_ID => {
                 operations::check_settle(registry, sender, read!(ops::SettlePrice))

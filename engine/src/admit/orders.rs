@@ -34,7 +34,7 @@ fn killed(registry: &Registry, sender: &Sender) -> bool {
     sender.killed
         || registry
             .participant(sender.participant)
-            .is_some_and(|participant| participant.killed)
+            .is_some_and(|participant| participant.kill_switch.stops())
 }
 
 #[inline]
@@ -61,7 +61,7 @@ pub(super) fn check_new(
         .account(order.account)
         .filter(|account| account.participant == sender.participant)
         .ok_or(Reject::UnknownAccount)?;
-    if account.killed || killed(registry, &sender) {
+    if account.kill_switch.stops() || killed(registry, &sender) {
         return Err(Reject::KillSwitchEngaged);
     }
     order.side.decode().ok_or(Reject::InvalidSide)?;

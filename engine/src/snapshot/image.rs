@@ -10,7 +10,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// The version of the format.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
 pub(crate) struct StateImage {
@@ -42,9 +42,17 @@ pub(super) struct CountersImage {
 }
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) enum SwitchImage {
+    Released,
+    Engaged,
+    /// By this session; zero is the exchange itself.
+    ReleaseRequested(u32),
+}
+
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
 pub(super) struct ParticipantImage {
     pub(super) id: u32,
-    pub(super) killed: bool,
+    pub(super) kill_switch: SwitchImage,
 }
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
@@ -52,7 +60,7 @@ pub(super) struct AccountImage {
     pub(super) id: u32,
     /// Zero for the exchange's own.
     pub(super) participant: u32,
-    pub(super) killed: bool,
+    pub(super) kill_switch: SwitchImage,
     pub(super) balance: i128,
     pub(super) locked: i128,
     pub(super) access_key: [u8; 32],
@@ -70,7 +78,7 @@ pub(super) struct SessionImage {
     pub(super) expected: u32,
     pub(super) next_report: u32,
     pub(super) ready: bool,
-    pub(super) killed: bool,
+    pub(super) kill_switch: SwitchImage,
     pub(super) throttle: ThrottleImage,
     pub(super) cancel_mode: u8,
     pub(super) cancel_grace_ms: u32,

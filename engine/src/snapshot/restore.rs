@@ -19,9 +19,9 @@ use exahour_wire::units::{Hours, Millis, Money, Nanos, PartsPerMillion, Price, Q
 use super::SnapshotError;
 use super::image::{
     AccountImage, InstrumentImage, ObligationImage, OrderImage, PositionImage, SessionImage,
-    StateImage, TermsImage,
+    StateImage, SwitchImage, TermsImage,
 };
-use crate::admit::{AccountOwner, Participant, Session, Throttle};
+use crate::admit::{AccountOwner, KillSwitch, Participant, Session, Throttle};
 use crate::book::{Book, Extent, NO_ORDER, Order, SERIAL_MAX};
 use crate::by_side::BySide;
 use crate::capacity::Capacity;
@@ -46,6 +46,14 @@ fn ensure(condition: bool, otherwise: &'static str) -> Result<()> {
 
 fn code<E: Enumeration>(repr: E::Repr, otherwise: &'static str) -> Result<E> {
     E::from_repr(repr).ok_or(SnapshotError::Contradiction(otherwise))
+}
+
+fn switch(image: &SwitchImage) -> KillSwitch {
+    match image {
+        SwitchImage::Released => KillSwitch::Released,
+        SwitchImage::Engaged => KillSwitch::Engaged,
+        SwitchImage::ReleaseRequested(by) => KillSwitch::ReleaseRequested(SessionId(*by)),
+    }
 }
 
 /// Both stages as they were when the image was taken, with at least this much room.
@@ -101,7 +109,7 @@ impl Stages {
             let id = ParticipantId(participant.id);
             *self.admission.admit.registry.participant_mut(id) = Participant {
                 exists: true,
-                killed: participant.killed,
+                kill_switch: switch(&participant.kill_switch),
             };
         }
         Ok(())
@@ -119,14 +127,14 @@ impl Stages {
             self.execute().ledger.open(id, participant);
             *self.admission.admit.registry.account_mut(id) = AccountOwner {
                 participant,
-                killed: image.killed,
+                kill_switch: switch(&image.kill_switch),
             };
         }
         *self.execute().ledger.account_mut(id) = Account {
             balance: image.balance,
             locked: image.locked,
             participant,
-            killed: image.killed,
+            killed: switch(&image.kill_switch).stops(),
             access_key: AccessKey(image.access_key),
             access_session: SessionId(image.access_session),
         };
@@ -158,7 +166,7 @@ impl Stages {
             ready: image.ready,
             connection: image.connection,
             established_at: Nanos(image.established_at),
-            killed: image.killed,
+            kill_switch: switch(&image.kill_switch),
         };
         self.admission.admit.sessions.create(id, session);
         let execute = self.execute();

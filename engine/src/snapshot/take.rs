@@ -4,9 +4,10 @@ use exahour_wire::codes::{Enumeration, Side};
 
 use super::image::{
     AccountImage, CountersImage, HashImage, InstrumentImage, ObligationImage, OrderImage,
-    ParticipantImage, PositionImage, SessionImage, StateImage, TermsImage, ThrottleImage,
+    ParticipantImage, PositionImage, SessionImage, StateImage, SwitchImage, TermsImage,
+    ThrottleImage,
 };
-use crate::admit::Admit;
+use crate::admit::{Admit, KillSwitch};
 use crate::execute::{Execute, Instrument};
 use crate::stages::{Admission, Execution};
 use crate::terms::Terms;
@@ -33,10 +34,10 @@ pub(super) fn image_of(admission: &Admission, execution: &Execution) -> StateIma
             .filter(|(_, participant)| participant.exists)
             .map(|(id, participant)| ParticipantImage {
                 id: id as u32,
-                killed: participant.killed,
+                kill_switch: switch(participant.kill_switch),
             })
             .collect(),
-        accounts: accounts(execute),
+        accounts: accounts(admit, execute),
         sessions: sessions(admit, execute),
         positions: positions(execute),
         instruments: execute
@@ -51,12 +52,21 @@ pub(super) fn image_of(admission: &Admission, execution: &Execution) -> StateIma
     }
 }
 
-fn accounts(execute: &Execute) -> Vec<AccountImage> {
+fn switch(switch: KillSwitch) -> SwitchImage {
+    match switch {
+        KillSwitch::Released => SwitchImage::Released,
+        KillSwitch::Engaged => SwitchImage::Engaged,
+        KillSwitch::ReleaseRequested(by) => SwitchImage::ReleaseRequested(by.0),
+    }
+}
+
+fn accounts(admit: &Admit, execute: &Execute) -> Vec<AccountImage> {
+    let owner = |id| admit.registry.account(id).copied().unwrap_or_default();
     let accounts = execute.ledger.accounts();
     let images = accounts.map(|(id, account)| AccountImage {
         id: id.0,
         participant: account.participant.0,
-        killed: account.killed,
+        kill_switch: switch(owner(id).kill_switch),
         balance: account.balance,
         locked: account.locked,
         access_key: account.access_key.0,
@@ -79,7 +89,7 @@ fn sessions(admit: &Admit, execute: &Execute) -> Vec<SessionImage> {
             expected: session.expected.0,
             next_report: execute.reporter.next_report(id).0,
             ready: session.ready,
-            killed: session.killed,
+            kill_switch: switch(session.kill_switch),
             throttle: ThrottleImage {
                 rate: throttle.rate,
                 burst: throttle.burst,

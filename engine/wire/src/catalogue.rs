@@ -25,7 +25,7 @@ declarations! {
     operations: [
         CreateParticipant, CreateAccount, CreateSession, CreateInstrument, SetPositionLimit,
         Deposit, Withdraw, KillSwitch, SettlePrice, RegisterAccessKey, DeliveryStarted,
-        ConfirmDelivery, DeliveryFailed,
+        ConfirmDelivery, DeliveryFailed, ConfirmRelease,
     ],
     internal: [
         OpenSession, ReadySession, CloseSession, Tick, Checkpoint, NodeStarted, TakeStateHash,
@@ -34,7 +34,7 @@ declarations! {
         OrderAccepted, OrderRejected, OrderCancelled, OrderReplaced, OrderFilled, OrderReduced,
         CommandDone, CommandRejected, SequenceGap, DuplicateIgnored, SessionOpened, SessionReady,
         SessionClosed, SessionExpelled, ParticipantCreated, AccountCreated, SessionCreated,
-        InstrumentListed, PositionLimitSet, KillSwitchSet, AccessKeyRegistered, MoneyMoved,
+        InstrumentListed, PositionLimitSet, KillSwitchSet, AccessKeyRegistered, KillSwitchReleaseRequested, MoneyMoved,
         InstrumentSettled, InstrumentExpired, DeliveryAssigned, MachineReady, DeliverySettled,
         StateHashed,
     ],

@@ -213,7 +213,7 @@ enumeration! {
     KillAction: u8 {
         /// Cancel all and block entry.
         Engage = 1,
-        /// Allow entry again.
+        /// Allow entry again: as a command, ask for it.
         Release = 2,
     }
 }

@@ -479,6 +479,20 @@ event! {
 }
 
 event! {
+    /// The release of a kill switch was asked for; another session must confirm it.
+    KillSwitchReleaseRequested = 337 {
+        /// The session, account or participant.
+        target: u32,
+        /// The session that asked; zero is the exchange itself.
+        requested_by: SessionId,
+        /// What `target` names.
+        scope: Raw<Scope>,
+        /// Zero.
+        pad_1: Pad<7>,
+    }
+}
+
+event! {
     /// Money moved: one debit and one credit of the same amount.
     MoneyMoved = 340 {
         /// The posting.

@@ -187,7 +187,7 @@ message! {
 }
 
 message! {
-    /// Stops a session, account or participant, or lets it trade again.
+    /// Stops a session, account or participant, or asks that it may trade again.
     KillSwitch = 157 {
         /// The session.
         session: SessionId,
@@ -199,7 +199,7 @@ message! {
         target: u32,
         /// What `target` names.
         scope: Raw<Scope>,
-        /// Engage or release.
+        /// Engage, or ask for the release.
         action: Raw<KillAction>,
         /// Zero.
         pad_1: Pad<2>,
@@ -299,5 +299,25 @@ message! {
         verified: Nanos,
         /// What the report rests on.
         evidence: Evidence,
+    }
+}
+
+message! {
+    /// Confirms that what a kill switch stopped may trade again, as another session has asked.
+    ConfirmRelease = 163 {
+        /// The session.
+        session: SessionId,
+        /// The number of this message.
+        sequence: MessageSequence,
+        /// The sender's name for this request.
+        request: ClientOrderId,
+        /// The session, account or participant.
+        target: u32,
+        /// What `target` names.
+        scope: Raw<Scope>,
+        /// Zero.
+        pad_1: Pad<3>,
+        /// Zero.
+        pad_2: Pad<32>,
     }
 }

@@ -83,5 +83,11 @@ enumeration! {
         BalanceOutOfRange = 37,
         /// The request changes nothing.
         NothingToChange = 39,
+        /// Nobody has asked for the release of this kill switch.
+        ReleaseNotRequested = 40,
+        /// The release of this kill switch was asked for already; another session must confirm it.
+        ReleaseAlreadyRequested = 41,
+        /// Who asked cannot confirm, nor can another session of the same participant.
+        SecondOperatorNeeded = 42,
     }
 }

@@ -10,9 +10,9 @@ use exahour_wire::ids::{
 };
 use exahour_wire::message::{AccessKey, Digest, Evidence, Ipv4, Message, Text8, Text16, Text32};
 use exahour_wire::operations::{
-    ConfirmDelivery, CreateAccount, CreateInstrument, CreateParticipant, CreateSession,
-    DeliveryFailed, DeliveryStarted, Deposit, KillSwitch, RegisterAccessKey, SetPositionLimit,
-    SettlePrice, Withdraw,
+    ConfirmDelivery, ConfirmRelease, CreateAccount, CreateInstrument, CreateParticipant,
+    CreateSession, DeliveryFailed, DeliveryStarted, Deposit, KillSwitch, RegisterAccessKey,
+    SetPositionLimit, SettlePrice, Withdraw,
 };
 use exahour_wire::units::{Hours, Money, Nanos, PartsPerMillion, Price, Quantity};
 
@@ -41,6 +41,7 @@ pub(super) fn parse(
         "withdraw" => withdraw(phrase)?,
         "kill" => kill(KillAction::Engage, phrase)?,
         "release" => kill(KillAction::Release, phrase)?,
+        "confirm" => confirm(phrase)?,
         "settle" => settle(phrase)?,
         "key" => key(phrase)?,
         "machine" => machine(phrase)?,
@@ -311,6 +312,19 @@ fn kill(action: KillAction, phrase: &mut Phrase<'_>) -> Result<Draft, Misfit> {
         scope,
         action,
         ..KillSwitch::blank()
+    }))
+}
+
+/// `confirm SCOPE TARGET`.
+fn confirm(phrase: &mut Phrase<'_>) -> Result<Draft, Misfit> {
+    let scope: Raw<Scope> = phrase.named()?;
+    let target = phrase.number("the number of what is meant")?;
+    let request = request(phrase)?;
+    Ok(Draft::new(&ConfirmRelease {
+        request,
+        target,
+        scope,
+        ..ConfirmRelease::blank()
     }))
 }
 

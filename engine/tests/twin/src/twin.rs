@@ -47,8 +47,8 @@ pub struct Twin {
     pub(crate) positions: BTreeMap<(InstrumentId, AccountId), i128>,
     pub(crate) position_limits: BTreeMap<(InstrumentId, AccountId), i128>,
     pub(crate) balances: BTreeMap<AccountId, i128>,
-    /// What the engaged kill switches cover.
-    pub(crate) stopped: BTreeSet<(Scope, u32)>,
+    /// What the engaged kill switches cover, and which session asks for the release.
+    pub(crate) stopped: BTreeMap<(Scope, u32), Option<SessionId>>,
     pub(crate) obligations: BTreeMap<ObligationId, Obligation>,
 }
 

@@ -45,12 +45,12 @@ forms! {
     orders: NewOrder CancelOrder ReplaceOrder MassCancel;
     operations: CreateParticipant CreateAccount CreateSession CreateInstrument SetPositionLimit
         Deposit Withdraw KillSwitch SettlePrice RegisterAccessKey DeliveryStarted ConfirmDelivery
-        DeliveryFailed;
+        DeliveryFailed ConfirmRelease;
     internal: OpenSession ReadySession CloseSession Tick Checkpoint NodeStarted TakeStateHash;
     events: OrderAccepted OrderRejected OrderCancelled OrderReplaced OrderFilled OrderReduced
         CommandDone CommandRejected SequenceGap DuplicateIgnored SessionOpened SessionReady
         SessionClosed SessionExpelled ParticipantCreated AccountCreated SessionCreated
-        InstrumentListed PositionLimitSet KillSwitchSet AccessKeyRegistered MoneyMoved
+        InstrumentListed PositionLimitSet KillSwitchSet AccessKeyRegistered KillSwitchReleaseRequested MoneyMoved
         InstrumentSettled InstrumentExpired DeliveryAssigned MachineReady DeliverySettled
         StateHashed;
     market_data: FeedRequest FeedReject DropCopyRequest FeedHeartbeat InstrumentDefinition

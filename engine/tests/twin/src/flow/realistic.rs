@@ -14,9 +14,9 @@ use exahour_wire::ids::{
 use exahour_wire::internal::{Checkpoint, CloseSession, TakeStateHash, Tick};
 use exahour_wire::message::{AccessKey, Digest, Ipv4, Message, Text32};
 use exahour_wire::operations::{
-    ConfirmDelivery, CreateAccount, CreateParticipant, CreateSession, DeliveryFailed,
-    DeliveryStarted, Deposit, KillSwitch, RegisterAccessKey, SetPositionLimit, SettlePrice,
-    Withdraw,
+    ConfirmDelivery, ConfirmRelease, CreateAccount, CreateParticipant, CreateSession,
+    DeliveryFailed, DeliveryStarted, Deposit, KillSwitch, RegisterAccessKey, SetPositionLimit,
+    SettlePrice, Withdraw,
 };
 use exahour_wire::orders::{CancelOrder, MassCancel, NewOrder, ReplaceOrder};
 use exahour_wire::units::{Money, Nanos, Price, Quantity};
@@ -34,10 +34,10 @@ pub(super) fn command(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u
         return market.open(place).bytes().to_vec();
     }
     let away = market.sessions.iter().filter(|session| !session.ready);
-    if away.count() > 2 && dice.percent(30) {
+    if away.count() > 2 && dice.percent(40) {
         return session_news(market, dice, now);
     }
-    if !market.stopped.is_empty() && dice.percent(15) {
+    if !market.stopped.is_empty() && dice.percent(30) {
         return release(market, dice);
     }
     match dice.below(1_000) {
@@ -456,12 +456,29 @@ fn kill_switch(market: &mut Market, dice: &mut Dice) -> Vec<u8> {
     .to_vec()
 }
 
-/// Ends a stop, so that trading goes on.
+/// Ends a stop, so that trading goes on: mostly one asks and another confirms.
 fn release(market: &mut Market, dice: &mut Dice) -> Vec<u8> {
-    let (scope, target) = dice.pick(&market.stopped);
+    let (scope, target, asked) = dice.pick(&market.stopped);
+    let (session, sequence, _) = sender_or_exchange(market, dice, Permissions::OPERATOR);
+    let request = market.fresh_name();
+    let scope = Raw::new(scope);
+    if asked != dice.percent(8) {
+        let command = ConfirmRelease {
+            session,
+            sequence,
+            request,
+            target,
+            scope,
+            ..ConfirmRelease::blank()
+        };
+        return command.bytes().to_vec();
+    }
     KillSwitch {
+        session,
+        sequence,
+        request,
         target,
-        scope: Raw::new(scope),
+        scope,
         action: KillAction::Release.into(),
         ..KillSwitch::blank()
     }
