@@ -137,6 +137,9 @@ impl Admit {
                 let command = read!(entry::MassCancel);
                 orders::check_mass_cancel(registry, &self.sessions, sender, command)
             }
+            entry::OrderStatusRequest::TEMPLATE_ID => {
+                orders::check_status(registry, sender, read!(entry::OrderStatusRequest))
+            }
             ops::CreateParticipant::TEMPLATE_ID => {
                 operations::create_participant(registry, sender, read!(ops::CreateParticipant))
             }

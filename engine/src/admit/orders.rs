@@ -5,7 +5,7 @@
 
 use exahour_wire::codes::{OrderFlags, OrderType, Permissions, Scope, TimeInForce};
 use exahour_wire::ids::{AccountId, InstrumentId, ParticipantId, SessionId};
-use exahour_wire::orders::{CancelOrder, MassCancel, NewOrder, ReplaceOrder};
+use exahour_wire::orders::{CancelOrder, MassCancel, NewOrder, OrderStatusRequest, ReplaceOrder};
 use exahour_wire::reject::Reject;
 use exahour_wire::units::{Nanos, Price, Quantity};
 
@@ -111,6 +111,15 @@ pub(super) fn check_cancel(
 ) -> Result<(), Reject> {
     may_trade(&sender)?;
     instrument(registry, cancel.instrument).map(|_| ())
+}
+
+pub(super) fn check_status(
+    registry: &Registry,
+    sender: Sender,
+    question: &OrderStatusRequest,
+) -> Result<(), Reject> {
+    may_trade(&sender)?;
+    instrument(registry, question.instrument).map(|_| ())
 }
 
 #[inline]

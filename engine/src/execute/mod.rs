@@ -15,6 +15,7 @@ mod matching;
 mod operations;
 mod replace;
 mod sessions;
+mod status;
 
 use exahour_wire::codes::{Scope, Side, TransferKind};
 use exahour_wire::events::{
@@ -91,7 +92,7 @@ struct Request {
     template: u16,
 }
 
-const ORDER_TEMPLATES: std::ops::RangeInclusive<u16> = 101..=104;
+const ORDER_TEMPLATES: std::ops::RangeInclusive<u16> = 101..=105;
 const SELECTED_AT_START: usize = 1 << 16;
 
 impl Execute {
@@ -189,6 +190,9 @@ impl Execute {
             entry::MassCancel::TEMPLATE_ID => {
                 self.mass_cancel(read!(entry::MassCancel), request, out);
                 Ok(())
+            }
+            entry::OrderStatusRequest::TEMPLATE_ID => {
+                self.order_status(read!(entry::OrderStatusRequest), out)
             }
             ops::SettlePrice::TEMPLATE_ID => {
                 self.settle_price(read!(ops::SettlePrice), request, out)
@@ -380,6 +384,10 @@ fn order_rejected(request: Request, reject: Reject, command: &[u8]) -> OrderReje
         entry::ReplaceOrder::TEMPLATE_ID => entry::ReplaceOrder::read(command)
             .map_or((OrderId::NONE, InstrumentId::NONE), |new| {
                 (new.order, new.instrument)
+            }),
+        entry::OrderStatusRequest::TEMPLATE_ID => entry::OrderStatusRequest::read(command)
+            .map_or((OrderId::NONE, InstrumentId::NONE), |question| {
+                (question.order, question.instrument)
             }),
         _ => (OrderId::NONE, InstrumentId::NONE),
     };

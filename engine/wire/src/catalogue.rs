@@ -21,7 +21,7 @@ declarations! {
         EstablishmentReject, Sequence, NotApplied, RetransmitRequest, Retransmission,
         RetransmitReject, Terminate, Busy,
     ],
-    orders: [NewOrder, CancelOrder, ReplaceOrder, MassCancel],
+    orders: [NewOrder, CancelOrder, ReplaceOrder, MassCancel, OrderStatusRequest],
     operations: [
         CreateParticipant, CreateAccount, CreateSession, CreateInstrument, SetPositionLimit,
         Deposit, Withdraw, KillSwitch, SettlePrice, RegisterAccessKey, DeliveryStarted,
@@ -32,7 +32,7 @@ declarations! {
     ],
     events: [
         OrderAccepted, OrderRejected, OrderCancelled, OrderReplaced, OrderFilled, OrderReduced,
-        CommandDone, CommandRejected, SequenceGap, DuplicateIgnored, SessionOpened, SessionReady,
+        CommandDone, CommandRejected, SequenceGap, DuplicateIgnored, OrderStatus, SessionOpened, SessionReady,
         SessionClosed, SessionExpelled, ParticipantCreated, AccountCreated, SessionCreated,
         InstrumentListed, PositionLimitSet, KillSwitchSet, AccessKeyRegistered, KillSwitchReleaseRequested, MoneyMoved,
         InstrumentSettled, InstrumentExpired, DeliveryAssigned, MachineReady, DeliverySettled,

@@ -10,7 +10,8 @@
 use crate::codes::{
     CancelReason, ContractKind, DeliveryOutcome, DisconnectCause, EstablishmentRejectCode,
     Firmness, KillAction, Liquidity, NegotiationRejectCode, OrderFlags, OrderType, Permissions,
-    Priority, Raw, ResourceClass, Scope, Side, TerminationCode, TimeInForce, TransferKind,
+    Priority, Raw, ResourceClass, Scope, SelfTradePrevention, Side, TerminationCode, TimeInForce,
+    TransferKind,
 };
 use crate::ids::{
     AccountId, ClientOrderId, CommandSequence, EventSequence, InstrumentId, MessageSequence,
@@ -123,11 +124,11 @@ event! {
 }
 
 event! {
-    /// An order entry, cancel, replace or mass cancel was refused and changed nothing.
+    /// An order entry, cancel, replace, mass cancel or question was refused and changed nothing.
     OrderRejected = 302 {
         /// The sender's name for the order or request.
         client_order_id: ClientOrderId,
-        /// The order that a cancel or replace named, or zero.
+        /// The order that a cancel, replace or question named, or zero.
         order: OrderId,
         /// The contract, or zero.
         instrument: InstrumentId,
@@ -291,6 +292,46 @@ event! {
     DuplicateIgnored = 313 {
         /// The number of the message.
         client_sequence: MessageSequence,
+        /// Zero.
+        pad_1: Pad<4>,
+    }
+}
+
+event! {
+    /// The present state of a live order, as was asked for.
+    OrderStatus = 314 {
+        /// The sender's name for the request.
+        request: ClientOrderId,
+        /// The name of the order that the session gave it which entered it.
+        client_order_id: ClientOrderId,
+        /// The exchange's name for the order.
+        order: OrderId,
+        /// Its limit.
+        price: Price,
+        /// Its total in lots: open and traded.
+        quantity: Quantity,
+        /// Lots still open.
+        leaves: Quantity,
+        /// Lots that have traded.
+        filled: Quantity,
+        /// When it ends by itself; zero where it does not.
+        expire_at: Nanos,
+        /// Whose account.
+        account: AccountId,
+        /// Which contract.
+        instrument: InstrumentId,
+        /// The session that entered it.
+        entered_by: SessionId,
+        /// The number of the message that asked.
+        client_sequence: MessageSequence,
+        /// Buy or sell.
+        side: Raw<Side>,
+        /// How long it lives.
+        time_in_force: Raw<TimeInForce>,
+        /// What happens against an order of the same owner.
+        self_trade_prevention: Raw<SelfTradePrevention>,
+        /// What it asks for beyond.
+        flags: OrderFlags,
         /// Zero.
         pad_1: Pad<4>,
     }

@@ -109,3 +109,25 @@ message! {
         pad_2: Pad<32>,
     }
 }
+
+message! {
+    /// Asks for the present state of one order.
+    OrderStatusRequest = 105 {
+        /// The session.
+        session: SessionId,
+        /// The number of this message.
+        sequence: MessageSequence,
+        /// The sender's name for this request.
+        request: ClientOrderId,
+        /// The order, by the exchange's name; zero to use the sender's.
+        order: OrderId,
+        /// The order, by its sender's name, where `order` is zero.
+        client_order_id: ClientOrderId,
+        /// The contract of the order.
+        instrument: InstrumentId,
+        /// Zero.
+        pad_1: Pad<4>,
+        /// Zero.
+        pad_2: Pad<16>,
+    }
+}

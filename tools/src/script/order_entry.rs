@@ -1,11 +1,11 @@
-//! The short forms of order entry: `buy`, `sell`, `cancel`, `replace`, `mass-cancel`.
+//! The short forms of order entry: `buy`, `sell`, `cancel`, `status`, `replace`, `mass-cancel`.
 //!
 //! Called by the statement parser. Every default is stated in docs/SCRIPT.md.
 
 use exahour_wire::codes::{OrderFlags, OrderType, Raw, Scope, Side, TimeInForce};
 use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId, OrderId, SessionId};
 use exahour_wire::message::Message;
-use exahour_wire::orders::{CancelOrder, MassCancel, NewOrder, ReplaceOrder};
+use exahour_wire::orders::{CancelOrder, MassCancel, NewOrder, OrderStatusRequest, ReplaceOrder};
 use exahour_wire::units::{Price, Quantity};
 
 use super::memory::Memory;
@@ -27,6 +27,7 @@ pub(super) fn parse(
         "buy" => Draft::new(&new_order(Side::Buy, sender, phrase, memory)?),
         "sell" => Draft::new(&new_order(Side::Sell, sender, phrase, memory)?),
         "cancel" => Draft::new(&cancel(sender, phrase, memory)?),
+        "status" => Draft::new(&status(sender, phrase, memory)?),
         "replace" => Draft::new(&replace(sender, phrase, memory)?),
         "mass-cancel" => Draft::new(&mass_cancel(sender, phrase)?),
         _ => return Ok(None),
@@ -184,6 +185,22 @@ fn cancel(
         client_order_id,
         instrument: instrument_or_first(instrument, phrase, memory)?,
         ..CancelOrder::blank()
+    })
+}
+
+/// `status`, and behind it as for `cancel`.
+fn status(
+    sender: Sender<'_>,
+    phrase: &mut Phrase<'_>,
+    memory: &Memory,
+) -> Result<OrderStatusRequest, Misfit> {
+    let meant = cancel(sender, phrase, memory)?;
+    Ok(OrderStatusRequest {
+        request: meant.request,
+        order: meant.order,
+        client_order_id: meant.client_order_id,
+        instrument: meant.instrument,
+        ..OrderStatusRequest::blank()
     })
 }
 

@@ -42,13 +42,13 @@ forms! {
     session: Negotiate NegotiationResponse NegotiationReject Establish EstablishmentAck
         EstablishmentReject Sequence NotApplied RetransmitRequest Retransmission RetransmitReject
         Terminate Busy;
-    orders: NewOrder CancelOrder ReplaceOrder MassCancel;
+    orders: NewOrder CancelOrder ReplaceOrder MassCancel OrderStatusRequest;
     operations: CreateParticipant CreateAccount CreateSession CreateInstrument SetPositionLimit
         Deposit Withdraw KillSwitch SettlePrice RegisterAccessKey DeliveryStarted ConfirmDelivery
         DeliveryFailed ConfirmRelease;
     internal: OpenSession ReadySession CloseSession Tick Checkpoint NodeStarted TakeStateHash;
     events: OrderAccepted OrderRejected OrderCancelled OrderReplaced OrderFilled OrderReduced
-        CommandDone CommandRejected SequenceGap DuplicateIgnored SessionOpened SessionReady
+        CommandDone CommandRejected SequenceGap DuplicateIgnored OrderStatus SessionOpened SessionReady
         SessionClosed SessionExpelled ParticipantCreated AccountCreated SessionCreated
         InstrumentListed PositionLimitSet KillSwitchSet AccessKeyRegistered KillSwitchReleaseRequested MoneyMoved
         InstrumentSettled InstrumentExpired DeliveryAssigned MachineReady DeliverySettled

@@ -18,7 +18,7 @@ use exahour_wire::operations::{
     DeliveryFailed, DeliveryStarted, Deposit, KillSwitch, RegisterAccessKey, SetPositionLimit,
     SettlePrice, Withdraw,
 };
-use exahour_wire::orders::{CancelOrder, MassCancel, NewOrder, ReplaceOrder};
+use exahour_wire::orders::{CancelOrder, MassCancel, NewOrder, OrderStatusRequest, ReplaceOrder};
 use exahour_wire::units::{Money, Nanos, Price, Quantity};
 
 use super::dice::Dice;
@@ -42,7 +42,8 @@ pub(super) fn command(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u
     }
     match dice.below(1_000) {
         0..560 => new_order(market, dice, now),
-        560..660 => cancel_order(market, dice),
+        560..645 => cancel_order(market, dice),
+        645..660 => order_status(market, dice),
         660..780 => replace_order(market, dice),
         780..795 => mass_cancel(market, dice),
         795..870 => operation(market, dice, now),
@@ -249,7 +250,17 @@ fn new_order(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u8> {
     .to_vec()
 }
 
-fn cancel_order(market: &mut Market, dice: &mut Dice) -> Vec<u8> {
+/// Names of an order that a session might cancel, mostly.
+struct Meant {
+    session: SessionId,
+    sequence: MessageSequence,
+    request: ClientOrderId,
+    order: OrderId,
+    client_order_id: ClientOrderId,
+    instrument: InstrumentId,
+}
+
+fn order_meant(market: &mut Market, dice: &mut Dice) -> Meant {
     let (session, sequence) = sender(market, dice, Permissions::TRADE);
     let own: Vec<_> = market
         .orders()
@@ -264,7 +275,7 @@ fn cancel_order(market: &mut Market, dice: &mut Dice) -> Vec<u8> {
     let found = dice.try_pick(&among);
     let by_id = dice.percent(60);
     let request = market.fresh_name();
-    CancelOrder {
+    Meant {
         session: session.id,
         sequence,
         request,
@@ -278,7 +289,34 @@ fn cancel_order(market: &mut Market, dice: &mut Dice) -> Vec<u8> {
             true => any_instrument(market, dice),
             false => found.map_or(InstrumentId(1), |order| order.instrument),
         },
+    }
+}
+
+fn cancel_order(market: &mut Market, dice: &mut Dice) -> Vec<u8> {
+    let meant = order_meant(market, dice);
+    CancelOrder {
+        session: meant.session,
+        sequence: meant.sequence,
+        request: meant.request,
+        order: meant.order,
+        client_order_id: meant.client_order_id,
+        instrument: meant.instrument,
         ..CancelOrder::blank()
+    }
+    .bytes()
+    .to_vec()
+}
+
+fn order_status(market: &mut Market, dice: &mut Dice) -> Vec<u8> {
+    let meant = order_meant(market, dice);
+    OrderStatusRequest {
+        session: meant.session,
+        sequence: meant.sequence,
+        request: meant.request,
+        order: meant.order,
+        client_order_id: meant.client_order_id,
+        instrument: meant.instrument,
+        ..OrderStatusRequest::blank()
     }
     .bytes()
     .to_vec()
