@@ -110,6 +110,17 @@ fn feed_counters(feed: &mut Feed, execute: &Execute) {
     for counter in execute.reporter.counters() {
         feed.number(u64::from(*counter));
     }
+    for activity in &execute.activities {
+        feed.numbers([
+            activity.orders,
+            activity.replaces,
+            activity.cancels,
+            activity.rejects,
+            activity.trades,
+            activity.lots_ordered,
+            activity.lots_traded,
+        ]);
+    }
     for session in &execute.sessions {
         feed.numbers([
             u64::from(session.participant.0),

@@ -21,6 +21,8 @@ pub(crate) enum Due {
     SessionCancel(u32),
     /// An instrument's last trading time.
     Instrument(u32),
+    /// The day is over: each session is told what it did in it.
+    ActivityEnd,
 }
 
 /// The queue.

@@ -172,6 +172,10 @@ impl Admit {
                 let command = read!(ops::ConfirmRelease);
                 operations::confirm_release(registry, &mut self.sessions, sender, command)
             }
+            ops::SessionActivityRequest::TEMPLATE_ID => {
+                let command = read!(ops::SessionActivityRequest);
+                operations::check_activity(&self.sessions, sender, command)
+            }
             ops::SettlePrice::TEMPLATE_ID => {
                 operations::check_settle(registry, sender, read!(ops::SettlePrice))
             }

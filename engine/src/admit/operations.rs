@@ -12,7 +12,7 @@ use exahour_wire::limits::{
 use exahour_wire::message::Text32;
 use exahour_wire::operations::{
     ConfirmRelease, CreateAccount, CreateInstrument, CreateParticipant, CreateSession, KillSwitch,
-    RegisterAccessKey, SetPositionLimit, SettlePrice,
+    RegisterAccessKey, SessionActivityRequest, SetPositionLimit, SettlePrice,
 };
 use exahour_wire::reject::Reject;
 use exahour_wire::units::{Money, Nanos};
@@ -231,6 +231,18 @@ pub(super) fn confirm_release(
     let after = before.confirm_release(sender.session, sessions)?;
     *own_switch(registry, sessions, &sender, scope, target)? = after;
     Ok(())
+}
+
+pub(super) fn check_activity(
+    sessions: &Sessions,
+    sender: Sender,
+    command: &SessionActivityRequest,
+) -> Result<(), Reject> {
+    sessions
+        .find(SessionId(command.target))
+        .filter(|session| sender.owns(session.participant))
+        .map(|_| ())
+        .ok_or(Reject::UnknownSession)
 }
 
 pub(super) fn check_settle(

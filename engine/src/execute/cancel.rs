@@ -221,6 +221,7 @@ impl Execute {
             reason: reason.into(),
             ..Message::blank()
         };
+        self.activity(order.session, out.time).cancel(reason);
         self.reporter.report(out, order.session, cancelled);
     }
 

@@ -133,6 +133,9 @@ impl Execute {
             self.orders.at(maker_slot).session,
             self.orders.at(taker_slot).session,
         );
+        for session in [maker_session, taker_session] {
+            self.activity(session, out.time).trade(quantity);
+        }
         let maker_fill = OrderFilled {
             trade,
             liquidity: Liquidity::Maker.into(),

@@ -7,6 +7,7 @@
 //! is an event.
 
 mod accept;
+mod activity;
 mod cancel;
 mod delivery;
 mod expiry;
@@ -40,6 +41,7 @@ use crate::reporter::{Output, Reporter};
 use crate::terms::Terms;
 use crate::timers::{Due, Timers};
 
+pub(crate) use activity::Activity;
 pub(crate) use delivery::Obligation;
 pub(crate) use sessions::SessionFlow;
 
@@ -70,6 +72,8 @@ pub(crate) struct Execute {
     /// By id; an instrument is taken out while a command works on it.
     pub(crate) instruments: Vec<Option<Box<Instrument>>>,
     pub(crate) sessions: Vec<SessionFlow>,
+    /// By session, as `sessions`.
+    pub(crate) activities: Vec<Activity>,
     pub(crate) obligations: Vec<Obligation>,
     pub(crate) reporter: Reporter,
     pub(crate) timers: Timers,
@@ -103,6 +107,7 @@ impl Execute {
             orders: OrderTable::new(capacity),
             instruments: Vec::new(),
             sessions: vec![SessionFlow::default()],
+            activities: vec![Activity::default()],
             obligations: Vec::new(),
             reporter: Reporter::new(),
             timers: Timers::new(SELECTED_AT_START),
@@ -194,6 +199,10 @@ impl Execute {
             entry::OrderStatusRequest::TEMPLATE_ID => {
                 self.order_status(read!(entry::OrderStatusRequest), out)
             }
+            ops::SessionActivityRequest::TEMPLATE_ID => {
+                self.tell_activity(read!(ops::SessionActivityRequest), out);
+                Ok(())
+            }
             ops::SettlePrice::TEMPLATE_ID => {
                 self.settle_price(read!(ops::SettlePrice), request, out)
             }
@@ -231,6 +240,7 @@ impl Execute {
             Due::Order(id) => self.expire_order(OrderId(id), at, out),
             Due::SessionCancel(id) => self.cancel_after_grace(SessionId(id), at, out),
             Due::Instrument(id) => self.expire_instrument(InstrumentId(id), out),
+            Due::ActivityEnd => self.end_day(at, out),
         }
     }
 
@@ -334,6 +344,9 @@ impl Execute {
         reject: Reject,
         command: &[u8],
     ) {
+        if request.session != SessionId::NONE {
+            self.activity(request.session, out.time).rejects += 1;
+        }
         if ORDER_TEMPLATES.contains(&request.template) {
             let rejected = order_rejected(request, reject, command);
             self.reporter.report(out, request.session, rejected);

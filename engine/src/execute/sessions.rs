@@ -13,7 +13,7 @@ use exahour_wire::internal::{CloseSession, NodeStarted, OpenSession, ReadySessio
 use exahour_wire::message::Message;
 use exahour_wire::units::{Millis, Nanos};
 
-use super::Execute;
+use super::{Activity, Execute};
 use crate::admit::Outcome;
 use crate::batch::EventSink;
 use crate::reporter::Output;
@@ -50,6 +50,7 @@ impl Execute {
         let place = id.0 as usize;
         if place >= self.sessions.len() {
             self.sessions.resize(place + 1, SessionFlow::default());
+            self.activities.resize(place + 1, Activity::default());
         }
         self.sessions[place].participant = participant;
         self.reporter.add_session(id);

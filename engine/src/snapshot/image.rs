@@ -83,6 +83,19 @@ pub(super) struct SessionImage {
     pub(super) cancel_mode: u8,
     pub(super) cancel_grace_ms: u32,
     pub(super) cancel_at: u64,
+    pub(super) activity: ActivityImage,
+}
+
+/// Since the UTC day began.
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct ActivityImage {
+    pub(super) orders: u64,
+    pub(super) replaces: u64,
+    pub(super) cancels: u64,
+    pub(super) rejects: u64,
+    pub(super) trades: u64,
+    pub(super) lots_ordered: u64,
+    pub(super) lots_traded: u64,
 }
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]

@@ -26,7 +26,7 @@ use crate::book::{Book, Extent, NO_ORDER, Order, SERIAL_MAX};
 use crate::by_side::BySide;
 use crate::capacity::Capacity;
 use crate::divisor::Divisor;
-use crate::execute::{Execute, Instrument, Obligation, SessionFlow, TakenHash};
+use crate::execute::{Activity, Execute, Instrument, Obligation, SessionFlow, TakenHash};
 use crate::ledger::Account;
 use crate::positions::Position;
 use crate::stages::{Admission, Execution};
@@ -181,6 +181,16 @@ impl Stages {
             cancel_mode: code::<CancelOnDisconnect>(image.cancel_mode, "a cancel mode is none")?,
             cancel_grace: Millis(image.cancel_grace_ms),
             cancel_at: Nanos(image.cancel_at),
+        };
+        let counted = &image.activity;
+        execute.activities[id.0 as usize] = Activity {
+            orders: counted.orders,
+            replaces: counted.replaces,
+            cancels: counted.cancels,
+            rejects: counted.rejects,
+            trades: counted.trades,
+            lots_ordered: counted.lots_ordered,
+            lots_traded: counted.lots_traded,
         };
         Ok(())
     }
@@ -338,6 +348,7 @@ impl Stages {
         let mut due = Vec::new();
         if execute.day_end > now {
             due.push((execute.day_end, Due::DayEnd));
+            due.push((execute.day_end, Due::ActivityEnd));
         }
         for instrument in execute.instruments.iter().flatten() {
             if !instrument.expired {

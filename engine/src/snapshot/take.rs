@@ -3,8 +3,8 @@
 use exahour_wire::codes::{Enumeration, Side};
 
 use super::image::{
-    AccountImage, CountersImage, HashImage, InstrumentImage, ObligationImage, OrderImage,
-    ParticipantImage, PositionImage, SessionImage, StateImage, SwitchImage, TermsImage,
+    AccountImage, ActivityImage, CountersImage, HashImage, InstrumentImage, ObligationImage,
+    OrderImage, ParticipantImage, PositionImage, SessionImage, StateImage, SwitchImage, TermsImage,
     ThrottleImage,
 };
 use crate::admit::{Admit, KillSwitch};
@@ -78,6 +78,7 @@ fn accounts(admit: &Admit, execute: &Execute) -> Vec<AccountImage> {
 fn sessions(admit: &Admit, execute: &Execute) -> Vec<SessionImage> {
     let images = admit.sessions.all().map(|(id, session)| {
         let flow = &execute.sessions[id.0 as usize];
+        let activity = &execute.activities[id.0 as usize];
         let throttle = &session.throttle;
         SessionImage {
             id: id.0,
@@ -100,6 +101,15 @@ fn sessions(admit: &Admit, execute: &Execute) -> Vec<SessionImage> {
             cancel_mode: flow.cancel_mode.repr(),
             cancel_grace_ms: flow.cancel_grace.0,
             cancel_at: flow.cancel_at.0,
+            activity: ActivityImage {
+                orders: activity.orders,
+                replaces: activity.replaces,
+                cancels: activity.cancels,
+                rejects: activity.rejects,
+                trades: activity.trades,
+                lots_ordered: activity.lots_ordered,
+                lots_traded: activity.lots_traded,
+            },
         }
     });
     images.collect()

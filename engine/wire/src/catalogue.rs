@@ -25,14 +25,14 @@ declarations! {
     operations: [
         CreateParticipant, CreateAccount, CreateSession, CreateInstrument, SetPositionLimit,
         Deposit, Withdraw, KillSwitch, SettlePrice, RegisterAccessKey, DeliveryStarted,
-        ConfirmDelivery, DeliveryFailed, ConfirmRelease,
+        ConfirmDelivery, DeliveryFailed, ConfirmRelease, SessionActivityRequest,
     ],
     internal: [
         OpenSession, ReadySession, CloseSession, Tick, Checkpoint, NodeStarted, TakeStateHash,
     ],
     events: [
         OrderAccepted, OrderRejected, OrderCancelled, OrderReplaced, OrderFilled, OrderReduced,
-        CommandDone, CommandRejected, SequenceGap, DuplicateIgnored, OrderStatus, SessionOpened, SessionReady,
+        CommandDone, CommandRejected, SequenceGap, DuplicateIgnored, OrderStatus, SessionActivity, SessionOpened, SessionReady,
         SessionClosed, SessionExpelled, ParticipantCreated, AccountCreated, SessionCreated,
         InstrumentListed, PositionLimitSet, KillSwitchSet, AccessKeyRegistered, KillSwitchReleaseRequested, MoneyMoved,
         InstrumentSettled, InstrumentExpired, DeliveryAssigned, MachineReady, DeliverySettled,

@@ -338,6 +338,36 @@ event! {
 }
 
 event! {
+    /// What a session sent and traded in a UTC day, when asked for and when the day is over.
+    SessionActivity = 315 {
+        /// The sender's name for the request; zero when the day is over.
+        request: ClientOrderId,
+        /// When the day began.
+        day: Nanos,
+        /// Orders that were accepted.
+        orders: u64,
+        /// Orders that were replaced.
+        replaces: u64,
+        /// Orders that were cancelled because it was asked for.
+        cancels: u64,
+        /// Commands that were refused in a numbered report.
+        rejects: u64,
+        /// Fills.
+        trades: u64,
+        /// Lots of accepted orders, and lots that replaces left open.
+        lots_ordered: Quantity,
+        /// Lots traded.
+        lots_traded: Quantity,
+        /// Orders, replaces and cancels for each fill, in millionths, rounded down; zero without a fill.
+        ratio: u64,
+        /// Whose it is: the session.
+        target: u32,
+        /// The number of the message that asked, or zero.
+        client_sequence: MessageSequence,
+    }
+}
+
+event! {
     /// The answer to a new version of a session. Not numbered.
     SessionOpened = 320 {
         /// The version.

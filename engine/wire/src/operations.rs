@@ -321,3 +321,21 @@ message! {
         pad_2: Pad<32>,
     }
 }
+
+message! {
+    /// Asks what a session has sent and traded since the UTC day began.
+    SessionActivityRequest = 164 {
+        /// The session.
+        session: SessionId,
+        /// The number of this message.
+        sequence: MessageSequence,
+        /// The sender's name for this request.
+        request: ClientOrderId,
+        /// The session that is meant.
+        target: u32,
+        /// Zero.
+        pad_1: Pad<4>,
+        /// Zero.
+        pad_2: Pad<32>,
+    }
+}

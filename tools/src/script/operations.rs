@@ -12,7 +12,7 @@ use exahour_wire::message::{AccessKey, Digest, Evidence, Ipv4, Message, Text8, T
 use exahour_wire::operations::{
     ConfirmDelivery, ConfirmRelease, CreateAccount, CreateInstrument, CreateParticipant,
     CreateSession, DeliveryFailed, DeliveryStarted, Deposit, KillSwitch, RegisterAccessKey,
-    SetPositionLimit, SettlePrice, Withdraw,
+    SessionActivityRequest, SetPositionLimit, SettlePrice, Withdraw,
 };
 use exahour_wire::units::{Hours, Money, Nanos, PartsPerMillion, Price, Quantity};
 
@@ -42,6 +42,7 @@ pub(super) fn parse(
         "kill" => kill(KillAction::Engage, phrase)?,
         "release" => kill(KillAction::Release, phrase)?,
         "confirm" => confirm(phrase)?,
+        "activity" => activity(phrase)?,
         "settle" => settle(phrase)?,
         "key" => key(phrase)?,
         "machine" => machine(phrase)?,
@@ -325,6 +326,17 @@ fn confirm(phrase: &mut Phrase<'_>) -> Result<Draft, Misfit> {
         target,
         scope,
         ..ConfirmRelease::blank()
+    }))
+}
+
+/// `activity SESSION`.
+fn activity(phrase: &mut Phrase<'_>) -> Result<Draft, Misfit> {
+    let target = phrase.number("a session id")?;
+    let request = request(phrase)?;
+    Ok(Draft::new(&SessionActivityRequest {
+        request,
+        target,
+        ..SessionActivityRequest::blank()
     }))
 }
 

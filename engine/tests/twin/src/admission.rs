@@ -101,6 +101,7 @@ impl Twin {
             160 => self.delivery_started(sender, &read(record)),
             161 => self.confirm_delivery(sender, &read(record)),
             162 => self.delivery_failed(sender, &read(record)),
+            164 => self.session_activity(sender, &read(record)),
             163 => self.confirm_release(sender, &read(record)),
             _ => Err(Reject::UnknownTemplate),
         }

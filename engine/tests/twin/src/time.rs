@@ -19,6 +19,7 @@ enum Due {
     OrderExpiry(OrderId),
     SessionCancel(SessionId),
     InstrumentExpiry(InstrumentId),
+    DayEnd,
 }
 
 impl Twin {
@@ -39,6 +40,7 @@ impl Twin {
                     self.cancel_orders_of_lost_session(id);
                 }
                 Due::InstrumentExpiry(id) => self.expire(id),
+                Due::DayEnd => self.end_day(),
             }
         }
     }
@@ -66,7 +68,9 @@ impl Twin {
             let at = instrument.definition.last_trade_at;
             (at, Due::InstrumentExpiry(*id))
         });
-        orders.chain(sessions).chain(instruments).min()
+        let activities = self.activities.values();
+        let days = activities.map(|activity| (activity.ends_at, Due::DayEnd));
+        orders.chain(sessions).chain(instruments).chain(days).min()
     }
 
     /// Chapter 7: the instrument expires.

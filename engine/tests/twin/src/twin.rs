@@ -20,6 +20,8 @@ use exahour_wire::message::{AccessKey, messages};
 use exahour_wire::operations::CreateInstrument;
 use exahour_wire::units::Nanos;
 
+use crate::activity::Activity;
+
 /// The slow twin of the engine.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Twin {
@@ -35,6 +37,8 @@ pub struct Twin {
     pub(crate) counts: Counts,
     pub(crate) participants: BTreeSet<ParticipantId>,
     pub(crate) sessions: BTreeMap<SessionId, Session>,
+    /// What sessions did since the day began.
+    pub(crate) activities: BTreeMap<SessionId, Activity>,
     pub(crate) accounts: BTreeMap<AccountId, Account>,
     pub(crate) instruments: BTreeMap<InstrumentId, Instrument>,
     /// Every live order, resting or just arrived.

@@ -45,10 +45,10 @@ forms! {
     orders: NewOrder CancelOrder ReplaceOrder MassCancel OrderStatusRequest;
     operations: CreateParticipant CreateAccount CreateSession CreateInstrument SetPositionLimit
         Deposit Withdraw KillSwitch SettlePrice RegisterAccessKey DeliveryStarted ConfirmDelivery
-        DeliveryFailed ConfirmRelease;
+        DeliveryFailed ConfirmRelease SessionActivityRequest;
     internal: OpenSession ReadySession CloseSession Tick Checkpoint NodeStarted TakeStateHash;
     events: OrderAccepted OrderRejected OrderCancelled OrderReplaced OrderFilled OrderReduced
-        CommandDone CommandRejected SequenceGap DuplicateIgnored OrderStatus SessionOpened SessionReady
+        CommandDone CommandRejected SequenceGap DuplicateIgnored OrderStatus SessionActivity SessionOpened SessionReady
         SessionClosed SessionExpelled ParticipantCreated AccountCreated SessionCreated
         InstrumentListed PositionLimitSet KillSwitchSet AccessKeyRegistered KillSwitchReleaseRequested MoneyMoved
         InstrumentSettled InstrumentExpired DeliveryAssigned MachineReady DeliverySettled

@@ -15,8 +15,8 @@ use exahour_wire::internal::{Checkpoint, CloseSession, TakeStateHash, Tick};
 use exahour_wire::message::{AccessKey, Digest, Ipv4, Message, Text32};
 use exahour_wire::operations::{
     ConfirmDelivery, ConfirmRelease, CreateAccount, CreateParticipant, CreateSession,
-    DeliveryFailed, DeliveryStarted, Deposit, KillSwitch, RegisterAccessKey, SetPositionLimit,
-    SettlePrice, Withdraw,
+    DeliveryFailed, DeliveryStarted, Deposit, KillSwitch, RegisterAccessKey,
+    SessionActivityRequest, SetPositionLimit, SettlePrice, Withdraw,
 };
 use exahour_wire::orders::{CancelOrder, MassCancel, NewOrder, OrderStatusRequest, ReplaceOrder};
 use exahour_wire::units::{Money, Nanos, Price, Quantity};
@@ -430,7 +430,8 @@ fn operation(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u8> {
         12..35 => kill_switch(market, dice),
         35..60 => settle_price(market, dice),
         60..72 => position_limit(market, dice),
-        72..82 => access_key(market, dice),
+        72..79 => access_key(market, dice),
+        79..82 => session_activity(market, dice),
         82..94 => list(market, dice, now),
         _ => create(market, dice),
     }
@@ -568,6 +569,21 @@ fn access_key(market: &mut Market, dice: &mut Dice) -> Vec<u8> {
         account: account_of(participant, dice),
         key: AccessKey([dice.below(256) as u8; 32]),
         ..RegisterAccessKey::blank()
+    }
+    .bytes()
+    .to_vec()
+}
+
+fn session_activity(market: &mut Market, dice: &mut Dice) -> Vec<u8> {
+    let permission = dice.pick(&[Permissions::NONE, Permissions::OPERATOR]);
+    let (session, sequence, participant) = sender_or_exchange(market, dice, permission);
+    let request = market.fresh_name();
+    SessionActivityRequest {
+        session,
+        sequence,
+        request,
+        target: target(Scope::Session, market, dice, participant),
+        ..SessionActivityRequest::blank()
     }
     .bytes()
     .to_vec()
