@@ -128,6 +128,8 @@ fn feed_counters(feed: &mut Feed, execute: &Execute) {
             session.cancel_mode as u64,
             u64::from(session.cancel_grace.0),
             session.cancel_at.0,
+            u64::from(session.dead_man.interval.0),
+            session.dead_man.heard_at.0,
         ]);
         feed.flag(session.ready);
     }

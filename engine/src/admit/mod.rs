@@ -54,7 +54,8 @@ impl CommandPrefix {
     }
 }
 
-const CLIENT_TEMPLATES: std::ops::Range<u16> = 100..200;
+/// What clients and the exchange itself may send.
+pub(crate) const CLIENT_TEMPLATES: std::ops::Range<u16> = 100..200;
 
 impl Admit {
     pub(crate) fn new() -> Self {
@@ -140,6 +141,7 @@ impl Admit {
             entry::OrderStatusRequest::TEMPLATE_ID => {
                 orders::check_status(registry, sender, read!(entry::OrderStatusRequest))
             }
+            entry::DeadMan::TEMPLATE_ID => orders::check_dead_man(sender),
             ops::CreateParticipant::TEMPLATE_ID => {
                 operations::create_participant(registry, sender, read!(ops::CreateParticipant))
             }

@@ -137,6 +137,10 @@ pub(super) fn check_replace(
     terms.check_limit(replace.price)
 }
 
+pub(super) fn check_dead_man(sender: Sender) -> Result<(), Reject> {
+    may_trade(&sender)
+}
+
 pub(super) fn check_mass_cancel(
     registry: &Registry,
     sessions: &Sessions,

@@ -228,10 +228,11 @@ impl Execute {
 
     pub(super) fn shed_timers(&mut self) {
         let (orders, sessions) = (&self.orders, &self.sessions);
-        let live = self.dated + self.instruments.len() + self.sessions.len();
+        let live = self.dated + self.instruments.len() + 2 * self.sessions.len();
         self.timers.shed(live, |at, due| match due {
             Due::Order(id) => orders.find(OrderId(id)).is_some(),
             Due::SessionCancel(id) => sessions[id as usize].cancel_at == at,
+            Due::DeadMan(id) => sessions[id as usize].dead_man.waits_for(at),
             Due::DayEnd | Due::Instrument(_) | Due::ActivityEnd => true,
         });
     }

@@ -9,6 +9,7 @@
 mod accept;
 mod activity;
 mod cancel;
+mod dead_man;
 mod delivery;
 mod expiry;
 mod marking;
@@ -31,7 +32,7 @@ use exahour_wire::reject::Reject;
 use exahour_wire::units::{Money, Nanos, Price, Quantity};
 use exahour_wire::{internal, operations as ops, orders as entry};
 
-use crate::admit::{CommandPrefix, Gap, Outcome, Verdict};
+use crate::admit::{CLIENT_TEMPLATES, CommandPrefix, Gap, Outcome, Verdict};
 use crate::batch::EventSink;
 use crate::book::{Book, Order, OrderTable, Slot};
 use crate::capacity::Capacity;
@@ -42,6 +43,7 @@ use crate::terms::Terms;
 use crate::timers::{Due, Timers};
 
 pub(crate) use activity::Activity;
+pub(crate) use dead_man::DeadMan;
 pub(crate) use delivery::Obligation;
 pub(crate) use sessions::SessionFlow;
 
@@ -143,6 +145,13 @@ impl Execute {
         if let Some(gap) = verdict.gap {
             self.report_gap(out, request.session, gap);
         }
+        let is_numbered = matches!(
+            verdict.outcome,
+            Outcome::Carry | Outcome::Refuse(_) | Outcome::Expel { .. }
+        );
+        if is_numbered && CLIENT_TEMPLATES.contains(&request.template) {
+            self.hear(request.session, out.time);
+        }
         let result = match verdict.outcome {
             Outcome::Carry => self.carry_out(command, request, out),
             Outcome::Refuse(reject) => Err(reject),
@@ -203,6 +212,10 @@ impl Execute {
                 self.tell_activity(read!(ops::SessionActivityRequest), out);
                 Ok(())
             }
+            entry::DeadMan::TEMPLATE_ID => {
+                self.arm_dead_man(read!(entry::DeadMan), request, out);
+                Ok(())
+            }
             ops::SettlePrice::TEMPLATE_ID => {
                 self.settle_price(read!(ops::SettlePrice), request, out)
             }
@@ -241,6 +254,7 @@ impl Execute {
             Due::SessionCancel(id) => self.cancel_after_grace(SessionId(id), at, out),
             Due::Instrument(id) => self.expire_instrument(InstrumentId(id), out),
             Due::ActivityEnd => self.end_day(at, out),
+            Due::DeadMan(id) => self.dead_man_due(SessionId(id), at, out),
         }
     }
 

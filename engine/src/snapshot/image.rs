@@ -83,6 +83,9 @@ pub(super) struct SessionImage {
     pub(super) cancel_mode: u8,
     pub(super) cancel_grace_ms: u32,
     pub(super) cancel_at: u64,
+    /// Zero where it asked for no watch.
+    pub(super) dead_man_ms: u32,
+    pub(super) heard_at: u64,
     pub(super) activity: ActivityImage,
 }
 

@@ -26,7 +26,7 @@ use crate::book::{Book, Extent, NO_ORDER, Order, SERIAL_MAX};
 use crate::by_side::BySide;
 use crate::capacity::Capacity;
 use crate::divisor::Divisor;
-use crate::execute::{Activity, Execute, Instrument, Obligation, SessionFlow, TakenHash};
+use crate::execute::{Activity, DeadMan, Execute, Instrument, Obligation, SessionFlow, TakenHash};
 use crate::ledger::Account;
 use crate::positions::Position;
 use crate::stages::{Admission, Execution};
@@ -181,6 +181,7 @@ impl Stages {
             cancel_mode: code::<CancelOnDisconnect>(image.cancel_mode, "a cancel mode is none")?,
             cancel_grace: Millis(image.cancel_grace_ms),
             cancel_at: Nanos(image.cancel_at),
+            dead_man: DeadMan::new(Millis(image.dead_man_ms), Nanos(image.heard_at)),
         };
         let counted = &image.activity;
         execute.activities[id.0 as usize] = Activity {
@@ -375,6 +376,9 @@ impl Stages {
         }
         for (at, due) in due {
             execute.timers.schedule(at, due);
+        }
+        for id in 0..execute.sessions.len() {
+            execute.watch_dead_man(SessionId(id as u32));
         }
     }
 }

@@ -101,6 +101,8 @@ fn sessions(admit: &Admit, execute: &Execute) -> Vec<SessionImage> {
             cancel_mode: flow.cancel_mode.repr(),
             cancel_grace_ms: flow.cancel_grace.0,
             cancel_at: flow.cancel_at.0,
+            dead_man_ms: flow.dead_man.interval.0,
+            heard_at: flow.dead_man.heard_at.0,
             activity: ActivityImage {
                 orders: activity.orders,
                 replaces: activity.replaces,

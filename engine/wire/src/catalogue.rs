@@ -21,7 +21,7 @@ declarations! {
         EstablishmentReject, Sequence, NotApplied, RetransmitRequest, Retransmission,
         RetransmitReject, Terminate, Busy,
     ],
-    orders: [NewOrder, CancelOrder, ReplaceOrder, MassCancel, OrderStatusRequest],
+    orders: [NewOrder, CancelOrder, ReplaceOrder, MassCancel, OrderStatusRequest, DeadMan],
     operations: [
         CreateParticipant, CreateAccount, CreateSession, CreateInstrument, SetPositionLimit,
         Deposit, Withdraw, KillSwitch, SettlePrice, RegisterAccessKey, DeliveryStarted,
@@ -32,7 +32,7 @@ declarations! {
     ],
     events: [
         OrderAccepted, OrderRejected, OrderCancelled, OrderReplaced, OrderFilled, OrderReduced,
-        CommandDone, CommandRejected, SequenceGap, DuplicateIgnored, OrderStatus, SessionActivity, SessionOpened, SessionReady,
+        CommandDone, CommandRejected, SequenceGap, DuplicateIgnored, OrderStatus, SessionActivity, DeadManFired, SessionOpened, SessionReady,
         SessionClosed, SessionExpelled, ParticipantCreated, AccountCreated, SessionCreated,
         InstrumentListed, PositionLimitSet, KillSwitchSet, AccessKeyRegistered, KillSwitchReleaseRequested, MoneyMoved,
         InstrumentSettled, InstrumentExpired, DeliveryAssigned, MachineReady, DeliverySettled,

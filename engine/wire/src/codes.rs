@@ -335,6 +335,8 @@ enumeration! {
         PostOnly = 10,
         /// A replace left nothing to trade.
         ReplacedToNothing = 11,
+        /// Nothing was heard of its session for as long as it had said.
+        DeadMan = 20,
     }
 }
 

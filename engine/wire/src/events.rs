@@ -19,7 +19,7 @@ use crate::ids::{
 };
 use crate::message::{AccessKey, Digest, Ipv4, Pad, Text8, Text16, Text32, message};
 use crate::reject::Reject;
-use crate::units::{Hours, Money, Nanos, PartsPerMillion, Price, Quantity};
+use crate::units::{Hours, Millis, Money, Nanos, PartsPerMillion, Price, Quantity};
 
 /// Declares an event: a message that starts with the common prefix.
 macro_rules! event {
@@ -364,6 +364,18 @@ event! {
         target: u32,
         /// The number of the message that asked, or zero.
         client_sequence: MessageSequence,
+    }
+}
+
+event! {
+    /// Nothing was heard of a session for as long as it had said; its orders are cancelled.
+    DeadManFired = 316 {
+        /// When it was heard of last.
+        heard_at: Nanos,
+        /// How long it might say nothing.
+        interval: Millis,
+        /// Zero.
+        pad_1: Pad<4>,
     }
 }
 

@@ -88,6 +88,7 @@ impl Twin {
             103 => self.replace_order(sender, &read(record)),
             104 => self.mass_cancel(sender, &read(record)),
             105 => self.order_status(sender, &read(record)),
+            107 => self.arm_dead_man(sender, &read(record)),
             150 => self.create_participant(sender, &read(record)),
             151 => self.create_account(sender, &read(record)),
             152 => self.create_session(sender, &read(record)),
@@ -134,8 +135,12 @@ impl Twin {
             };
             self.report(id, event);
         }
+        let now = self.now;
         if let Some(session) = self.sessions.get_mut(&id) {
             session.expected = sequence + 1;
+            if let Some((_, heard_at)) = &mut session.dead_man {
+                *heard_at = now;
+            }
         }
         if self.takes_token(id) {
             return true;

@@ -134,6 +134,7 @@ impl Twin {
             established_at: Nanos(0),
             ready: None,
             cancel_at: None,
+            dead_man: None,
         };
         self.sessions.insert(id, session);
         self.fact(SessionCreated {

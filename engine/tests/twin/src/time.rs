@@ -20,6 +20,7 @@ enum Due {
     SessionCancel(SessionId),
     InstrumentExpiry(InstrumentId),
     DayEnd,
+    DeadMan(SessionId),
 }
 
 impl Twin {
@@ -41,6 +42,7 @@ impl Twin {
                 }
                 Due::InstrumentExpiry(id) => self.expire(id),
                 Due::DayEnd => self.end_day(),
+                Due::DeadMan(id) => self.fire_dead_man(id),
             }
         }
     }
@@ -70,7 +72,16 @@ impl Twin {
         });
         let activities = self.activities.values();
         let days = activities.map(|activity| (activity.ends_at, Due::DayEnd));
-        orders.chain(sessions).chain(instruments).chain(days).min()
+        let watched = self.sessions.iter().filter_map(|(id, session)| {
+            let (interval, heard_at) = session.dead_man?;
+            Some((heard_at.after(interval.into()), Due::DeadMan(*id)))
+        });
+        orders
+            .chain(sessions)
+            .chain(instruments)
+            .chain(days)
+            .chain(watched)
+            .min()
     }
 
     /// Chapter 7: the instrument expires.

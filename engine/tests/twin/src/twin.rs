@@ -18,7 +18,7 @@ use exahour_wire::limits::ORDERS_MAX;
 use exahour_wire::limits::{MONEY_MAX, PRICE_MAX, PRICE_RANGE_FACTOR};
 use exahour_wire::message::{AccessKey, messages};
 use exahour_wire::operations::CreateInstrument;
-use exahour_wire::units::Nanos;
+use exahour_wire::units::{Millis, Nanos};
 
 use crate::activity::Activity;
 
@@ -86,6 +86,8 @@ pub(crate) struct Session {
     pub(crate) ready: Option<Ready>,
     /// When its orders are cancelled because it stayed away.
     pub(crate) cancel_at: Option<Nanos>,
+    /// How long it may say nothing, and when it was heard of last.
+    pub(crate) dead_man: Option<(Millis, Nanos)>,
 }
 
 /// What a session that is ready said when it became so.

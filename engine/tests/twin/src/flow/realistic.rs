@@ -18,8 +18,10 @@ use exahour_wire::operations::{
     DeliveryFailed, DeliveryStarted, Deposit, KillSwitch, RegisterAccessKey,
     SessionActivityRequest, SetPositionLimit, SettlePrice, Withdraw,
 };
-use exahour_wire::orders::{CancelOrder, MassCancel, NewOrder, OrderStatusRequest, ReplaceOrder};
-use exahour_wire::units::{Money, Nanos, Price, Quantity};
+use exahour_wire::orders::{
+    CancelOrder, DeadMan, MassCancel, NewOrder, OrderStatusRequest, ReplaceOrder,
+};
+use exahour_wire::units::{Millis, Money, Nanos, Price, Quantity};
 
 use super::dice::Dice;
 use super::market::{Instrument, Market, PARTICIPANTS, Session, owner};
@@ -43,7 +45,8 @@ pub(super) fn command(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u
     match dice.below(1_000) {
         0..560 => new_order(market, dice, now),
         560..645 => cancel_order(market, dice),
-        645..660 => order_status(market, dice),
+        645..655 => order_status(market, dice),
+        655..660 => dead_man(market, dice),
         660..780 => replace_order(market, dice),
         780..795 => mass_cancel(market, dice),
         795..870 => operation(market, dice, now),
@@ -317,6 +320,20 @@ fn order_status(market: &mut Market, dice: &mut Dice) -> Vec<u8> {
         client_order_id: meant.client_order_id,
         instrument: meant.instrument,
         ..OrderStatusRequest::blank()
+    }
+    .bytes()
+    .to_vec()
+}
+
+fn dead_man(market: &mut Market, dice: &mut Dice) -> Vec<u8> {
+    let (session, sequence) = sender(market, dice, Permissions::TRADE);
+    let request = market.fresh_name();
+    DeadMan {
+        session: session.id,
+        sequence,
+        request,
+        interval: Millis(dice.pick(&[0, 1, 5, 40, 1_000, 3_600_000])),
+        ..DeadMan::blank()
     }
     .bytes()
     .to_vec()
