@@ -102,13 +102,28 @@ fn feed_counters(feed: &mut Feed, execute: &Execute) {
     feed.numbers([
         execute.reporter.events(),
         execute.orders.serial(),
-        execute.trades,
+        execute.trade_log.made(),
         execute.transfers,
         execute.day_end.0,
         u64::from(execute.orders.live_max()),
     ]);
     for counter in execute.reporter.counters() {
         feed.number(u64::from(*counter));
+    }
+    for trade in execute.trade_log.kept() {
+        feed.numbers([
+            trade.time.0,
+            u64::from(trade.instrument.0),
+            trade.quantity.0,
+        ]);
+        feed.signed(trade.price.0);
+        for party in [&trade.buyer, &trade.seller] {
+            feed.numbers([
+                party.order.0,
+                u64::from(party.session.0),
+                u64::from(party.account.0),
+            ]);
+        }
     }
     for activity in &execute.activities {
         feed.numbers([

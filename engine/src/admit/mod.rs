@@ -178,6 +178,9 @@ impl Admit {
                 let command = read!(ops::SessionActivityRequest);
                 operations::check_activity(&self.sessions, sender, command)
             }
+            ops::BustTrade::TEMPLATE_ID | ops::CorrectTrade::TEMPLATE_ID => {
+                operations::check_operator(sender)
+            }
             ops::SettlePrice::TEMPLATE_ID => {
                 operations::check_settle(registry, sender, read!(ops::SettlePrice))
             }

@@ -266,6 +266,10 @@ pub(super) fn check_access_key(
     check_own_account(registry, &sender, command.account)
 }
 
+pub(super) fn check_operator(sender: Sender) -> Result<(), Reject> {
+    sender.require(Permissions::OPERATOR)
+}
+
 pub(super) fn check_delivery(sender: Sender) -> Result<(), Reject> {
     sender.require(Permissions::SETTLEMENT)
 }

@@ -8,6 +8,7 @@
 
 mod accept;
 mod activity;
+mod amend;
 mod cancel;
 mod dead_man;
 mod delivery;
@@ -27,6 +28,7 @@ use exahour_wire::ids::{
     AccountId, ClientOrderId, CommandSequence, InstrumentId, MessageSequence, OrderId, SessionId,
     TransferId,
 };
+use exahour_wire::limits::TRADES_KEPT;
 use exahour_wire::message::{Digest, Message, Pad, peek_header};
 use exahour_wire::reject::Reject;
 use exahour_wire::units::{Money, Nanos, Price, Quantity};
@@ -41,6 +43,7 @@ use crate::positions::{Positions, adverse};
 use crate::reporter::{Output, Reporter};
 use crate::terms::Terms;
 use crate::timers::{Due, Timers};
+use crate::trade_log::TradeLog;
 
 pub(crate) use activity::Activity;
 pub(crate) use dead_man::DeadMan;
@@ -83,7 +86,7 @@ pub(crate) struct Execute {
     pub(crate) dated: usize,
     /// The end of day for which a timer is set.
     pub(crate) day_end: Nanos,
-    pub(crate) trades: u64,
+    pub(crate) trade_log: TradeLog,
     pub(crate) transfers: u64,
     /// Places of orders to be cancelled together; kept to spare the allocation.
     selected: Vec<Slot>,
@@ -115,7 +118,7 @@ impl Execute {
             timers: Timers::new(SELECTED_AT_START),
             dated: 0,
             day_end: Nanos(0),
-            trades: 0,
+            trade_log: TradeLog::new(TRADES_KEPT),
             transfers: 0,
             selected: Vec::with_capacity(SELECTED_AT_START),
         }
@@ -215,6 +218,12 @@ impl Execute {
             entry::DeadMan::TEMPLATE_ID => {
                 self.arm_dead_man(read!(entry::DeadMan), request, out);
                 Ok(())
+            }
+            ops::BustTrade::TEMPLATE_ID => {
+                self.bust_trade(read!(ops::BustTrade).trade, request, out)
+            }
+            ops::CorrectTrade::TEMPLATE_ID => {
+                self.correct_trade(read!(ops::CorrectTrade), request, out)
             }
             ops::SettlePrice::TEMPLATE_ID => {
                 self.settle_price(read!(ops::SettlePrice), request, out)

@@ -24,6 +24,8 @@ pub(crate) struct StateImage {
     pub(super) instruments: Vec<InstrumentImage>,
     /// By number, from one.
     pub(super) obligations: Vec<ObligationImage>,
+    /// The latest, the oldest of these first.
+    pub(super) trades: Vec<TradeImage>,
     /// Free places of the order table, the next one to be used first.
     pub(super) free_slots: Vec<u32>,
     /// What checkpoints to come may be compared with, oldest first.
@@ -169,6 +171,24 @@ pub(super) struct OrderImage {
     pub(super) time_in_force: u8,
     pub(super) self_trade_prevention: u8,
     pub(super) flags: u8,
+}
+
+/// A trade as it stands: without lots where it was busted.
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct TradeImage {
+    pub(super) time: u64,
+    pub(super) instrument: u32,
+    pub(super) price: i64,
+    pub(super) quantity: u64,
+    pub(super) buyer: PartyImage,
+    pub(super) seller: PartyImage,
+}
+
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct PartyImage {
+    pub(super) order: u64,
+    pub(super) session: u32,
+    pub(super) account: u32,
 }
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]

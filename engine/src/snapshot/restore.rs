@@ -18,8 +18,8 @@ use exahour_wire::units::{Hours, Millis, Money, Nanos, PartsPerMillion, Price, Q
 
 use super::SnapshotError;
 use super::image::{
-    AccountImage, InstrumentImage, ObligationImage, OrderImage, PositionImage, SessionImage,
-    StateImage, SwitchImage, TermsImage,
+    AccountImage, InstrumentImage, ObligationImage, OrderImage, PartyImage, PositionImage,
+    SessionImage, StateImage, SwitchImage, TermsImage,
 };
 use crate::admit::{AccountOwner, KillSwitch, Participant, Session, Throttle};
 use crate::book::{Book, Extent, NO_ORDER, Order, SERIAL_MAX};
@@ -32,6 +32,7 @@ use crate::positions::Position;
 use crate::stages::{Admission, Execution};
 use crate::terms::Terms;
 use crate::timers::Due;
+use crate::trade_log::{Party, Trade};
 
 type Result<T> = std::result::Result<T, SnapshotError>;
 
@@ -77,6 +78,7 @@ pub(super) fn restore(image: StateImage, capacity: &Capacity) -> Result<(Admissi
     for instrument in &image.instruments {
         stages.instrument(instrument)?;
     }
+    stages.trades(&image)?;
     stages.free_slots(&image)?;
     for obligation in &image.obligations {
         stages.obligation(obligation)?;
@@ -240,7 +242,6 @@ impl Stages {
         execute.orders.resume(places, counters.orders);
         execute.orders.set_live_max(counters.orders_max);
         execute.reporter.resume_events(counters.events);
-        execute.trades = counters.trades;
         execute.transfers = counters.transfers;
         execute.day_end = Nanos(counters.day_end);
         Ok(())
@@ -321,6 +322,40 @@ impl Stages {
         Ok(())
     }
 
+    fn trades(&mut self, image: &StateImage) -> Result<()> {
+        for trade in &image.trades {
+            let instrument = self
+                .admission
+                .admit
+                .registry
+                .instrument(InstrumentId(trade.instrument));
+            let priced = |terms: &Terms| trade.price > 0 && trade.price <= terms.price_cap.0;
+            ensure(
+                instrument.is_some_and(priced) && trade.quantity <= QUANTITY_MAX.0,
+                "a trade's terms are out of range",
+            )?;
+            for party in [&trade.buyer, &trade.seller] {
+                let known = self
+                    .admission
+                    .admit
+                    .sessions
+                    .find(SessionId(party.session))
+                    .is_some();
+                ensure(known, "a trade's session does not exist")?;
+            }
+        }
+        let kept = image.trades.iter().map(|trade| Trade {
+            time: Nanos(trade.time),
+            instrument: InstrumentId(trade.instrument),
+            price: Price(trade.price),
+            quantity: Quantity(trade.quantity),
+            buyer: party(&trade.buyer),
+            seller: party(&trade.seller),
+        });
+        let resumed = self.execute().trade_log.resume(image.counters.trades, kept);
+        ensure(resumed, "there are more trades than are kept, or were made")
+    }
+
     fn free_slots(&mut self, image: &StateImage) -> Result<()> {
         let freed = self.execute().orders.free_again(&image.free_slots);
         ensure(freed, "a free place of the order table is taken")
@@ -380,6 +415,14 @@ impl Stages {
         for id in 0..execute.sessions.len() {
             execute.watch_dead_man(SessionId(id as u32));
         }
+    }
+}
+
+fn party(image: &PartyImage) -> Party {
+    Party {
+        order: OrderId(image.order),
+        session: SessionId(image.session),
+        account: AccountId(image.account),
     }
 }
 

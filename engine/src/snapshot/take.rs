@@ -4,13 +4,14 @@ use exahour_wire::codes::{Enumeration, Side};
 
 use super::image::{
     AccountImage, ActivityImage, CountersImage, HashImage, InstrumentImage, ObligationImage,
-    OrderImage, ParticipantImage, PositionImage, SessionImage, StateImage, SwitchImage, TermsImage,
-    ThrottleImage,
+    OrderImage, ParticipantImage, PartyImage, PositionImage, SessionImage, StateImage, SwitchImage,
+    TermsImage, ThrottleImage, TradeImage,
 };
 use crate::admit::{Admit, KillSwitch};
 use crate::execute::{Execute, Instrument};
 use crate::stages::{Admission, Execution};
 use crate::terms::Terms;
+use crate::trade_log::{Party, Trade};
 
 /// The image of a whole state, of which both stages stand behind the same command.
 pub(super) fn image_of(admission: &Admission, execution: &Execution) -> StateImage {
@@ -25,7 +26,7 @@ pub(super) fn image_of(admission: &Admission, execution: &Execution) -> StateIma
         counters: CountersImage {
             events: execute.reporter.events(),
             orders: execute.orders.serial(),
-            trades: execute.trades,
+            trades: execute.trade_log.made(),
             transfers: execute.transfers,
             orders_max: execute.orders.live_max(),
             day_end: execute.day_end.0,
@@ -47,6 +48,7 @@ pub(super) fn image_of(admission: &Admission, execution: &Execution) -> StateIma
             .map(|instrument| instrument_image(execute, instrument))
             .collect(),
         obligations: obligations(execute),
+        trades: execute.trade_log.kept().map(trade_image).collect(),
         free_slots: execute.orders.free_slots().collect(),
         hashes: hashes.collect(),
     }
@@ -187,6 +189,22 @@ fn orders(execute: &Execute, instrument: &Instrument, side: Side) -> Vec<OrderIm
         true
     });
     images
+}
+
+fn trade_image(trade: &Trade) -> TradeImage {
+    let party = |party: &Party| PartyImage {
+        order: party.order.0,
+        session: party.session.0,
+        account: party.account.0,
+    };
+    TradeImage {
+        time: trade.time.0,
+        instrument: trade.instrument.0,
+        price: trade.price.0,
+        quantity: trade.quantity.0,
+        buyer: party(&trade.buyer),
+        seller: party(&trade.seller),
+    }
 }
 
 fn obligations(execute: &Execute) -> Vec<ObligationImage> {

@@ -25,14 +25,14 @@ declarations! {
     operations: [
         CreateParticipant, CreateAccount, CreateSession, CreateInstrument, SetPositionLimit,
         Deposit, Withdraw, KillSwitch, SettlePrice, RegisterAccessKey, DeliveryStarted,
-        ConfirmDelivery, DeliveryFailed, ConfirmRelease, SessionActivityRequest,
+        ConfirmDelivery, DeliveryFailed, ConfirmRelease, SessionActivityRequest, BustTrade, CorrectTrade,
     ],
     internal: [
         OpenSession, ReadySession, CloseSession, Tick, Checkpoint, NodeStarted, TakeStateHash,
     ],
     events: [
         OrderAccepted, OrderRejected, OrderCancelled, OrderReplaced, OrderFilled, OrderReduced,
-        CommandDone, CommandRejected, SequenceGap, DuplicateIgnored, OrderStatus, SessionActivity, DeadManFired, SessionOpened, SessionReady,
+        CommandDone, CommandRejected, SequenceGap, DuplicateIgnored, OrderStatus, SessionActivity, DeadManFired, TradeBusted, TradeCorrected, SessionOpened, SessionReady,
         SessionClosed, SessionExpelled, ParticipantCreated, AccountCreated, SessionCreated,
         InstrumentListed, PositionLimitSet, KillSwitchSet, AccessKeyRegistered, KillSwitchReleaseRequested, MoneyMoved,
         InstrumentSettled, InstrumentExpired, DeliveryAssigned, MachineReady, DeliverySettled,

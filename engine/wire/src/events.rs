@@ -380,6 +380,54 @@ event! {
 }
 
 event! {
+    /// A trade was undone. Both sides are told: the buyer first, then the seller.
+    TradeBusted = 317 {
+        /// The trade.
+        trade: TradeId,
+        /// The order that traded.
+        order: OrderId,
+        /// The price of the trade.
+        price: Price,
+        /// Lots traded.
+        quantity: Quantity,
+        /// Whose account.
+        account: AccountId,
+        /// Which contract.
+        instrument: InstrumentId,
+        /// Buy or sell.
+        side: Raw<Side>,
+        /// Zero.
+        pad_1: Pad<7>,
+    }
+}
+
+event! {
+    /// A trade was undone and made anew. Both sides are told: the buyer first, then the seller.
+    TradeCorrected = 318 {
+        /// The trade.
+        trade: TradeId,
+        /// The order that traded.
+        order: OrderId,
+        /// The price of the trade until now.
+        price_before: Price,
+        /// Lots traded until now.
+        quantity_before: Quantity,
+        /// The price of the trade.
+        price: Price,
+        /// Lots traded.
+        quantity: Quantity,
+        /// Whose account.
+        account: AccountId,
+        /// Which contract.
+        instrument: InstrumentId,
+        /// Buy or sell.
+        side: Raw<Side>,
+        /// Zero.
+        pad_1: Pad<7>,
+    }
+}
+
+event! {
     /// The answer to a new version of a session. Not numbered.
     SessionOpened = 320 {
         /// The version.

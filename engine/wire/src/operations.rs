@@ -7,7 +7,8 @@
 
 use crate::codes::{ContractKind, Firmness, KillAction, Permissions, Raw, ResourceClass, Scope};
 use crate::ids::{
-    AccountId, ClientOrderId, InstrumentId, MessageSequence, ObligationId, ParticipantId, SessionId,
+    AccountId, ClientOrderId, InstrumentId, MessageSequence, ObligationId, ParticipantId,
+    SessionId, TradeId,
 };
 use crate::message::{AccessKey, Digest, Evidence, Ipv4, Pad, Text8, Text16, Text32, message};
 use crate::units::{Hours, Money, Nanos, PartsPerMillion, Price, Quantity};
@@ -337,5 +338,41 @@ message! {
         pad_1: Pad<4>,
         /// Zero.
         pad_2: Pad<32>,
+    }
+}
+
+message! {
+    /// Undoes a trade: as if its two sides had made the opposite one at the same price.
+    BustTrade = 165 {
+        /// The session.
+        session: SessionId,
+        /// The number of this message.
+        sequence: MessageSequence,
+        /// The sender's name for this request.
+        request: ClientOrderId,
+        /// The trade.
+        trade: TradeId,
+        /// Zero.
+        pad_1: Pad<32>,
+    }
+}
+
+message! {
+    /// Undoes a trade and makes it anew at another price, or of fewer lots.
+    CorrectTrade = 166 {
+        /// The session.
+        session: SessionId,
+        /// The number of this message.
+        sequence: MessageSequence,
+        /// The sender's name for this request.
+        request: ClientOrderId,
+        /// The trade.
+        trade: TradeId,
+        /// What its price should have been.
+        price: Price,
+        /// How many lots it should have been; not more than it is.
+        quantity: Quantity,
+        /// Zero.
+        pad_1: Pad<16>,
     }
 }

@@ -6,13 +6,13 @@ use exahour_wire::codes::{
     ContractKind, Firmness, KillAction, Permissions, Raw, ResourceClass, Scope,
 };
 use exahour_wire::ids::{
-    AccountId, ClientOrderId, InstrumentId, ObligationId, ParticipantId, SessionId,
+    AccountId, ClientOrderId, InstrumentId, ObligationId, ParticipantId, SessionId, TradeId,
 };
 use exahour_wire::message::{AccessKey, Digest, Evidence, Ipv4, Message, Text8, Text16, Text32};
 use exahour_wire::operations::{
-    ConfirmDelivery, ConfirmRelease, CreateAccount, CreateInstrument, CreateParticipant,
-    CreateSession, DeliveryFailed, DeliveryStarted, Deposit, KillSwitch, RegisterAccessKey,
-    SessionActivityRequest, SetPositionLimit, SettlePrice, Withdraw,
+    BustTrade, ConfirmDelivery, ConfirmRelease, CorrectTrade, CreateAccount, CreateInstrument,
+    CreateParticipant, CreateSession, DeliveryFailed, DeliveryStarted, Deposit, KillSwitch,
+    RegisterAccessKey, SessionActivityRequest, SetPositionLimit, SettlePrice, Withdraw,
 };
 use exahour_wire::units::{Hours, Money, Nanos, PartsPerMillion, Price, Quantity};
 
@@ -43,6 +43,8 @@ pub(super) fn parse(
         "release" => kill(KillAction::Release, phrase)?,
         "confirm" => confirm(phrase)?,
         "activity" => activity(phrase)?,
+        "bust" => bust(phrase)?,
+        "correct" => correct(phrase)?,
         "settle" => settle(phrase)?,
         "key" => key(phrase)?,
         "machine" => machine(phrase)?,
@@ -337,6 +339,32 @@ fn activity(phrase: &mut Phrase<'_>) -> Result<Draft, Misfit> {
         request,
         target,
         ..SessionActivityRequest::blank()
+    }))
+}
+
+/// `bust TRADE`.
+fn bust(phrase: &mut Phrase<'_>) -> Result<Draft, Misfit> {
+    let trade = TradeId(phrase.number("a trade id")?);
+    let request = request(phrase)?;
+    Ok(Draft::new(&BustTrade {
+        request,
+        trade,
+        ..BustTrade::blank()
+    }))
+}
+
+/// `correct TRADE LOTS @ PRICE`.
+fn correct(phrase: &mut Phrase<'_>) -> Result<Draft, Misfit> {
+    let trade = TradeId(phrase.number("a trade id")?);
+    let quantity = Quantity(phrase.number("a number of lots")?);
+    let price = price_at(phrase)?;
+    let request = request(phrase)?;
+    Ok(Draft::new(&CorrectTrade {
+        request,
+        trade,
+        price,
+        quantity,
+        ..CorrectTrade::blank()
     }))
 }
 

@@ -201,7 +201,7 @@ fn parse_commands(
 }
 
 const VERBS: &str = "buy, sell, cancel, status, replace, mass-cancel, dead-man; participant, account, session, \
-    instrument, limit, deposit, withdraw, kill, release, confirm, activity, settle, key, machine, deliver, fail; \
+    instrument, limit, deposit, withdraw, kill, release, confirm, activity, bust, correct, settle, key, machine, deliver, fail; \
     connect, disconnect, open, ready, restart, tick, hash, checkpoint; send; at, after, batch, \
     end, include";
 

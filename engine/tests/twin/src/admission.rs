@@ -103,6 +103,8 @@ impl Twin {
             161 => self.confirm_delivery(sender, &read(record)),
             162 => self.delivery_failed(sender, &read(record)),
             164 => self.session_activity(sender, &read(record)),
+            165 => self.bust_trade(sender, &read(record)),
+            166 => self.correct_trade(sender, &read(record)),
             163 => self.confirm_release(sender, &read(record)),
             _ => Err(Reject::UnknownTemplate),
         }

@@ -9,6 +9,7 @@
 
 mod activity;
 mod admission;
+mod amends;
 mod changes;
 mod delivery;
 mod ledger;

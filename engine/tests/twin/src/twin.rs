@@ -21,6 +21,7 @@ use exahour_wire::operations::CreateInstrument;
 use exahour_wire::units::{Millis, Nanos};
 
 use crate::activity::Activity;
+use crate::amends::Trade;
 
 /// The slow twin of the engine.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -54,6 +55,8 @@ pub struct Twin {
     /// What the engaged kill switches cover, and which session asks for the release.
     pub(crate) stopped: BTreeMap<(Scope, u32), Option<SessionId>>,
     pub(crate) obligations: BTreeMap<ObligationId, Obligation>,
+    /// Every trade, the first one first.
+    pub(crate) trades: Vec<Trade>,
 }
 
 /// Numbers given out so far.

@@ -45,10 +45,10 @@ forms! {
     orders: NewOrder CancelOrder ReplaceOrder MassCancel OrderStatusRequest DeadMan;
     operations: CreateParticipant CreateAccount CreateSession CreateInstrument SetPositionLimit
         Deposit Withdraw KillSwitch SettlePrice RegisterAccessKey DeliveryStarted ConfirmDelivery
-        DeliveryFailed ConfirmRelease SessionActivityRequest;
+        DeliveryFailed ConfirmRelease SessionActivityRequest BustTrade CorrectTrade;
     internal: OpenSession ReadySession CloseSession Tick Checkpoint NodeStarted TakeStateHash;
     events: OrderAccepted OrderRejected OrderCancelled OrderReplaced OrderFilled OrderReduced
-        CommandDone CommandRejected SequenceGap DuplicateIgnored OrderStatus SessionActivity DeadManFired SessionOpened SessionReady
+        CommandDone CommandRejected SequenceGap DuplicateIgnored OrderStatus SessionActivity DeadManFired TradeBusted TradeCorrected SessionOpened SessionReady
         SessionClosed SessionExpelled ParticipantCreated AccountCreated SessionCreated
         InstrumentListed PositionLimitSet KillSwitchSet AccessKeyRegistered KillSwitchReleaseRequested MoneyMoved
         InstrumentSettled InstrumentExpired DeliveryAssigned MachineReady DeliverySettled

@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use exahour_wire::codes::{
-    ContractKind, Firmness, KillAction, Permissions, Raw, ResourceClass, SelfTradePrevention,
+    ContractKind, Firmness, KillAction, Liquidity, Permissions, Raw, ResourceClass,
+    SelfTradePrevention,
 };
 use exahour_wire::events::{
     DeliveryAssigned, InstrumentExpired, InstrumentListed, KillSwitchReleaseRequested,
@@ -70,6 +71,8 @@ pub(super) struct Market {
     pub(super) instruments_listed: u32,
     pub(super) orders: BTreeMap<u64, Order>,
     pub(super) obligations: Vec<(u64, u32)>,
+    /// One side of every trade.
+    pub(super) trades: Vec<OrderFilled>,
     /// Kill switches that are engaged: scope, target, and whether somebody asks for the release.
     pub(super) stopped: Vec<(u8, u32, bool)>,
     pub(super) names_given: u64,
@@ -369,6 +372,9 @@ impl Market {
         } else if let Some(cancelled) = OrderCancelled::read(event) {
             self.orders.remove(&cancelled.order.0);
         } else if let Some(filled) = OrderFilled::read(event) {
+            if filled.liquidity == Liquidity::Taker.into() {
+                self.trades.push(filled);
+            }
             if filled.leaves.0 == 0 {
                 self.orders.remove(&filled.order.0);
             }

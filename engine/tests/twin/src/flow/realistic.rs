@@ -23,6 +23,7 @@ use exahour_wire::orders::{
 };
 use exahour_wire::units::{Millis, Money, Nanos, Price, Quantity};
 
+use super::amends::amend;
 use super::dice::Dice;
 use super::market::{Instrument, Market, PARTICIPANTS, Session, owner};
 
@@ -50,7 +51,8 @@ pub(super) fn command(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u
         660..780 => replace_order(market, dice),
         780..795 => mass_cancel(market, dice),
         795..870 => operation(market, dice, now),
-        870..900 => delivery(market, dice),
+        870..890 => delivery(market, dice),
+        890..900 => amend(market, dice),
         900..985 => session_news(market, dice, now),
         985..988 => market.start(dice),
         988..993 => TakeStateHash::blank().bytes().to_vec(),
@@ -116,7 +118,7 @@ fn sender(
 }
 
 /// As [`sender`], or the exchange itself.
-fn sender_or_exchange(
+pub(super) fn sender_or_exchange(
     market: &mut Market,
     dice: &mut Dice,
     permission: Permissions,
