@@ -74,7 +74,9 @@ impl Twin {
         let days = activities.map(|activity| (activity.ends_at, Due::DayEnd));
         let watched = self.sessions.iter().filter_map(|(id, session)| {
             let (interval, heard_at) = session.dead_man?;
-            Some((heard_at.after(interval.into()), Due::DeadMan(*id)))
+            let at = heard_at.after(interval.into());
+            // What is beyond the last time that can be stamped never comes up.
+            (at < Nanos::NEVER).then_some((at, Due::DeadMan(*id)))
         });
         orders
             .chain(sessions)
