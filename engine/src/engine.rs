@@ -84,7 +84,7 @@ impl Engine {
     }
 
     /// The earliest time at which something may be due: never later than the real one, and earlier
-    /// only while the timer of something that is gone has not come up yet.
+    /// only while the timer of something that is gone, or that waits on, has not come up yet.
     #[must_use]
     pub fn next_due(&self) -> Option<Nanos> {
         self.execution.next_due()

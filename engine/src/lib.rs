@@ -25,6 +25,7 @@ mod stages;
 mod state_hash;
 mod terms;
 mod timers;
+mod trade_log;
 
 pub use admit::Verdict;
 pub use batch::{Batch, EventSink};

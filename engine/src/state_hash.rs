@@ -9,7 +9,7 @@ use exahour_wire::codes::Side;
 use exahour_wire::message::Digest;
 use exahour_wire::units::Nanos;
 
-use crate::admit::Admit;
+use crate::admit::{Admit, KillSwitch};
 use crate::execute::{Execute, Instrument};
 
 /// Feeds integers to the hash, each in eight or sixteen bytes.
@@ -30,6 +30,13 @@ impl Feed {
 
     fn flag(&mut self, value: bool) {
         self.number(u64::from(value));
+    }
+
+    fn switch(&mut self, value: KillSwitch) {
+        let asked_by = value.requested_by();
+        self.flag(value.stops());
+        self.flag(asked_by.is_some());
+        self.number(asked_by.map_or(0, |session| u64::from(session.0)));
     }
 
     fn numbers<const N: usize>(&mut self, values: [u64; N]) {
@@ -62,11 +69,11 @@ pub(crate) fn state_hash(admission: &Digest, execute: &Execute, now: Nanos) -> D
 fn feed_admission(feed: &mut Feed, admit: &Admit) {
     for participant in admit.registry.participants() {
         feed.flag(participant.exists);
-        feed.flag(participant.killed);
+        feed.switch(participant.kill_switch);
     }
     for account in admit.registry.accounts() {
         feed.number(u64::from(account.participant.0));
-        feed.flag(account.killed);
+        feed.switch(account.kill_switch);
     }
     for (id, session) in admit.sessions.all() {
         feed.numbers([
@@ -87,7 +94,7 @@ fn feed_admission(feed: &mut Feed, admit: &Admit) {
             u64::from(throttle.refusals),
         ]);
         feed.flag(session.ready);
-        feed.flag(session.killed);
+        feed.switch(session.kill_switch);
     }
 }
 
@@ -95,13 +102,39 @@ fn feed_counters(feed: &mut Feed, execute: &Execute) {
     feed.numbers([
         execute.reporter.events(),
         execute.orders.serial(),
-        execute.trades,
+        execute.trade_log.made(),
         execute.transfers,
         execute.day_end.0,
         u64::from(execute.orders.live_max()),
     ]);
     for counter in execute.reporter.counters() {
         feed.number(u64::from(*counter));
+    }
+    for trade in execute.trade_log.kept() {
+        feed.numbers([
+            trade.time.0,
+            u64::from(trade.instrument.0),
+            trade.quantity.0,
+        ]);
+        feed.signed(trade.price.0);
+        for party in [&trade.buyer, &trade.seller] {
+            feed.numbers([
+                party.order.0,
+                u64::from(party.session.0),
+                u64::from(party.account.0),
+            ]);
+        }
+    }
+    for activity in &execute.activities {
+        feed.numbers([
+            activity.orders,
+            activity.replaces,
+            activity.cancels,
+            activity.rejects,
+            activity.trades,
+            activity.lots_ordered,
+            activity.lots_traded,
+        ]);
     }
     for session in &execute.sessions {
         feed.numbers([
@@ -110,6 +143,8 @@ fn feed_counters(feed: &mut Feed, execute: &Execute) {
             session.cancel_mode as u64,
             u64::from(session.cancel_grace.0),
             session.cancel_at.0,
+            u64::from(session.dead_man.interval.0),
+            session.dead_man.heard_at.0,
         ]);
         feed.flag(session.ready);
     }

@@ -3,7 +3,7 @@
 //! Asked before every batch; the node asks for the earliest, to tick in a quiet moment.
 //!
 //! Always holds: entries come out by due time, then kind, then id. An entry may be stale (its order
-//! is gone); whoever takes it out checks. Stale entries never outnumber live ones for long.
+//! is gone, a session was heard of); whoever takes it out checks. Stale entries never outnumber live ones for long.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -21,6 +21,10 @@ pub(crate) enum Due {
     SessionCancel(u32),
     /// An instrument's last trading time.
     Instrument(u32),
+    /// The day is over: each session is told what it did in it.
+    ActivityEnd,
+    /// A session that may have said nothing for too long.
+    DeadMan(u32),
 }
 
 /// The queue.

@@ -7,6 +7,7 @@
 //! the ledger, so the two stages may run on two cores and still say the same.
 //! Does not: emit events; `execute` reports the verdict.
 
+mod kill_switch;
 mod operations;
 mod orders;
 mod registry;
@@ -20,6 +21,7 @@ use exahour_wire::reject::Reject;
 use exahour_wire::units::Nanos;
 use exahour_wire::{internal, operations as ops, orders as entry};
 
+pub(crate) use kill_switch::KillSwitch;
 pub(crate) use registry::{AccountOwner, Participant, Registry};
 pub(crate) use sessions::{Session, Sessions};
 pub(crate) use throttle::Throttle;
@@ -52,7 +54,8 @@ impl CommandPrefix {
     }
 }
 
-const CLIENT_TEMPLATES: std::ops::Range<u16> = 100..200;
+/// What clients and the exchange itself may send.
+pub(crate) const CLIENT_TEMPLATES: std::ops::Range<u16> = 100..200;
 
 impl Admit {
     pub(crate) fn new() -> Self {
@@ -135,6 +138,10 @@ impl Admit {
                 let command = read!(entry::MassCancel);
                 orders::check_mass_cancel(registry, &self.sessions, sender, command)
             }
+            entry::OrderStatusRequest::TEMPLATE_ID => {
+                orders::check_status(registry, sender, read!(entry::OrderStatusRequest))
+            }
+            entry::DeadMan::TEMPLATE_ID => orders::check_dead_man(sender),
             ops::CreateParticipant::TEMPLATE_ID => {
                 operations::create_participant(registry, sender, read!(ops::CreateParticipant))
             }
@@ -162,6 +169,17 @@ impl Admit {
             ops::KillSwitch::TEMPLATE_ID => {
                 let command = read!(ops::KillSwitch);
                 operations::set_kill_switch(registry, &mut self.sessions, sender, command)
+            }
+            ops::ConfirmRelease::TEMPLATE_ID => {
+                let command = read!(ops::ConfirmRelease);
+                operations::confirm_release(registry, &mut self.sessions, sender, command)
+            }
+            ops::SessionActivityRequest::TEMPLATE_ID => {
+                let command = read!(ops::SessionActivityRequest);
+                operations::check_activity(&self.sessions, sender, command)
+            }
+            ops::BustTrade::TEMPLATE_ID | ops::CorrectTrade::TEMPLATE_ID => {
+                operations::check_operator(sender)
             }
             ops::SettlePrice::TEMPLATE_ID => {
                 operations::check_settle(registry, sender, read!(ops::SettlePrice))

@@ -3,7 +3,7 @@
 //! Always holds: the checks run in the order of the rulebook, section 6. What is refused is not
 //! registered.
 
-use exahour_wire::codes::{KillAction, Permissions, Scope};
+use exahour_wire::codes::{KillAction, Permissions, Raw, Scope};
 use exahour_wire::ids::{AccountId, MessageSequence, ParticipantId, SessionId, SessionVersion};
 use exahour_wire::limits::{
     ACCOUNTS_MAX, FIRST_ACCOUNT, INSTRUMENTS_MAX, MONEY_MAX, PARTICIPANTS_MAX, POSITION_MAX,
@@ -11,12 +11,13 @@ use exahour_wire::limits::{
 };
 use exahour_wire::message::Text32;
 use exahour_wire::operations::{
-    CreateAccount, CreateInstrument, CreateParticipant, CreateSession, KillSwitch,
-    RegisterAccessKey, SetPositionLimit, SettlePrice,
+    ConfirmRelease, CreateAccount, CreateInstrument, CreateParticipant, CreateSession, KillSwitch,
+    RegisterAccessKey, SessionActivityRequest, SetPositionLimit, SettlePrice,
 };
 use exahour_wire::reject::Reject;
 use exahour_wire::units::{Money, Nanos};
 
+use super::kill_switch::KillSwitch as Switch;
 use super::registry::{AccountOwner, Participant, Registry};
 use super::sessions::{Sender, Session, Sessions};
 use super::throttle::Throttle;
@@ -64,7 +65,7 @@ pub(super) fn create_participant(
     check_name(&command.name)?;
     *registry.participant_mut(command.participant) = Participant {
         exists: true,
-        killed: false,
+        kill_switch: Switch::Released,
     };
     Ok(())
 }
@@ -83,7 +84,7 @@ pub(super) fn create_account(
     check_name(&command.name)?;
     let owner = AccountOwner {
         participant: command.participant,
-        killed: false,
+        kill_switch: Switch::Released,
     };
     *registry.account_mut(command.account) = owner;
     Ok(())
@@ -115,7 +116,7 @@ pub(super) fn create_session(
         ready: false,
         connection: 0,
         established_at: Nanos(0),
-        killed: false,
+        kill_switch: Switch::Released,
     };
     sessions.create(command.new_session, session);
     Ok(())
@@ -169,42 +170,79 @@ pub(super) fn check_cash(
     }
 }
 
+/// The kill switch that scope and target name, if it is the sender's to throw.
+fn own_switch<'a>(
+    registry: &'a mut Registry,
+    sessions: &'a mut Sessions,
+    sender: &Sender,
+    scope: Raw<Scope>,
+    target: u32,
+) -> Result<&'a mut Switch, Reject> {
+    match scope.decode() {
+        Some(Scope::Session) => sessions
+            .find_mut(SessionId(target))
+            .filter(|session| sender.owns(session.participant))
+            .map(|session| &mut session.kill_switch)
+            .ok_or(Reject::UnknownSession),
+        Some(Scope::Account) => {
+            check_own_account(registry, sender, AccountId(target))?;
+            Ok(&mut registry.account_mut(AccountId(target)).kill_switch)
+        }
+        Some(Scope::Participant) => {
+            let id = ParticipantId(target);
+            check_participant(registry, id)?;
+            if !sender.owns(id) {
+                return Err(Reject::UnknownParticipant);
+            }
+            Ok(&mut registry.participant_mut(id).kill_switch)
+        }
+        Some(Scope::Instrument) | None => Err(Reject::InvalidScope),
+    }
+}
+
 pub(super) fn set_kill_switch(
     registry: &mut Registry,
     sessions: &mut Sessions,
     sender: Sender,
     command: &KillSwitch,
 ) -> Result<(), Reject> {
-    sender.require(Permissions::RISK)?;
-    let switch = match command.scope.decode() {
-        Some(Scope::Session) => sessions
-            .find_mut(SessionId(command.target))
-            .filter(|session| sender.owns(session.participant))
-            .map(|session| &mut session.killed)
-            .ok_or(Reject::UnknownSession)?,
-        Some(Scope::Account) => {
-            check_own_account(registry, &sender, AccountId(command.target))?;
-            &mut registry.account_mut(AccountId(command.target)).killed
-        }
-        Some(Scope::Participant) => {
-            let id = ParticipantId(command.target);
-            check_participant(registry, id)?;
-            if !sender.owns(id) {
-                return Err(Reject::UnknownParticipant);
-            }
-            &mut registry.participant_mut(id).killed
-        }
-        Some(Scope::Instrument) | None => return Err(Reject::InvalidScope),
+    let action = command.action.decode();
+    sender.require(match action {
+        Some(KillAction::Release) => Permissions::OPERATOR,
+        Some(KillAction::Engage) | None => Permissions::RISK,
+    })?;
+    let switch = own_switch(registry, sessions, &sender, command.scope, command.target)?;
+    *switch = match action.ok_or(Reject::InvalidAction)? {
+        KillAction::Engage => switch.engage()?,
+        KillAction::Release => switch.request_release(sender.session)?,
     };
-    let engage = match command.action.decode().ok_or(Reject::InvalidAction)? {
-        KillAction::Engage => true,
-        KillAction::Release => false,
-    };
-    if *switch == engage {
-        return Err(Reject::NothingToChange);
-    }
-    *switch = engage;
     Ok(())
+}
+
+pub(super) fn confirm_release(
+    registry: &mut Registry,
+    sessions: &mut Sessions,
+    sender: Sender,
+    command: &ConfirmRelease,
+) -> Result<(), Reject> {
+    sender.require(Permissions::OPERATOR)?;
+    let (scope, target) = (command.scope, command.target);
+    let before = *own_switch(registry, sessions, &sender, scope, target)?;
+    let after = before.confirm_release(sender.session, sessions)?;
+    *own_switch(registry, sessions, &sender, scope, target)? = after;
+    Ok(())
+}
+
+pub(super) fn check_activity(
+    sessions: &Sessions,
+    sender: Sender,
+    command: &SessionActivityRequest,
+) -> Result<(), Reject> {
+    sessions
+        .find(SessionId(command.target))
+        .filter(|session| sender.owns(session.participant))
+        .map(|_| ())
+        .ok_or(Reject::UnknownSession)
 }
 
 pub(super) fn check_settle(
@@ -226,6 +264,10 @@ pub(super) fn check_access_key(
 ) -> Result<(), Reject> {
     sender.require(Permissions::TRADE)?;
     check_own_account(registry, &sender, command.account)
+}
+
+pub(super) fn check_operator(sender: Sender) -> Result<(), Reject> {
+    sender.require(Permissions::OPERATOR)
 }
 
 pub(super) fn check_delivery(sender: Sender) -> Result<(), Reject> {

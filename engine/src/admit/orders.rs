@@ -5,7 +5,7 @@
 
 use exahour_wire::codes::{OrderFlags, OrderType, Permissions, Scope, TimeInForce};
 use exahour_wire::ids::{AccountId, InstrumentId, ParticipantId, SessionId};
-use exahour_wire::orders::{CancelOrder, MassCancel, NewOrder, ReplaceOrder};
+use exahour_wire::orders::{CancelOrder, MassCancel, NewOrder, OrderStatusRequest, ReplaceOrder};
 use exahour_wire::reject::Reject;
 use exahour_wire::units::{Nanos, Price, Quantity};
 
@@ -34,7 +34,7 @@ fn killed(registry: &Registry, sender: &Sender) -> bool {
     sender.killed
         || registry
             .participant(sender.participant)
-            .is_some_and(|participant| participant.killed)
+            .is_some_and(|participant| participant.kill_switch.stops())
 }
 
 #[inline]
@@ -61,7 +61,7 @@ pub(super) fn check_new(
         .account(order.account)
         .filter(|account| account.participant == sender.participant)
         .ok_or(Reject::UnknownAccount)?;
-    if account.killed || killed(registry, &sender) {
+    if account.kill_switch.stops() || killed(registry, &sender) {
         return Err(Reject::KillSwitchEngaged);
     }
     order.side.decode().ok_or(Reject::InvalidSide)?;
@@ -113,6 +113,15 @@ pub(super) fn check_cancel(
     instrument(registry, cancel.instrument).map(|_| ())
 }
 
+pub(super) fn check_status(
+    registry: &Registry,
+    sender: Sender,
+    question: &OrderStatusRequest,
+) -> Result<(), Reject> {
+    may_trade(&sender)?;
+    instrument(registry, question.instrument).map(|_| ())
+}
+
 #[inline]
 pub(super) fn check_replace(
     registry: &Registry,
@@ -126,6 +135,10 @@ pub(super) fn check_replace(
     }
     check_quantity(terms, replace.quantity)?;
     terms.check_limit(replace.price)
+}
+
+pub(super) fn check_dead_man(sender: Sender) -> Result<(), Reject> {
+    may_trade(&sender)
 }
 
 pub(super) fn check_mass_cancel(

@@ -4,20 +4,21 @@
 
 use exahour_wire::ids::{AccountId, InstrumentId, ParticipantId};
 
+use super::kill_switch::KillSwitch;
 use crate::terms::Terms;
 
 /// One participant.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Participant {
     pub(crate) exists: bool,
-    pub(crate) killed: bool,
+    pub(crate) kill_switch: KillSwitch,
 }
 
 /// The owner of one account; none where there is no account.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct AccountOwner {
     pub(crate) participant: ParticipantId,
-    pub(crate) killed: bool,
+    pub(crate) kill_switch: KillSwitch,
 }
 
 /// The registry, each part indexed by id.

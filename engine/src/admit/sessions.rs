@@ -12,6 +12,7 @@ use exahour_wire::limits::THROTTLE_REFUSALS_MAX;
 use exahour_wire::reject::Reject;
 use exahour_wire::units::Nanos;
 
+use super::kill_switch::KillSwitch;
 use super::throttle::Throttle;
 use super::verdict::{Gap, Outcome, Verdict};
 
@@ -26,7 +27,7 @@ pub(crate) struct Session {
     pub(crate) ready: bool,
     pub(crate) connection: u64,
     pub(crate) established_at: Nanos,
-    pub(crate) killed: bool,
+    pub(crate) kill_switch: KillSwitch,
 }
 
 /// Who sends a command, as far as permissions go.
@@ -103,7 +104,7 @@ impl Sessions {
                 session: id,
                 participant: session.participant,
                 permissions: session.permissions,
-                killed: session.killed,
+                killed: session.kill_switch.stops(),
             },
             None => Sender {
                 session: SessionId::NONE,

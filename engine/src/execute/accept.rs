@@ -200,6 +200,7 @@ impl Execute {
             self.timers.schedule(new.expire_at, Due::Order(id.0));
             self.shed_timers();
         }
+        self.activity(new.session, out.time).accept(new.quantity);
         self.reporter.report(out, new.session, accepted);
         self.match_and_rest(instrument, slot, out);
     }
@@ -214,27 +215,26 @@ impl Execute {
         }
     }
 
-    /// The end of the UTC day of `now`; makes sure that a timer is set for it.
-    fn arm_day_end(&mut self, now: Nanos) -> Nanos {
-        let end = Nanos(
-            (now.0 / Nanos::DAY.0)
-                .saturating_add(1)
-                .saturating_mul(Nanos::DAY.0),
-        );
-        if self.day_end != end {
-            self.day_end = end;
-            self.timers.schedule(end, Due::DayEnd);
+    /// The end of the UTC day of `now`; makes sure that there are timers for it.
+    #[inline]
+    pub(super) fn arm_day_end(&mut self, now: Nanos) -> Nanos {
+        if now >= self.day_end {
+            let days = (now.0 / Nanos::DAY.0).saturating_add(1);
+            self.day_end = Nanos(days.saturating_mul(Nanos::DAY.0));
+            self.timers.schedule(self.day_end, Due::DayEnd);
+            self.timers.schedule(self.day_end, Due::ActivityEnd);
         }
-        end
+        self.day_end
     }
 
     pub(super) fn shed_timers(&mut self) {
         let (orders, sessions) = (&self.orders, &self.sessions);
-        let live = self.dated + self.instruments.len() + self.sessions.len();
+        let live = self.dated + self.instruments.len() + 2 * self.sessions.len();
         self.timers.shed(live, |at, due| match due {
             Due::Order(id) => orders.find(OrderId(id)).is_some(),
             Due::SessionCancel(id) => sessions[id as usize].cancel_at == at,
-            Due::DayEnd | Due::Instrument(_) => true,
+            Due::DeadMan(id) => sessions[id as usize].dead_man.waits_for(at),
+            Due::DayEnd | Due::Instrument(_) | Due::ActivityEnd => true,
         });
     }
 }

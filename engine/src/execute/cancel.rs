@@ -5,7 +5,7 @@
 
 use exahour_wire::codes::{CancelReason, Scope};
 use exahour_wire::events::{CommandDone, OrderCancelled};
-use exahour_wire::ids::{ClientOrderId, OrderId, ParticipantId, SessionId};
+use exahour_wire::ids::{ClientOrderId, InstrumentId, OrderId, ParticipantId, SessionId};
 use exahour_wire::message::Message;
 use exahour_wire::orders::{CancelOrder, MassCancel};
 use exahour_wire::reject::Reject;
@@ -25,26 +25,38 @@ impl Execute {
         request: Request,
         out: &mut Output<'_, S>,
     ) -> Result<(), Reject> {
-        let participant = self.participant_of(cancel.session);
-        let found = if cancel.order == OrderId::NONE {
-            self.names
-                .find(&self.orders, cancel.session, cancel.client_order_id)
-        } else {
-            self.orders.find(cancel.order)
-        };
-        let slot = found
-            .filter(|slot| {
-                let order = self.orders.at(*slot);
-                order.participant == participant
-                    && self.positions.at(order.position).instrument == cancel.instrument
-            })
-            .ok_or(Reject::UnknownOrder)?;
+        let names = (cancel.order, cancel.client_order_id);
+        let slot = self.find_own(cancel.session, names, cancel.instrument)?;
         let owner = self.orders.at(slot).session;
         self.cancel_at(slot, CancelReason::Requested, cancel.request, out);
         if owner != request.session {
             self.done(out, request, 1);
         }
         Ok(())
+    }
+
+    /// The order of the session's participant with the exchange's name, or, where that is zero, the
+    /// session's own with the sender's name.
+    #[inline]
+    pub(super) fn find_own(
+        &self,
+        session: SessionId,
+        (id, name): (OrderId, ClientOrderId),
+        instrument: InstrumentId,
+    ) -> Result<Slot, Reject> {
+        let participant = self.participant_of(session);
+        let found = if id == OrderId::NONE {
+            self.names.find(&self.orders, session, name)
+        } else {
+            self.orders.find(id)
+        };
+        found
+            .filter(|slot| {
+                let order = self.orders.at(*slot);
+                order.participant == participant
+                    && self.positions.at(order.position).instrument == instrument
+            })
+            .ok_or(Reject::UnknownOrder)
     }
 
     /// Cancels the sender's participant's orders within a scope.
@@ -209,6 +221,7 @@ impl Execute {
             reason: reason.into(),
             ..Message::blank()
         };
+        self.activity(order.session, out.time).cancel(reason);
         self.reporter.report(out, order.session, cancelled);
     }
 

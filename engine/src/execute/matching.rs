@@ -20,6 +20,7 @@ use crate::batch::EventSink;
 use crate::book::{Order, Slot};
 use crate::positions::adverse;
 use crate::reporter::Output;
+use crate::trade_log::{Party, Trade};
 
 /// Whether matching goes on.
 #[derive(PartialEq, Eq)]
@@ -117,8 +118,7 @@ impl Execute {
         let maker_leaves = self.orders.at(maker_slot).leaves;
         let quantity = maker_leaves.min(self.orders.at(taker_slot).leaves);
         let price = self.orders.at(maker_slot).price;
-        self.trades += 1;
-        let trade = TradeId(self.trades);
+        let trade = self.trade_log.next_id();
         let maker_side = self.orders.at(maker_slot).side;
         instrument
             .book
@@ -133,6 +133,9 @@ impl Execute {
             self.orders.at(maker_slot).session,
             self.orders.at(taker_slot).session,
         );
+        for session in [maker_session, taker_session] {
+            self.activity(session, out.time).trade(quantity);
+        }
         let maker_fill = OrderFilled {
             trade,
             liquidity: Liquidity::Maker.into(),
@@ -146,11 +149,25 @@ impl Execute {
         };
         self.reporter.report(out, taker_session, taker_fill);
 
-        let accounts = buyer_and_seller(
+        let party = |fill: &OrderFilled, session| Party {
+            order: fill.order,
+            session,
+            account: fill.account,
+        };
+        let (buyer, seller) = buyer_and_seller(
             maker_side.opposite(),
-            taker_fill.account,
-            maker_fill.account,
+            party(&taker_fill, taker_session),
+            party(&maker_fill, maker_session),
         );
+        self.trade_log.push(Trade {
+            time: out.time,
+            instrument: instrument.id,
+            price,
+            quantity,
+            buyer,
+            seller,
+        });
+        let accounts = (buyer.account, seller.account);
         self.move_margin(instrument, accounts, price, quantity, trade, out);
         self.relock(instrument, self.orders.at(maker_slot).position);
         self.relock(instrument, self.orders.at(taker_slot).position);
@@ -199,7 +216,7 @@ impl Execute {
 
     /// Moves the difference between the trade's price and the price at which positions are carried.
     #[inline]
-    fn move_margin<S: EventSink>(
+    pub(super) fn move_margin<S: EventSink>(
         &mut self,
         instrument: &Instrument,
         (buyer, seller): (AccountId, AccountId),

@@ -7,7 +7,10 @@
 //! is an event.
 
 mod accept;
+mod activity;
+mod amend;
 mod cancel;
+mod dead_man;
 mod delivery;
 mod expiry;
 mod marking;
@@ -15,6 +18,7 @@ mod matching;
 mod operations;
 mod replace;
 mod sessions;
+mod status;
 
 use exahour_wire::codes::{Scope, Side, TransferKind};
 use exahour_wire::events::{
@@ -24,12 +28,13 @@ use exahour_wire::ids::{
     AccountId, ClientOrderId, CommandSequence, InstrumentId, MessageSequence, OrderId, SessionId,
     TransferId,
 };
+use exahour_wire::limits::TRADES_KEPT;
 use exahour_wire::message::{Digest, Message, Pad, peek_header};
 use exahour_wire::reject::Reject;
 use exahour_wire::units::{Money, Nanos, Price, Quantity};
 use exahour_wire::{internal, operations as ops, orders as entry};
 
-use crate::admit::{CommandPrefix, Gap, Outcome, Verdict};
+use crate::admit::{CLIENT_TEMPLATES, CommandPrefix, Gap, Outcome, Verdict};
 use crate::batch::EventSink;
 use crate::book::{Book, Names, Order, OrderTable, Slot};
 use crate::capacity::Capacity;
@@ -38,7 +43,10 @@ use crate::positions::{Positions, adverse};
 use crate::reporter::{Output, Reporter};
 use crate::terms::Terms;
 use crate::timers::{Due, Timers};
+use crate::trade_log::TradeLog;
 
+pub(crate) use activity::Activity;
+pub(crate) use dead_man::DeadMan;
 pub(crate) use delivery::Obligation;
 pub(crate) use sessions::SessionFlow;
 
@@ -70,6 +78,8 @@ pub(crate) struct Execute {
     /// By id; an instrument is taken out while a command works on it.
     pub(crate) instruments: Vec<Option<Box<Instrument>>>,
     pub(crate) sessions: Vec<SessionFlow>,
+    /// By session, as `sessions`.
+    pub(crate) activities: Vec<Activity>,
     pub(crate) obligations: Vec<Obligation>,
     pub(crate) reporter: Reporter,
     pub(crate) timers: Timers,
@@ -77,7 +87,7 @@ pub(crate) struct Execute {
     pub(crate) dated: usize,
     /// The end of day for which a timer is set.
     pub(crate) day_end: Nanos,
-    pub(crate) trades: u64,
+    pub(crate) trade_log: TradeLog,
     pub(crate) transfers: u64,
     /// Seeds what finds prices that clients choose.
     pub(crate) index_seed: u64,
@@ -94,7 +104,7 @@ struct Request {
     template: u16,
 }
 
-const ORDER_TEMPLATES: std::ops::RangeInclusive<u16> = 101..=104;
+const ORDER_TEMPLATES: std::ops::RangeInclusive<u16> = 101..=105;
 const SELECTED_AT_START: usize = 1 << 16;
 
 impl Execute {
@@ -106,12 +116,13 @@ impl Execute {
             names: Names::new(capacity),
             instruments: Vec::new(),
             sessions: vec![SessionFlow::default()],
+            activities: vec![Activity::default()],
             obligations: Vec::new(),
             reporter: Reporter::new(),
             timers: Timers::new(SELECTED_AT_START),
             dated: 0,
             day_end: Nanos(0),
-            trades: 0,
+            trade_log: TradeLog::new(TRADES_KEPT),
             transfers: 0,
             index_seed: capacity.index_seed,
             selected: Vec::with_capacity(SELECTED_AT_START),
@@ -141,6 +152,13 @@ impl Execute {
         };
         if let Some(gap) = verdict.gap {
             self.report_gap(out, request.session, gap);
+        }
+        let is_numbered = matches!(
+            verdict.outcome,
+            Outcome::Carry | Outcome::Refuse(_) | Outcome::Expel { .. }
+        );
+        if is_numbered && CLIENT_TEMPLATES.contains(&request.template) {
+            self.hear(request.session, out.time);
         }
         let result = match verdict.outcome {
             Outcome::Carry => self.carry_out(command, request, out),
@@ -195,6 +213,23 @@ impl Execute {
                 self.mass_cancel(read!(entry::MassCancel), request, out);
                 Ok(())
             }
+            entry::OrderStatusRequest::TEMPLATE_ID => {
+                self.order_status(read!(entry::OrderStatusRequest), out)
+            }
+            ops::SessionActivityRequest::TEMPLATE_ID => {
+                self.tell_activity(read!(ops::SessionActivityRequest), out);
+                Ok(())
+            }
+            entry::DeadMan::TEMPLATE_ID => {
+                self.arm_dead_man(read!(entry::DeadMan), request, out);
+                Ok(())
+            }
+            ops::BustTrade::TEMPLATE_ID => {
+                self.bust_trade(read!(ops::BustTrade).trade, request, out)
+            }
+            ops::CorrectTrade::TEMPLATE_ID => {
+                self.correct_trade(read!(ops::CorrectTrade), request, out)
+            }
             ops::SettlePrice::TEMPLATE_ID => {
                 self.settle_price(read!(ops::SettlePrice), request, out)
             }
@@ -232,6 +267,8 @@ impl Execute {
             Due::Order(id) => self.expire_order(OrderId(id), at, out),
             Due::SessionCancel(id) => self.cancel_after_grace(SessionId(id), at, out),
             Due::Instrument(id) => self.expire_instrument(InstrumentId(id), out),
+            Due::ActivityEnd => self.end_day(at, out),
+            Due::DeadMan(id) => self.dead_man_due(SessionId(id), at, out),
         }
     }
 
@@ -336,6 +373,9 @@ impl Execute {
         reject: Reject,
         command: &[u8],
     ) {
+        if request.session != SessionId::NONE {
+            self.activity(request.session, out.time).rejects += 1;
+        }
         if ORDER_TEMPLATES.contains(&request.template) {
             let rejected = order_rejected(request, reject, command);
             self.reporter.report(out, request.session, rejected);
@@ -386,6 +426,10 @@ fn order_rejected(request: Request, reject: Reject, command: &[u8]) -> OrderReje
         entry::ReplaceOrder::TEMPLATE_ID => entry::ReplaceOrder::read(command)
             .map_or((OrderId::NONE, InstrumentId::NONE), |new| {
                 (new.order, new.instrument)
+            }),
+        entry::OrderStatusRequest::TEMPLATE_ID => entry::OrderStatusRequest::read(command)
+            .map_or((OrderId::NONE, InstrumentId::NONE), |question| {
+                (question.order, question.instrument)
             }),
         _ => (OrderId::NONE, InstrumentId::NONE),
     };

@@ -3,17 +3,17 @@
 //! Always holds: the fact is emitted first, then the sender is told. Admission has checked
 //! everything that needs no money.
 
-use exahour_wire::codes::{CancelReason, KillAction, Scope, TransferKind};
+use exahour_wire::codes::{CancelReason, KillAction, Raw, Scope, TransferKind};
 use exahour_wire::events::{
-    AccessKeyRegistered, AccountCreated, InstrumentListed, KillSwitchSet, ParticipantCreated,
-    PositionLimitSet, SessionCreated,
+    AccessKeyRegistered, AccountCreated, InstrumentListed, KillSwitchReleaseRequested,
+    KillSwitchSet, ParticipantCreated, PositionLimitSet, SessionCreated,
 };
 use exahour_wire::ids::AccountId;
 use exahour_wire::limits::{BANK_ACCOUNT, MONEY_MAX};
 use exahour_wire::message::Message;
 use exahour_wire::operations::{
-    CreateAccount, CreateInstrument, CreateParticipant, CreateSession, Deposit, KillSwitch,
-    RegisterAccessKey, SetPositionLimit, Withdraw,
+    ConfirmRelease, CreateAccount, CreateInstrument, CreateParticipant, CreateSession, Deposit,
+    KillSwitch, RegisterAccessKey, SetPositionLimit, Withdraw,
 };
 use exahour_wire::reject::Reject;
 
@@ -52,6 +52,7 @@ impl Execute {
             Deposit::TEMPLATE_ID => self.deposit(read!(Deposit), out)?,
             Withdraw::TEMPLATE_ID => self.withdraw(read!(Withdraw), out)?,
             KillSwitch::TEMPLATE_ID => count = self.kill_switch(read!(KillSwitch), out),
+            ConfirmRelease::TEMPLATE_ID => self.confirm_release(read!(ConfirmRelease), out),
             RegisterAccessKey::TEMPLATE_ID => {
                 self.register_access_key(read!(RegisterAccessKey), out);
             }
@@ -189,24 +190,44 @@ impl Execute {
     }
 
     fn kill_switch<S: EventSink>(&mut self, command: &KillSwitch, out: &mut Output<'_, S>) -> u64 {
-        let engages = command.action.decode() == Some(KillAction::Engage);
-        let scope = command.scope.decode();
-        if scope == Some(Scope::Account) {
-            self.ledger.account_mut(AccountId(command.target)).killed = engages;
+        if command.action.decode() != Some(KillAction::Engage) {
+            let requested = KillSwitchReleaseRequested {
+                target: command.target,
+                requested_by: command.session,
+                scope: command.scope,
+                ..Message::blank()
+            };
+            self.reporter.fact(out, requested);
+            return 0;
+        }
+        self.set_kill_switch(command.scope, command.target, KillAction::Engage, out);
+        match command.scope.decode() {
+            Some(scope) => self.cancel_scope(scope, command.target, CancelReason::KillSwitch, out),
+            None => 0,
+        }
+    }
+
+    fn confirm_release<S: EventSink>(&mut self, command: &ConfirmRelease, out: &mut Output<'_, S>) {
+        self.set_kill_switch(command.scope, command.target, KillAction::Release, out);
+    }
+
+    fn set_kill_switch<S: EventSink>(
+        &mut self,
+        scope: Raw<Scope>,
+        target: u32,
+        action: KillAction,
+        out: &mut Output<'_, S>,
+    ) {
+        if scope.decode() == Some(Scope::Account) {
+            self.ledger.account_mut(AccountId(target)).killed = action == KillAction::Engage;
         }
         let set = KillSwitchSet {
-            target: command.target,
-            scope: command.scope,
-            action: command.action,
+            target,
+            scope,
+            action: action.into(),
             ..Message::blank()
         };
         self.reporter.fact(out, set);
-        match scope {
-            Some(scope) if engages => {
-                self.cancel_scope(scope, command.target, CancelReason::KillSwitch, out)
-            }
-            _ => 0,
-        }
     }
 
     fn register_access_key<S: EventSink>(

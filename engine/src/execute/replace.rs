@@ -147,6 +147,7 @@ impl Execute {
             priority: priority.into(),
             ..Message::blank()
         };
+        self.activity(order.session, out.time).replace(leaves);
         self.reporter.report(out, order.session, replaced);
         if !keeps {
             self.match_and_rest(instrument, slot, out);

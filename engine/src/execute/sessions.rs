@@ -13,7 +13,7 @@ use exahour_wire::internal::{CloseSession, NodeStarted, OpenSession, ReadySessio
 use exahour_wire::message::Message;
 use exahour_wire::units::{Millis, Nanos};
 
-use super::Execute;
+use super::{Activity, DeadMan, Execute};
 use crate::admit::Outcome;
 use crate::batch::EventSink;
 use crate::reporter::Output;
@@ -29,6 +29,7 @@ pub(crate) struct SessionFlow {
     pub(crate) cancel_grace: Millis,
     /// When its orders will be cancelled; never, where no timer is set.
     pub(crate) cancel_at: Nanos,
+    pub(crate) dead_man: DeadMan,
 }
 
 impl Default for SessionFlow {
@@ -40,6 +41,7 @@ impl Default for SessionFlow {
             cancel_mode: CancelOnDisconnect::None,
             cancel_grace: Millis(0),
             cancel_at: Nanos::NEVER,
+            dead_man: DeadMan::new(Millis(0), Nanos(0)),
         }
     }
 }
@@ -50,6 +52,7 @@ impl Execute {
         let place = id.0 as usize;
         if place >= self.sessions.len() {
             self.sessions.resize(place + 1, SessionFlow::default());
+            self.activities.resize(place + 1, Activity::default());
         }
         self.sessions[place].participant = participant;
         self.reporter.add_session(id);

@@ -10,7 +10,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// The version of the format.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
 pub(crate) struct StateImage {
@@ -24,6 +24,8 @@ pub(crate) struct StateImage {
     pub(super) instruments: Vec<InstrumentImage>,
     /// By number, from one.
     pub(super) obligations: Vec<ObligationImage>,
+    /// The latest, the oldest of these first.
+    pub(super) trades: Vec<TradeImage>,
     /// Free places of the order table, the next one to be used first.
     pub(super) free_slots: Vec<u32>,
     /// What checkpoints to come may be compared with, oldest first.
@@ -42,9 +44,17 @@ pub(super) struct CountersImage {
 }
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) enum SwitchImage {
+    Released,
+    Engaged,
+    /// By this session; zero is the exchange itself.
+    ReleaseRequested(u32),
+}
+
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
 pub(super) struct ParticipantImage {
     pub(super) id: u32,
-    pub(super) killed: bool,
+    pub(super) kill_switch: SwitchImage,
 }
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
@@ -52,7 +62,7 @@ pub(super) struct AccountImage {
     pub(super) id: u32,
     /// Zero for the exchange's own.
     pub(super) participant: u32,
-    pub(super) killed: bool,
+    pub(super) kill_switch: SwitchImage,
     pub(super) balance: i128,
     pub(super) locked: i128,
     pub(super) access_key: [u8; 32],
@@ -70,11 +80,27 @@ pub(super) struct SessionImage {
     pub(super) expected: u32,
     pub(super) next_report: u32,
     pub(super) ready: bool,
-    pub(super) killed: bool,
+    pub(super) kill_switch: SwitchImage,
     pub(super) throttle: ThrottleImage,
     pub(super) cancel_mode: u8,
     pub(super) cancel_grace_ms: u32,
     pub(super) cancel_at: u64,
+    /// Zero where it asked for no watch.
+    pub(super) dead_man_ms: u32,
+    pub(super) heard_at: u64,
+    pub(super) activity: ActivityImage,
+}
+
+/// Since the UTC day began.
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct ActivityImage {
+    pub(super) orders: u64,
+    pub(super) replaces: u64,
+    pub(super) cancels: u64,
+    pub(super) rejects: u64,
+    pub(super) trades: u64,
+    pub(super) lots_ordered: u64,
+    pub(super) lots_traded: u64,
 }
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
@@ -145,6 +171,24 @@ pub(super) struct OrderImage {
     pub(super) time_in_force: u8,
     pub(super) self_trade_prevention: u8,
     pub(super) flags: u8,
+}
+
+/// A trade as it stands: without lots where it was busted.
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct TradeImage {
+    pub(super) time: u64,
+    pub(super) instrument: u32,
+    pub(super) price: i64,
+    pub(super) quantity: u64,
+    pub(super) buyer: PartyImage,
+    pub(super) seller: PartyImage,
+}
+
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct PartyImage {
+    pub(super) order: u64,
+    pub(super) session: u32,
+    pub(super) account: u32,
 }
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]

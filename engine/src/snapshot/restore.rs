@@ -18,20 +18,21 @@ use exahour_wire::units::{Hours, Millis, Money, Nanos, PartsPerMillion, Price, Q
 
 use super::SnapshotError;
 use super::image::{
-    AccountImage, InstrumentImage, ObligationImage, OrderImage, PositionImage, SessionImage,
-    StateImage, TermsImage,
+    AccountImage, InstrumentImage, ObligationImage, OrderImage, PartyImage, PositionImage,
+    SessionImage, StateImage, SwitchImage, TermsImage,
 };
-use crate::admit::{AccountOwner, Participant, Session, Throttle};
+use crate::admit::{AccountOwner, KillSwitch, Participant, Session, Throttle};
 use crate::book::{Book, Extent, NO_ORDER, Order, SERIAL_MAX};
 use crate::by_side::BySide;
 use crate::capacity::Capacity;
 use crate::divisor::Divisor;
-use crate::execute::{Execute, Instrument, Obligation, SessionFlow, TakenHash};
+use crate::execute::{Activity, DeadMan, Execute, Instrument, Obligation, SessionFlow, TakenHash};
 use crate::ledger::Account;
 use crate::positions::Position;
 use crate::stages::{Admission, Execution};
 use crate::terms::Terms;
 use crate::timers::Due;
+use crate::trade_log::{Party, Trade};
 
 type Result<T> = std::result::Result<T, SnapshotError>;
 
@@ -46,6 +47,14 @@ fn ensure(condition: bool, otherwise: &'static str) -> Result<()> {
 
 fn code<E: Enumeration>(repr: E::Repr, otherwise: &'static str) -> Result<E> {
     E::from_repr(repr).ok_or(SnapshotError::Contradiction(otherwise))
+}
+
+fn switch(image: &SwitchImage) -> KillSwitch {
+    match image {
+        SwitchImage::Released => KillSwitch::Released,
+        SwitchImage::Engaged => KillSwitch::Engaged,
+        SwitchImage::ReleaseRequested(by) => KillSwitch::ReleaseRequested(SessionId(*by)),
+    }
 }
 
 /// Both stages as they were when the image was taken, with at least this much room.
@@ -69,6 +78,7 @@ pub(super) fn restore(image: StateImage, capacity: &Capacity) -> Result<(Admissi
     for instrument in &image.instruments {
         stages.instrument(instrument)?;
     }
+    stages.trades(&image)?;
     stages.free_slots(&image)?;
     for obligation in &image.obligations {
         stages.obligation(obligation)?;
@@ -101,7 +111,7 @@ impl Stages {
             let id = ParticipantId(participant.id);
             *self.admission.admit.registry.participant_mut(id) = Participant {
                 exists: true,
-                killed: participant.killed,
+                kill_switch: switch(&participant.kill_switch),
             };
         }
         Ok(())
@@ -119,14 +129,14 @@ impl Stages {
             self.execute().ledger.open(id, participant);
             *self.admission.admit.registry.account_mut(id) = AccountOwner {
                 participant,
-                killed: image.killed,
+                kill_switch: switch(&image.kill_switch),
             };
         }
         *self.execute().ledger.account_mut(id) = Account {
             balance: image.balance,
             locked: image.locked,
             participant,
-            killed: image.killed,
+            killed: switch(&image.kill_switch).stops(),
             access_key: AccessKey(image.access_key),
             access_session: SessionId(image.access_session),
         };
@@ -158,7 +168,7 @@ impl Stages {
             ready: image.ready,
             connection: image.connection,
             established_at: Nanos(image.established_at),
-            killed: image.killed,
+            kill_switch: switch(&image.kill_switch),
         };
         self.admission.admit.sessions.create(id, session);
         let execute = self.execute();
@@ -173,6 +183,17 @@ impl Stages {
             cancel_mode: code::<CancelOnDisconnect>(image.cancel_mode, "a cancel mode is none")?,
             cancel_grace: Millis(image.cancel_grace_ms),
             cancel_at: Nanos(image.cancel_at),
+            dead_man: DeadMan::new(Millis(image.dead_man_ms), Nanos(image.heard_at)),
+        };
+        let counted = &image.activity;
+        execute.activities[id.0 as usize] = Activity {
+            orders: counted.orders,
+            replaces: counted.replaces,
+            cancels: counted.cancels,
+            rejects: counted.rejects,
+            trades: counted.trades,
+            lots_ordered: counted.lots_ordered,
+            lots_traded: counted.lots_traded,
         };
         Ok(())
     }
@@ -221,7 +242,6 @@ impl Stages {
         execute.orders.resume(places, counters.orders);
         execute.orders.set_live_max(counters.orders_max);
         execute.reporter.resume_events(counters.events);
-        execute.trades = counters.trades;
         execute.transfers = counters.transfers;
         execute.day_end = Nanos(counters.day_end);
         Ok(())
@@ -303,6 +323,40 @@ impl Stages {
         Ok(())
     }
 
+    fn trades(&mut self, image: &StateImage) -> Result<()> {
+        for trade in &image.trades {
+            let instrument = self
+                .admission
+                .admit
+                .registry
+                .instrument(InstrumentId(trade.instrument));
+            let priced = |terms: &Terms| trade.price > 0 && trade.price <= terms.price_cap.0;
+            ensure(
+                instrument.is_some_and(priced) && trade.quantity <= QUANTITY_MAX.0,
+                "a trade's terms are out of range",
+            )?;
+            for party in [&trade.buyer, &trade.seller] {
+                let known = self
+                    .admission
+                    .admit
+                    .sessions
+                    .find(SessionId(party.session))
+                    .is_some();
+                ensure(known, "a trade's session does not exist")?;
+            }
+        }
+        let kept = image.trades.iter().map(|trade| Trade {
+            time: Nanos(trade.time),
+            instrument: InstrumentId(trade.instrument),
+            price: Price(trade.price),
+            quantity: Quantity(trade.quantity),
+            buyer: party(&trade.buyer),
+            seller: party(&trade.seller),
+        });
+        let resumed = self.execute().trade_log.resume(image.counters.trades, kept);
+        ensure(resumed, "there are more trades than are kept, or were made")
+    }
+
     fn free_slots(&mut self, image: &StateImage) -> Result<()> {
         let freed = self.execute().orders.free_again(&image.free_slots);
         ensure(freed, "a free place of the order table is taken")
@@ -331,6 +385,7 @@ impl Stages {
         let mut due = Vec::new();
         if execute.day_end > now {
             due.push((execute.day_end, Due::DayEnd));
+            due.push((execute.day_end, Due::ActivityEnd));
         }
         for instrument in execute.instruments.iter().flatten() {
             if !instrument.expired {
@@ -358,6 +413,17 @@ impl Stages {
         for (at, due) in due {
             execute.timers.schedule(at, due);
         }
+        for id in 0..execute.sessions.len() {
+            execute.watch_dead_man(SessionId(id as u32));
+        }
+    }
+}
+
+fn party(image: &PartyImage) -> Party {
+    Party {
+        order: OrderId(image.order),
+        session: SessionId(image.session),
+        account: AccountId(image.account),
     }
 }
 

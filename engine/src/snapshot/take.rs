@@ -3,13 +3,15 @@
 use exahour_wire::codes::{Enumeration, Side};
 
 use super::image::{
-    AccountImage, CountersImage, HashImage, InstrumentImage, ObligationImage, OrderImage,
-    ParticipantImage, PositionImage, SessionImage, StateImage, TermsImage, ThrottleImage,
+    AccountImage, ActivityImage, CountersImage, HashImage, InstrumentImage, ObligationImage,
+    OrderImage, ParticipantImage, PartyImage, PositionImage, SessionImage, StateImage, SwitchImage,
+    TermsImage, ThrottleImage, TradeImage,
 };
-use crate::admit::Admit;
+use crate::admit::{Admit, KillSwitch};
 use crate::execute::{Execute, Instrument};
 use crate::stages::{Admission, Execution};
 use crate::terms::Terms;
+use crate::trade_log::{Party, Trade};
 
 /// The image of a whole state, of which both stages stand behind the same command.
 pub(super) fn image_of(admission: &Admission, execution: &Execution) -> StateImage {
@@ -24,7 +26,7 @@ pub(super) fn image_of(admission: &Admission, execution: &Execution) -> StateIma
         counters: CountersImage {
             events: execute.reporter.events(),
             orders: execute.orders.serial(),
-            trades: execute.trades,
+            trades: execute.trade_log.made(),
             transfers: execute.transfers,
             orders_max: execute.orders.live_max(),
             day_end: execute.day_end.0,
@@ -33,10 +35,10 @@ pub(super) fn image_of(admission: &Admission, execution: &Execution) -> StateIma
             .filter(|(_, participant)| participant.exists)
             .map(|(id, participant)| ParticipantImage {
                 id: id as u32,
-                killed: participant.killed,
+                kill_switch: switch(participant.kill_switch),
             })
             .collect(),
-        accounts: accounts(execute),
+        accounts: accounts(admit, execute),
         sessions: sessions(admit, execute),
         positions: positions(execute),
         instruments: execute
@@ -46,17 +48,27 @@ pub(super) fn image_of(admission: &Admission, execution: &Execution) -> StateIma
             .map(|instrument| instrument_image(execute, instrument))
             .collect(),
         obligations: obligations(execute),
+        trades: execute.trade_log.kept().map(trade_image).collect(),
         free_slots: execute.orders.free_slots().collect(),
         hashes: hashes.collect(),
     }
 }
 
-fn accounts(execute: &Execute) -> Vec<AccountImage> {
+fn switch(switch: KillSwitch) -> SwitchImage {
+    match switch {
+        KillSwitch::Released => SwitchImage::Released,
+        KillSwitch::Engaged => SwitchImage::Engaged,
+        KillSwitch::ReleaseRequested(by) => SwitchImage::ReleaseRequested(by.0),
+    }
+}
+
+fn accounts(admit: &Admit, execute: &Execute) -> Vec<AccountImage> {
+    let owner = |id| admit.registry.account(id).copied().unwrap_or_default();
     let accounts = execute.ledger.accounts();
     let images = accounts.map(|(id, account)| AccountImage {
         id: id.0,
         participant: account.participant.0,
-        killed: account.killed,
+        kill_switch: switch(owner(id).kill_switch),
         balance: account.balance,
         locked: account.locked,
         access_key: account.access_key.0,
@@ -68,6 +80,7 @@ fn accounts(execute: &Execute) -> Vec<AccountImage> {
 fn sessions(admit: &Admit, execute: &Execute) -> Vec<SessionImage> {
     let images = admit.sessions.all().map(|(id, session)| {
         let flow = &execute.sessions[id.0 as usize];
+        let activity = &execute.activities[id.0 as usize];
         let throttle = &session.throttle;
         SessionImage {
             id: id.0,
@@ -79,7 +92,7 @@ fn sessions(admit: &Admit, execute: &Execute) -> Vec<SessionImage> {
             expected: session.expected.0,
             next_report: execute.reporter.next_report(id).0,
             ready: session.ready,
-            killed: session.killed,
+            kill_switch: switch(session.kill_switch),
             throttle: ThrottleImage {
                 rate: throttle.rate,
                 burst: throttle.burst,
@@ -90,6 +103,17 @@ fn sessions(admit: &Admit, execute: &Execute) -> Vec<SessionImage> {
             cancel_mode: flow.cancel_mode.repr(),
             cancel_grace_ms: flow.cancel_grace.0,
             cancel_at: flow.cancel_at.0,
+            dead_man_ms: flow.dead_man.interval.0,
+            heard_at: flow.dead_man.heard_at.0,
+            activity: ActivityImage {
+                orders: activity.orders,
+                replaces: activity.replaces,
+                cancels: activity.cancels,
+                rejects: activity.rejects,
+                trades: activity.trades,
+                lots_ordered: activity.lots_ordered,
+                lots_traded: activity.lots_traded,
+            },
         }
     });
     images.collect()
@@ -165,6 +189,22 @@ fn orders(execute: &Execute, instrument: &Instrument, side: Side) -> Vec<OrderIm
         true
     });
     images
+}
+
+fn trade_image(trade: &Trade) -> TradeImage {
+    let party = |party: &Party| PartyImage {
+        order: party.order.0,
+        session: party.session.0,
+        account: party.account.0,
+    };
+    TradeImage {
+        time: trade.time.0,
+        instrument: trade.instrument.0,
+        price: trade.price.0,
+        quantity: trade.quantity.0,
+        buyer: party(&trade.buyer),
+        seller: party(&trade.seller),
+    }
 }
 
 fn obligations(execute: &Execute) -> Vec<ObligationImage> {

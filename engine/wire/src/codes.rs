@@ -213,7 +213,7 @@ enumeration! {
     KillAction: u8 {
         /// Cancel all and block entry.
         Engage = 1,
-        /// Allow entry again.
+        /// Allow entry again: as a command, ask for it.
         Release = 2,
     }
 }
@@ -335,6 +335,8 @@ enumeration! {
         PostOnly = 10,
         /// A replace left nothing to trade.
         ReplacedToNothing = 11,
+        /// Nothing was heard of its session for as long as it had said.
+        DeadMan = 20,
     }
 }
 

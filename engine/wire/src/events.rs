@@ -10,7 +10,8 @@
 use crate::codes::{
     CancelReason, ContractKind, DeliveryOutcome, DisconnectCause, EstablishmentRejectCode,
     Firmness, KillAction, Liquidity, NegotiationRejectCode, OrderFlags, OrderType, Permissions,
-    Priority, Raw, ResourceClass, Scope, Side, TerminationCode, TimeInForce, TransferKind,
+    Priority, Raw, ResourceClass, Scope, SelfTradePrevention, Side, TerminationCode, TimeInForce,
+    TransferKind,
 };
 use crate::ids::{
     AccountId, ClientOrderId, CommandSequence, EventSequence, InstrumentId, MessageSequence,
@@ -18,7 +19,7 @@ use crate::ids::{
 };
 use crate::message::{AccessKey, Digest, Ipv4, Pad, Text8, Text16, Text32, message};
 use crate::reject::Reject;
-use crate::units::{Hours, Money, Nanos, PartsPerMillion, Price, Quantity};
+use crate::units::{Hours, Millis, Money, Nanos, PartsPerMillion, Price, Quantity};
 
 /// Declares an event: a message that starts with the common prefix.
 macro_rules! event {
@@ -123,11 +124,11 @@ event! {
 }
 
 event! {
-    /// An order entry, cancel, replace or mass cancel was refused and changed nothing.
+    /// An order entry, cancel, replace, mass cancel or question was refused and changed nothing.
     OrderRejected = 302 {
         /// The sender's name for the order or request.
         client_order_id: ClientOrderId,
-        /// The order that a cancel or replace named, or zero.
+        /// The order that a cancel, replace or question named, or zero.
         order: OrderId,
         /// The contract, or zero.
         instrument: InstrumentId,
@@ -293,6 +294,136 @@ event! {
         client_sequence: MessageSequence,
         /// Zero.
         pad_1: Pad<4>,
+    }
+}
+
+event! {
+    /// The present state of a live order, as was asked for.
+    OrderStatus = 314 {
+        /// The sender's name for the request.
+        request: ClientOrderId,
+        /// The name of the order that the session gave it which entered it.
+        client_order_id: ClientOrderId,
+        /// The exchange's name for the order.
+        order: OrderId,
+        /// Its limit.
+        price: Price,
+        /// Its total in lots: open and traded.
+        quantity: Quantity,
+        /// Lots still open.
+        leaves: Quantity,
+        /// Lots that have traded.
+        filled: Quantity,
+        /// When it ends by itself; zero where it does not.
+        expire_at: Nanos,
+        /// Whose account.
+        account: AccountId,
+        /// Which contract.
+        instrument: InstrumentId,
+        /// The session that entered it.
+        entered_by: SessionId,
+        /// The number of the message that asked.
+        client_sequence: MessageSequence,
+        /// Buy or sell.
+        side: Raw<Side>,
+        /// How long it lives.
+        time_in_force: Raw<TimeInForce>,
+        /// What happens against an order of the same owner.
+        self_trade_prevention: Raw<SelfTradePrevention>,
+        /// What it asks for beyond.
+        flags: OrderFlags,
+        /// Zero.
+        pad_1: Pad<4>,
+    }
+}
+
+event! {
+    /// What a session sent and traded in a UTC day, when asked for and when the day is over.
+    SessionActivity = 315 {
+        /// The sender's name for the request; zero when the day is over.
+        request: ClientOrderId,
+        /// When the day began.
+        day: Nanos,
+        /// Orders that were accepted.
+        orders: u64,
+        /// Orders that were replaced.
+        replaces: u64,
+        /// Orders that were cancelled because it was asked for.
+        cancels: u64,
+        /// Commands that were refused in a numbered report.
+        rejects: u64,
+        /// Fills.
+        trades: u64,
+        /// Lots of accepted orders, and lots that replaces left open.
+        lots_ordered: Quantity,
+        /// Lots traded.
+        lots_traded: Quantity,
+        /// Orders, replaces and cancels for each fill, in millionths, rounded down; zero without a fill.
+        ratio: u64,
+        /// Whose it is: the session.
+        target: u32,
+        /// The number of the message that asked, or zero.
+        client_sequence: MessageSequence,
+    }
+}
+
+event! {
+    /// Nothing was heard of a session for as long as it had said; its orders are cancelled.
+    DeadManFired = 316 {
+        /// When it was heard of last.
+        heard_at: Nanos,
+        /// How long it might say nothing.
+        interval: Millis,
+        /// Zero.
+        pad_1: Pad<4>,
+    }
+}
+
+event! {
+    /// A trade was undone. Both sides are told: the buyer first, then the seller.
+    TradeBusted = 317 {
+        /// The trade.
+        trade: TradeId,
+        /// The order that traded.
+        order: OrderId,
+        /// The price of the trade.
+        price: Price,
+        /// Lots traded.
+        quantity: Quantity,
+        /// Whose account.
+        account: AccountId,
+        /// Which contract.
+        instrument: InstrumentId,
+        /// Buy or sell.
+        side: Raw<Side>,
+        /// Zero.
+        pad_1: Pad<7>,
+    }
+}
+
+event! {
+    /// A trade was undone and made anew. Both sides are told: the buyer first, then the seller.
+    TradeCorrected = 318 {
+        /// The trade.
+        trade: TradeId,
+        /// The order that traded.
+        order: OrderId,
+        /// The price of the trade until now.
+        price_before: Price,
+        /// Lots traded until now.
+        quantity_before: Quantity,
+        /// The price of the trade.
+        price: Price,
+        /// Lots traded.
+        quantity: Quantity,
+        /// Whose account.
+        account: AccountId,
+        /// Which contract.
+        instrument: InstrumentId,
+        /// Buy or sell.
+        side: Raw<Side>,
+        /// Zero.
+        pad_1: Pad<7>,
     }
 }
 
@@ -475,6 +606,20 @@ event! {
         pad_1: Pad<4>,
         /// The public half.
         key: AccessKey,
+    }
+}
+
+event! {
+    /// The release of a kill switch was asked for; another session must confirm it.
+    KillSwitchReleaseRequested = 337 {
+        /// The session, account or participant.
+        target: u32,
+        /// The session that asked; zero is the exchange itself.
+        requested_by: SessionId,
+        /// What `target` names.
+        scope: Raw<Scope>,
+        /// Zero.
+        pad_1: Pad<7>,
     }
 }
 

@@ -58,6 +58,9 @@ pub const RETRANSMIT_COUNT_MAX: u32 = 65_536;
 /// Messages refused by the throttle in a row before the session is logged out.
 pub const THROTTLE_REFUSALS_MAX: u32 = 100;
 
+/// How many of the latest trades are remembered, so that they can still be busted or corrected.
+pub const TRADES_KEPT: u32 = 65_536;
+
 /// What a seller pays the buyer beyond the refund, of the value that was not delivered.
 pub const NON_DELIVERY_PENALTY: PartsPerMillion = PartsPerMillion(100_000);
 

@@ -7,7 +7,8 @@
 
 use crate::codes::{ContractKind, Firmness, KillAction, Permissions, Raw, ResourceClass, Scope};
 use crate::ids::{
-    AccountId, ClientOrderId, InstrumentId, MessageSequence, ObligationId, ParticipantId, SessionId,
+    AccountId, ClientOrderId, InstrumentId, MessageSequence, ObligationId, ParticipantId,
+    SessionId, TradeId,
 };
 use crate::message::{AccessKey, Digest, Evidence, Ipv4, Pad, Text8, Text16, Text32, message};
 use crate::units::{Hours, Money, Nanos, PartsPerMillion, Price, Quantity};
@@ -187,7 +188,7 @@ message! {
 }
 
 message! {
-    /// Stops a session, account or participant, or lets it trade again.
+    /// Stops a session, account or participant, or asks that it may trade again.
     KillSwitch = 157 {
         /// The session.
         session: SessionId,
@@ -199,7 +200,7 @@ message! {
         target: u32,
         /// What `target` names.
         scope: Raw<Scope>,
-        /// Engage or release.
+        /// Engage, or ask for the release.
         action: Raw<KillAction>,
         /// Zero.
         pad_1: Pad<2>,
@@ -299,5 +300,79 @@ message! {
         verified: Nanos,
         /// What the report rests on.
         evidence: Evidence,
+    }
+}
+
+message! {
+    /// Confirms that what a kill switch stopped may trade again, as another session has asked.
+    ConfirmRelease = 163 {
+        /// The session.
+        session: SessionId,
+        /// The number of this message.
+        sequence: MessageSequence,
+        /// The sender's name for this request.
+        request: ClientOrderId,
+        /// The session, account or participant.
+        target: u32,
+        /// What `target` names.
+        scope: Raw<Scope>,
+        /// Zero.
+        pad_1: Pad<3>,
+        /// Zero.
+        pad_2: Pad<32>,
+    }
+}
+
+message! {
+    /// Asks what a session has sent and traded since the UTC day began.
+    SessionActivityRequest = 164 {
+        /// The session.
+        session: SessionId,
+        /// The number of this message.
+        sequence: MessageSequence,
+        /// The sender's name for this request.
+        request: ClientOrderId,
+        /// The session that is meant.
+        target: u32,
+        /// Zero.
+        pad_1: Pad<4>,
+        /// Zero.
+        pad_2: Pad<32>,
+    }
+}
+
+message! {
+    /// Undoes a trade: as if its two sides had made the opposite one at the same price.
+    BustTrade = 165 {
+        /// The session.
+        session: SessionId,
+        /// The number of this message.
+        sequence: MessageSequence,
+        /// The sender's name for this request.
+        request: ClientOrderId,
+        /// The trade.
+        trade: TradeId,
+        /// Zero.
+        pad_1: Pad<32>,
+    }
+}
+
+message! {
+    /// Undoes a trade and makes it anew at another price, or of fewer lots.
+    CorrectTrade = 166 {
+        /// The session.
+        session: SessionId,
+        /// The number of this message.
+        sequence: MessageSequence,
+        /// The sender's name for this request.
+        request: ClientOrderId,
+        /// The trade.
+        trade: TradeId,
+        /// What its price should have been.
+        price: Price,
+        /// How many lots it should have been; not more than it is.
+        quantity: Quantity,
+        /// Zero.
+        pad_1: Pad<16>,
     }
 }

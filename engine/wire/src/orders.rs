@@ -8,7 +8,7 @@
 use crate::codes::{OrderFlags, OrderType, Raw, Scope, SelfTradePrevention, Side, TimeInForce};
 use crate::ids::{AccountId, ClientOrderId, InstrumentId, MessageSequence, OrderId, SessionId};
 use crate::message::{Pad, message};
-use crate::units::{Nanos, Price, Quantity};
+use crate::units::{Millis, Nanos, Price, Quantity};
 
 message! {
     /// Enters an order.
@@ -105,6 +105,46 @@ message! {
         scope: Raw<Scope>,
         /// Zero.
         pad_1: Pad<3>,
+        /// Zero.
+        pad_2: Pad<32>,
+    }
+}
+
+message! {
+    /// Asks for the present state of one order.
+    OrderStatusRequest = 105 {
+        /// The session.
+        session: SessionId,
+        /// The number of this message.
+        sequence: MessageSequence,
+        /// The sender's name for this request.
+        request: ClientOrderId,
+        /// The order, by the exchange's name; zero to use the sender's.
+        order: OrderId,
+        /// The order, by its sender's name, where `order` is zero.
+        client_order_id: ClientOrderId,
+        /// The contract of the order.
+        instrument: InstrumentId,
+        /// Zero.
+        pad_1: Pad<4>,
+        /// Zero.
+        pad_2: Pad<16>,
+    }
+}
+
+message! {
+    /// Asks that the session's orders be cancelled unless it is heard of again in time.
+    DeadMan = 107 {
+        /// The session.
+        session: SessionId,
+        /// The number of this message.
+        sequence: MessageSequence,
+        /// The sender's name for this request.
+        request: ClientOrderId,
+        /// How long it may say nothing; zero asks for no watch any more.
+        interval: Millis,
+        /// Zero.
+        pad_1: Pad<4>,
         /// Zero.
         pad_2: Pad<32>,
     }

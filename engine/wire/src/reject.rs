@@ -35,7 +35,7 @@ enumeration! {
         PriceOutsideCollar = 13,
         /// The quantity is zero.
         QuantityZero = 14,
-        /// The quantity is above the instrument's largest order.
+        /// The quantity is above the instrument's largest order, or above the trade's.
         QuantityTooLarge = 15,
         /// The value is above the instrument's largest order value.
         NotionalTooLarge = 16,
@@ -63,7 +63,7 @@ enumeration! {
         IdOutOfRange = 27,
         /// The amount is not positive or above the limit.
         AmountOutOfRange = 28,
-        /// The free funds do not cover the withdrawal.
+        /// The free funds do not cover what would go out.
         BalanceTooLow = 29,
         /// No such obligation.
         UnknownObligation = 30,
@@ -83,5 +83,17 @@ enumeration! {
         BalanceOutOfRange = 37,
         /// The request changes nothing.
         NothingToChange = 39,
+        /// Nobody has asked for the release of this kill switch.
+        ReleaseNotRequested = 40,
+        /// The release of this kill switch was asked for already; another session must confirm it.
+        ReleaseAlreadyRequested = 41,
+        /// Who asked cannot confirm, nor can another session of the same participant.
+        SecondOperatorNeeded = 42,
+        /// No such trade.
+        UnknownTrade = 43,
+        /// The trade was made before yesterday, or too many were made since.
+        TradeTooOld = 44,
+        /// The trade was busted before.
+        TradeAlreadyBusted = 45,
     }
 }

@@ -2,8 +2,9 @@
 
 use exahour_wire::codes::{Raw, TerminationCode};
 use exahour_wire::events::{
-    CommandDone, CommandRejected, EventPrefix, MachineReady, OrderAccepted, OrderCancelled,
-    OrderFilled, OrderReduced, OrderRejected, OrderReplaced, SequenceGap,
+    CommandDone, CommandRejected, DeadManFired, EventPrefix, MachineReady, OrderAccepted,
+    OrderCancelled, OrderFilled, OrderReduced, OrderRejected, OrderReplaced, OrderStatus,
+    SequenceGap, SessionActivity, TradeBusted, TradeCorrected,
 };
 use exahour_wire::ids::MessageSequence;
 use exahour_wire::message::{Message, peek_header};
@@ -81,6 +82,11 @@ impl<'a> Report<'a> {
             CommandDone::TEMPLATE_ID => self.read().map(TypedReport::Done),
             CommandRejected::TEMPLATE_ID => self.read().map(TypedReport::CommandRejected),
             SequenceGap::TEMPLATE_ID => self.read().map(TypedReport::Gap),
+            OrderStatus::TEMPLATE_ID => self.read().map(TypedReport::Status),
+            SessionActivity::TEMPLATE_ID => self.read().map(TypedReport::Activity),
+            DeadManFired::TEMPLATE_ID => self.read().map(TypedReport::DeadMan),
+            TradeBusted::TEMPLATE_ID => self.read().map(TypedReport::Busted),
+            TradeCorrected::TEMPLATE_ID => self.read().map(TypedReport::Corrected),
             MachineReady::TEMPLATE_ID => self.read().map(TypedReport::MachineReady),
             _ => None,
         };
@@ -110,6 +116,16 @@ pub enum TypedReport {
     /// Messages were not applied. It holds its place among the numbers; what to do about it is told
     /// by [`ClientEvent::NotApplied`], once, which may have come before.
     Gap(SequenceGap),
+    /// The present state of an order.
+    Status(OrderStatus),
+    /// What a session sent and traded in a day.
+    Activity(SessionActivity),
+    /// Nothing was heard of this session for as long as it had said.
+    DeadMan(DeadManFired),
+    /// A trade was undone.
+    Busted(TradeBusted),
+    /// A trade was undone and made anew.
+    Corrected(TradeCorrected),
     /// A machine that was bought answers.
     MachineReady(MachineReady),
     /// A report of a newer exchange.
@@ -117,4 +133,36 @@ pub enum TypedReport {
         /// Its template.
         template: u16,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use exahour_wire::catalogue::MESSAGES;
+    use exahour_wire::message::{Header, SCHEMA_ID, SCHEMA_VERSION};
+
+    use super::*;
+
+    #[test]
+    fn every_numbered_report_of_the_schema_has_its_kind() {
+        let numbered = |template: &u16| matches!(template, 301..=306 | 310..=312 | 314..=318 | 353);
+        let mut seen = 0;
+        for message in MESSAGES.iter().filter(|it| numbered(&it.template_id)) {
+            let header = Header {
+                block_length: message.block_length,
+                template_id: message.template_id,
+                schema_id: SCHEMA_ID,
+                version: SCHEMA_VERSION,
+            };
+            let mut bytes = bytemuck::bytes_of(&header).to_vec();
+            bytes.resize(bytes.len() + usize::from(message.block_length), 0);
+            let Some(prefix) = EventPrefix::peek(&bytes) else {
+                panic!("{} has no prefix", message.name);
+            };
+            let typed = Report::new(&bytes, prefix).typed();
+            let known = !matches!(typed, TypedReport::Unknown { .. });
+            assert!(known, "{}", message.name);
+            seen += 1;
+        }
+        assert_eq!(seen, 15);
+    }
 }

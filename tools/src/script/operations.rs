@@ -6,13 +6,13 @@ use exahour_wire::codes::{
     ContractKind, Firmness, KillAction, Permissions, Raw, ResourceClass, Scope,
 };
 use exahour_wire::ids::{
-    AccountId, ClientOrderId, InstrumentId, ObligationId, ParticipantId, SessionId,
+    AccountId, ClientOrderId, InstrumentId, ObligationId, ParticipantId, SessionId, TradeId,
 };
 use exahour_wire::message::{AccessKey, Digest, Evidence, Ipv4, Message, Text8, Text16, Text32};
 use exahour_wire::operations::{
-    ConfirmDelivery, CreateAccount, CreateInstrument, CreateParticipant, CreateSession,
-    DeliveryFailed, DeliveryStarted, Deposit, KillSwitch, RegisterAccessKey, SetPositionLimit,
-    SettlePrice, Withdraw,
+    BustTrade, ConfirmDelivery, ConfirmRelease, CorrectTrade, CreateAccount, CreateInstrument,
+    CreateParticipant, CreateSession, DeliveryFailed, DeliveryStarted, Deposit, KillSwitch,
+    RegisterAccessKey, SessionActivityRequest, SetPositionLimit, SettlePrice, Withdraw,
 };
 use exahour_wire::units::{Hours, Money, Nanos, PartsPerMillion, Price, Quantity};
 
@@ -41,6 +41,10 @@ pub(super) fn parse(
         "withdraw" => withdraw(phrase)?,
         "kill" => kill(KillAction::Engage, phrase)?,
         "release" => kill(KillAction::Release, phrase)?,
+        "confirm" => confirm(phrase)?,
+        "activity" => activity(phrase)?,
+        "bust" => bust(phrase)?,
+        "correct" => correct(phrase)?,
         "settle" => settle(phrase)?,
         "key" => key(phrase)?,
         "machine" => machine(phrase)?,
@@ -311,6 +315,56 @@ fn kill(action: KillAction, phrase: &mut Phrase<'_>) -> Result<Draft, Misfit> {
         scope,
         action,
         ..KillSwitch::blank()
+    }))
+}
+
+/// `confirm SCOPE TARGET`.
+fn confirm(phrase: &mut Phrase<'_>) -> Result<Draft, Misfit> {
+    let scope: Raw<Scope> = phrase.named()?;
+    let target = phrase.number("the number of what is meant")?;
+    let request = request(phrase)?;
+    Ok(Draft::new(&ConfirmRelease {
+        request,
+        target,
+        scope,
+        ..ConfirmRelease::blank()
+    }))
+}
+
+/// `activity SESSION`.
+fn activity(phrase: &mut Phrase<'_>) -> Result<Draft, Misfit> {
+    let target = phrase.number("a session id")?;
+    let request = request(phrase)?;
+    Ok(Draft::new(&SessionActivityRequest {
+        request,
+        target,
+        ..SessionActivityRequest::blank()
+    }))
+}
+
+/// `bust TRADE`.
+fn bust(phrase: &mut Phrase<'_>) -> Result<Draft, Misfit> {
+    let trade = TradeId(phrase.number("a trade id")?);
+    let request = request(phrase)?;
+    Ok(Draft::new(&BustTrade {
+        request,
+        trade,
+        ..BustTrade::blank()
+    }))
+}
+
+/// `correct TRADE LOTS @ PRICE`.
+fn correct(phrase: &mut Phrase<'_>) -> Result<Draft, Misfit> {
+    let trade = TradeId(phrase.number("a trade id")?);
+    let quantity = Quantity(phrase.number("a number of lots")?);
+    let price = price_at(phrase)?;
+    let request = request(phrase)?;
+    Ok(Draft::new(&CorrectTrade {
+        request,
+        trade,
+        price,
+        quantity,
+        ..CorrectTrade::blank()
     }))
 }
 

@@ -1,15 +1,18 @@
-//! The short forms of order entry: `buy`, `sell`, `cancel`, `replace`, `mass-cancel`.
+//! The short forms of order entry: `buy`, `sell`, `cancel`, `status`, `replace`, `mass-cancel`, `dead-man`.
 //!
 //! Called by the statement parser. Every default is stated in docs/SCRIPT.md.
 
 use exahour_wire::codes::{OrderFlags, OrderType, Raw, Scope, Side, TimeInForce};
 use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId, OrderId, SessionId};
 use exahour_wire::message::Message;
-use exahour_wire::orders::{CancelOrder, MassCancel, NewOrder, ReplaceOrder};
+use exahour_wire::orders::{
+    CancelOrder, DeadMan, MassCancel, NewOrder, OrderStatusRequest, ReplaceOrder,
+};
 use exahour_wire::units::{Price, Quantity};
 
 use super::memory::Memory;
 use super::phrase::{Phrase, Word, number_of, price_of};
+use super::session_control::millis;
 use super::statement::{Draft, Sender, order_named};
 use crate::text::Misfit;
 
@@ -27,7 +30,9 @@ pub(super) fn parse(
         "buy" => Draft::new(&new_order(Side::Buy, sender, phrase, memory)?),
         "sell" => Draft::new(&new_order(Side::Sell, sender, phrase, memory)?),
         "cancel" => Draft::new(&cancel(sender, phrase, memory)?),
+        "status" => Draft::new(&status(sender, phrase, memory)?),
         "replace" => Draft::new(&replace(sender, phrase, memory)?),
+        "dead-man" => Draft::new(&dead_man(phrase)?),
         "mass-cancel" => Draft::new(&mass_cancel(sender, phrase)?),
         _ => return Ok(None),
     };
@@ -184,6 +189,33 @@ fn cancel(
         client_order_id,
         instrument: instrument_or_first(instrument, phrase, memory)?,
         ..CancelOrder::blank()
+    })
+}
+
+/// `status`, and behind it as for `cancel`.
+fn status(
+    sender: Sender<'_>,
+    phrase: &mut Phrase<'_>,
+    memory: &Memory,
+) -> Result<OrderStatusRequest, Misfit> {
+    let meant = cancel(sender, phrase, memory)?;
+    Ok(OrderStatusRequest {
+        request: meant.request,
+        order: meant.order,
+        client_order_id: meant.client_order_id,
+        instrument: meant.instrument,
+        ..OrderStatusRequest::blank()
+    })
+}
+
+/// `dead-man SPAN`; zero asks for no watch any more.
+fn dead_man(phrase: &mut Phrase<'_>) -> Result<DeadMan, Misfit> {
+    let interval = millis(phrase)?;
+    phrase.finish()?;
+    Ok(DeadMan {
+        request: ClientOrderId(phrase.request.unwrap_or(0)),
+        interval,
+        ..DeadMan::blank()
     })
 }
 

@@ -200,8 +200,8 @@ fn parse_commands(
     Ok(drafts)
 }
 
-const VERBS: &str = "buy, sell, cancel, replace, mass-cancel; participant, account, session, \
-    instrument, limit, deposit, withdraw, kill, release, settle, key, machine, deliver, fail; \
+const VERBS: &str = "buy, sell, cancel, status, replace, mass-cancel, dead-man; participant, account, session, \
+    instrument, limit, deposit, withdraw, kill, release, confirm, activity, bust, correct, settle, key, machine, deliver, fail; \
     connect, disconnect, open, ready, restart, tick, hash, checkpoint; send; at, after, batch, \
     end, include";
 

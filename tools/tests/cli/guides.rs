@@ -189,6 +189,7 @@ fn the_operators_guide_names_no_command_that_is_there_as_missing() {
         "CreateSession",
         "Deposit",
         "KillSwitch",
+        "ConfirmRelease",
     ];
     for message in wire {
         assert!(told.contains(message), "{message}: {told}");

@@ -15,7 +15,7 @@ use exahour_wire::ids::{
 };
 use exahour_wire::limits::THROTTLE_REFUSALS_MAX;
 use exahour_wire::message::{Header, Message};
-use exahour_wire::orders::{CancelOrder, NewOrder, ReplaceOrder};
+use exahour_wire::orders::{CancelOrder, NewOrder, OrderStatusRequest, ReplaceOrder};
 use exahour_wire::reject::Reject;
 
 use crate::twin::Twin;
@@ -87,6 +87,8 @@ impl Twin {
             102 => self.cancel_order(sender, &read(record)),
             103 => self.replace_order(sender, &read(record)),
             104 => self.mass_cancel(sender, &read(record)),
+            105 => self.order_status(sender, &read(record)),
+            107 => self.arm_dead_man(sender, &read(record)),
             150 => self.create_participant(sender, &read(record)),
             151 => self.create_account(sender, &read(record)),
             152 => self.create_session(sender, &read(record)),
@@ -100,6 +102,10 @@ impl Twin {
             160 => self.delivery_started(sender, &read(record)),
             161 => self.confirm_delivery(sender, &read(record)),
             162 => self.delivery_failed(sender, &read(record)),
+            164 => self.session_activity(sender, &read(record)),
+            165 => self.bust_trade(sender, &read(record)),
+            166 => self.correct_trade(sender, &read(record)),
+            163 => self.confirm_release(sender, &read(record)),
             _ => Err(Reject::UnknownTemplate),
         }
     }
@@ -131,8 +137,12 @@ impl Twin {
             };
             self.report(id, event);
         }
+        let now = self.now;
         if let Some(session) = self.sessions.get_mut(&id) {
             session.expected = sequence + 1;
+            if let Some((_, heard_at)) = &mut session.dead_man {
+                *heard_at = now;
+            }
         }
         if self.takes_token(id) {
             return true;
@@ -239,7 +249,7 @@ impl Twin {
 
 /// Whether a refusal is an `OrderRejected`.
 fn is_order(sender: &Sender) -> bool {
-    (101..=104).contains(&sender.template())
+    (101..=105).contains(&sender.template())
 }
 
 fn order_rejected(sender: &Sender, record: &[u8], reason: Reject) -> OrderRejected {
@@ -252,6 +262,10 @@ fn order_rejected(sender: &Sender, record: &[u8], reason: Reject) -> OrderReject
         103 => {
             let command: ReplaceOrder = read(record);
             (command.order, command.instrument)
+        }
+        105 => {
+            let question: OrderStatusRequest = read(record);
+            (question.order, question.instrument)
         }
         _ => (OrderId::NONE, InstrumentId::NONE),
     };

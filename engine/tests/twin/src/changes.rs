@@ -4,15 +4,15 @@
 //!
 //! Always holds: several orders cancelled at once go by ascending order id.
 
-use exahour_wire::codes::{CancelReason, Priority, Scope};
-use exahour_wire::events::OrderReplaced;
+use exahour_wire::codes::{CancelReason, OrderFlags, Priority, Scope};
+use exahour_wire::events::{OrderReplaced, OrderStatus};
 use exahour_wire::ids::{
     AccountId, ClientOrderId, InstrumentId, OrderId, ParticipantId, SessionId,
 };
 use exahour_wire::message::Message;
-use exahour_wire::orders::{CancelOrder, MassCancel, ReplaceOrder};
+use exahour_wire::orders::{CancelOrder, MassCancel, OrderStatusRequest, ReplaceOrder};
 use exahour_wire::reject::Reject;
-use exahour_wire::units::{Price, Quantity};
+use exahour_wire::units::{Nanos, Price, Quantity};
 
 use crate::admission::{Sender, ensure};
 use crate::ledger::Open;
@@ -65,20 +65,68 @@ impl Twin {
     ) -> Result<(), Reject> {
         self.ensure_may_trade(sender)?;
         self.known_instrument(command.instrument)?;
-        let participant = self.participant_of(sender);
-        let found = if command.order == OrderId::NONE {
-            self.order_named(sender.session, command.client_order_id)
-        } else {
-            let order = self.orders.get(&command.order);
-            order.filter(|order| order.participant == participant)
-        };
-        let order = *found
-            .filter(|order| order.instrument == command.instrument)
-            .ok_or(Reject::UnknownOrder)?;
+        let names = (command.order, command.client_order_id);
+        let order = self.order_meant(sender, names, command.instrument)?;
         self.cancel(order.id, CancelReason::Requested, command.request);
         if order.session != sender.session {
             self.done(sender, 1);
         }
+        Ok(())
+    }
+
+    /// The order that a cancel or a question means.
+    fn order_meant(
+        &self,
+        sender: &Sender,
+        (id, name): (OrderId, ClientOrderId),
+        instrument: InstrumentId,
+    ) -> Result<Order, Reject> {
+        let participant = self.participant_of(sender);
+        let found = if id == OrderId::NONE {
+            self.order_named(sender.session, name)
+        } else {
+            let order = self.orders.get(&id);
+            order.filter(|order| order.participant == participant)
+        };
+        found
+            .filter(|order| order.instrument == instrument)
+            .copied()
+            .ok_or(Reject::UnknownOrder)
+    }
+
+    pub(crate) fn order_status(
+        &mut self,
+        sender: &Sender,
+        question: &OrderStatusRequest,
+    ) -> Result<(), Reject> {
+        self.ensure_may_trade(sender)?;
+        self.known_instrument(question.instrument)?;
+        let names = (question.order, question.client_order_id);
+        let order = self.order_meant(sender, names, question.instrument)?;
+        let flags = match order.post_only {
+            true => OrderFlags::POST_ONLY,
+            false => OrderFlags::NONE,
+        };
+        let event = OrderStatus {
+            request: question.request,
+            client_order_id: order.client_order_id,
+            order: order.id,
+            price: Price(order.limit),
+            quantity: Quantity(order.total()),
+            leaves: Quantity(order.leaves),
+            filled: Quantity(order.traded),
+            expire_at: order.expires_at.unwrap_or(Nanos(0)),
+            account: order.account,
+            instrument: order.instrument,
+            entered_by: order.session,
+            client_sequence: question.sequence,
+            side: order.side.into(),
+            time_in_force: order.time_in_force.into(),
+            self_trade_prevention: order.prevention.into(),
+            flags,
+            ..OrderStatus::blank()
+        };
+        self.report(sender.session, event);
         Ok(())
     }
 

@@ -7,7 +7,9 @@
 //! the plain facts (locks, timers, what is available) is worked out again, never kept.
 //! Does not: hash its state (`StateHashed` carries a zero digest), or care about speed.
 
+mod activity;
 mod admission;
+mod amends;
 mod changes;
 mod delivery;
 mod ledger;

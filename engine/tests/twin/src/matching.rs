@@ -12,6 +12,7 @@ use exahour_wire::ids::{ClientOrderId, InstrumentId, OrderId, TradeId};
 use exahour_wire::message::Message;
 use exahour_wire::units::{Price, Quantity};
 
+use crate::amends::{Party, Trade};
 use crate::twin::{Order, Twin};
 
 /// Whether an order with this limit trades at this price of the other side.
@@ -114,6 +115,14 @@ impl Twin {
         let price = maker.limit;
         self.counts.trades += 1;
         let trade = TradeId(self.counts.trades);
+        self.trades.push(Trade {
+            at: self.now,
+            instrument: maker.instrument,
+            price,
+            lots,
+            parties: [Party::new(maker), Party::new(taker)],
+            busted: false,
+        });
         self.fill(maker.id, (trade, price, lots), Liquidity::Maker);
         self.fill(taker.id, (trade, price, lots), Liquidity::Taker);
         self.remove_if_done(maker.id);

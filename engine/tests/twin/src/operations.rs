@@ -4,10 +4,11 @@
 //!
 //! Always holds: permission is checked before anything else; the fact comes before `CommandDone`.
 
-use exahour_wire::codes::{CancelReason, KillAction, Permissions, TransferKind};
+use exahour_wire::codes::{CancelReason, KillAction, Permissions, Scope, TransferKind};
 use exahour_wire::events::{
-    AccessKeyRegistered, AccountCreated, InstrumentListed, InstrumentSettled, KillSwitchSet,
-    ParticipantCreated, PositionLimitSet, SessionCreated,
+    AccessKeyRegistered, AccountCreated, InstrumentListed, InstrumentSettled,
+    KillSwitchReleaseRequested, KillSwitchSet, ParticipantCreated, PositionLimitSet,
+    SessionCreated,
 };
 use exahour_wire::ids::{AccountId, ClientOrderId, ParticipantId};
 use exahour_wire::limits::{
@@ -16,8 +17,8 @@ use exahour_wire::limits::{
 };
 use exahour_wire::message::{Message, Text32};
 use exahour_wire::operations::{
-    CreateAccount, CreateInstrument, CreateParticipant, CreateSession, Deposit, KillSwitch,
-    RegisterAccessKey, SetPositionLimit, SettlePrice, Withdraw,
+    ConfirmRelease, CreateAccount, CreateInstrument, CreateParticipant, CreateSession, Deposit,
+    KillSwitch, RegisterAccessKey, SetPositionLimit, SettlePrice, Withdraw,
 };
 use exahour_wire::reject::Reject;
 use exahour_wire::units::{Money, Nanos, Quantity};
@@ -133,6 +134,7 @@ impl Twin {
             established_at: Nanos(0),
             ready: None,
             cancel_at: None,
+            dead_man: None,
         };
         self.sessions.insert(id, session);
         self.fact(SessionCreated {
@@ -262,31 +264,82 @@ impl Twin {
         sender: &Sender,
         command: &KillSwitch,
     ) -> Result<(), Reject> {
-        self.ensure_may(sender, Permissions::RISK)?;
+        let releases = command.action == KillAction::Release.into();
+        let permission = match releases {
+            true => Permissions::OPERATOR,
+            false => Permissions::RISK,
+        };
+        self.ensure_may(sender, permission)?;
         let scope = command.scope.decode().ok_or(Reject::InvalidScope)?;
         let covered = Covered::new(scope, command.target);
         self.ensure_may_stop(sender, covered)?;
-        let action = command.action.decode().ok_or(Reject::InvalidAction)?;
-        let changes = match action {
-            KillAction::Engage => self.stopped.insert((scope, command.target)),
-            KillAction::Release => self.stopped.remove(&(scope, command.target)),
-        };
-        ensure(changes, Reject::NothingToChange)?;
-        self.fact(KillSwitchSet {
-            target: command.target,
-            scope: command.scope,
-            action: command.action,
-            ..KillSwitchSet::blank()
-        });
-        let orders = match action {
-            KillAction::Engage => self.orders_where(|order| covered.covers(order)),
-            KillAction::Release => Vec::new(),
-        };
+        match command.action.decode().ok_or(Reject::InvalidAction)? {
+            KillAction::Engage => self.engage(sender, covered, (scope, command.target)),
+            KillAction::Release => self.request_release(sender, (scope, command.target)),
+        }
+    }
+
+    fn engage(
+        &mut self,
+        sender: &Sender,
+        covered: Covered,
+        switch: (Scope, u32),
+    ) -> Result<(), Reject> {
+        // Engaged already, it still drops what was asked for.
+        let before = self.stopped.insert(switch, None);
+        ensure(before != Some(None), Reject::NothingToChange)?;
+        self.tell_switch(switch, KillAction::Engage);
+        let orders = self.orders_where(|order| covered.covers(order));
         for id in &orders {
             self.cancel(*id, CancelReason::KillSwitch, ClientOrderId::NONE);
         }
         self.done(sender, orders.len());
         Ok(())
+    }
+
+    fn request_release(&mut self, sender: &Sender, switch: (Scope, u32)) -> Result<(), Reject> {
+        let request = self.stopped.get_mut(&switch);
+        let request = request.ok_or(Reject::NothingToChange)?;
+        ensure(request.is_none(), Reject::ReleaseAlreadyRequested)?;
+        *request = Some(sender.session);
+        self.fact(KillSwitchReleaseRequested {
+            target: switch.1,
+            requested_by: sender.session,
+            scope: switch.0.into(),
+            ..KillSwitchReleaseRequested::blank()
+        });
+        self.done(sender, 0);
+        Ok(())
+    }
+
+    pub(crate) fn confirm_release(
+        &mut self,
+        sender: &Sender,
+        command: &ConfirmRelease,
+    ) -> Result<(), Reject> {
+        self.ensure_may(sender, Permissions::OPERATOR)?;
+        let scope = command.scope.decode().ok_or(Reject::InvalidScope)?;
+        self.ensure_may_stop(sender, Covered::new(scope, command.target))?;
+        let switch = (scope, command.target);
+        let asked_by = self.stopped.get(&switch).copied().flatten();
+        let asked_by = asked_by.ok_or(Reject::ReleaseNotRequested)?;
+        let asking = self.sessions.get(&asked_by).map(|by| by.participant);
+        let confirming = self.sessions.get(&sender.session).map(|by| by.participant);
+        // Of the exchange itself no participant can be told, so that two of these are one.
+        ensure(asking != confirming, Reject::SecondOperatorNeeded)?;
+        self.stopped.remove(&switch);
+        self.tell_switch(switch, KillAction::Release);
+        self.done(sender, 0);
+        Ok(())
+    }
+
+    fn tell_switch(&mut self, (scope, target): (Scope, u32), action: KillAction) {
+        self.fact(KillSwitchSet {
+            target,
+            scope: scope.into(),
+            action: action.into(),
+            ..KillSwitchSet::blank()
+        });
     }
 
     fn ensure_may_stop(&self, sender: &Sender, covered: Covered) -> Result<(), Reject> {

@@ -157,7 +157,7 @@ impl Twin {
     }
 
     pub(crate) fn is_stopped(&self, scope: Scope, target: u32) -> bool {
-        self.stopped.contains(&(scope, target))
+        self.stopped.contains_key(&(scope, target))
     }
 
     /// Whether a kill switch covers the sender's session or participant.

@@ -8,12 +8,16 @@ use exahour_wire::codes::{
     CancelOnDisconnect, CancelReason, DisconnectCause, EstablishmentRejectCode,
     NegotiationRejectCode, Raw,
 };
-use exahour_wire::events::{SequenceGap, SessionClosed, SessionOpened, SessionReady};
+use exahour_wire::events::{DeadManFired, SequenceGap, SessionClosed, SessionOpened, SessionReady};
 use exahour_wire::ids::{ClientOrderId, MessageSequence, OrderId, SessionId, SessionVersion};
 use exahour_wire::internal::{CloseSession, NodeStarted, OpenSession, ReadySession};
 use exahour_wire::limits::ORDERS_MAX;
 use exahour_wire::message::Message;
+use exahour_wire::orders::DeadMan;
+use exahour_wire::reject::Reject;
 use exahour_wire::units::Nanos;
+
+use crate::admission::Sender;
 
 use crate::twin::{Ready, Twin};
 
@@ -184,6 +188,39 @@ impl Twin {
         let orders: Vec<OrderId> = self.orders_where(|order| order.session == id);
         for order in orders {
             self.cancel(order, CancelReason::Disconnect, ClientOrderId::NONE);
+        }
+    }
+
+    /// Rule 2.6: the session is watched, or not any more.
+    pub(crate) fn arm_dead_man(
+        &mut self,
+        sender: &Sender,
+        command: &DeadMan,
+    ) -> Result<(), Reject> {
+        self.ensure_may_trade(sender)?;
+        let now = self.now;
+        if let Some(session) = self.sessions.get_mut(&sender.session) {
+            let watched = command.interval.0 > 0;
+            session.dead_man = watched.then_some((command.interval, now));
+        }
+        self.done(sender, 0);
+        Ok(())
+    }
+
+    /// Rule 2.6: nothing was heard.
+    pub(crate) fn fire_dead_man(&mut self, id: SessionId) {
+        let session = self.sessions.get_mut(&id);
+        let Some((interval, heard_at)) = session.and_then(|session| session.dead_man.take()) else {
+            return;
+        };
+        let event = DeadManFired {
+            heard_at,
+            interval,
+            ..DeadManFired::blank()
+        };
+        self.report(id, event);
+        for order in self.orders_where(|order| order.session == id) {
+            self.cancel(order, CancelReason::DeadMan, ClientOrderId::NONE);
         }
     }
 

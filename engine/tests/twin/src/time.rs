@@ -19,6 +19,8 @@ enum Due {
     OrderExpiry(OrderId),
     SessionCancel(SessionId),
     InstrumentExpiry(InstrumentId),
+    DayEnd,
+    DeadMan(SessionId),
 }
 
 impl Twin {
@@ -39,6 +41,8 @@ impl Twin {
                     self.cancel_orders_of_lost_session(id);
                 }
                 Due::InstrumentExpiry(id) => self.expire(id),
+                Due::DayEnd => self.end_day(),
+                Due::DeadMan(id) => self.fire_dead_man(id),
             }
         }
     }
@@ -66,7 +70,20 @@ impl Twin {
             let at = instrument.definition.last_trade_at;
             (at, Due::InstrumentExpiry(*id))
         });
-        orders.chain(sessions).chain(instruments).min()
+        let activities = self.activities.values();
+        let days = activities.map(|activity| (activity.ends_at, Due::DayEnd));
+        let watched = self.sessions.iter().filter_map(|(id, session)| {
+            let (interval, heard_at) = session.dead_man?;
+            let at = heard_at.after(interval.into());
+            // What is beyond the last time that can be stamped never comes up.
+            (at < Nanos::NEVER).then_some((at, Due::DeadMan(*id)))
+        });
+        orders
+            .chain(sessions)
+            .chain(instruments)
+            .chain(days)
+            .chain(watched)
+            .min()
     }
 
     /// Chapter 7: the instrument expires.

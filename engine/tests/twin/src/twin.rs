@@ -18,7 +18,10 @@ use exahour_wire::limits::ORDERS_MAX;
 use exahour_wire::limits::{MONEY_MAX, PRICE_MAX, PRICE_RANGE_FACTOR};
 use exahour_wire::message::{AccessKey, messages};
 use exahour_wire::operations::CreateInstrument;
-use exahour_wire::units::Nanos;
+use exahour_wire::units::{Millis, Nanos};
+
+use crate::activity::Activity;
+use crate::amends::Trade;
 
 /// The slow twin of the engine.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,6 +38,8 @@ pub struct Twin {
     pub(crate) counts: Counts,
     pub(crate) participants: BTreeSet<ParticipantId>,
     pub(crate) sessions: BTreeMap<SessionId, Session>,
+    /// What sessions did since the day began.
+    pub(crate) activities: BTreeMap<SessionId, Activity>,
     pub(crate) accounts: BTreeMap<AccountId, Account>,
     pub(crate) instruments: BTreeMap<InstrumentId, Instrument>,
     /// Every live order, resting or just arrived.
@@ -47,9 +52,11 @@ pub struct Twin {
     pub(crate) positions: BTreeMap<(InstrumentId, AccountId), i128>,
     pub(crate) position_limits: BTreeMap<(InstrumentId, AccountId), i128>,
     pub(crate) balances: BTreeMap<AccountId, i128>,
-    /// What the engaged kill switches cover.
-    pub(crate) stopped: BTreeSet<(Scope, u32)>,
+    /// What the engaged kill switches cover, and which session asks for the release.
+    pub(crate) stopped: BTreeMap<(Scope, u32), Option<SessionId>>,
     pub(crate) obligations: BTreeMap<ObligationId, Obligation>,
+    /// Every trade, the first one first.
+    pub(crate) trades: Vec<Trade>,
 }
 
 /// Numbers given out so far.
@@ -82,6 +89,8 @@ pub(crate) struct Session {
     pub(crate) ready: Option<Ready>,
     /// When its orders are cancelled because it stayed away.
     pub(crate) cancel_at: Option<Nanos>,
+    /// How long it may say nothing, and when it was heard of last.
+    pub(crate) dead_man: Option<(Millis, Nanos)>,
 }
 
 /// What a session that is ready said when it became so.

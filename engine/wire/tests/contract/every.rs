@@ -42,15 +42,15 @@ forms! {
     session: Negotiate NegotiationResponse NegotiationReject Establish EstablishmentAck
         EstablishmentReject Sequence NotApplied RetransmitRequest Retransmission RetransmitReject
         Terminate Busy;
-    orders: NewOrder CancelOrder ReplaceOrder MassCancel;
+    orders: NewOrder CancelOrder ReplaceOrder MassCancel OrderStatusRequest DeadMan;
     operations: CreateParticipant CreateAccount CreateSession CreateInstrument SetPositionLimit
         Deposit Withdraw KillSwitch SettlePrice RegisterAccessKey DeliveryStarted ConfirmDelivery
-        DeliveryFailed;
+        DeliveryFailed ConfirmRelease SessionActivityRequest BustTrade CorrectTrade;
     internal: OpenSession ReadySession CloseSession Tick Checkpoint NodeStarted TakeStateHash;
     events: OrderAccepted OrderRejected OrderCancelled OrderReplaced OrderFilled OrderReduced
-        CommandDone CommandRejected SequenceGap DuplicateIgnored SessionOpened SessionReady
+        CommandDone CommandRejected SequenceGap DuplicateIgnored OrderStatus SessionActivity DeadManFired TradeBusted TradeCorrected SessionOpened SessionReady
         SessionClosed SessionExpelled ParticipantCreated AccountCreated SessionCreated
-        InstrumentListed PositionLimitSet KillSwitchSet AccessKeyRegistered MoneyMoved
+        InstrumentListed PositionLimitSet KillSwitchSet AccessKeyRegistered KillSwitchReleaseRequested MoneyMoved
         InstrumentSettled InstrumentExpired DeliveryAssigned MachineReady DeliverySettled
         StateHashed;
     market_data: FeedRequest FeedReject DropCopyRequest FeedHeartbeat InstrumentDefinition

@@ -7,7 +7,7 @@ use exahour_wire::codes::{
 };
 use exahour_wire::events::{
     DeliveryAssigned, EventPrefix, InstrumentExpired, InstrumentSettled, OrderAccepted,
-    OrderCancelled, OrderFilled, OrderReduced, OrderReplaced,
+    OrderCancelled, OrderFilled, OrderReduced, OrderReplaced, TradeBusted, TradeCorrected,
 };
 use exahour_wire::message::Message;
 use exahour_wire::units::Nanos;
@@ -43,6 +43,8 @@ pub(super) struct Books {
     /// The maker's half of a trade whose taker's half must come next.
     maker: Option<OrderFilled>,
     trades: u64,
+    /// Account, price and lots of each side of each trade, as they stand.
+    sides: BTreeMap<(u64, Side), (u32, i64, u64)>,
     accepted: u64,
     positions: BTreeMap<(u32, u32), i128>,
     expired: Vec<u32>,
@@ -78,6 +80,17 @@ impl Books {
             self.on_replaced(&replaced)
         } else if let Some(reduced) = OrderReduced::read(event) {
             self.on_reduced(&reduced)
+        } else if let Some(busted) = TradeBusted::read(event) {
+            let before = (busted.price.0, busted.quantity.0);
+            let side = (busted.trade.0, busted.side);
+            let of = (busted.instrument.0, busted.account.0);
+            self.on_amended(side, of, before, (busted.price.0, 0))
+        } else if let Some(corrected) = TradeCorrected::read(event) {
+            let before = (corrected.price_before.0, corrected.quantity_before.0);
+            let side = (corrected.trade.0, corrected.side);
+            let of = (corrected.instrument.0, corrected.account.0);
+            let after = (corrected.price.0, corrected.quantity.0);
+            self.on_amended(side, of, before, after)
         } else if let Some(settled) = InstrumentSettled::read(event) {
             self.check_open_interest(settled.instrument.0, settled.open_interest.0)
         } else if let Some(expired) = InstrumentExpired::read(event) {
@@ -190,6 +203,37 @@ impl Books {
         Ok(())
     }
 
+    /// A side of a trade is told what has become of it.
+    fn on_amended(
+        &mut self,
+        (trade, side): (u64, Raw<Side>),
+        of: (u32, u32),
+        before: (i64, u64),
+        after: (i64, u64),
+    ) -> Result<(), Violation> {
+        let side = side.decode().ok_or("a trade has two sides")?;
+        let stands = self.sides.get_mut(&(trade, side));
+        let stands = stands.ok_or("a trade that is amended was made")?;
+        must(*stands == (of.1, before.0, before.1), || {
+            "a trade is amended from what it was".to_owned()
+        })?;
+        must(before != after && before.1 >= after.1, || {
+            "an amended trade is another one, and no larger".to_owned()
+        })?;
+        must(!self.expired.contains(&of.0), || {
+            "what was assigned to delivery is not amended".to_owned()
+        })?;
+        (stands.1, stands.2) = after;
+        let fewer = i128::from(before.1) - i128::from(after.1);
+        let change = match side {
+            Side::Buy => -fewer,
+            Side::Sell => fewer,
+        };
+        *self.positions.entry(of).or_default() += change;
+        self.touched.insert(of.0);
+        Ok(())
+    }
+
     fn on_filled(&mut self, filled: &OrderFilled) -> Result<(), Violation> {
         let id = filled.order.0;
         let order = self.order(id)?;
@@ -204,6 +248,8 @@ impl Books {
         let of = (order.instrument, order.account);
         *self.positions.entry(of).or_default() += change;
         self.touched.insert(order.instrument);
+        let told = (order.account, filled.price.0, filled.quantity.0);
+        self.sides.insert((filled.trade.0, order.side), told);
         match self.maker.take() {
             None => {
                 self.trades += 1;

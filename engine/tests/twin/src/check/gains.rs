@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use exahour_wire::codes::{Side, TransferKind};
+use exahour_wire::codes::{Raw, Side, TransferKind};
 use exahour_wire::events::{
     DeliveryAssigned, InstrumentExpired, InstrumentListed, InstrumentSettled, MoneyMoved,
-    OrderFilled,
+    OrderFilled, TradeBusted, TradeCorrected,
 };
 use exahour_wire::limits::{CLEARING_ACCOUNT, ESCROW_ACCOUNT};
 use exahour_wire::message::Message;
+use exahour_wire::units::{Price, Quantity};
 
 use super::{Violation, must};
 
@@ -59,6 +60,15 @@ impl Gains {
             self.contracts.insert(listed.instrument.0, contract);
         } else if let Some(filled) = OrderFilled::read(event) {
             self.on_filled(&filled);
+        } else if let Some(busted) = TradeBusted::read(event) {
+            let of = (busted.instrument.0, busted.account.0);
+            self.on_lots(of, busted.side, (busted.price, busted.quantity), -1);
+        } else if let Some(corrected) = TradeCorrected::read(event) {
+            let of = (corrected.instrument.0, corrected.account.0);
+            let before = (corrected.price_before, corrected.quantity_before);
+            self.on_lots(of, corrected.side, before, -1);
+            let after = (corrected.price, corrected.quantity);
+            self.on_lots(of, corrected.side, after, 1);
         } else if let Some(settled) = InstrumentSettled::read(event) {
             self.on_price(settled.instrument.0, settled.price.0)?;
         } else if let Some(expired) = InstrumentExpired::read(event) {
@@ -80,16 +90,27 @@ impl Gains {
     }
 
     fn on_filled(&mut self, filled: &OrderFilled) {
-        let lots = i128::from(filled.quantity.0);
-        let lots = match filled.side.decode() {
+        let of = (filled.instrument.0, filled.account.0);
+        self.on_lots(of, filled.side, (filled.price, filled.quantity), 1);
+    }
+
+    /// Counts a trade of one account, so many times.
+    fn on_lots(
+        &mut self,
+        of: (u32, u32),
+        side: Raw<Side>,
+        (price, quantity): (Price, Quantity),
+        times: i128,
+    ) {
+        let lots = times * i128::from(quantity.0);
+        let lots = match side.decode() {
             Some(Side::Buy) => lots,
             _ => -lots,
         };
-        let of = (filled.instrument.0, filled.account.0);
         let trades = self.trades.entry(of).or_default();
         trades.lots += lots;
-        trades.cost += lots * i128::from(filled.price.0);
-        self.touched.insert(filled.account.0);
+        trades.cost += lots * i128::from(price.0);
+        self.touched.insert(of.1);
     }
 
     fn on_price(&mut self, instrument: u32, price: i64) -> Result<(), Violation> {

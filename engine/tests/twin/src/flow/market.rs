@@ -5,11 +5,13 @@
 use std::collections::BTreeMap;
 
 use exahour_wire::codes::{
-    ContractKind, Firmness, KillAction, Permissions, Raw, ResourceClass, SelfTradePrevention,
+    ContractKind, Firmness, KillAction, Liquidity, Permissions, Raw, ResourceClass,
+    SelfTradePrevention,
 };
 use exahour_wire::events::{
-    DeliveryAssigned, InstrumentExpired, InstrumentListed, KillSwitchSet, OrderAccepted,
-    OrderCancelled, OrderFilled, OrderReplaced, SessionClosed, SessionReady,
+    DeliveryAssigned, InstrumentExpired, InstrumentListed, KillSwitchReleaseRequested,
+    KillSwitchSet, OrderAccepted, OrderCancelled, OrderFilled, OrderReplaced, SessionClosed,
+    SessionReady,
 };
 use exahour_wire::ids::{
     AccountId, ClientOrderId, InstrumentId, MessageSequence, ParticipantId, SessionId,
@@ -69,8 +71,10 @@ pub(super) struct Market {
     pub(super) instruments_listed: u32,
     pub(super) orders: BTreeMap<u64, Order>,
     pub(super) obligations: Vec<(u64, u32)>,
-    /// Kill switches that are engaged: scope and target.
-    pub(super) stopped: Vec<(u8, u32)>,
+    /// One side of every trade.
+    pub(super) trades: Vec<OrderFilled>,
+    /// Kill switches that are engaged: scope, target, and whether somebody asks for the release.
+    pub(super) stopped: Vec<(u8, u32, bool)>,
     pub(super) names_given: u64,
     /// How many orders may mostly live: zero for any number.
     orders_max: u32,
@@ -92,6 +96,8 @@ impl Market {
             (3, Permissions::SETTLEMENT),
             (4, Permissions::RISK),
             (3, Permissions::DROP_COPY),
+            (2, operator),
+            (1, operator),
         ];
         let mut sessions = Vec::new();
         for (place, (participant, permissions)) in plan.into_iter().enumerate() {
@@ -321,10 +327,18 @@ impl Market {
                 }
                 335 => {
                     if let Some(set) = KillSwitchSet::read(event) {
-                        let what = (set.scope.0, set.target);
-                        self.stopped.retain(|stopped| *stopped != what);
+                        let (scope, target) = (set.scope.0, set.target);
+                        self.stopped
+                            .retain(|stopped| (stopped.0, stopped.1) != (scope, target));
                         if set.action == KillAction::Engage.into() {
-                            self.stopped.push(what);
+                            self.stopped.push((scope, target, false));
+                        }
+                    }
+                }
+                337 => {
+                    if let Some(asked) = KillSwitchReleaseRequested::read(event) {
+                        for stopped in &mut self.stopped {
+                            stopped.2 |= (stopped.0, stopped.1) == (asked.scope.0, asked.target);
                         }
                     }
                 }
@@ -358,6 +372,9 @@ impl Market {
         } else if let Some(cancelled) = OrderCancelled::read(event) {
             self.orders.remove(&cancelled.order.0);
         } else if let Some(filled) = OrderFilled::read(event) {
+            if filled.liquidity == Liquidity::Taker.into() {
+                self.trades.push(filled);
+            }
             if filled.leaves.0 == 0 {
                 self.orders.remove(&filled.order.0);
             }

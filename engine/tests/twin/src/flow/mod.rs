@@ -6,6 +6,7 @@
 //! Always holds: the same seed and the same events give the same stream; batch times never fall.
 //! Does not: know what a command will do.
 
+mod amends;
 mod dice;
 mod hostile;
 pub mod limits;

@@ -14,13 +14,16 @@ use exahour_wire::ids::{
 use exahour_wire::internal::{Checkpoint, CloseSession, TakeStateHash, Tick};
 use exahour_wire::message::{AccessKey, Digest, Ipv4, Message, Text32};
 use exahour_wire::operations::{
-    ConfirmDelivery, CreateAccount, CreateParticipant, CreateSession, DeliveryFailed,
-    DeliveryStarted, Deposit, KillSwitch, RegisterAccessKey, SetPositionLimit, SettlePrice,
-    Withdraw,
+    ConfirmDelivery, ConfirmRelease, CreateAccount, CreateParticipant, CreateSession,
+    DeliveryFailed, DeliveryStarted, Deposit, KillSwitch, RegisterAccessKey,
+    SessionActivityRequest, SetPositionLimit, SettlePrice, Withdraw,
 };
-use exahour_wire::orders::{CancelOrder, MassCancel, NewOrder, ReplaceOrder};
-use exahour_wire::units::{Money, Nanos, Price, Quantity};
+use exahour_wire::orders::{
+    CancelOrder, DeadMan, MassCancel, NewOrder, OrderStatusRequest, ReplaceOrder,
+};
+use exahour_wire::units::{Millis, Money, Nanos, Price, Quantity};
 
+use super::amends::amend;
 use super::dice::Dice;
 use super::market::{Instrument, Market, PARTICIPANTS, Session, owner};
 
@@ -34,19 +37,22 @@ pub(super) fn command(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u
         return market.open(place).bytes().to_vec();
     }
     let away = market.sessions.iter().filter(|session| !session.ready);
-    if away.count() > 2 && dice.percent(30) {
+    if away.count() > 2 && dice.percent(40) {
         return session_news(market, dice, now);
     }
-    if !market.stopped.is_empty() && dice.percent(15) {
+    if !market.stopped.is_empty() && dice.percent(30) {
         return release(market, dice);
     }
     match dice.below(1_000) {
         0..560 => new_order(market, dice, now),
-        560..660 => cancel_order(market, dice),
+        560..645 => cancel_order(market, dice),
+        645..655 => order_status(market, dice),
+        655..660 => dead_man(market, dice),
         660..780 => replace_order(market, dice),
         780..795 => mass_cancel(market, dice),
         795..870 => operation(market, dice, now),
-        870..900 => delivery(market, dice),
+        870..890 => delivery(market, dice),
+        890..900 => amend(market, dice),
         900..985 => session_news(market, dice, now),
         985..988 => market.start(dice),
         988..993 => TakeStateHash::blank().bytes().to_vec(),
@@ -112,7 +118,7 @@ fn sender(
 }
 
 /// As [`sender`], or the exchange itself.
-fn sender_or_exchange(
+pub(super) fn sender_or_exchange(
     market: &mut Market,
     dice: &mut Dice,
     permission: Permissions,
@@ -249,7 +255,17 @@ fn new_order(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u8> {
     .to_vec()
 }
 
-fn cancel_order(market: &mut Market, dice: &mut Dice) -> Vec<u8> {
+/// Names of an order that a session might cancel, mostly.
+struct Meant {
+    session: SessionId,
+    sequence: MessageSequence,
+    request: ClientOrderId,
+    order: OrderId,
+    client_order_id: ClientOrderId,
+    instrument: InstrumentId,
+}
+
+fn order_meant(market: &mut Market, dice: &mut Dice) -> Meant {
     let (session, sequence) = sender(market, dice, Permissions::TRADE);
     let own: Vec<_> = market
         .orders()
@@ -264,7 +280,7 @@ fn cancel_order(market: &mut Market, dice: &mut Dice) -> Vec<u8> {
     let found = dice.try_pick(&among);
     let by_id = dice.percent(60);
     let request = market.fresh_name();
-    CancelOrder {
+    Meant {
         session: session.id,
         sequence,
         request,
@@ -278,7 +294,48 @@ fn cancel_order(market: &mut Market, dice: &mut Dice) -> Vec<u8> {
             true => any_instrument(market, dice),
             false => found.map_or(InstrumentId(1), |order| order.instrument),
         },
+    }
+}
+
+fn cancel_order(market: &mut Market, dice: &mut Dice) -> Vec<u8> {
+    let meant = order_meant(market, dice);
+    CancelOrder {
+        session: meant.session,
+        sequence: meant.sequence,
+        request: meant.request,
+        order: meant.order,
+        client_order_id: meant.client_order_id,
+        instrument: meant.instrument,
         ..CancelOrder::blank()
+    }
+    .bytes()
+    .to_vec()
+}
+
+fn order_status(market: &mut Market, dice: &mut Dice) -> Vec<u8> {
+    let meant = order_meant(market, dice);
+    OrderStatusRequest {
+        session: meant.session,
+        sequence: meant.sequence,
+        request: meant.request,
+        order: meant.order,
+        client_order_id: meant.client_order_id,
+        instrument: meant.instrument,
+        ..OrderStatusRequest::blank()
+    }
+    .bytes()
+    .to_vec()
+}
+
+fn dead_man(market: &mut Market, dice: &mut Dice) -> Vec<u8> {
+    let (session, sequence) = sender(market, dice, Permissions::TRADE);
+    let request = market.fresh_name();
+    DeadMan {
+        session: session.id,
+        sequence,
+        request,
+        interval: Millis(dice.pick(&[0, 1, 5, 40, 1_000, 3_600_000])),
+        ..DeadMan::blank()
     }
     .bytes()
     .to_vec()
@@ -392,7 +449,8 @@ fn operation(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u8> {
         12..35 => kill_switch(market, dice),
         35..60 => settle_price(market, dice),
         60..72 => position_limit(market, dice),
-        72..82 => access_key(market, dice),
+        72..79 => access_key(market, dice),
+        79..82 => session_activity(market, dice),
         82..94 => list(market, dice, now),
         _ => create(market, dice),
     }
@@ -456,12 +514,29 @@ fn kill_switch(market: &mut Market, dice: &mut Dice) -> Vec<u8> {
     .to_vec()
 }
 
-/// Ends a stop, so that trading goes on.
+/// Ends a stop, so that trading goes on: mostly one asks and another confirms.
 fn release(market: &mut Market, dice: &mut Dice) -> Vec<u8> {
-    let (scope, target) = dice.pick(&market.stopped);
+    let (scope, target, asked) = dice.pick(&market.stopped);
+    let (session, sequence, _) = sender_or_exchange(market, dice, Permissions::OPERATOR);
+    let request = market.fresh_name();
+    let scope = Raw::new(scope);
+    if asked != dice.percent(8) {
+        let command = ConfirmRelease {
+            session,
+            sequence,
+            request,
+            target,
+            scope,
+            ..ConfirmRelease::blank()
+        };
+        return command.bytes().to_vec();
+    }
     KillSwitch {
+        session,
+        sequence,
+        request,
         target,
-        scope: Raw::new(scope),
+        scope,
         action: KillAction::Release.into(),
         ..KillSwitch::blank()
     }
@@ -513,6 +588,21 @@ fn access_key(market: &mut Market, dice: &mut Dice) -> Vec<u8> {
         account: account_of(participant, dice),
         key: AccessKey([dice.below(256) as u8; 32]),
         ..RegisterAccessKey::blank()
+    }
+    .bytes()
+    .to_vec()
+}
+
+fn session_activity(market: &mut Market, dice: &mut Dice) -> Vec<u8> {
+    let permission = dice.pick(&[Permissions::NONE, Permissions::OPERATOR]);
+    let (session, sequence, participant) = sender_or_exchange(market, dice, permission);
+    let request = market.fresh_name();
+    SessionActivityRequest {
+        session,
+        sequence,
+        request,
+        target: target(Scope::Session, market, dice, participant),
+        ..SessionActivityRequest::blank()
     }
     .bytes()
     .to_vec()

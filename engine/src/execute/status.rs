@@ -1,0 +1,47 @@
+//! What a live order is at present, for who may cancel it.
+//!
+//! Always holds: a question changes nothing but the numbers of its session.
+
+use exahour_wire::events::OrderStatus;
+use exahour_wire::message::Message;
+use exahour_wire::orders::OrderStatusRequest;
+use exahour_wire::reject::Reject;
+use exahour_wire::units::Quantity;
+
+use super::Execute;
+use crate::batch::EventSink;
+use crate::reporter::Output;
+
+impl Execute {
+    /// Reports the state of an order of the sender's participant.
+    pub(super) fn order_status<S: EventSink>(
+        &mut self,
+        question: &OrderStatusRequest,
+        out: &mut Output<'_, S>,
+    ) -> Result<(), Reject> {
+        let names = (question.order, question.client_order_id);
+        let slot = self.find_own(question.session, names, question.instrument)?;
+        let (order, extent) = (self.orders.at(slot), self.orders.extent(slot));
+        let status = OrderStatus {
+            request: question.request,
+            client_order_id: order.client_order_id,
+            order: order.id,
+            price: order.price,
+            quantity: extent.total,
+            leaves: order.leaves,
+            filled: Quantity(extent.total.0 - order.leaves.0),
+            expire_at: extent.expire_at,
+            account: self.positions.at(order.position).account,
+            instrument: question.instrument,
+            entered_by: order.session,
+            client_sequence: question.sequence,
+            side: order.side.into(),
+            time_in_force: order.time_in_force.into(),
+            self_trade_prevention: order.self_trade_prevention.into(),
+            flags: order.flags,
+            ..Message::blank()
+        };
+        self.reporter.report(out, question.session, status);
+        Ok(())
+    }
+}
