@@ -9,6 +9,7 @@
 //! floats, or know that it is stored.
 
 mod admit;
+pub mod auction;
 mod batch;
 mod book;
 mod by_side;
