@@ -17,6 +17,7 @@ mod capacity;
 mod divisor;
 mod engine;
 mod execute;
+pub mod guards;
 mod ledger;
 mod positions;
 mod reporter;
