@@ -27,6 +27,7 @@ mod stages;
 mod state_hash;
 mod terms;
 mod timers;
+mod trading;
 
 pub use admit::Verdict;
 pub use batch::{Batch, EventSink};

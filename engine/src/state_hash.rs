@@ -7,10 +7,11 @@
 
 use exahour_wire::codes::Side;
 use exahour_wire::message::Digest;
-use exahour_wire::units::Nanos;
+use exahour_wire::units::{Millis, Nanos};
 
 use crate::admit::Admit;
 use crate::execute::{Execute, Instrument};
+use crate::trading::Trading;
 
 /// Feeds integers to the hash, each in eight or sixteen bytes.
 struct Feed(blake3::Hasher);
@@ -113,6 +114,7 @@ fn feed_counters(feed: &mut Feed, execute: &Execute) {
         ]);
         feed.flag(session.ready);
     }
+    feed.0.update(&execute.auction_seed.0);
     for slot in execute.orders.free_slots() {
         feed.number(u64::from(slot));
     }
@@ -156,6 +158,7 @@ fn feed_instrument(feed: &mut Feed, execute: &Execute, instrument: &Instrument) 
     feed.signed(instrument.settlement.0);
     feed.signed(instrument.last_trade.map_or(i64::MIN, |price| price.0));
     feed.flag(instrument.expired);
+    feed_trading(feed, &instrument.trading);
     let terms = &instrument.terms;
     feed.numbers([
         terms.kind as u64,
@@ -194,5 +197,41 @@ fn feed_instrument(feed: &mut Feed, execute: &Execute, instrument: &Instrument) 
             feed.signed(order.price.0);
             true
         });
+    }
+}
+
+fn feed_trading(feed: &mut Feed, trading: &Trading) {
+    let calendar = &trading.calendar;
+    let day = calendar.day.map_or([Millis(0); 4], |day| {
+        [
+            day.call_start,
+            day.uncross,
+            day.closing_call,
+            day.closing_uncross,
+        ]
+    });
+    feed.numbers(day.map(|span| u64::from(span.0)));
+    feed.numbers([
+        u64::from(calendar.random_end.0),
+        u64::from(calendar.collar.0),
+        calendar.allocation as u64,
+        trading.phase as u64,
+        trading.due.0,
+    ]);
+    feed.flag(trading.call.is_some());
+    if let Some(call) = &trading.call {
+        let told = &call.told;
+        for price in [call.reference, call.low, call.high, told.price] {
+            feed.signed(price.0);
+        }
+        feed.flag(call.drawn);
+        let unpriced = [Side::Buy, Side::Sell].map(|side| *call.unpriced.at(side));
+        feed.numbers(unpriced);
+        feed.numbers([
+            told.quantity.0,
+            told.buy_surplus.0,
+            told.sell_surplus.0,
+            call.tell_at.0,
+        ]);
     }
 }

@@ -21,6 +21,10 @@ pub(crate) enum Due {
     SessionCancel(u32),
     /// An instrument's last trading time.
     Instrument(u32),
+    /// The end of an instrument's phase.
+    Phase(u32),
+    /// A look at what an instrument's auction would come to.
+    Indicative(u32),
 }
 
 /// The queue.

@@ -4,7 +4,9 @@
 //! registered.
 
 use exahour_wire::codes::{KillAction, Permissions, Scope};
-use exahour_wire::ids::{AccountId, MessageSequence, ParticipantId, SessionId, SessionVersion};
+use exahour_wire::ids::{
+    AccountId, InstrumentId, MessageSequence, ParticipantId, SessionId, SessionVersion,
+};
 use exahour_wire::limits::{
     ACCOUNTS_MAX, FIRST_ACCOUNT, INSTRUMENTS_MAX, MONEY_MAX, PARTICIPANTS_MAX, POSITION_MAX,
     SESSIONS_MAX,
@@ -12,7 +14,7 @@ use exahour_wire::limits::{
 use exahour_wire::message::Text32;
 use exahour_wire::operations::{
     CreateAccount, CreateInstrument, CreateParticipant, CreateSession, KillSwitch,
-    RegisterAccessKey, SetPositionLimit, SettlePrice,
+    RegisterAccessKey, SetCalendar, SetPositionLimit, SettlePrice,
 };
 use exahour_wire::reject::Reject;
 use exahour_wire::units::{Money, Nanos};
@@ -21,6 +23,7 @@ use super::registry::{AccountOwner, Participant, Registry};
 use super::sessions::{Sender, Session, Sessions};
 use super::throttle::Throttle;
 use crate::terms::Terms;
+use crate::trading::Calendar;
 
 fn check_id(id: u32, first: u32, last: u32) -> Result<(), Reject> {
     if (first..=last).contains(&id) {
@@ -226,6 +229,31 @@ pub(super) fn check_access_key(
 ) -> Result<(), Reject> {
     sender.require(Permissions::TRADE)?;
     check_own_account(registry, &sender, command.account)
+}
+
+pub(super) fn check_calendar(
+    registry: &Registry,
+    sender: Sender,
+    command: &SetCalendar,
+) -> Result<(), Reject> {
+    check_phase(registry, sender, command.instrument)?;
+    Calendar::parse(command).map(|_| ())
+}
+
+pub(super) fn check_phase(
+    registry: &Registry,
+    sender: Sender,
+    instrument: InstrumentId,
+) -> Result<(), Reject> {
+    check_operator(sender)?;
+    registry
+        .instrument(instrument)
+        .map(|_| ())
+        .ok_or(Reject::UnknownInstrument)
+}
+
+pub(super) fn check_operator(sender: Sender) -> Result<(), Reject> {
+    sender.require(Permissions::OPERATOR)
 }
 
 pub(super) fn check_delivery(sender: Sender) -> Result<(), Reject> {

@@ -212,3 +212,13 @@ impl Book {
         self.sides.at_mut(side)
     }
 }
+
+impl Levels {
+    /// Every price with its open lots, the best first.
+    pub(crate) fn totals(&self) -> impl Iterator<Item = (Price, Quantity)> {
+        self.places.iter().rev().map(|place| {
+            let level = &self.levels[place.level as usize];
+            (level.price, Quantity(level.total))
+        })
+    }
+}

@@ -1,10 +1,10 @@
 //! Matching: price, then time.
 //!
 //! Called for an order that is in the table and in no queue: a new one, or one that a replace took
-//! out of its place.
+//! out of its place. In a call it only rests.
 //!
 //! Always holds: trades are made at the resting order's limit; when it returns, the order rests or
-//! is gone, and the book is not crossed.
+//! is gone, and outside of a call the book is not crossed.
 
 use exahour_wire::codes::{
     CancelReason, Liquidity, OrderFlags, SelfTradePrevention, Side, TimeInForce, TransferKind,
@@ -20,6 +20,7 @@ use crate::batch::EventSink;
 use crate::book::{Order, Slot};
 use crate::positions::adverse;
 use crate::reporter::Output;
+use crate::trading::Joins;
 
 /// Whether matching goes on.
 #[derive(PartialEq, Eq)]
@@ -37,6 +38,10 @@ impl Execute {
         slot: Slot,
         out: &mut Output<'_, S>,
     ) {
+        if instrument.trading.call.is_some() {
+            self.collect(instrument, slot, out);
+            return;
+        }
         let taker = self.orders.at(slot);
         let (side, limit, participant) = (taker.side, taker.price, taker.participant);
         let (mode, time_in_force) = (taker.self_trade_prevention, taker.time_in_force);
@@ -78,6 +83,25 @@ impl Execute {
                 .side_mut(side)
                 .append(&mut self.orders, slot);
         }
+    }
+
+    /// Rests an order until the auction of the call under way.
+    fn collect<S: EventSink>(
+        &mut self,
+        instrument: &mut Instrument,
+        slot: Slot,
+        out: &Output<'_, S>,
+    ) {
+        let order = self.orders.at(slot);
+        let side = order.side;
+        if let Some(call) = &mut instrument.trading.call {
+            call.count_unpriced(order, Joins::Yes);
+        }
+        instrument
+            .book
+            .side_mut(side)
+            .append(&mut self.orders, slot);
+        self.outlook_may_change(instrument, out.time);
     }
 
     /// Whether enough lots stand within the order's limit, not counting its owner's own.
@@ -166,7 +190,7 @@ impl Execute {
 
     /// Books one side of a trade on its position and words its report.
     #[inline]
-    fn fill(
+    pub(super) fn fill(
         &mut self,
         instrument: &Instrument,
         slot: Slot,
@@ -199,7 +223,7 @@ impl Execute {
 
     /// Moves the difference between the trade's price and the price at which positions are carried.
     #[inline]
-    fn move_margin<S: EventSink>(
+    pub(super) fn move_margin<S: EventSink>(
         &mut self,
         instrument: &Instrument,
         (buyer, seller): (AccountId, AccountId),
@@ -276,7 +300,7 @@ impl Execute {
     }
 
     /// Takes lots that have left an order's leaves out of its total and position, and says so.
-    fn reduce<S: EventSink>(
+    pub(super) fn reduce<S: EventSink>(
         &mut self,
         instrument: &Instrument,
         slot: Slot,

@@ -13,8 +13,10 @@ mod expiry;
 mod marking;
 mod matching;
 mod operations;
+mod phases;
 mod replace;
 mod sessions;
+mod uncross;
 
 use exahour_wire::codes::{Scope, Side, TransferKind};
 use exahour_wire::events::{
@@ -38,6 +40,8 @@ use crate::positions::{Positions, adverse};
 use crate::reporter::{Output, Reporter};
 use crate::terms::Terms;
 use crate::timers::{Due, Timers};
+use crate::trading::Trading;
+use uncross::AuctionRoom;
 
 pub(crate) use delivery::Obligation;
 pub(crate) use sessions::SessionFlow;
@@ -50,6 +54,7 @@ pub(crate) struct Instrument {
     pub(crate) settlement: Price,
     pub(crate) last_trade: Option<Price>,
     pub(crate) expired: bool,
+    pub(crate) trading: Trading,
     pub(crate) book: Book,
 }
 
@@ -78,8 +83,11 @@ pub(crate) struct Execute {
     pub(crate) day_end: Nanos,
     pub(crate) trades: u64,
     pub(crate) transfers: u64,
+    /// The secret of random ends.
+    pub(crate) auction_seed: Digest,
     /// Places of orders to be cancelled together; kept to spare the allocation.
     selected: Vec<Slot>,
+    auction_room: AuctionRoom,
 }
 
 /// A command whose sender is answered.
@@ -109,7 +117,9 @@ impl Execute {
             day_end: Nanos(0),
             trades: 0,
             transfers: 0,
+            auction_seed: Digest::default(),
             selected: Vec::with_capacity(SELECTED_AT_START),
+            auction_room: AuctionRoom::default(),
         }
     }
 
@@ -193,6 +203,19 @@ impl Execute {
             ops::SettlePrice::TEMPLATE_ID => {
                 self.settle_price(read!(ops::SettlePrice), request, out)
             }
+            ops::SetCalendar::TEMPLATE_ID => {
+                self.set_calendar(read!(ops::SetCalendar), request, out)
+            }
+            ops::SetAuctionSeed::TEMPLATE_ID => {
+                self.set_auction_seed(read!(ops::SetAuctionSeed), request, out);
+                Ok(())
+            }
+            ops::HaltTrading::TEMPLATE_ID => {
+                self.halt_trading(read!(ops::HaltTrading), request, out)
+            }
+            ops::ResumeTrading::TEMPLATE_ID => {
+                self.resume_trading(read!(ops::ResumeTrading), request, out)
+            }
             ops::DeliveryStarted::TEMPLATE_ID => {
                 self.delivery_started(read!(ops::DeliveryStarted), request, out)
             }
@@ -227,6 +250,8 @@ impl Execute {
             Due::Order(id) => self.expire_order(OrderId(id), at, out),
             Due::SessionCancel(id) => self.cancel_after_grace(SessionId(id), at, out),
             Due::Instrument(id) => self.expire_instrument(InstrumentId(id), out),
+            Due::Phase(id) => self.on_phase_due(InstrumentId(id), at, out),
+            Due::Indicative(id) => self.on_indicative_due(InstrumentId(id), at, out),
         }
     }
 

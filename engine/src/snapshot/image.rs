@@ -10,7 +10,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// The version of the format.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
 pub(crate) struct StateImage {
@@ -36,6 +36,7 @@ pub(super) struct CountersImage {
     pub(super) orders: u64,
     pub(super) trades: u64,
     pub(super) transfers: u64,
+    pub(super) auction_seed: [u8; 32],
     pub(super) orders_max: u32,
     /// The end of day for which a timer was set last.
     pub(super) day_end: u64,
@@ -107,9 +108,35 @@ pub(super) struct InstrumentImage {
     pub(super) settlement: i64,
     pub(super) last_trade: Option<i64>,
     pub(super) expired: bool,
+    pub(super) trading: TradingImage,
     /// Best price first, oldest first.
     pub(super) bids: Vec<OrderImage>,
     pub(super) asks: Vec<OrderImage>,
+}
+
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct TradingImage {
+    /// When phases begin, in milliseconds after midnight; all zero for no trading day.
+    pub(super) day: [u32; 4],
+    pub(super) random_end_ms: u32,
+    pub(super) collar_ppm: u32,
+    pub(super) allocation: u8,
+    pub(super) phase: u8,
+    pub(super) due: u64,
+    pub(super) call: Option<CallImage>,
+}
+
+/// A call; what its unpriced orders come to follows from the orders.
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct CallImage {
+    pub(super) reference: i64,
+    pub(super) low: i64,
+    pub(super) high: i64,
+    pub(super) drawn: bool,
+    /// What was published last: price, lots, surplus of buyers and of sellers.
+    pub(super) told_price: i64,
+    pub(super) told: [u64; 3],
+    pub(super) tell_at: u64,
 }
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]

@@ -3,8 +3,10 @@
 //! Always holds: an image that contradicts itself is refused by name, never a panic; what follows
 //! from the rest is made anew: indexes, levels, timers.
 
-use exahour_wire::codes::{CancelOnDisconnect, ContractKind, Enumeration, OrderFlags, Permissions};
-use exahour_wire::codes::{SelfTradePrevention, Side, TimeInForce};
+use exahour_wire::codes::{
+    Allocation, CancelOnDisconnect, ContractKind, Enumeration, OrderFlags, Permissions,
+};
+use exahour_wire::codes::{Phase, SelfTradePrevention, Side, TimeInForce};
 use exahour_wire::ids::{
     AccountId, ClientOrderId, CommandSequence, InstrumentId, MessageSequence, OrderId,
     ParticipantId, SessionId, SessionVersion,
@@ -19,7 +21,7 @@ use exahour_wire::units::{Hours, Millis, Money, Nanos, PartsPerMillion, Price, Q
 use super::SnapshotError;
 use super::image::{
     AccountImage, InstrumentImage, ObligationImage, OrderImage, PositionImage, SessionImage,
-    StateImage, TermsImage,
+    StateImage, TermsImage, TradingImage,
 };
 use crate::admit::{AccountOwner, Participant, Session, Throttle};
 use crate::book::{Book, Extent, NO_ORDER, Order, SERIAL_MAX};
@@ -32,6 +34,7 @@ use crate::positions::Position;
 use crate::stages::{Admission, Execution};
 use crate::terms::Terms;
 use crate::timers::Due;
+use crate::trading::{Calendar, Call, Day, Joins, Outlook, Trading};
 
 type Result<T> = std::result::Result<T, SnapshotError>;
 
@@ -223,6 +226,7 @@ impl Stages {
         execute.reporter.resume_events(counters.events);
         execute.trades = counters.trades;
         execute.transfers = counters.transfers;
+        execute.auction_seed = Digest(counters.auction_seed);
         execute.day_end = Nanos(counters.day_end);
         Ok(())
     }
@@ -239,6 +243,7 @@ impl Stages {
             settlement: Price(image.settlement),
             last_trade: image.last_trade.map(Price),
             expired: image.expired,
+            trading: trading(&image.trading)?,
             book: Book::new(),
         };
         for (side, orders) in [(Side::Buy, &image.bids), (Side::Sell, &image.asks)] {
@@ -294,6 +299,9 @@ impl Stages {
         ensure(priced, "an order's price is out of range")?;
         let slot = execute.orders.put(order, extent);
         let slot = slot.ok_or(SnapshotError::Contradiction("an order's place is taken"))?;
+        if let Some(call) = &mut instrument.trading.call {
+            call.count_unpriced(execute.orders.at(slot), Joins::Yes);
+        }
         instrument
             .book
             .side_mut(side)
@@ -338,6 +346,12 @@ impl Stages {
                     Due::Instrument(instrument.id.0),
                 ));
             }
+            let trading = &instrument.trading;
+            let id = instrument.id.0;
+            due.push((trading.due, Due::Phase(id)));
+            if let Some(call) = &trading.call {
+                due.push((call.tell_at, Due::Indicative(id)));
+            }
             for side in [Side::Buy, Side::Sell] {
                 instrument.book.side(side).walk(&execute.orders, |slot| {
                     let order = execute.orders.at(slot);
@@ -355,9 +369,56 @@ impl Stages {
             }
         }
         for (at, due) in due {
-            execute.timers.schedule(at, due);
+            if at != Nanos::NEVER {
+                execute.timers.schedule(at, due);
+            }
         }
     }
+}
+
+/// How an instrument trades; the orders of a call are not counted yet.
+fn trading(image: &TradingImage) -> Result<Trading> {
+    let [call_start, uncross, closing_call, closing_uncross] = image.day.map(Millis);
+    let calendar = Calendar {
+        day: (image.day != [0; 4]).then_some(Day {
+            call_start,
+            uncross,
+            closing_call,
+            closing_uncross,
+        }),
+        random_end: Millis(image.random_end_ms),
+        collar: PartsPerMillion(image.collar_ppm),
+        allocation: code::<Allocation>(image.allocation, "an allocation is none")?,
+    };
+    let phase = code::<Phase>(image.phase, "a phase is none")?;
+    let collects = Trading::collects(phase);
+    ensure(
+        collects == image.call.is_some(),
+        "a call is in the wrong phase",
+    )?;
+    let call = image.call.as_ref().map(|call| {
+        let [quantity, buy_surplus, sell_surplus] = call.told.map(Quantity);
+        Box::new(Call {
+            reference: Price(call.reference),
+            low: Price(call.low),
+            high: Price(call.high),
+            drawn: call.drawn,
+            unpriced: BySide::default(),
+            told: Outlook {
+                price: Price(call.told_price),
+                quantity,
+                buy_surplus,
+                sell_surplus,
+            },
+            tell_at: Nanos(call.tell_at),
+        })
+    });
+    Ok(Trading {
+        calendar,
+        phase,
+        due: Nanos(image.due),
+        call,
+    })
 }
 
 fn terms(image: &TermsImage) -> Result<Terms> {

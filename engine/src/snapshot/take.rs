@@ -3,13 +3,15 @@
 use exahour_wire::codes::{Enumeration, Side};
 
 use super::image::{
-    AccountImage, CountersImage, HashImage, InstrumentImage, ObligationImage, OrderImage,
-    ParticipantImage, PositionImage, SessionImage, StateImage, TermsImage, ThrottleImage,
+    AccountImage, CallImage, CountersImage, HashImage, InstrumentImage, ObligationImage,
+    OrderImage, ParticipantImage, PositionImage, SessionImage, StateImage, TermsImage,
+    ThrottleImage, TradingImage,
 };
 use crate::admit::Admit;
 use crate::execute::{Execute, Instrument};
 use crate::stages::{Admission, Execution};
 use crate::terms::Terms;
+use crate::trading::Trading;
 
 /// The image of a whole state, of which both stages stand behind the same command.
 pub(super) fn image_of(admission: &Admission, execution: &Execution) -> StateImage {
@@ -26,6 +28,7 @@ pub(super) fn image_of(admission: &Admission, execution: &Execution) -> StateIma
             orders: execute.orders.serial(),
             trades: execute.trades,
             transfers: execute.transfers,
+            auction_seed: execute.auction_seed.0,
             orders_max: execute.orders.live_max(),
             day_end: execute.day_end.0,
         },
@@ -121,8 +124,42 @@ fn instrument_image(execute: &Execute, instrument: &Instrument) -> InstrumentIma
         settlement: instrument.settlement.0,
         last_trade: instrument.last_trade.map(|price| price.0),
         expired: instrument.expired,
+        trading: trading_image(&instrument.trading),
         bids: orders(execute, instrument, Side::Buy),
         asks: orders(execute, instrument, Side::Sell),
+    }
+}
+
+fn trading_image(trading: &Trading) -> TradingImage {
+    let calendar = &trading.calendar;
+    let call = trading.call.as_ref().map(|call| CallImage {
+        reference: call.reference.0,
+        low: call.low.0,
+        high: call.high.0,
+        drawn: call.drawn,
+        told_price: call.told.price.0,
+        told: [
+            call.told.quantity.0,
+            call.told.buy_surplus.0,
+            call.told.sell_surplus.0,
+        ],
+        tell_at: call.tell_at.0,
+    });
+    TradingImage {
+        day: calendar.day.map_or([0; 4], |day| {
+            [
+                day.call_start.0,
+                day.uncross.0,
+                day.closing_call.0,
+                day.closing_uncross.0,
+            ]
+        }),
+        random_end_ms: calendar.random_end.0,
+        collar_ppm: calendar.collar.0,
+        allocation: calendar.allocation.repr(),
+        phase: trading.phase.repr(),
+        due: trading.due.0,
+        call,
     }
 }
 

@@ -25,7 +25,7 @@ declarations! {
     operations: [
         CreateParticipant, CreateAccount, CreateSession, CreateInstrument, SetPositionLimit,
         Deposit, Withdraw, KillSwitch, SettlePrice, RegisterAccessKey, DeliveryStarted,
-        ConfirmDelivery, DeliveryFailed,
+        ConfirmDelivery, DeliveryFailed, SetCalendar, SetAuctionSeed, HaltTrading, ResumeTrading,
     ],
     internal: [
         OpenSession, ReadySession, CloseSession, Tick, Checkpoint, NodeStarted, TakeStateHash,
@@ -36,12 +36,12 @@ declarations! {
         SessionClosed, SessionExpelled, ParticipantCreated, AccountCreated, SessionCreated,
         InstrumentListed, PositionLimitSet, KillSwitchSet, AccessKeyRegistered, MoneyMoved,
         InstrumentSettled, InstrumentExpired, DeliveryAssigned, MachineReady, DeliverySettled,
-        StateHashed,
+        StateHashed, CalendarSet, PhaseChanged, AuctionUncrossed, IndicativePrice,
     ],
     market_data: [
         FeedRequest, FeedReject, DropCopyRequest, FeedHeartbeat, InstrumentDefinition,
         SnapshotBegin, SnapshotOrder, SnapshotEnd, OrderAdded, OrderExecuted, OrderShrunk,
-        OrderDeleted, TopOfBook, TradeReport, InstrumentPhase,
+        OrderDeleted, TopOfBook, TradeReport, InstrumentPhase, IndicativeAuction, AuctionTrade,
     ],
 }
 
@@ -86,7 +86,7 @@ enumerations! {
     codes::CancelReason, codes::TransferKind, codes::DeliveryOutcome, codes::Durability,
     codes::FlowType, codes::NegotiationRejectCode, codes::EstablishmentRejectCode,
     codes::RetransmitRejectCode, codes::TerminationCode, codes::FeedRequestKind,
-    codes::FeedRejectCode, codes::Phase, reject::Reject,
+    codes::FeedRejectCode, codes::Phase, codes::Allocation, reject::Reject,
 }
 
 /// The declaration of the message with this template number.

@@ -146,7 +146,7 @@ fn mode(phrase: &mut Phrase<'_>) -> Result<CancelOnDisconnect, Misfit> {
     }
 }
 
-fn millis(phrase: &mut Phrase<'_>) -> Result<Millis, Misfit> {
+pub(super) fn millis(phrase: &mut Phrase<'_>) -> Result<Millis, Misfit> {
     let word = phrase.peek();
     let span = phrase.span()?;
     let whole = span.0 % 1_000_000 == 0;

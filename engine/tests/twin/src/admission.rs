@@ -100,6 +100,10 @@ impl Twin {
             160 => self.delivery_started(sender, &read(record)),
             161 => self.confirm_delivery(sender, &read(record)),
             162 => self.delivery_failed(sender, &read(record)),
+            170 => self.set_calendar(sender, &read(record)),
+            171 => self.set_auction_seed(sender, &read(record)),
+            172 => self.halt_trading(sender, &read(record)),
+            173 => self.resume_trading(sender, &read(record)),
             _ => Err(Reject::UnknownTemplate),
         }
     }

@@ -14,6 +14,7 @@ mod ledger;
 mod matching;
 mod operations;
 mod orders;
+mod phases;
 mod reports;
 mod sessions;
 mod time;

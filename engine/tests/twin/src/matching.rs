@@ -26,6 +26,10 @@ impl Twin {
     /// Matches an order that is in no book, and rests what is left.
     pub(crate) fn place(&mut self, id: OrderId) {
         let order = self.orders[&id];
+        if self.instruments[&order.instrument].call.is_some() {
+            self.rest(&order);
+            return self.call_changed(order.instrument);
+        }
         let opposite = self.best_price(order.instrument, order.side.opposite());
         let would_trade = opposite.is_some_and(|price| within(order.side, order.limit, price));
         if order.post_only && would_trade {
@@ -128,7 +132,7 @@ impl Twin {
         self.settle_trade(maker.instrument, buyer_and_seller, (price, lots), trade);
     }
 
-    fn fill(
+    pub(crate) fn fill(
         &mut self,
         id: OrderId,
         (trade, price, lots): (TradeId, i64, u64),
@@ -156,7 +160,7 @@ impl Twin {
         self.report(order.session, event);
     }
 
-    fn reduce(&mut self, id: OrderId, lots: u64) {
+    pub(crate) fn reduce(&mut self, id: OrderId, lots: u64) {
         let Some(order) = self.orders.get_mut(&id) else {
             return;
         };
@@ -196,7 +200,7 @@ impl Twin {
         }
     }
 
-    fn remove_if_done(&mut self, id: OrderId) {
+    pub(crate) fn remove_if_done(&mut self, id: OrderId) {
         if self.orders[&id].leaves == 0 {
             self.remove(id);
         }
@@ -214,6 +218,7 @@ impl Twin {
     pub(crate) fn cancel(&mut self, id: OrderId, reason: CancelReason, request: ClientOrderId) {
         let order = self.orders[&id];
         self.remove(id);
+        self.call_changed(order.instrument);
         let event = OrderCancelled {
             client_order_id: order.client_order_id,
             order: id,

@@ -19,6 +19,8 @@ enum Due {
     OrderExpiry(OrderId),
     SessionCancel(SessionId),
     InstrumentExpiry(InstrumentId),
+    PhaseEnd(InstrumentId),
+    Outlook(InstrumentId),
 }
 
 impl Twin {
@@ -39,6 +41,8 @@ impl Twin {
                     self.cancel_orders_of_lost_session(id);
                 }
                 Due::InstrumentExpiry(id) => self.expire(id),
+                Due::PhaseEnd(id) => self.end_phase(id, at),
+                Due::Outlook(id) => self.tell_outlook(id),
             }
         }
     }
@@ -66,11 +70,25 @@ impl Twin {
             let at = instrument.definition.last_trade_at;
             (at, Due::InstrumentExpiry(*id))
         });
+        let trading = || {
+            let all = self.instruments.iter();
+            all.filter(|(_, listed)| !listed.expired)
+        };
+        let phases = trading().filter_map(|(id, listed)| {
+            let at = listed.phase_due?;
+            Some((at, Due::PhaseEnd(*id)))
+        });
+        let outlooks = trading().filter_map(|(id, listed)| {
+            let at = listed.call.as_ref()?.tell_at?;
+            Some((at, Due::Outlook(*id)))
+        });
+        let instruments = instruments.chain(phases).chain(outlooks);
         orders.chain(sessions).chain(instruments).min()
     }
 
     /// Chapter 7: the instrument expires.
     fn expire(&mut self, id: InstrumentId) {
+        self.hold_auction(id);
         for order in self.orders_where(|order| order.instrument == id) {
             self.cancel(order, CancelReason::InstrumentExpired, ClientOrderId::NONE);
         }
