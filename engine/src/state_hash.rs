@@ -11,7 +11,7 @@ use exahour_wire::units::{Millis, Nanos};
 
 use crate::admit::Admit;
 use crate::execute::{Execute, Instrument};
-use crate::trading::Trading;
+use crate::trading::{Guard, Trading};
 
 /// Feeds integers to the hash, each in eight or sixteen bytes.
 struct Feed(blake3::Hasher);
@@ -218,6 +218,10 @@ fn feed_trading(feed: &mut Feed, trading: &Trading) {
         trading.phase as u64,
         trading.due.0,
     ]);
+    feed.flag(trading.guard.is_some());
+    if let Some(guard) = &trading.guard {
+        feed_guard(feed, guard);
+    }
     feed.flag(trading.call.is_some());
     if let Some(call) = &trading.call {
         let told = &call.told;
@@ -225,6 +229,7 @@ fn feed_trading(feed: &mut Feed, trading: &Trading) {
             feed.signed(price.0);
         }
         feed.flag(call.drawn);
+        feed.number(call.reopening as u64);
         let unpriced = [Side::Buy, Side::Sell].map(|side| *call.unpriced.at(side));
         feed.numbers(unpriced);
         feed.numbers([
@@ -233,5 +238,27 @@ fn feed_trading(feed: &mut Feed, trading: &Trading) {
             told.sell_surplus.0,
             call.tell_at.0,
         ]);
+    }
+}
+
+fn feed_guard(feed: &mut Feed, guard: &Guard) {
+    feed.number(u64::from(guard.threshold.0));
+    feed.number(u64::from(guard.linked.0));
+    let breaker = &guard.breaker;
+    for second in breaker.window.seconds() {
+        feed.numbers([second.number, second.count]);
+        feed.signed(second.low.0);
+        feed.signed(second.high.0);
+        feed.0.update(&second.sum.to_le_bytes());
+    }
+    for (end, price) in &breaker.intervals.past {
+        feed.number(end.0);
+        feed.signed(price.0);
+    }
+    feed.flag(breaker.intervals.running.is_some());
+    if let Some(running) = &breaker.intervals.running {
+        feed.numbers([running.end.0, running.lots, running.trades]);
+        feed.signed(running.last.0);
+        feed.0.update(&running.value.to_le_bytes());
     }
 }

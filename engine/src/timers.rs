@@ -21,6 +21,8 @@ pub(crate) enum Due {
     SessionCancel(u32),
     /// An instrument's last trading time.
     Instrument(u32),
+    /// The end of an interval in which an instrument traded.
+    Interval(u32),
     /// The end of an instrument's phase.
     Phase(u32),
     /// A look at what an instrument's auction would come to.

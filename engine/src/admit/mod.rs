@@ -172,6 +172,9 @@ impl Admit {
             ops::SetCalendar::TEMPLATE_ID => {
                 operations::check_calendar(registry, sender, read!(ops::SetCalendar))
             }
+            ops::SetCircuitBreaker::TEMPLATE_ID => {
+                operations::check_breaker(registry, sender, read!(ops::SetCircuitBreaker))
+            }
             ops::SetAuctionSeed::TEMPLATE_ID => operations::check_operator(sender),
             ops::HaltTrading::TEMPLATE_ID => {
                 let command = read!(ops::HaltTrading);

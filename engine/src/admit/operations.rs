@@ -14,7 +14,7 @@ use exahour_wire::limits::{
 use exahour_wire::message::Text32;
 use exahour_wire::operations::{
     CreateAccount, CreateInstrument, CreateParticipant, CreateSession, KillSwitch,
-    RegisterAccessKey, SetCalendar, SetPositionLimit, SettlePrice,
+    RegisterAccessKey, SetCalendar, SetCircuitBreaker, SetPositionLimit, SettlePrice,
 };
 use exahour_wire::reject::Reject;
 use exahour_wire::units::{Money, Nanos};
@@ -24,6 +24,8 @@ use super::sessions::{Sender, Session, Sessions};
 use super::throttle::Throttle;
 use crate::terms::Terms;
 use crate::trading::Calendar;
+
+const MILLION: u32 = 1_000_000;
 
 fn check_id(id: u32, first: u32, last: u32) -> Result<(), Reject> {
     if (first..=last).contains(&id) {
@@ -250,6 +252,23 @@ pub(super) fn check_phase(
         .instrument(instrument)
         .map(|_| ())
         .ok_or(Reject::UnknownInstrument)
+}
+
+pub(super) fn check_breaker(
+    registry: &Registry,
+    sender: Sender,
+    command: &SetCircuitBreaker,
+) -> Result<(), Reject> {
+    check_phase(registry, sender, command.instrument)?;
+    if command.linked != InstrumentId::NONE {
+        registry
+            .instrument(command.linked)
+            .ok_or(Reject::UnknownInstrument)?;
+    }
+    if command.linked == command.instrument || command.threshold.0 > MILLION {
+        return Err(Reject::InvalidDefinition);
+    }
+    Ok(())
 }
 
 pub(super) fn check_operator(sender: Sender) -> Result<(), Reject> {

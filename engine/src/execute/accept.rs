@@ -228,13 +228,18 @@ impl Execute {
     pub(super) fn shed_timers(&mut self) {
         let (orders, sessions) = (&self.orders, &self.sessions);
         let listed = |id: u32| self.instruments[id as usize].as_deref();
-        let live = self.dated + 3 * self.instruments.len() + self.sessions.len();
+        let live = self.dated + 4 * self.instruments.len() + self.sessions.len();
         self.timers.shed(live, |at, due| match due {
             Due::Order(id) => orders.find(OrderId(id)).is_some(),
             Due::SessionCancel(id) => sessions[id as usize].cancel_at == at,
             Due::DayEnd | Due::Instrument(_) => true,
             // An instrument that a command works on is not in its place.
             Due::Phase(id) => listed(id).is_none_or(|it| it.trading.due == at),
+            Due::Interval(id) => listed(id).is_none_or(|it| {
+                let guard = it.trading.guard.as_ref();
+                let running = guard.and_then(|guard| guard.breaker.intervals.running);
+                running.is_some_and(|running| running.end == at)
+            }),
             Due::Indicative(id) => listed(id).is_none_or(|it| {
                 let call = it.trading.call.as_ref();
                 call.is_some_and(|call| call.tell_at == at)

@@ -20,7 +20,7 @@ use crate::batch::EventSink;
 use crate::book::{Order, Slot};
 use crate::positions::adverse;
 use crate::reporter::Output;
-use crate::trading::Joins;
+use crate::trading::{Joins, PriceLimits};
 
 /// Whether matching goes on.
 #[derive(PartialEq, Eq)]
@@ -55,13 +55,25 @@ impl Execute {
             self.cancel_incoming(instrument, slot, CancelReason::PostOnly, out);
             return;
         }
-        if time_in_force == TimeInForce::FillOrKill && !self.fills_wholly(instrument, taker) {
+        let limits = match time_in_force {
+            TimeInForce::FillOrKill => instrument.trading.price_limits(out.time),
+            _ => PriceLimits::NONE,
+        };
+        if time_in_force == TimeInForce::FillOrKill && !self.fills_wholly(instrument, taker, limits)
+        {
             self.cancel_incoming(instrument, slot, CancelReason::NotFillable, out);
             return;
         }
         while let Some(maker) = instrument.book.side(side.opposite()).first_within(limit) {
             let prevents = mode != SelfTradePrevention::None
                 && self.orders.at(maker).participant == participant;
+            if !prevents && instrument.trading.guard.is_some() {
+                let price = self.orders.at(maker).price;
+                if !instrument.trading.price_limits(out.time).admit(price) {
+                    self.trip(instrument, slot, out);
+                    return;
+                }
+            }
             let step = if prevents {
                 self.prevent_self_trade(instrument, slot, maker, mode, out)
             } else {
@@ -86,7 +98,7 @@ impl Execute {
     }
 
     /// Rests an order until the auction of the call under way.
-    fn collect<S: EventSink>(
+    pub(super) fn collect<S: EventSink>(
         &mut self,
         instrument: &mut Instrument,
         slot: Slot,
@@ -104,8 +116,14 @@ impl Execute {
         self.outlook_may_change(instrument, out.time);
     }
 
-    /// Whether enough lots stand within the order's limit, not counting its owner's own.
-    fn fills_wholly(&self, instrument: &Instrument, taker: &Order) -> bool {
+    /// Whether enough lots stand within the order's limit and the breaker's, not counting its owner's
+    /// own.
+    fn fills_wholly(
+        &self,
+        instrument: &Instrument,
+        taker: &Order,
+        mut limits: PriceLimits,
+    ) -> bool {
         let own_counts = taker.self_trade_prevention == SelfTradePrevention::None;
         let skips_own = taker.self_trade_prevention == SelfTradePrevention::CancelOldest;
         let mut wanted = taker.leaves.0;
@@ -122,7 +140,11 @@ impl Execute {
                 if !within || own && !skips_own {
                     return false;
                 }
+                if !own && !limits.admit(maker.price) {
+                    return false;
+                }
                 if !own {
+                    limits = limits.after(maker.price);
                     wanted = wanted.saturating_sub(maker.leaves.0);
                 }
                 wanted > 0
@@ -150,6 +172,7 @@ impl Execute {
             .shrink(&mut self.orders, maker_slot, quantity);
         self.orders.at_mut(taker_slot).leaves.0 -= quantity.0;
         instrument.last_trade = Some(price);
+        self.count_trade(instrument, price, quantity, out.time);
 
         let maker_fill = self.fill(instrument, maker_slot, quantity, price);
         let taker_fill = self.fill(instrument, taker_slot, quantity, price);

@@ -7,6 +7,7 @@
 //! is an event.
 
 mod accept;
+mod breaker;
 mod cancel;
 mod delivery;
 mod expiry;
@@ -216,6 +217,9 @@ impl Execute {
             ops::ResumeTrading::TEMPLATE_ID => {
                 self.resume_trading(read!(ops::ResumeTrading), request, out)
             }
+            ops::SetCircuitBreaker::TEMPLATE_ID => {
+                self.set_circuit_breaker(read!(ops::SetCircuitBreaker), request, out)
+            }
             ops::DeliveryStarted::TEMPLATE_ID => {
                 self.delivery_started(read!(ops::DeliveryStarted), request, out)
             }
@@ -250,6 +254,7 @@ impl Execute {
             Due::Order(id) => self.expire_order(OrderId(id), at, out),
             Due::SessionCancel(id) => self.cancel_after_grace(SessionId(id), at, out),
             Due::Instrument(id) => self.expire_instrument(InstrumentId(id), out),
+            Due::Interval(id) => self.on_interval_due(InstrumentId(id), at, out),
             Due::Phase(id) => self.on_phase_due(InstrumentId(id), at, out),
             Due::Indicative(id) => self.on_indicative_due(InstrumentId(id), at, out),
         }

@@ -95,6 +95,7 @@ impl Execute {
                 duration => out.time.after(duration.into()),
             };
             execute.enter_phase(instrument, Phase::Halted, until, out);
+            execute.halt_linked(instrument.id, until, out);
             execute.done(out, request, 0);
             Ok(())
         })
@@ -133,6 +134,8 @@ impl Execute {
         if !instrument.expired && instrument.trading.due == at {
             match self.draw_delay(&mut instrument, at, out) {
                 Some(due) => self.set_phase_timer(&mut instrument, due),
+                None if instrument.trading.phase == Phase::Halted
+                    && self.extends(&mut instrument, out) => {}
                 None => {
                     // Only a halt may go on as the call that the calendar wants by now.
                     if instrument.trading.phase != Phase::Halted {
@@ -189,7 +192,7 @@ impl Execute {
     }
 
     /// Enters a phase: a call begins, goes on in the next one, or is uncrossed.
-    fn enter_phase<S: EventSink>(
+    pub(super) fn enter_phase<S: EventSink>(
         &mut self,
         instrument: &mut Instrument,
         phase: Phase,
@@ -274,7 +277,7 @@ impl Execute {
     }
 
     /// Lets `work` change an instrument.
-    fn with_instrument(
+    pub(super) fn with_instrument(
         &mut self,
         id: InstrumentId,
         work: impl FnOnce(&mut Self, &mut Instrument) -> Result<(), Reject>,

@@ -68,6 +68,10 @@ impl Execute {
         };
         self.reporter.fact(out, uncrossed);
         if let Some(clearing) = clearing {
+            // Prices from before the auction are no measure for those after it.
+            if let Some(guard) = &mut instrument.trading.guard {
+                guard.breaker.reset();
+            }
             self.trade_all(instrument, &clearing, out);
         }
         self.cancel_for_auction(instrument, out);
@@ -177,6 +181,7 @@ impl Execute {
         self.trades += 1;
         let trade = TradeId(self.trades);
         instrument.last_trade = Some(price);
+        self.count_trade(instrument, price, lots, out.time);
         let fills = [buy, sell].map(|slot| OrderFilled {
             trade,
             liquidity: Liquidity::Auction.into(),

@@ -19,26 +19,44 @@ pub struct Breaker {
 }
 
 impl Breaker {
-    /// Whether a trade at `price` is at most `threshold` above the lowest and at most `threshold`
-    /// below the highest price of the last 300 s, the interval price of 300 s ago among them.
-    /// Without any of these every price is.
-    ///
-    /// # Source
-    /// `docs/RULEBOOK.md`, section 9: rolling extremes with an anchor.
-    pub fn admits(&mut self, now: Nanos, price: Price, threshold: PartsPerMillion) -> bool {
+    /// The lowest and the highest price of the last 300 s, the interval price of 300 s ago among
+    /// them, where there is any.
+    pub fn extremes(&mut self, now: Nanos) -> Option<(Price, Price)> {
         let trades = self.window.extremes(now);
-        let anchor = self.intervals.anchor(now).map(|anchor| (anchor, anchor));
-        let (low, high) = match (trades, anchor) {
-            (Some((low, high)), Some((anchor, _))) => (low.min(anchor), high.max(anchor)),
-            (Some(extremes), None) | (None, Some(extremes)) => extremes,
-            (None, None) => return true,
-        };
-        let threshold = i128::from(threshold.0);
-        let scaled = i128::from(price.0) * MILLION;
-        let highest = i128::from(low.0) * (MILLION + threshold);
-        let lowest = i128::from(high.0) * (MILLION - threshold);
-        scaled <= highest && scaled >= lowest
+        let anchor = self.intervals.anchor(now);
+        match (trades, anchor) {
+            (Some((low, high)), Some(anchor)) => Some((low.min(anchor), high.max(anchor))),
+            (Some(extremes), None) => Some(extremes),
+            (None, anchor) => anchor.map(|anchor| (anchor, anchor)),
+        }
     }
+
+    /// Forgets what prices were; the interval under way goes on.
+    pub fn reset(&mut self) {
+        self.window.clear();
+        self.intervals.past.clear();
+    }
+}
+
+/// Whether `price` is at most `threshold` above the lowest and at most `threshold` below the highest
+/// of other prices. Without others every price is.
+///
+/// # Source
+/// `docs/RULEBOOK.md`, section 10: rolling extremes with an anchor.
+#[must_use]
+pub fn is_admissible(
+    price: Price,
+    extremes: Option<(Price, Price)>,
+    threshold: PartsPerMillion,
+) -> bool {
+    let Some((low, high)) = extremes else {
+        return true;
+    };
+    let threshold = i128::from(threshold.0);
+    let scaled = i128::from(price.0) * MILLION;
+    let highest = i128::from(low.0) * (MILLION + threshold);
+    let lowest = i128::from(high.0) * (MILLION - threshold);
+    scaled <= highest && scaled >= lowest
 }
 
 #[cfg(test)]
@@ -48,6 +66,12 @@ mod tests {
 
     const THRESHOLD: PartsPerMillion = PartsPerMillion(150_000);
     const SECOND: u64 = Nanos::SECOND.0;
+
+    impl Breaker {
+        fn admits(&mut self, now: Nanos, price: Price, threshold: PartsPerMillion) -> bool {
+            is_admissible(price, self.extremes(now), threshold)
+        }
+    }
 
     #[test]
     fn exactly_the_threshold_is_admissible_and_one_more_is_not() {

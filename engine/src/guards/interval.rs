@@ -31,21 +31,21 @@ pub struct IntervalPrice {
 
 /// The interval under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Running {
-    end: Nanos,
+pub(crate) struct Running {
+    pub(crate) end: Nanos,
     /// Price times lots, summed.
-    value: u128,
-    lots: u64,
-    trades: u64,
-    last: Price,
+    pub(crate) value: u128,
+    pub(crate) lots: u64,
+    pub(crate) trades: u64,
+    pub(crate) last: Price,
 }
 
 /// The intervals of one instrument.
 #[derive(Clone, Debug, Default)]
 pub struct Intervals {
-    running: Option<Running>,
+    pub(crate) running: Option<Running>,
     /// Ends and prices, oldest first.
-    past: VecDeque<(Nanos, Price)>,
+    pub(crate) past: VecDeque<(Nanos, Price)>,
 }
 
 /// The end of the interval that holds a time.

@@ -12,7 +12,9 @@ mod interval;
 mod limit_band;
 mod window;
 
-pub use breaker::Breaker;
+pub use breaker::{Breaker, is_admissible};
+pub(crate) use interval::Running;
 pub use interval::{INTERVAL, IntervalPrice, Intervals};
 pub use limit_band::{Band, LIMIT_STATE_MAX, LimitState, PAUSE, Pressure};
+pub(crate) use window::Second;
 pub use window::{WINDOW, Window};

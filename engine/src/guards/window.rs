@@ -19,13 +19,13 @@ const SECONDS: u64 = WINDOW.0 / Nanos::SECOND.0;
 
 /// The trades of one second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Second {
-    number: u64,
-    low: Price,
-    high: Price,
+pub(crate) struct Second {
+    pub(crate) number: u64,
+    pub(crate) low: Price,
+    pub(crate) high: Price,
     /// The sum of their prices.
-    sum: u128,
-    count: u64,
+    pub(crate) sum: u128,
+    pub(crate) count: u64,
 }
 
 /// The trades of the last 300 s.
@@ -84,6 +84,23 @@ impl Window {
     /// Forgets every trade.
     pub fn clear(&mut self) {
         self.seconds.clear();
+    }
+
+    /// The seconds with trades, oldest first.
+    pub(crate) fn seconds(&self) -> impl Iterator<Item = &Second> {
+        self.seconds.iter()
+    }
+
+    /// The window that held these seconds, oldest first.
+    pub(crate) fn of(seconds: impl Iterator<Item = Second>) -> Self {
+        let seconds: VecDeque<Second> = seconds.collect();
+        let low = seconds.iter().map(|second| second.low).min();
+        let high = seconds.iter().map(|second| second.high).max();
+        Self {
+            low: low.unwrap_or_default(),
+            high: high.unwrap_or_default(),
+            seconds,
+        }
     }
 
     fn forget(&mut self, now: Nanos) {

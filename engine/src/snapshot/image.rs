@@ -124,6 +124,7 @@ pub(super) struct TradingImage {
     pub(super) phase: u8,
     pub(super) due: u64,
     pub(super) call: Option<CallImage>,
+    pub(super) guard: Option<GuardImage>,
 }
 
 /// A call; what its unpriced orders come to follows from the orders.
@@ -133,10 +134,41 @@ pub(super) struct CallImage {
     pub(super) low: i64,
     pub(super) high: i64,
     pub(super) drawn: bool,
+    pub(super) may_extend: bool,
     /// What was published last: price, lots, surplus of buyers and of sellers.
     pub(super) told_price: i64,
     pub(super) told: [u64; 3],
     pub(super) tell_at: u64,
+}
+
+/// A circuit breaker, and what it has counted.
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct GuardImage {
+    pub(super) threshold_ppm: u32,
+    pub(super) linked: u32,
+    /// Oldest first.
+    pub(super) seconds: Vec<SecondImage>,
+    pub(super) running: Option<RunningImage>,
+    /// Ends of intervals and their prices, oldest first.
+    pub(super) intervals: Vec<(u64, i64)>,
+}
+
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct SecondImage {
+    pub(super) number: u64,
+    pub(super) low: i64,
+    pub(super) high: i64,
+    pub(super) sum: u128,
+    pub(super) count: u64,
+}
+
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct RunningImage {
+    pub(super) end: u64,
+    pub(super) value: u128,
+    pub(super) lots: u64,
+    pub(super) trades: u64,
+    pub(super) last: i64,
 }
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]

@@ -20,8 +20,8 @@ use exahour_wire::units::{Hours, Millis, Money, Nanos, PartsPerMillion, Price, Q
 
 use super::SnapshotError;
 use super::image::{
-    AccountImage, InstrumentImage, ObligationImage, OrderImage, PositionImage, SessionImage,
-    StateImage, TermsImage, TradingImage,
+    AccountImage, GuardImage, InstrumentImage, ObligationImage, OrderImage, PositionImage,
+    SessionImage, StateImage, TermsImage, TradingImage,
 };
 use crate::admit::{AccountOwner, Participant, Session, Throttle};
 use crate::book::{Book, Extent, NO_ORDER, Order, SERIAL_MAX};
@@ -29,12 +29,13 @@ use crate::by_side::BySide;
 use crate::capacity::Capacity;
 use crate::divisor::Divisor;
 use crate::execute::{Execute, Instrument, Obligation, SessionFlow, TakenHash};
+use crate::guards::{Breaker, Intervals, Running, Second, Window};
 use crate::ledger::Account;
 use crate::positions::Position;
 use crate::stages::{Admission, Execution};
 use crate::terms::Terms;
 use crate::timers::Due;
-use crate::trading::{Calendar, Call, Day, Joins, Outlook, Trading};
+use crate::trading::{Calendar, Call, Day, Guard, Joins, Outlook, Reopening, Trading};
 
 type Result<T> = std::result::Result<T, SnapshotError>;
 
@@ -349,6 +350,10 @@ impl Stages {
             let trading = &instrument.trading;
             let id = instrument.id.0;
             due.push((trading.due, Due::Phase(id)));
+            let guard = trading.guard.as_ref();
+            if let Some(running) = guard.and_then(|guard| guard.breaker.intervals.running) {
+                due.push((running.end, Due::Interval(id)));
+            }
             if let Some(call) = &trading.call {
                 due.push((call.tell_at, Due::Indicative(id)));
             }
@@ -403,6 +408,10 @@ fn trading(image: &TradingImage) -> Result<Trading> {
             low: Price(call.low),
             high: Price(call.high),
             drawn: call.drawn,
+            reopening: match call.may_extend {
+                true => Reopening::MayExtend,
+                false => Reopening::AtOnce,
+            },
             unpriced: BySide::default(),
             told: Outlook {
                 price: Price(call.told_price),
@@ -418,7 +427,39 @@ fn trading(image: &TradingImage) -> Result<Trading> {
         phase,
         due: Nanos(image.due),
         call,
+        guard: image.guard.as_ref().map(|guard| Box::new(restored(guard))),
     })
+}
+
+fn restored(image: &GuardImage) -> Guard {
+    let seconds = image.seconds.iter().map(|second| Second {
+        number: second.number,
+        low: Price(second.low),
+        high: Price(second.high),
+        sum: second.sum,
+        count: second.count,
+    });
+    let past = image.intervals.iter();
+    let intervals = Intervals {
+        running: image.running.as_ref().map(|running| Running {
+            end: Nanos(running.end),
+            value: running.value,
+            lots: running.lots,
+            trades: running.trades,
+            last: Price(running.last),
+        }),
+        past: past
+            .map(|(end, price)| (Nanos(*end), Price(*price)))
+            .collect(),
+    };
+    Guard {
+        threshold: PartsPerMillion(image.threshold_ppm),
+        linked: InstrumentId(image.linked),
+        breaker: Breaker {
+            window: Window::of(seconds),
+            intervals,
+        },
+    }
 }
 
 fn terms(image: &TermsImage) -> Result<Terms> {

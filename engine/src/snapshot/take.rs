@@ -3,15 +3,15 @@
 use exahour_wire::codes::{Enumeration, Side};
 
 use super::image::{
-    AccountImage, CallImage, CountersImage, HashImage, InstrumentImage, ObligationImage,
-    OrderImage, ParticipantImage, PositionImage, SessionImage, StateImage, TermsImage,
-    ThrottleImage, TradingImage,
+    AccountImage, CallImage, CountersImage, GuardImage, HashImage, InstrumentImage,
+    ObligationImage, OrderImage, ParticipantImage, PositionImage, RunningImage, SecondImage,
+    SessionImage, StateImage, TermsImage, ThrottleImage, TradingImage,
 };
 use crate::admit::Admit;
 use crate::execute::{Execute, Instrument};
 use crate::stages::{Admission, Execution};
 use crate::terms::Terms;
-use crate::trading::Trading;
+use crate::trading::{Guard, Reopening, Trading};
 
 /// The image of a whole state, of which both stages stand behind the same command.
 pub(super) fn image_of(admission: &Admission, execution: &Execution) -> StateImage {
@@ -137,6 +137,7 @@ fn trading_image(trading: &Trading) -> TradingImage {
         low: call.low.0,
         high: call.high.0,
         drawn: call.drawn,
+        may_extend: call.reopening == Reopening::MayExtend,
         told_price: call.told.price.0,
         told: [
             call.told.quantity.0,
@@ -160,6 +161,32 @@ fn trading_image(trading: &Trading) -> TradingImage {
         phase: trading.phase.repr(),
         due: trading.due.0,
         call,
+        guard: trading.guard.as_deref().map(guard_image),
+    }
+}
+
+fn guard_image(guard: &Guard) -> GuardImage {
+    let seconds = guard.breaker.window.seconds().map(|second| SecondImage {
+        number: second.number,
+        low: second.low.0,
+        high: second.high.0,
+        sum: second.sum,
+        count: second.count,
+    });
+    let intervals = &guard.breaker.intervals;
+    let past = intervals.past.iter().map(|(end, price)| (end.0, price.0));
+    GuardImage {
+        threshold_ppm: guard.threshold.0,
+        linked: guard.linked.0,
+        seconds: seconds.collect(),
+        running: intervals.running.map(|running| RunningImage {
+            end: running.end.0,
+            value: running.value,
+            lots: running.lots,
+            trades: running.trades,
+            last: running.last.0,
+        }),
+        intervals: past.collect(),
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct Call {
     pub(crate) high: Price,
     /// Whether the random end was drawn.
     pub(crate) drawn: bool,
+    /// How the breaker that began it wants it to end.
+    pub(crate) reopening: Reopening,
     /// Lots of unpriced orders.
     pub(crate) unpriced: BySide<u64>,
     /// What was published last.
@@ -91,6 +93,7 @@ impl Call {
             low: Price(low),
             high: Price(high),
             drawn: false,
+            reopening: Reopening::AtOnce,
             unpriced: BySide::default(),
             told: Outlook::NOTHING,
             tell_at: Nanos::NEVER,
@@ -159,4 +162,14 @@ pub(crate) enum Joins {
     Yes,
     /// It leaves.
     No,
+}
+
+/// Whether a halt may be extended once more, because its auction would be far from the reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Reopening {
+    /// It may not: no breaker began it, or it was extended.
+    AtOnce = 0,
+    /// It may.
+    MayExtend = 1,
 }

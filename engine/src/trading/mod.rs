@@ -9,13 +9,16 @@
 
 mod calendar;
 mod call;
+mod guard;
 
 use exahour_wire::codes::{Phase, TimeInForce};
+use exahour_wire::ids::InstrumentId;
 use exahour_wire::reject::Reject;
 use exahour_wire::units::Nanos;
 
 pub(crate) use calendar::{Calendar, Day};
-pub(crate) use call::{Call, Joins, Outlook, UNPRICED};
+pub(crate) use call::{Call, Joins, Outlook, Reopening, UNPRICED};
+pub(crate) use guard::{Guard, PriceLimits};
 
 /// How an instrument trades now.
 pub(crate) struct Trading {
@@ -25,6 +28,7 @@ pub(crate) struct Trading {
     /// When the phase is to end; never where nothing says so.
     pub(crate) due: Nanos,
     pub(crate) call: Option<Box<Call>>,
+    pub(crate) guard: Option<Box<Guard>>,
 }
 
 impl Trading {
@@ -35,6 +39,7 @@ impl Trading {
             phase: Phase::Continuous,
             due: Nanos::NEVER,
             call: None,
+            guard: None,
         }
     }
 
@@ -57,10 +62,34 @@ impl Trading {
         }
     }
 
+    /// What the price of the next trade is held against.
+    #[inline]
+    pub(crate) fn price_limits(&mut self, now: Nanos) -> PriceLimits {
+        match &mut self.guard {
+            Some(guard) => guard.limits(now),
+            None => PriceLimits::NONE,
+        }
+    }
+
+    /// Whether a halt of `other` until then halts this instrument too.
+    pub(crate) fn follows(&self, other: InstrumentId, until: Nanos) -> bool {
+        let linked = self
+            .guard
+            .as_ref()
+            .is_some_and(|guard| guard.linked == other);
+        linked
+            && match self.phase {
+                Phase::Closed => false,
+                Phase::Halted => self.due < until,
+                _ => true,
+            }
+    }
+
     /// Nothing trades any more, and nothing is due.
     pub(crate) fn stop(&mut self) {
         self.phase = Phase::Closed;
         self.due = Nanos::NEVER;
+        self.guard = None;
     }
 
     /// Whether this phase collects orders.

@@ -26,6 +26,7 @@ declarations! {
         CreateParticipant, CreateAccount, CreateSession, CreateInstrument, SetPositionLimit,
         Deposit, Withdraw, KillSwitch, SettlePrice, RegisterAccessKey, DeliveryStarted,
         ConfirmDelivery, DeliveryFailed, SetCalendar, SetAuctionSeed, HaltTrading, ResumeTrading,
+        SetCircuitBreaker,
     ],
     internal: [
         OpenSession, ReadySession, CloseSession, Tick, Checkpoint, NodeStarted, TakeStateHash,
@@ -36,7 +37,8 @@ declarations! {
         SessionClosed, SessionExpelled, ParticipantCreated, AccountCreated, SessionCreated,
         InstrumentListed, PositionLimitSet, KillSwitchSet, AccessKeyRegistered, MoneyMoved,
         InstrumentSettled, InstrumentExpired, DeliveryAssigned, MachineReady, DeliverySettled,
-        StateHashed, CalendarSet, PhaseChanged, AuctionUncrossed, IndicativePrice,
+        StateHashed, CalendarSet, PhaseChanged, AuctionUncrossed, IndicativePrice, CircuitBreakerSet,
+        IntervalPriced,
     ],
     market_data: [
         FeedRequest, FeedReject, DropCopyRequest, FeedHeartbeat, InstrumentDefinition,

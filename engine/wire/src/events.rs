@@ -676,3 +676,37 @@ event! {
         sell_surplus: Quantity,
     }
 }
+
+event! {
+    /// The circuit breaker of a contract was set.
+    CircuitBreakerSet = 374 {
+        /// Which contract.
+        instrument: InstrumentId,
+        /// The contract whose halts it follows, or zero.
+        linked: InstrumentId,
+        /// How far prices may move within 300 s; zero for no breaker.
+        threshold: PartsPerMillion,
+        /// Zero.
+        pad_1: Pad<4>,
+    }
+}
+
+event! {
+    /// What trades of a contract with a circuit breaker cost in 30 s that are over.
+    IntervalPriced = 375 {
+        /// Which contract.
+        instrument: InstrumentId,
+        /// Zero.
+        pad_1: Pad<4>,
+        /// When the interval ended.
+        ends_at: Nanos,
+        /// The price of a lot on average, rounded down.
+        price: Price,
+        /// The price of the last trade.
+        last_price: Price,
+        /// Lots that traded.
+        quantity: Quantity,
+        /// How many trades.
+        trades: u64,
+    }
+}

@@ -58,6 +58,9 @@ pub const RETRANSMIT_COUNT_MAX: u32 = 65_536;
 /// The most by which chance may delay an auction.
 pub const RANDOM_END_MAX: Millis = Millis(60_000);
 
+/// How long a circuit breaker halts trading, and by how much such a halt may be extended.
+pub const BREAKER_HALT: Millis = Millis(300_000);
+
 /// How often the outlook of an auction is published, at most.
 pub const INDICATIVE_INTERVAL: Millis = Millis(100);
 

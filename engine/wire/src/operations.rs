@@ -391,3 +391,25 @@ message! {
         pad_2: Pad<32>,
     }
 }
+
+message! {
+    /// Sets the circuit breaker of a contract, or takes it away.
+    SetCircuitBreaker = 174 {
+        /// The session.
+        session: SessionId,
+        /// The number of this message.
+        sequence: MessageSequence,
+        /// The sender's name for this request.
+        request: ClientOrderId,
+        /// Which contract.
+        instrument: InstrumentId,
+        /// The contract whose halts it follows, or zero.
+        linked: InstrumentId,
+        /// How far prices may move within 300 s; zero for no breaker.
+        threshold: PartsPerMillion,
+        /// Zero.
+        pad_1: Pad<4>,
+        /// Zero.
+        pad_2: Pad<24>,
+    }
+}

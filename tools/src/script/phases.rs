@@ -1,11 +1,14 @@
-//! The short forms of trading days: `calendar`, `halt`, `resume`, `auction-seed`.
+//! The short forms of trading days: `calendar`, `halt`, `resume`, `auction-seed`,
+//! `breaker`.
 //!
 //! Called by the statement parser. Every default is stated in docs/SCRIPT.md.
 
 use exahour_wire::codes::Allocation;
 use exahour_wire::ids::{ClientOrderId, InstrumentId};
 use exahour_wire::message::{Digest, Message};
-use exahour_wire::operations::{HaltTrading, ResumeTrading, SetAuctionSeed, SetCalendar};
+use exahour_wire::operations::{
+    HaltTrading, ResumeTrading, SetAuctionSeed, SetCalendar, SetCircuitBreaker,
+};
 
 use super::order_entry::unknown_option;
 use super::phrase::{Phrase, Word};
@@ -23,6 +26,7 @@ pub(super) fn parse(verb: Word<'_>, phrase: &mut Phrase<'_>) -> Result<Option<Ve
         "halt" => halt(phrase)?,
         "resume" => resume(phrase)?,
         "auction-seed" => auction_seed(phrase)?,
+        "breaker" => breaker(phrase)?,
         _ => return Ok(None),
     };
     Ok(Some(vec![draft]))
@@ -90,6 +94,23 @@ fn auction_seed(phrase: &mut Phrase<'_>) -> Result<Draft, Misfit> {
         seed,
         ..SetAuctionSeed::blank()
     }))
+}
+
+/// `breaker INSTRUMENT FRACTION [linked INSTRUMENT]`.
+fn breaker(phrase: &mut Phrase<'_>) -> Result<Draft, Misfit> {
+    let mut command = SetCircuitBreaker {
+        instrument: InstrumentId(phrase.number("an instrument id")?),
+        threshold: phrase.fraction()?,
+        ..SetCircuitBreaker::blank()
+    };
+    while let Some(word) = phrase.option()? {
+        match word.text {
+            "linked" => command.linked = InstrumentId(phrase.number("an instrument id")?),
+            _ => return Err(unknown_option(word, "`linked INSTRUMENT`")),
+        }
+    }
+    command.request = request(phrase);
+    Ok(Draft::new(&command))
 }
 
 /// The request number of the line; to be asked for after all options.

@@ -204,7 +204,7 @@ fn parse_commands(
 
 const VERBS: &str = "buy, sell, cancel, replace, mass-cancel; participant, account, session, \
     instrument, limit, deposit, withdraw, kill, release, settle, key, machine, deliver, fail; \
-    calendar, halt, resume, auction-seed; connect, disconnect, open, ready, restart, tick, hash, checkpoint; send; at, after, batch, \
+    calendar, halt, resume, auction-seed, breaker; connect, disconnect, open, ready, restart, tick, hash, checkpoint; send; at, after, batch, \
     end, include";
 
 /// `send NAME field=value ...`.

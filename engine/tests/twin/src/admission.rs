@@ -104,6 +104,7 @@ impl Twin {
             171 => self.set_auction_seed(sender, &read(record)),
             172 => self.halt_trading(sender, &read(record)),
             173 => self.resume_trading(sender, &read(record)),
+            174 => self.set_circuit_breaker(sender, &read(record)),
             _ => Err(Reject::UnknownTemplate),
         }
     }

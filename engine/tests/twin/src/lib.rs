@@ -8,6 +8,7 @@
 //! Does not: hash its state (`StateHashed` carries a zero digest), or care about speed.
 
 mod admission;
+mod breaker;
 mod changes;
 mod delivery;
 mod ledger;

@@ -43,6 +43,10 @@ impl Twin {
         let Some(rest) = self.orders.get(&id).copied() else {
             return;
         };
+        if self.instruments[&order.instrument].call.is_some() {
+            // The breaker has halted the instrument, and the rest stands in the call.
+            return;
+        }
         let immediate = rest.time_in_force == TimeInForce::ImmediateOrCancel
             || rest.order_type == OrderType::Market;
         if immediate {
@@ -60,12 +64,20 @@ impl Twin {
     fn fillable(&self, incoming: &Order) -> i128 {
         let book = &self.instruments[&incoming.instrument];
         let mut lots = 0;
+        let mut prices = Vec::new();
         for id in book.in_order_of_trading(incoming.side.opposite()) {
             let resting = &self.orders[&id];
             if !within(incoming.side, incoming.limit, resting.limit) {
                 break;
             }
             let own = resting.participant == incoming.participant;
+            let counts = !own || incoming.prevention == SelfTradePrevention::None;
+            if counts {
+                if !self.is_admissible(incoming.instrument, resting.limit, &prices) {
+                    break;
+                }
+                prices.push(resting.limit);
+            }
             match incoming.prevention {
                 SelfTradePrevention::None => lots += i128::from(resting.leaves),
                 _ if !own => lots += i128::from(resting.leaves),
@@ -90,6 +102,10 @@ impl Twin {
                 return;
             }
             let own = resting.participant == incoming.participant;
+            let trades = !own || incoming.prevention == SelfTradePrevention::None;
+            if trades && !self.is_admissible(incoming.instrument, resting.limit, &[]) {
+                return self.trip(incoming.instrument, incoming.id);
+            }
             let reason = CancelReason::SelfTrade;
             match incoming.prevention {
                 _ if !own => self.trade(&resting, &incoming),
@@ -120,6 +136,7 @@ impl Twin {
         let trade = TradeId(self.counts.trades);
         self.fill(maker.id, (trade, price, lots), Liquidity::Maker);
         self.fill(taker.id, (trade, price, lots), Liquidity::Taker);
+        self.count_trade(maker.instrument, price, lots);
         self.remove_if_done(maker.id);
         self.remove_if_done(taker.id);
         if let Some(instrument) = self.instruments.get_mut(&maker.instrument) {

@@ -170,6 +170,7 @@ impl Twin {
             phase: Phase::Continuous,
             phase_due: None,
             call: None,
+            guard: None,
             bids: Default::default(),
             asks: Default::default(),
         };

@@ -39,6 +39,8 @@ pub(crate) struct Call {
     low: i64,
     high: i64,
     drawn: bool,
+    /// Whether a breaker began it, whose halt was not extended yet.
+    pub(crate) may_extend: bool,
     told: Outcome,
     pub(crate) tell_at: Option<Nanos>,
 }
@@ -88,7 +90,7 @@ impl Calendar {
     }
 
     /// The phase at a time, and when it ends.
-    fn phase_at(&self, now: Nanos) -> (Phase, Option<Nanos>) {
+    pub(crate) fn phase_at(&self, now: Nanos) -> (Phase, Option<Nanos>) {
         if self.times == [0; 4] {
             return (Phase::Continuous, None);
         }
@@ -131,9 +133,24 @@ impl Call {
             low,
             high,
             drawn: false,
+            may_extend: false,
             told: NOTHING,
             tell_at: None,
         }
+    }
+
+    /// A call that a breaker begins: at any price.
+    pub(crate) fn by_breaker(instrument: &Instrument) -> Self {
+        Self {
+            low: instrument.tick(),
+            high: instrument.price_cap(),
+            may_extend: true,
+            ..Self::begin(instrument)
+        }
+    }
+
+    pub(crate) fn reference(&self) -> i64 {
+        self.reference
     }
 
     pub(crate) fn admits(&self, limit: i64) -> bool {
@@ -217,6 +234,7 @@ impl Twin {
             _ => self.now.0.checked_add(span).map(Nanos),
         };
         self.enter_phase(command.instrument, Phase::Halted, until);
+        self.halt_followers(command.instrument, until);
         self.done(sender, 0);
         Ok(())
     }
@@ -243,7 +261,11 @@ impl Twin {
             }
             return;
         }
-        if phase != Phase::Halted {
+        if phase == Phase::Halted {
+            if self.is_extended(id) {
+                return;
+            }
+        } else {
             self.hold_auction(id);
         }
         self.follow_calendar(id);
@@ -281,7 +303,7 @@ impl Twin {
         self.enter_phase(id, phase, until);
     }
 
-    fn enter_phase(&mut self, id: InstrumentId, phase: Phase, until: Option<Nanos>) {
+    pub(crate) fn enter_phase(&mut self, id: InstrumentId, phase: Phase, until: Option<Nanos>) {
         let collects = !matches!(phase, Phase::Continuous | Phase::Closed);
         if !collects {
             self.hold_auction(id);
@@ -343,6 +365,12 @@ impl Twin {
             sell_surplus: Quantity(sell_surplus),
             ..IndicativePrice::blank()
         });
+    }
+
+    /// The price that the auction of a call would have.
+    pub(crate) fn indicated(&self, id: InstrumentId) -> Option<i64> {
+        let (price, ..) = self.outcome(id);
+        price
     }
 
     /// What the auction of a call comes to: every price that matters is tried.
@@ -419,6 +447,13 @@ impl Twin {
             ..AuctionUncrossed::blank()
         });
         if let Some(price) = price {
+            let guard = self
+                .instruments
+                .get_mut(&id)
+                .and_then(|it| it.guard.as_mut());
+            if let Some(guard) = guard {
+                guard.forget();
+            }
             let buys = self.served(id, Side::Buy, price, lots);
             let sells = self.served(id, Side::Sell, price, lots);
             self.bring_together(price, buys, sells);
@@ -498,6 +533,7 @@ impl Twin {
             let (buyer, seller) = (self.orders[&buy], self.orders[&sell]);
             self.fill(buy, (trade, price, lots), Liquidity::Auction);
             self.fill(sell, (trade, price, lots), Liquidity::Auction);
+            self.count_trade(buyer.instrument, price, lots);
             if let Some(instrument) = self.instruments.get_mut(&buyer.instrument) {
                 instrument.last_trade_price = Some(price);
             }

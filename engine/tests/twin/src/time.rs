@@ -19,6 +19,7 @@ enum Due {
     OrderExpiry(OrderId),
     SessionCancel(SessionId),
     InstrumentExpiry(InstrumentId),
+    IntervalEnd(InstrumentId),
     PhaseEnd(InstrumentId),
     Outlook(InstrumentId),
 }
@@ -41,6 +42,7 @@ impl Twin {
                     self.cancel_orders_of_lost_session(id);
                 }
                 Due::InstrumentExpiry(id) => self.expire(id),
+                Due::IntervalEnd(id) => self.end_interval(id),
                 Due::PhaseEnd(id) => self.end_phase(id, at),
                 Due::Outlook(id) => self.tell_outlook(id),
             }
@@ -82,7 +84,11 @@ impl Twin {
             let at = listed.call.as_ref()?.tell_at?;
             Some((at, Due::Outlook(*id)))
         });
-        let instruments = instruments.chain(phases).chain(outlooks);
+        let intervals = trading().filter_map(|(id, listed)| {
+            let at = listed.guard.as_ref()?.interval_end()?;
+            Some((at, Due::IntervalEnd(*id)))
+        });
+        let instruments = instruments.chain(intervals).chain(phases).chain(outlooks);
         orders.chain(sessions).chain(instruments).min()
     }
 

@@ -20,6 +20,7 @@ use exahour_wire::message::{AccessKey, Digest, messages};
 use exahour_wire::operations::CreateInstrument;
 use exahour_wire::units::Nanos;
 
+use crate::breaker::Guard;
 use crate::phases::{Calendar, Call};
 
 /// The slow twin of the engine.
@@ -121,6 +122,7 @@ pub(crate) struct Instrument {
     /// When the phase ends, if something says so.
     pub(crate) phase_due: Option<Nanos>,
     pub(crate) call: Option<Call>,
+    pub(crate) guard: Option<Guard>,
     pub(crate) bids: Queue,
     pub(crate) asks: Queue,
 }

@@ -45,14 +45,14 @@ forms! {
     orders: NewOrder CancelOrder ReplaceOrder MassCancel;
     operations: CreateParticipant CreateAccount CreateSession CreateInstrument SetPositionLimit
         Deposit Withdraw KillSwitch SettlePrice RegisterAccessKey DeliveryStarted ConfirmDelivery
-        DeliveryFailed SetCalendar SetAuctionSeed HaltTrading ResumeTrading;
+        DeliveryFailed SetCalendar SetAuctionSeed HaltTrading ResumeTrading SetCircuitBreaker;
     internal: OpenSession ReadySession CloseSession Tick Checkpoint NodeStarted TakeStateHash;
     events: OrderAccepted OrderRejected OrderCancelled OrderReplaced OrderFilled OrderReduced
         CommandDone CommandRejected SequenceGap DuplicateIgnored SessionOpened SessionReady
         SessionClosed SessionExpelled ParticipantCreated AccountCreated SessionCreated
         InstrumentListed PositionLimitSet KillSwitchSet AccessKeyRegistered MoneyMoved
         InstrumentSettled InstrumentExpired DeliveryAssigned MachineReady DeliverySettled
-        StateHashed CalendarSet PhaseChanged AuctionUncrossed IndicativePrice;
+        StateHashed CalendarSet PhaseChanged AuctionUncrossed IndicativePrice CircuitBreakerSet IntervalPriced;
     market_data: FeedRequest FeedReject DropCopyRequest FeedHeartbeat InstrumentDefinition
         SnapshotBegin SnapshotOrder SnapshotEnd OrderAdded OrderExecuted OrderShrunk OrderDeleted
         TopOfBook TradeReport InstrumentPhase IndicativeAuction AuctionTrade;

@@ -19,6 +19,7 @@ use exahour_wire::internal::{NodeStarted, OpenSession, ReadySession};
 use exahour_wire::message::{Message, Text8, Text16, Text32, messages, peek_header};
 use exahour_wire::operations::{
     CreateAccount, CreateInstrument, CreateParticipant, CreateSession, Deposit, SetCalendar,
+    SetCircuitBreaker,
 };
 use exahour_wire::units::{Hours, Millis, Money, Nanos, PartsPerMillion, Price, Quantity};
 
@@ -171,6 +172,13 @@ impl Market {
         }
         for _ in 0..dice.between(2, 4) {
             records.push(self.listing(dice, now).bytes().to_vec());
+            if dice.percent(25) {
+                let command = SetCircuitBreaker {
+                    instrument: InstrumentId(self.instruments_listed),
+                    ..phases::breaker(self, dice)
+                };
+                records.push(command.bytes().to_vec());
+            }
             if dice.percent(25) {
                 let command = SetCalendar {
                     instrument: InstrumentId(self.instruments_listed),

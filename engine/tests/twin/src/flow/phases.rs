@@ -5,7 +5,9 @@
 use exahour_wire::codes::{Permissions, Raw};
 use exahour_wire::ids::InstrumentId;
 use exahour_wire::message::{Digest, Message};
-use exahour_wire::operations::{HaltTrading, ResumeTrading, SetAuctionSeed, SetCalendar};
+use exahour_wire::operations::{
+    HaltTrading, ResumeTrading, SetAuctionSeed, SetCalendar, SetCircuitBreaker,
+};
 use exahour_wire::units::{Millis, Nanos, PartsPerMillion};
 
 use super::dice::Dice;
@@ -24,7 +26,16 @@ pub(super) fn command(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u
     });
     let halted = market.halted.contains(&instrument);
     match dice.below(if halted { 140 } else { 100 }) {
-        0..45 => SetCalendar {
+        0..16 => SetCircuitBreaker {
+            session,
+            sequence,
+            request,
+            instrument,
+            ..breaker(market, dice)
+        }
+        .bytes()
+        .to_vec(),
+        16..48 => SetCalendar {
             session,
             sequence,
             request,
@@ -33,7 +44,7 @@ pub(super) fn command(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u
         }
         .bytes()
         .to_vec(),
-        45..48 => SetAuctionSeed {
+        48..51 => SetAuctionSeed {
             session,
             sequence,
             request,
@@ -61,6 +72,18 @@ pub(super) fn command(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u
         }
         .bytes()
         .to_vec(),
+    }
+}
+
+/// A breaker that prices reach now and then, sometimes one that follows another instrument.
+pub(super) fn breaker(market: &Market, dice: &mut Dice) -> SetCircuitBreaker {
+    SetCircuitBreaker {
+        linked: match dice.percent(30) {
+            true => any_instrument(market, dice),
+            false => InstrumentId::NONE,
+        },
+        threshold: PartsPerMillion(dice.pick(&[0, 5_000, 20_000, 20_000, 150_000, 1_000_001])),
+        ..SetCircuitBreaker::blank()
     }
 }
 
