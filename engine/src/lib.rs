@@ -9,6 +9,7 @@
 //! floats, or know that it is stored.
 
 mod admit;
+pub mod auction;
 mod batch;
 pub mod book;
 mod by_side;
@@ -16,6 +17,7 @@ mod capacity;
 mod divisor;
 mod engine;
 mod execute;
+pub mod guards;
 mod ledger;
 mod positions;
 mod reporter;
@@ -26,6 +28,7 @@ mod state_hash;
 mod terms;
 mod timers;
 mod trade_log;
+mod trading;
 
 pub use admit::Verdict;
 pub use batch::{Batch, EventSink};

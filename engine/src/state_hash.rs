@@ -7,10 +7,11 @@
 
 use exahour_wire::codes::Side;
 use exahour_wire::message::Digest;
-use exahour_wire::units::Nanos;
+use exahour_wire::units::{Millis, Nanos};
 
 use crate::admit::{Admit, KillSwitch};
 use crate::execute::{Execute, Instrument};
+use crate::trading::{Guard, Trading};
 
 /// Feeds integers to the hash, each in eight or sixteen bytes.
 struct Feed(blake3::Hasher);
@@ -148,6 +149,7 @@ fn feed_counters(feed: &mut Feed, execute: &Execute) {
         ]);
         feed.flag(session.ready);
     }
+    feed.0.update(&execute.auction_seed.0);
     for slot in execute.orders.free_slots() {
         feed.number(u64::from(slot));
     }
@@ -191,6 +193,7 @@ fn feed_instrument(feed: &mut Feed, execute: &Execute, instrument: &Instrument) 
     feed.signed(instrument.settlement.0);
     feed.signed(instrument.last_trade.map_or(i64::MIN, |price| price.0));
     feed.flag(instrument.expired);
+    feed_trading(feed, &instrument.trading);
     let terms = &instrument.terms;
     feed.numbers([
         terms.kind as u64,
@@ -229,5 +232,68 @@ fn feed_instrument(feed: &mut Feed, execute: &Execute, instrument: &Instrument) 
             feed.signed(order.price.0);
             true
         });
+    }
+}
+
+fn feed_trading(feed: &mut Feed, trading: &Trading) {
+    let calendar = &trading.calendar;
+    let day = calendar.day.map_or([Millis(0); 4], |day| {
+        [
+            day.call_start,
+            day.uncross,
+            day.closing_call,
+            day.closing_uncross,
+        ]
+    });
+    feed.numbers(day.map(|span| u64::from(span.0)));
+    feed.numbers([
+        u64::from(calendar.random_end.0),
+        u64::from(calendar.collar.0),
+        calendar.allocation as u64,
+        trading.phase as u64,
+        trading.due.0,
+    ]);
+    feed.flag(trading.guard.is_some());
+    if let Some(guard) = &trading.guard {
+        feed_guard(feed, guard);
+    }
+    feed.flag(trading.call.is_some());
+    if let Some(call) = &trading.call {
+        let told = &call.told;
+        for price in [call.reference, call.low, call.high, told.price] {
+            feed.signed(price.0);
+        }
+        feed.flag(call.drawn);
+        feed.number(call.reopening as u64);
+        let unpriced = [Side::Buy, Side::Sell].map(|side| *call.unpriced.at(side));
+        feed.numbers(unpriced);
+        feed.numbers([
+            told.quantity.0,
+            told.buy_surplus.0,
+            told.sell_surplus.0,
+            call.tell_at.0,
+        ]);
+    }
+}
+
+fn feed_guard(feed: &mut Feed, guard: &Guard) {
+    feed.number(u64::from(guard.threshold.0));
+    feed.number(u64::from(guard.linked.0));
+    let breaker = &guard.breaker;
+    for second in breaker.window.seconds() {
+        feed.numbers([second.number, second.count]);
+        feed.signed(second.low.0);
+        feed.signed(second.high.0);
+        feed.0.update(&second.sum.to_le_bytes());
+    }
+    for (end, price) in &breaker.intervals.past {
+        feed.number(end.0);
+        feed.signed(price.0);
+    }
+    feed.flag(breaker.intervals.running.is_some());
+    if let Some(running) = &breaker.intervals.running {
+        feed.numbers([running.end.0, running.lots, running.trades]);
+        feed.signed(running.last.0);
+        feed.0.update(&running.value.to_le_bytes());
     }
 }

@@ -25,6 +25,12 @@ pub(crate) enum Due {
     ActivityEnd,
     /// A session that may have said nothing for too long.
     DeadMan(u32),
+    /// The end of an interval in which an instrument traded.
+    Interval(u32),
+    /// The end of an instrument's phase.
+    Phase(u32),
+    /// A look at what an instrument's auction would come to.
+    Indicative(u32),
 }
 
 /// The queue.

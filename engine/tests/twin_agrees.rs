@@ -93,7 +93,7 @@ fn the_flows_lead_everywhere() {
     let mut everything = Coverage::default();
     for (style, orders, fills) in [
         (Style::Realistic, 0, 4_000),
-        (Style::Hostile, 0, 1_500),
+        (Style::Hostile, 0, 1_200),
         (Style::Realistic, 12, 2_000),
     ] {
         let mut coverage = Coverage::default();
@@ -112,6 +112,7 @@ fn the_flows_lead_everywhere() {
         }
         println!("{style:?} flows, {orders} live orders: {coverage:#?}");
         assert!(coverage.of("OrderFilled") > fills, "{style:?}");
+        assert!(coverage.of("filled Auction") > 20, "{style:?}");
         assert!(coverage.of("DeliverySettled") > 50, "{style:?}");
     }
     assert!(

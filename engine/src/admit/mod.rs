@@ -96,10 +96,10 @@ impl Admit {
             }
             internal::CloseSession::TEMPLATE_ID => internal::CloseSession::read(command)
                 .map(|close| Verdict::of(self.sessions.close(&close))),
-            internal::NodeStarted::TEMPLATE_ID => {
+            internal::NodeStarted::TEMPLATE_ID => internal::NodeStarted::read(command).map(|_| {
                 self.sessions.close_all();
-                Some(Verdict::of(Outcome::Carry))
-            }
+                Verdict::of(Outcome::Carry)
+            }),
             internal::Tick::TEMPLATE_ID
             | internal::Checkpoint::TEMPLATE_ID
             | internal::TakeStateHash::TEMPLATE_ID => Some(Verdict::of(Outcome::Carry)),
@@ -186,6 +186,21 @@ impl Admit {
             }
             ops::RegisterAccessKey::TEMPLATE_ID => {
                 operations::check_access_key(registry, sender, read!(ops::RegisterAccessKey))
+            }
+            ops::SetCalendar::TEMPLATE_ID => {
+                operations::check_calendar(registry, sender, read!(ops::SetCalendar))
+            }
+            ops::SetCircuitBreaker::TEMPLATE_ID => {
+                operations::check_breaker(registry, sender, read!(ops::SetCircuitBreaker))
+            }
+            ops::SetAuctionSeed::TEMPLATE_ID => operations::check_operator(sender),
+            ops::HaltTrading::TEMPLATE_ID => {
+                let command = read!(ops::HaltTrading);
+                operations::check_phase(registry, sender, command.instrument)
+            }
+            ops::ResumeTrading::TEMPLATE_ID => {
+                let command = read!(ops::ResumeTrading);
+                operations::check_phase(registry, sender, command.instrument)
             }
             ops::DeliveryStarted::TEMPLATE_ID
             | ops::ConfirmDelivery::TEMPLATE_ID

@@ -4,7 +4,9 @@
 //! registered.
 
 use exahour_wire::codes::{KillAction, Permissions, Raw, Scope};
-use exahour_wire::ids::{AccountId, MessageSequence, ParticipantId, SessionId, SessionVersion};
+use exahour_wire::ids::{
+    AccountId, InstrumentId, MessageSequence, ParticipantId, SessionId, SessionVersion,
+};
 use exahour_wire::limits::{
     ACCOUNTS_MAX, FIRST_ACCOUNT, INSTRUMENTS_MAX, MONEY_MAX, PARTICIPANTS_MAX, POSITION_MAX,
     SESSIONS_MAX,
@@ -12,7 +14,8 @@ use exahour_wire::limits::{
 use exahour_wire::message::Text32;
 use exahour_wire::operations::{
     ConfirmRelease, CreateAccount, CreateInstrument, CreateParticipant, CreateSession, KillSwitch,
-    RegisterAccessKey, SessionActivityRequest, SetPositionLimit, SettlePrice,
+    RegisterAccessKey, SessionActivityRequest, SetCalendar, SetCircuitBreaker, SetPositionLimit,
+    SettlePrice,
 };
 use exahour_wire::reject::Reject;
 use exahour_wire::units::{Money, Nanos};
@@ -22,6 +25,9 @@ use super::registry::{AccountOwner, Participant, Registry};
 use super::sessions::{Sender, Session, Sessions};
 use super::throttle::Throttle;
 use crate::terms::Terms;
+use crate::trading::Calendar;
+
+const MILLION: u32 = 1_000_000;
 
 fn check_id(id: u32, first: u32, last: u32) -> Result<(), Reject> {
     if (first..=last).contains(&id) {
@@ -264,6 +270,44 @@ pub(super) fn check_access_key(
 ) -> Result<(), Reject> {
     sender.require(Permissions::TRADE)?;
     check_own_account(registry, &sender, command.account)
+}
+
+pub(super) fn check_calendar(
+    registry: &Registry,
+    sender: Sender,
+    command: &SetCalendar,
+) -> Result<(), Reject> {
+    check_phase(registry, sender, command.instrument)?;
+    Calendar::parse(command).map(|_| ())
+}
+
+pub(super) fn check_phase(
+    registry: &Registry,
+    sender: Sender,
+    instrument: InstrumentId,
+) -> Result<(), Reject> {
+    check_operator(sender)?;
+    registry
+        .instrument(instrument)
+        .map(|_| ())
+        .ok_or(Reject::UnknownInstrument)
+}
+
+pub(super) fn check_breaker(
+    registry: &Registry,
+    sender: Sender,
+    command: &SetCircuitBreaker,
+) -> Result<(), Reject> {
+    check_phase(registry, sender, command.instrument)?;
+    if command.linked != InstrumentId::NONE {
+        registry
+            .instrument(command.linked)
+            .ok_or(Reject::UnknownInstrument)?;
+    }
+    if command.linked == command.instrument || command.threshold.0 > MILLION {
+        return Err(Reject::InvalidDefinition);
+    }
+    Ok(())
 }
 
 pub(super) fn check_operator(sender: Sender) -> Result<(), Reject> {

@@ -78,12 +78,12 @@ pub(super) fn check_new(
         lifetime,
         TimeInForce::ImmediateOrCancel | TimeInForce::FillOrKill
     );
-    if order_type == OrderType::Market && !immediate {
+    let market = order_type == OrderType::Market;
+    if market && !immediate && lifetime != TimeInForce::GoodForAuction {
         return Err(Reject::InvalidTimeInForce);
     }
     let post_only = order.flags.contains(OrderFlags::POST_ONLY);
-    // A market order is immediate, so this covers it.
-    if order.flags.has_unknown() || post_only && immediate {
+    if order.flags.has_unknown() || post_only && (immediate || market) {
         return Err(Reject::InvalidFlags);
     }
     check_quantity(terms, order.quantity)?;

@@ -139,6 +139,15 @@ impl Levels {
         }
     }
 
+    /// Every price with its open lots, the best first.
+    pub fn totals(&self) -> impl Iterator<Item = (Price, Quantity)> {
+        self.in_order().map(|index| {
+            let level = self.levels.at(index);
+            let price = Price(signed(self.side, level.key));
+            (price, Quantity(level.total))
+        })
+    }
+
     /// All levels, best first.
     fn in_order(&self) -> impl Iterator<Item = LevelIndex> {
         let far = std::iter::successors(self.far.below(&self.levels, i64::MAX), |index| {

@@ -3,7 +3,7 @@
 //! Always holds: checks run in the order of the rulebook, section 5, from 9; a rejected order leaves
 //! no trace but its rejection.
 
-use exahour_wire::codes::{OrderType, SelfTradePrevention, Side, TimeInForce};
+use exahour_wire::codes::{OrderFlags, OrderType, SelfTradePrevention, Side, TimeInForce};
 use exahour_wire::events::OrderAccepted;
 use exahour_wire::ids::OrderId;
 use exahour_wire::message::Message;
@@ -17,6 +17,7 @@ use crate::book::{Extent, NO_ORDER, Order, Slot};
 use crate::positions::{Change, Position, adverse};
 use crate::reporter::Output;
 use crate::timers::Due;
+use crate::trading::UNPRICED;
 
 impl Execute {
     /// Rejects the order, or accepts it, matches it, and rests what is left.
@@ -55,6 +56,7 @@ impl Execute {
             .self_trade_prevention
             .decode()
             .ok_or(Reject::InvalidSelfTradePrevention)?;
+        instrument.trading.check_entry(time_in_force)?;
         let name = self
             .names
             .vacant(&self.orders, new.session, new.client_order_id)
@@ -63,11 +65,7 @@ impl Execute {
             OrderType::Limit => new.price,
             OrderType::Market => instrument.protected(side),
         };
-        if order_type == OrderType::Limit
-            && instrument
-                .terms
-                .outside_collar(price, instrument.reference())
-        {
+        if order_type == OrderType::Limit && instrument.is_out_of_bounds(price) {
             return Err(Reject::PriceOutsideCollar);
         }
         let found = self.positions.find_again(new.account, new.instrument);
@@ -101,7 +99,7 @@ impl Execute {
             side,
             time_in_force,
             self_trade_prevention,
-            flags: new.flags,
+            flags: instrument.marked(new.flags, order_type),
         });
         self.names.enter(&mut self.orders, slot, name);
         self.enter(instrument, slot, new, out);
@@ -229,19 +227,51 @@ impl Execute {
 
     pub(super) fn shed_timers(&mut self) {
         let (orders, sessions) = (&self.orders, &self.sessions);
-        let live = self.dated + self.instruments.len() + 2 * self.sessions.len();
+        let listed = |id: u32| self.instruments[id as usize].as_deref();
+        let live = self.dated + 4 * self.instruments.len() + 2 * self.sessions.len();
         self.timers.shed(live, |at, due| match due {
             Due::Order(id) => orders.find(OrderId(id)).is_some(),
             Due::SessionCancel(id) => sessions[id as usize].cancel_at == at,
             Due::DeadMan(id) => sessions[id as usize].dead_man.waits_for(at),
             Due::DayEnd | Due::Instrument(_) | Due::ActivityEnd => true,
+            // An instrument that a command works on is not in its place.
+            Due::Phase(id) => listed(id).is_none_or(|it| it.trading.due == at),
+            Due::Interval(id) => listed(id).is_none_or(|it| {
+                let guard = it.trading.guard.as_ref();
+                let running = guard.and_then(|guard| guard.breaker.intervals.running);
+                running.is_some_and(|running| running.end == at)
+            }),
+            Due::Indicative(id) => listed(id).is_none_or(|it| {
+                let call = it.trading.call.as_ref();
+                call.is_some_and(|call| call.tell_at == at)
+            }),
         });
     }
 }
 
 impl Instrument {
-    /// Where the protection of a market order ends.
+    /// Whether a limit is further away than the collar or the call under way allows.
+    #[inline]
+    pub(super) fn is_out_of_bounds(&self, price: Price) -> bool {
+        let call = self.trading.call.as_ref();
+        call.is_some_and(|call| call.is_outside(price))
+            || self.terms.outside_collar(price, self.reference())
+    }
+
+    /// The flags of an order, with a mark where it is unpriced.
+    #[inline]
+    fn marked(&self, flags: OrderFlags, order_type: OrderType) -> OrderFlags {
+        match (order_type, &self.trading.call) {
+            (OrderType::Market, Some(_)) => OrderFlags(flags.0 | UNPRICED.0),
+            _ => flags,
+        }
+    }
+
+    /// Where the protection of a market order ends; in a call, where the auction's range does.
     fn protected(&self, side: Side) -> Price {
+        if let Some(call) = &self.trading.call {
+            return call.worst(side);
+        }
         let best = self
             .book
             .side(side.opposite())

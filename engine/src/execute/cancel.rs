@@ -15,6 +15,7 @@ use super::{Execute, Instrument, Request};
 use crate::batch::EventSink;
 use crate::book::{Order, Slot};
 use crate::reporter::Output;
+use crate::trading::Joins;
 
 impl Execute {
     /// Cancels one order at its participant's request.
@@ -165,11 +166,16 @@ impl Execute {
         request: ClientOrderId,
         out: &mut Output<'_, S>,
     ) {
-        let side = self.orders.at(slot).side;
+        let order = self.orders.at(slot);
+        let side = order.side;
+        if let Some(call) = &mut instrument.trading.call {
+            call.count_unpriced(order, Joins::No);
+        }
         instrument
             .book
             .side_mut(side)
             .take_out(&mut self.orders, slot);
+        self.outlook_may_change(instrument, out.time);
         self.finish_cancel(instrument, slot, reason, request, out);
     }
 

@@ -42,6 +42,11 @@ impl Execute {
         id: InstrumentId,
         out: &mut Output<'_, S>,
     ) {
+        // A call that is under way ends with its auction, whose price may be the final one.
+        if let Some(mut instrument) = self.take_instrument(id) {
+            self.end_call(&mut instrument, out);
+            self.put_back(instrument);
+        }
         self.cancel_scope(
             Scope::Instrument,
             id.0,
@@ -54,6 +59,7 @@ impl Execute {
         let price = instrument.reference();
         self.mark(&mut instrument, price, out);
         instrument.expired = true;
+        instrument.trading.stop();
         let expired = InstrumentExpired {
             instrument: id,
             price,

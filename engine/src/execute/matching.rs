@@ -1,10 +1,10 @@
 //! Matching: price, then time.
 //!
 //! Called for an order that is in the table and in no queue: a new one, or one that a replace took
-//! out of its place.
+//! out of its place. In a call it only rests.
 //!
 //! Always holds: trades are made at the resting order's limit; when it returns, the order rests or
-//! is gone, and the book is not crossed.
+//! is gone, and outside of a call the book is not crossed.
 
 use exahour_wire::codes::{
     CancelReason, Liquidity, OrderFlags, SelfTradePrevention, Side, TimeInForce, TransferKind,
@@ -21,6 +21,7 @@ use crate::book::{Order, Slot};
 use crate::positions::adverse;
 use crate::reporter::Output;
 use crate::trade_log::{Party, Trade};
+use crate::trading::{Joins, PriceLimits};
 
 /// Whether matching goes on.
 #[derive(PartialEq, Eq)]
@@ -38,6 +39,10 @@ impl Execute {
         slot: Slot,
         out: &mut Output<'_, S>,
     ) {
+        if instrument.trading.call.is_some() {
+            self.collect(instrument, slot, out);
+            return;
+        }
         let taker = self.orders.at(slot);
         let (side, limit, participant) = (taker.side, taker.price, taker.participant);
         let (mode, time_in_force) = (taker.self_trade_prevention, taker.time_in_force);
@@ -51,13 +56,25 @@ impl Execute {
             self.cancel_incoming(instrument, slot, CancelReason::PostOnly, out);
             return;
         }
-        if time_in_force == TimeInForce::FillOrKill && !self.fills_wholly(instrument, taker) {
+        let limits = match time_in_force {
+            TimeInForce::FillOrKill => instrument.trading.price_limits(out.time),
+            _ => PriceLimits::NONE,
+        };
+        if time_in_force == TimeInForce::FillOrKill && !self.fills_wholly(instrument, taker, limits)
+        {
             self.cancel_incoming(instrument, slot, CancelReason::NotFillable, out);
             return;
         }
         while let Some(maker) = instrument.book.side(side.opposite()).first_within(limit) {
             let prevents = mode != SelfTradePrevention::None
                 && self.orders.at(maker).participant == participant;
+            if !prevents && instrument.trading.guard.is_some() {
+                let price = self.orders.at(maker).price;
+                if !instrument.trading.price_limits(out.time).admit(price) {
+                    self.trip(instrument, slot, out);
+                    return;
+                }
+            }
             let step = if prevents {
                 self.prevent_self_trade(instrument, slot, maker, mode, out)
             } else {
@@ -81,8 +98,33 @@ impl Execute {
         }
     }
 
-    /// Whether enough lots stand within the order's limit, not counting its owner's own.
-    fn fills_wholly(&self, instrument: &Instrument, taker: &Order) -> bool {
+    /// Rests an order until the auction of the call under way.
+    pub(super) fn collect<S: EventSink>(
+        &mut self,
+        instrument: &mut Instrument,
+        slot: Slot,
+        out: &Output<'_, S>,
+    ) {
+        let order = self.orders.at(slot);
+        let side = order.side;
+        if let Some(call) = &mut instrument.trading.call {
+            call.count_unpriced(order, Joins::Yes);
+        }
+        instrument
+            .book
+            .side_mut(side)
+            .append(&mut self.orders, slot);
+        self.outlook_may_change(instrument, out.time);
+    }
+
+    /// Whether enough lots stand within the order's limit and the breaker's, not counting its owner's
+    /// own.
+    fn fills_wholly(
+        &self,
+        instrument: &Instrument,
+        taker: &Order,
+        mut limits: PriceLimits,
+    ) -> bool {
         let own_counts = taker.self_trade_prevention == SelfTradePrevention::None;
         let skips_own = taker.self_trade_prevention == SelfTradePrevention::CancelOldest;
         let mut wanted = taker.leaves.0;
@@ -99,7 +141,11 @@ impl Execute {
                 if !within || own && !skips_own {
                     return false;
                 }
+                if !own && !limits.admit(maker.price) {
+                    return false;
+                }
                 if !own {
+                    limits = limits.after(maker.price);
                     wanted = wanted.saturating_sub(maker.leaves.0);
                 }
                 wanted > 0
@@ -126,6 +172,7 @@ impl Execute {
             .shrink(&mut self.orders, maker_slot, quantity);
         self.orders.at_mut(taker_slot).leaves.0 -= quantity.0;
         instrument.last_trade = Some(price);
+        self.count_trade(instrument, price, quantity, out.time);
 
         let maker_fill = self.fill(instrument, maker_slot, quantity, price);
         let taker_fill = self.fill(instrument, taker_slot, quantity, price);
@@ -183,7 +230,7 @@ impl Execute {
 
     /// Books one side of a trade on its position and words its report.
     #[inline]
-    fn fill(
+    pub(super) fn fill(
         &mut self,
         instrument: &Instrument,
         slot: Slot,
@@ -293,7 +340,7 @@ impl Execute {
     }
 
     /// Takes lots that have left an order's leaves out of its total and position, and says so.
-    fn reduce<S: EventSink>(
+    pub(super) fn reduce<S: EventSink>(
         &mut self,
         instrument: &Instrument,
         slot: Slot,

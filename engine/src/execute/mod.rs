@@ -9,6 +9,7 @@
 mod accept;
 mod activity;
 mod amend;
+mod breaker;
 mod cancel;
 mod dead_man;
 mod delivery;
@@ -16,9 +17,11 @@ mod expiry;
 mod marking;
 mod matching;
 mod operations;
+mod phases;
 mod replace;
 mod sessions;
 mod status;
+mod uncross;
 
 use exahour_wire::codes::{Scope, Side, TransferKind};
 use exahour_wire::events::{
@@ -44,6 +47,8 @@ use crate::reporter::{Output, Reporter};
 use crate::terms::Terms;
 use crate::timers::{Due, Timers};
 use crate::trade_log::TradeLog;
+use crate::trading::Trading;
+use uncross::AuctionRoom;
 
 pub(crate) use activity::Activity;
 pub(crate) use dead_man::DeadMan;
@@ -58,6 +63,7 @@ pub(crate) struct Instrument {
     pub(crate) settlement: Price,
     pub(crate) last_trade: Option<Price>,
     pub(crate) expired: bool,
+    pub(crate) trading: Trading,
     pub(crate) book: Book,
 }
 
@@ -91,8 +97,11 @@ pub(crate) struct Execute {
     pub(crate) transfers: u64,
     /// Seeds what finds prices that clients choose.
     pub(crate) index_seed: u64,
+    /// The secret of random ends.
+    pub(crate) auction_seed: Digest,
     /// Places of orders to be cancelled together; kept to spare the allocation.
     selected: Vec<Slot>,
+    auction_room: AuctionRoom,
 }
 
 /// A command whose sender is answered.
@@ -125,7 +134,9 @@ impl Execute {
             trade_log: TradeLog::new(TRADES_KEPT),
             transfers: 0,
             index_seed: capacity.index_seed,
+            auction_seed: Digest::default(),
             selected: Vec::with_capacity(SELECTED_AT_START),
+            auction_room: AuctionRoom::default(),
         }
     }
 
@@ -233,6 +244,22 @@ impl Execute {
             ops::SettlePrice::TEMPLATE_ID => {
                 self.settle_price(read!(ops::SettlePrice), request, out)
             }
+            ops::SetCalendar::TEMPLATE_ID => {
+                self.set_calendar(read!(ops::SetCalendar), request, out)
+            }
+            ops::SetAuctionSeed::TEMPLATE_ID => {
+                self.set_auction_seed(read!(ops::SetAuctionSeed), request, out);
+                Ok(())
+            }
+            ops::HaltTrading::TEMPLATE_ID => {
+                self.halt_trading(read!(ops::HaltTrading), request, out)
+            }
+            ops::ResumeTrading::TEMPLATE_ID => {
+                self.resume_trading(read!(ops::ResumeTrading), request, out)
+            }
+            ops::SetCircuitBreaker::TEMPLATE_ID => {
+                self.set_circuit_breaker(read!(ops::SetCircuitBreaker), request, out)
+            }
             ops::DeliveryStarted::TEMPLATE_ID => {
                 self.delivery_started(read!(ops::DeliveryStarted), request, out)
             }
@@ -269,6 +296,9 @@ impl Execute {
             Due::Instrument(id) => self.expire_instrument(InstrumentId(id), out),
             Due::ActivityEnd => self.end_day(at, out),
             Due::DeadMan(id) => self.dead_man_due(SessionId(id), at, out),
+            Due::Interval(id) => self.on_interval_due(InstrumentId(id), at, out),
+            Due::Phase(id) => self.on_phase_due(InstrumentId(id), at, out),
+            Due::Indicative(id) => self.on_indicative_due(InstrumentId(id), at, out),
         }
     }
 

@@ -23,6 +23,7 @@ use crate::book::Book;
 use crate::reporter::Output;
 use crate::terms::Terms;
 use crate::timers::Due;
+use crate::trading::Trading;
 
 impl Execute {
     /// Carries out an operation and tells its sender.
@@ -116,6 +117,7 @@ impl Execute {
             settlement: terms.reference_price,
             last_trade: None,
             expired: false,
+            trading: Trading::around_the_clock(),
             book: Book::new(self.index_seed),
         });
         let listed = InstrumentListed {

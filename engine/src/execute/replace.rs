@@ -14,6 +14,7 @@ use super::{Execute, Instrument};
 use crate::batch::EventSink;
 use crate::book::{Order, Slot};
 use crate::reporter::Output;
+use crate::trading::UNPRICED;
 
 impl Execute {
     /// Rejects the replace, or carries it out and matches the order where it lost its place.
@@ -76,6 +77,10 @@ impl Execute {
         out: &mut Output<'_, S>,
     ) -> Result<(), Reject> {
         let order = *self.orders.at(slot);
+        instrument.trading.check_entry(order.time_in_force)?;
+        if order.flags.contains(UNPRICED) {
+            return Err(Reject::UnpricedOrder);
+        }
         let traded = self.orders.extent(slot).total.0 - order.leaves.0;
         if replace.quantity.0 <= traded {
             let reason = CancelReason::ReplacedToNothing;
@@ -84,9 +89,7 @@ impl Execute {
         }
         let leaves = Quantity(replace.quantity.0 - traded);
         let terms = &instrument.terms;
-        if replace.price != order.price
-            && terms.outside_collar(replace.price, instrument.reference())
-        {
+        if replace.price != order.price && instrument.is_out_of_bounds(replace.price) {
             return Err(Reject::PriceOutsideCollar);
         }
         let value = replace.price.times(replace.quantity, terms.hours);
@@ -149,7 +152,9 @@ impl Execute {
         };
         self.activity(order.session, out.time).replace(leaves);
         self.reporter.report(out, order.session, replaced);
-        if !keeps {
+        if keeps {
+            self.outlook_may_change(instrument, out.time);
+        } else {
             self.match_and_rest(instrument, slot, out);
         }
     }

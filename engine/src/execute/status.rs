@@ -2,6 +2,7 @@
 //!
 //! Always holds: a question changes nothing but the numbers of its session.
 
+use exahour_wire::codes::OrderFlags;
 use exahour_wire::events::OrderStatus;
 use exahour_wire::message::Message;
 use exahour_wire::orders::OrderStatusRequest;
@@ -11,6 +12,7 @@ use exahour_wire::units::Quantity;
 use super::Execute;
 use crate::batch::EventSink;
 use crate::reporter::Output;
+use crate::trading::UNPRICED;
 
 impl Execute {
     /// Reports the state of an order of the sender's participant.
@@ -38,7 +40,7 @@ impl Execute {
             side: order.side.into(),
             time_in_force: order.time_in_force.into(),
             self_trade_prevention: order.self_trade_prevention.into(),
-            flags: order.flags,
+            flags: OrderFlags(order.flags.0 & !UNPRICED.0),
             ..Message::blank()
         };
         self.reporter.report(out, question.session, status);

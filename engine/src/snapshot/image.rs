@@ -10,7 +10,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// The version of the format.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 5;
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
 pub(crate) struct StateImage {
@@ -38,6 +38,7 @@ pub(super) struct CountersImage {
     pub(super) orders: u64,
     pub(super) trades: u64,
     pub(super) transfers: u64,
+    pub(super) auction_seed: [u8; 32],
     pub(super) orders_max: u32,
     /// The end of day for which a timer was set last.
     pub(super) day_end: u64,
@@ -133,9 +134,67 @@ pub(super) struct InstrumentImage {
     pub(super) settlement: i64,
     pub(super) last_trade: Option<i64>,
     pub(super) expired: bool,
+    pub(super) trading: TradingImage,
     /// Best price first, oldest first.
     pub(super) bids: Vec<OrderImage>,
     pub(super) asks: Vec<OrderImage>,
+}
+
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct TradingImage {
+    /// When phases begin, in milliseconds after midnight; all zero for no trading day.
+    pub(super) day: [u32; 4],
+    pub(super) random_end_ms: u32,
+    pub(super) collar_ppm: u32,
+    pub(super) allocation: u8,
+    pub(super) phase: u8,
+    pub(super) due: u64,
+    pub(super) call: Option<CallImage>,
+    pub(super) guard: Option<GuardImage>,
+}
+
+/// A call; what its unpriced orders come to follows from the orders.
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct CallImage {
+    pub(super) reference: i64,
+    pub(super) low: i64,
+    pub(super) high: i64,
+    pub(super) drawn: bool,
+    pub(super) may_extend: bool,
+    /// What was published last: price, lots, surplus of buyers and of sellers.
+    pub(super) told_price: i64,
+    pub(super) told: [u64; 3],
+    pub(super) tell_at: u64,
+}
+
+/// A circuit breaker, and what it has counted.
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct GuardImage {
+    pub(super) threshold_ppm: u32,
+    pub(super) linked: u32,
+    /// Oldest first.
+    pub(super) seconds: Vec<SecondImage>,
+    pub(super) running: Option<RunningImage>,
+    /// Ends of intervals and their prices, oldest first.
+    pub(super) intervals: Vec<(u64, i64)>,
+}
+
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct SecondImage {
+    pub(super) number: u64,
+    pub(super) low: i64,
+    pub(super) high: i64,
+    pub(super) sum: u128,
+    pub(super) count: u64,
+}
+
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct RunningImage {
+    pub(super) end: u64,
+    pub(super) value: u128,
+    pub(super) lots: u64,
+    pub(super) trades: u64,
+    pub(super) last: i64,
 }
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]

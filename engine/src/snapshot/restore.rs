@@ -3,8 +3,10 @@
 //! Always holds: an image that contradicts itself is refused by name, never a panic; what follows
 //! from the rest is made anew: indexes, levels, timers.
 
-use exahour_wire::codes::{CancelOnDisconnect, ContractKind, Enumeration, OrderFlags, Permissions};
-use exahour_wire::codes::{SelfTradePrevention, Side, TimeInForce};
+use exahour_wire::codes::{
+    Allocation, CancelOnDisconnect, ContractKind, Enumeration, OrderFlags, Permissions,
+};
+use exahour_wire::codes::{Phase, SelfTradePrevention, Side, TimeInForce};
 use exahour_wire::ids::{
     AccountId, ClientOrderId, CommandSequence, InstrumentId, MessageSequence, OrderId,
     ParticipantId, SessionId, SessionVersion,
@@ -18,8 +20,8 @@ use exahour_wire::units::{Hours, Millis, Money, Nanos, PartsPerMillion, Price, Q
 
 use super::SnapshotError;
 use super::image::{
-    AccountImage, InstrumentImage, ObligationImage, OrderImage, PartyImage, PositionImage,
-    SessionImage, StateImage, SwitchImage, TermsImage,
+    AccountImage, GuardImage, InstrumentImage, ObligationImage, OrderImage, PartyImage,
+    PositionImage, SessionImage, StateImage, SwitchImage, TermsImage, TradingImage,
 };
 use crate::admit::{AccountOwner, KillSwitch, Participant, Session, Throttle};
 use crate::book::{Book, Extent, NO_ORDER, Order, SERIAL_MAX};
@@ -27,12 +29,14 @@ use crate::by_side::BySide;
 use crate::capacity::Capacity;
 use crate::divisor::Divisor;
 use crate::execute::{Activity, DeadMan, Execute, Instrument, Obligation, SessionFlow, TakenHash};
+use crate::guards::{Breaker, Intervals, Running, Second, Window};
 use crate::ledger::Account;
 use crate::positions::Position;
 use crate::stages::{Admission, Execution};
 use crate::terms::Terms;
 use crate::timers::Due;
 use crate::trade_log::{Party, Trade};
+use crate::trading::{Calendar, Call, Day, Guard, Joins, Outlook, Reopening, Trading};
 
 type Result<T> = std::result::Result<T, SnapshotError>;
 
@@ -243,6 +247,7 @@ impl Stages {
         execute.orders.set_live_max(counters.orders_max);
         execute.reporter.resume_events(counters.events);
         execute.transfers = counters.transfers;
+        execute.auction_seed = Digest(counters.auction_seed);
         execute.day_end = Nanos(counters.day_end);
         Ok(())
     }
@@ -259,6 +264,7 @@ impl Stages {
             settlement: Price(image.settlement),
             last_trade: image.last_trade.map(Price),
             expired: image.expired,
+            trading: trading(&image.trading)?,
             book: Book::new(self.execute().index_seed),
         };
         for (side, orders) in [(Side::Buy, &image.bids), (Side::Sell, &image.asks)] {
@@ -315,6 +321,9 @@ impl Stages {
         let slot = execute.orders.put(order, extent);
         let slot = slot.ok_or(SnapshotError::Contradiction("an order's place is taken"))?;
         execute.names.enter_again(&mut execute.orders, slot);
+        if let Some(call) = &mut instrument.trading.call {
+            call.count_unpriced(execute.orders.at(slot), Joins::Yes);
+        }
         instrument
             .book
             .side_mut(side)
@@ -394,6 +403,16 @@ impl Stages {
                     Due::Instrument(instrument.id.0),
                 ));
             }
+            let trading = &instrument.trading;
+            let id = instrument.id.0;
+            due.push((trading.due, Due::Phase(id)));
+            let guard = trading.guard.as_ref();
+            if let Some(running) = guard.and_then(|guard| guard.breaker.intervals.running) {
+                due.push((running.end, Due::Interval(id)));
+            }
+            if let Some(call) = &trading.call {
+                due.push((call.tell_at, Due::Indicative(id)));
+            }
             for side in [Side::Buy, Side::Sell] {
                 instrument.book.side(side).walk(&execute.orders, |slot| {
                     let order = execute.orders.at(slot);
@@ -411,7 +430,9 @@ impl Stages {
             }
         }
         for (at, due) in due {
-            execute.timers.schedule(at, due);
+            if at != Nanos::NEVER {
+                execute.timers.schedule(at, due);
+            }
         }
         for id in 0..execute.sessions.len() {
             execute.watch_dead_man(SessionId(id as u32));
@@ -424,6 +445,87 @@ fn party(image: &PartyImage) -> Party {
         order: OrderId(image.order),
         session: SessionId(image.session),
         account: AccountId(image.account),
+    }
+}
+
+/// How an instrument trades; the orders of a call are not counted yet.
+fn trading(image: &TradingImage) -> Result<Trading> {
+    let [call_start, uncross, closing_call, closing_uncross] = image.day.map(Millis);
+    let calendar = Calendar {
+        day: (image.day != [0; 4]).then_some(Day {
+            call_start,
+            uncross,
+            closing_call,
+            closing_uncross,
+        }),
+        random_end: Millis(image.random_end_ms),
+        collar: PartsPerMillion(image.collar_ppm),
+        allocation: code::<Allocation>(image.allocation, "an allocation is none")?,
+    };
+    let phase = code::<Phase>(image.phase, "a phase is none")?;
+    let collects = Trading::collects(phase);
+    ensure(
+        collects == image.call.is_some(),
+        "a call is in the wrong phase",
+    )?;
+    let call = image.call.as_ref().map(|call| {
+        let [quantity, buy_surplus, sell_surplus] = call.told.map(Quantity);
+        Box::new(Call {
+            reference: Price(call.reference),
+            low: Price(call.low),
+            high: Price(call.high),
+            drawn: call.drawn,
+            reopening: match call.may_extend {
+                true => Reopening::MayExtend,
+                false => Reopening::AtOnce,
+            },
+            unpriced: BySide::default(),
+            told: Outlook {
+                price: Price(call.told_price),
+                quantity,
+                buy_surplus,
+                sell_surplus,
+            },
+            tell_at: Nanos(call.tell_at),
+        })
+    });
+    Ok(Trading {
+        calendar,
+        phase,
+        due: Nanos(image.due),
+        call,
+        guard: image.guard.as_ref().map(|guard| Box::new(restored(guard))),
+    })
+}
+
+fn restored(image: &GuardImage) -> Guard {
+    let seconds = image.seconds.iter().map(|second| Second {
+        number: second.number,
+        low: Price(second.low),
+        high: Price(second.high),
+        sum: second.sum,
+        count: second.count,
+    });
+    let past = image.intervals.iter();
+    let intervals = Intervals {
+        running: image.running.as_ref().map(|running| Running {
+            end: Nanos(running.end),
+            value: running.value,
+            lots: running.lots,
+            trades: running.trades,
+            last: Price(running.last),
+        }),
+        past: past
+            .map(|(end, price)| (Nanos(*end), Price(*price)))
+            .collect(),
+    };
+    Guard {
+        threshold: PartsPerMillion(image.threshold_ppm),
+        linked: InstrumentId(image.linked),
+        breaker: Breaker {
+            window: Window::of(seconds),
+            intervals,
+        },
     }
 }
 

@@ -3,15 +3,17 @@
 use exahour_wire::codes::{Enumeration, Side};
 
 use super::image::{
-    AccountImage, ActivityImage, CountersImage, HashImage, InstrumentImage, ObligationImage,
-    OrderImage, ParticipantImage, PartyImage, PositionImage, SessionImage, StateImage, SwitchImage,
-    TermsImage, ThrottleImage, TradeImage,
+    AccountImage, ActivityImage, CallImage, CountersImage, GuardImage, HashImage, InstrumentImage,
+    ObligationImage, OrderImage, ParticipantImage, PartyImage, PositionImage, RunningImage,
+    SecondImage, SessionImage, StateImage, SwitchImage, TermsImage, ThrottleImage, TradeImage,
+    TradingImage,
 };
 use crate::admit::{Admit, KillSwitch};
 use crate::execute::{Execute, Instrument};
 use crate::stages::{Admission, Execution};
 use crate::terms::Terms;
 use crate::trade_log::{Party, Trade};
+use crate::trading::{Guard, Reopening, Trading};
 
 /// The image of a whole state, of which both stages stand behind the same command.
 pub(super) fn image_of(admission: &Admission, execution: &Execution) -> StateImage {
@@ -28,6 +30,7 @@ pub(super) fn image_of(admission: &Admission, execution: &Execution) -> StateIma
             orders: execute.orders.serial(),
             trades: execute.trade_log.made(),
             transfers: execute.transfers,
+            auction_seed: execute.auction_seed.0,
             orders_max: execute.orders.live_max(),
             day_end: execute.day_end.0,
         },
@@ -145,8 +148,69 @@ fn instrument_image(execute: &Execute, instrument: &Instrument) -> InstrumentIma
         settlement: instrument.settlement.0,
         last_trade: instrument.last_trade.map(|price| price.0),
         expired: instrument.expired,
+        trading: trading_image(&instrument.trading),
         bids: orders(execute, instrument, Side::Buy),
         asks: orders(execute, instrument, Side::Sell),
+    }
+}
+
+fn trading_image(trading: &Trading) -> TradingImage {
+    let calendar = &trading.calendar;
+    let call = trading.call.as_ref().map(|call| CallImage {
+        reference: call.reference.0,
+        low: call.low.0,
+        high: call.high.0,
+        drawn: call.drawn,
+        may_extend: call.reopening == Reopening::MayExtend,
+        told_price: call.told.price.0,
+        told: [
+            call.told.quantity.0,
+            call.told.buy_surplus.0,
+            call.told.sell_surplus.0,
+        ],
+        tell_at: call.tell_at.0,
+    });
+    TradingImage {
+        day: calendar.day.map_or([0; 4], |day| {
+            [
+                day.call_start.0,
+                day.uncross.0,
+                day.closing_call.0,
+                day.closing_uncross.0,
+            ]
+        }),
+        random_end_ms: calendar.random_end.0,
+        collar_ppm: calendar.collar.0,
+        allocation: calendar.allocation.repr(),
+        phase: trading.phase.repr(),
+        due: trading.due.0,
+        call,
+        guard: trading.guard.as_deref().map(guard_image),
+    }
+}
+
+fn guard_image(guard: &Guard) -> GuardImage {
+    let seconds = guard.breaker.window.seconds().map(|second| SecondImage {
+        number: second.number,
+        low: second.low.0,
+        high: second.high.0,
+        sum: second.sum,
+        count: second.count,
+    });
+    let intervals = &guard.breaker.intervals;
+    let past = intervals.past.iter().map(|(end, price)| (end.0, price.0));
+    GuardImage {
+        threshold_ppm: guard.threshold.0,
+        linked: guard.linked.0,
+        seconds: seconds.collect(),
+        running: intervals.running.map(|running| RunningImage {
+            end: running.end.0,
+            value: running.value,
+            lots: running.lots,
+            trades: running.trades,
+            last: running.last.0,
+        }),
+        intervals: past.collect(),
     }
 }
 

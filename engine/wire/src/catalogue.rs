@@ -25,23 +25,27 @@ declarations! {
     operations: [
         CreateParticipant, CreateAccount, CreateSession, CreateInstrument, SetPositionLimit,
         Deposit, Withdraw, KillSwitch, SettlePrice, RegisterAccessKey, DeliveryStarted,
-        ConfirmDelivery, DeliveryFailed, ConfirmRelease, SessionActivityRequest, BustTrade, CorrectTrade,
+        ConfirmDelivery, DeliveryFailed, ConfirmRelease, SessionActivityRequest, BustTrade,
+        CorrectTrade, SetCalendar, SetAuctionSeed, HaltTrading, ResumeTrading, SetCircuitBreaker,
     ],
     internal: [
         OpenSession, ReadySession, CloseSession, Tick, Checkpoint, NodeStarted, TakeStateHash,
     ],
     events: [
         OrderAccepted, OrderRejected, OrderCancelled, OrderReplaced, OrderFilled, OrderReduced,
-        CommandDone, CommandRejected, SequenceGap, DuplicateIgnored, OrderStatus, SessionActivity, DeadManFired, TradeBusted, TradeCorrected, SessionOpened, SessionReady,
-        SessionClosed, SessionExpelled, ParticipantCreated, AccountCreated, SessionCreated,
-        InstrumentListed, PositionLimitSet, KillSwitchSet, AccessKeyRegistered, KillSwitchReleaseRequested, MoneyMoved,
+        CommandDone, CommandRejected, SequenceGap, DuplicateIgnored, OrderStatus, SessionActivity,
+        DeadManFired, TradeBusted, TradeCorrected, SessionOpened, SessionReady, SessionClosed,
+        SessionExpelled, ParticipantCreated, AccountCreated, SessionCreated,
+        InstrumentListed, PositionLimitSet, KillSwitchSet, AccessKeyRegistered,
+        KillSwitchReleaseRequested, MoneyMoved,
         InstrumentSettled, InstrumentExpired, DeliveryAssigned, MachineReady, DeliverySettled,
-        StateHashed,
+        StateHashed, CalendarSet, PhaseChanged, AuctionUncrossed, IndicativePrice, CircuitBreakerSet,
+        IntervalPriced,
     ],
     market_data: [
         FeedRequest, FeedReject, DropCopyRequest, FeedHeartbeat, InstrumentDefinition,
         SnapshotBegin, SnapshotOrder, SnapshotEnd, OrderAdded, OrderExecuted, OrderShrunk,
-        OrderDeleted, TopOfBook, TradeReport, InstrumentPhase,
+        OrderDeleted, TopOfBook, TradeReport, InstrumentPhase, IndicativeAuction, AuctionTrade,
     ],
 }
 
@@ -86,7 +90,7 @@ enumerations! {
     codes::CancelReason, codes::TransferKind, codes::DeliveryOutcome, codes::Durability,
     codes::FlowType, codes::NegotiationRejectCode, codes::EstablishmentRejectCode,
     codes::RetransmitRejectCode, codes::TerminationCode, codes::FeedRequestKind,
-    codes::FeedRejectCode, codes::Phase, reject::Reject,
+    codes::FeedRejectCode, codes::Phase, codes::Allocation, reject::Reject,
 }
 
 /// The declaration of the message with this template number.

@@ -175,6 +175,8 @@ enumeration! {
         FillOrKill = b'4',
         /// Until its expire time.
         GoodTillDate = b'6',
+        /// In the auction of the call under way; the rest is cancelled.
+        GoodForAuction = b'B',
     }
 }
 
@@ -297,6 +299,8 @@ enumeration! {
         Maker = 1,
         /// It arrived and traded.
         Taker = 2,
+        /// It traded in an auction, where nobody came first.
+        Auction = 3,
     }
 }
 
@@ -337,6 +341,8 @@ enumeration! {
         ReplacedToNothing = 11,
         /// Nothing was heard of its session for as long as it had said.
         DeadMan = 20,
+        /// The auction that it was for is over.
+        AuctionOver = 60,
     }
 }
 
@@ -513,6 +519,24 @@ enumeration! {
         Continuous = 1,
         /// Trading has ended for good.
         Expired = 2,
+        /// Orders are collected for the opening auction.
+        PreOpenCall = 3,
+        /// Orders are collected for the closing auction.
+        ClosingCall = 4,
+        /// Trading is halted; orders are collected for the auction that ends it.
+        Halted = 5,
+        /// Orders can be cancelled, but not entered or changed.
+        Closed = 6,
+    }
+}
+
+enumeration! {
+    /// Who trades at the last price that an auction serves.
+    Allocation: u8 {
+        /// The oldest orders.
+        Time = 0,
+        /// The largest orders, after a first share to each.
+        Size = 1,
     }
 }
 

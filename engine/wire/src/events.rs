@@ -8,10 +8,10 @@
 //! not numbered, and so not recoverable.
 
 use crate::codes::{
-    CancelReason, ContractKind, DeliveryOutcome, DisconnectCause, EstablishmentRejectCode,
-    Firmness, KillAction, Liquidity, NegotiationRejectCode, OrderFlags, OrderType, Permissions,
-    Priority, Raw, ResourceClass, Scope, SelfTradePrevention, Side, TerminationCode, TimeInForce,
-    TransferKind,
+    Allocation, CancelReason, ContractKind, DeliveryOutcome, DisconnectCause,
+    EstablishmentRejectCode, Firmness, KillAction, Liquidity, NegotiationRejectCode, OrderFlags,
+    OrderType, Permissions, Phase, Priority, Raw, ResourceClass, Scope, SelfTradePrevention, Side,
+    TerminationCode, TimeInForce, TransferKind,
 };
 use crate::ids::{
     AccountId, ClientOrderId, CommandSequence, EventSequence, InstrumentId, MessageSequence,
@@ -102,7 +102,7 @@ event! {
         client_order_id: ClientOrderId,
         /// The exchange's name for the order.
         order: OrderId,
-        /// The limit; for a market order, where its protection ends.
+        /// The limit; for a market order, where its protection ends, or the auction's range.
         price: Price,
         /// Lots.
         quantity: Quantity,
@@ -198,7 +198,7 @@ event! {
 }
 
 event! {
-    /// An order traded. Each trade gives two of these: the maker's first, then the taker's.
+    /// An order traded. Of a trade's two the maker's comes first, in an auction the buyer's.
     OrderFilled = 305 {
         /// The sender's name for the order.
         client_order_id: ClientOrderId,
@@ -206,7 +206,7 @@ event! {
         order: OrderId,
         /// The trade, the same on both sides.
         trade: TradeId,
-        /// The price of the trade: the maker's limit.
+        /// The price of the trade: the maker's limit, or the auction's price.
         price: Price,
         /// Lots traded.
         quantity: Quantity,
@@ -218,7 +218,7 @@ event! {
         instrument: InstrumentId,
         /// Buy or sell.
         side: Raw<Side>,
-        /// Maker or taker.
+        /// Maker, taker or auction.
         liquidity: Raw<Liquidity>,
         /// Zero.
         pad_1: Pad<6>,
@@ -738,5 +738,119 @@ event! {
     StateHashed = 360 {
         /// The hash.
         state_hash: Digest,
+    }
+}
+
+event! {
+    /// The trading hours of a contract were set.
+    CalendarSet = 370 {
+        /// Which contract.
+        instrument: InstrumentId,
+        /// When orders are collected for the opening auction: a span after midnight UTC.
+        call_start: Millis,
+        /// When the opening auction is held: a span after midnight UTC.
+        uncross: Millis,
+        /// When orders are collected for the closing auction: a span after midnight UTC.
+        closing_call: Millis,
+        /// When the closing auction is held: a span after midnight UTC.
+        closing_uncross: Millis,
+        /// How much later, by chance, an auction may be held.
+        random_end: Millis,
+        /// How far an auction's price may be from the reference price; zero for any distance.
+        collar: PartsPerMillion,
+        /// Who trades at the last price that an auction serves.
+        allocation: Raw<Allocation>,
+        /// Zero.
+        pad_1: Pad<3>,
+    }
+}
+
+event! {
+    /// The state of trading in a contract changed.
+    PhaseChanged = 371 {
+        /// Which contract.
+        instrument: InstrumentId,
+        /// The state.
+        phase: Raw<Phase>,
+        /// Zero.
+        pad_1: Pad<3>,
+        /// When it is to end, chance apart; zero where nothing says so.
+        ends_at: Nanos,
+        /// In a call the price that the auction stays close to, otherwise none.
+        reference_price: Price,
+        /// In a call the lowest price of the auction, otherwise none.
+        low_price: Price,
+        /// In a call the highest price of the auction, otherwise none.
+        high_price: Price,
+    }
+}
+
+event! {
+    /// An auction was held; its trades follow. Lots of one owner meet without a trade.
+    AuctionUncrossed = 372 {
+        /// Which contract.
+        instrument: InstrumentId,
+        /// Zero.
+        pad_1: Pad<4>,
+        /// The price, or none where nothing can trade.
+        price: Price,
+        /// Lots that trade.
+        quantity: Quantity,
+        /// Lots of buyers that find nobody at this price.
+        buy_surplus: Quantity,
+        /// Lots of sellers that find nobody at this price.
+        sell_surplus: Quantity,
+    }
+}
+
+event! {
+    /// What the auction would come to if it were held now.
+    IndicativePrice = 373 {
+        /// Which contract.
+        instrument: InstrumentId,
+        /// Zero.
+        pad_1: Pad<4>,
+        /// The price, or none where nothing can trade.
+        price: Price,
+        /// Lots that trade.
+        quantity: Quantity,
+        /// Lots of buyers that find nobody at this price.
+        buy_surplus: Quantity,
+        /// Lots of sellers that find nobody at this price.
+        sell_surplus: Quantity,
+    }
+}
+
+event! {
+    /// The circuit breaker of a contract was set.
+    CircuitBreakerSet = 374 {
+        /// Which contract.
+        instrument: InstrumentId,
+        /// The contract whose halts it follows, or zero.
+        linked: InstrumentId,
+        /// How far prices may move within 300 s; zero for no breaker.
+        threshold: PartsPerMillion,
+        /// Zero.
+        pad_1: Pad<4>,
+    }
+}
+
+event! {
+    /// What trades of a contract with a circuit breaker cost in 30 s that are over.
+    IntervalPriced = 375 {
+        /// Which contract.
+        instrument: InstrumentId,
+        /// Zero.
+        pad_1: Pad<4>,
+        /// When the interval ended.
+        ends_at: Nanos,
+        /// The price of a lot on average, rounded down.
+        price: Price,
+        /// The price of the last trade.
+        last_price: Price,
+        /// Lots that traded.
+        quantity: Quantity,
+        /// How many trades.
+        trades: u64,
     }
 }

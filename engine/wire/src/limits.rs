@@ -3,7 +3,7 @@
 //! Used by whoever allocates, refuses or indexes.
 
 use crate::ids::AccountId;
-use crate::units::{Hours, Money, PartsPerMillion, Price, Quantity};
+use crate::units::{Hours, Millis, Money, PartsPerMillion, Price, Quantity};
 
 /// A record of the journal is a whole number of these.
 pub const RECORD_LINE_BYTES: usize = 64;
@@ -54,6 +54,15 @@ pub const ORDERS_MAX: u32 = 1 << 24;
 
 /// The most messages a retransmission may carry.
 pub const RETRANSMIT_COUNT_MAX: u32 = 65_536;
+
+/// The most by which chance may delay an auction.
+pub const RANDOM_END_MAX: Millis = Millis(60_000);
+
+/// How long a circuit breaker halts trading, and by how much such a halt may be extended.
+pub const BREAKER_HALT: Millis = Millis(300_000);
+
+/// How often the outlook of an auction is published, at most.
+pub const INDICATIVE_INTERVAL: Millis = Millis(100);
 
 /// Messages refused by the throttle in a row before the session is logged out.
 pub const THROTTLE_REFUSALS_MAX: u32 = 100;

@@ -300,3 +300,45 @@ message! {
         pad_1: Pad<3>,
     }
 }
+
+message! {
+    /// What the auction of a call under way would come to if it were held now.
+    IndicativeAuction = 560 {
+        /// Its number in the feed.
+        sequence: FeedSequence,
+        /// When.
+        time: Nanos,
+        /// The price, or none where nothing can trade.
+        price: Price,
+        /// Lots that would trade.
+        quantity: Quantity,
+        /// Lots of buyers that find nobody at this price.
+        buy_surplus: Quantity,
+        /// Lots of sellers that find nobody at this price.
+        sell_surplus: Quantity,
+        /// The contract.
+        instrument: InstrumentId,
+        /// Zero.
+        pad_1: Pad<4>,
+    }
+}
+
+message! {
+    /// A trade of an auction, in which no order came to the other.
+    AuctionTrade = 561 {
+        /// Its number in the feed.
+        sequence: FeedSequence,
+        /// When.
+        time: Nanos,
+        /// The trade.
+        trade: TradeId,
+        /// The price.
+        price: Price,
+        /// Lots.
+        quantity: Quantity,
+        /// The contract.
+        instrument: InstrumentId,
+        /// Zero.
+        pad_1: Pad<4>,
+    }
+}

@@ -5,13 +5,15 @@
 //!
 //! Always holds: session and sequence come first; `request` is the sender's own name, given back.
 
-use crate::codes::{ContractKind, Firmness, KillAction, Permissions, Raw, ResourceClass, Scope};
+use crate::codes::{
+    Allocation, ContractKind, Firmness, KillAction, Permissions, Raw, ResourceClass, Scope,
+};
 use crate::ids::{
     AccountId, ClientOrderId, InstrumentId, MessageSequence, ObligationId, ParticipantId,
     SessionId, TradeId,
 };
 use crate::message::{AccessKey, Digest, Evidence, Ipv4, Pad, Text8, Text16, Text32, message};
-use crate::units::{Hours, Money, Nanos, PartsPerMillion, Price, Quantity};
+use crate::units::{Hours, Millis, Money, Nanos, PartsPerMillion, Price, Quantity};
 
 message! {
     /// Admits a member firm.
@@ -374,5 +376,115 @@ message! {
         quantity: Quantity,
         /// Zero.
         pad_1: Pad<16>,
+    }
+}
+
+message! {
+    /// Sets the trading day and the auctions of a contract; with all times zero it has none.
+    SetCalendar = 170 {
+        /// The session.
+        session: SessionId,
+        /// The number of this message.
+        sequence: MessageSequence,
+        /// The sender's name for this request.
+        request: ClientOrderId,
+        /// Which contract.
+        instrument: InstrumentId,
+        /// When orders are collected for the opening auction: a span after midnight UTC.
+        call_start: Millis,
+        /// When the opening auction is held: a span after midnight UTC.
+        uncross: Millis,
+        /// When orders are collected for the closing auction: a span after midnight UTC.
+        closing_call: Millis,
+        /// When the closing auction is held: a span after midnight UTC.
+        closing_uncross: Millis,
+        /// How much later, by chance, an auction may be held.
+        random_end: Millis,
+        /// How far an auction's price may be from the reference price; zero for any distance.
+        collar: PartsPerMillion,
+        /// Who trades at the last price that an auction serves.
+        allocation: Raw<Allocation>,
+        /// Zero.
+        pad_1: Pad<3>,
+        /// Zero.
+        pad_2: Pad<4>,
+        /// Zero.
+        pad_3: Pad<4>,
+    }
+}
+
+message! {
+    /// Sets the secret from which the random ends of auctions are drawn. It is never published.
+    SetAuctionSeed = 171 {
+        /// The session.
+        session: SessionId,
+        /// The number of this message.
+        sequence: MessageSequence,
+        /// The sender's name for this request.
+        request: ClientOrderId,
+        /// The secret.
+        seed: Digest,
+        /// Zero.
+        pad_1: Pad<4>,
+        /// Zero.
+        pad_2: Pad<4>,
+    }
+}
+
+message! {
+    /// Halts trading in a contract: orders are collected until an auction ends the halt.
+    HaltTrading = 172 {
+        /// The session.
+        session: SessionId,
+        /// The number of this message.
+        sequence: MessageSequence,
+        /// The sender's name for this request.
+        request: ClientOrderId,
+        /// Which contract.
+        instrument: InstrumentId,
+        /// For how long; zero until it is resumed.
+        duration: Millis,
+        /// Zero.
+        pad_1: Pad<32>,
+    }
+}
+
+message! {
+    /// Ends a halt with an auction.
+    ResumeTrading = 173 {
+        /// The session.
+        session: SessionId,
+        /// The number of this message.
+        sequence: MessageSequence,
+        /// The sender's name for this request.
+        request: ClientOrderId,
+        /// Which contract.
+        instrument: InstrumentId,
+        /// Zero.
+        pad_1: Pad<4>,
+        /// Zero.
+        pad_2: Pad<32>,
+    }
+}
+
+message! {
+    /// Sets the circuit breaker of a contract, or takes it away.
+    SetCircuitBreaker = 174 {
+        /// The session.
+        session: SessionId,
+        /// The number of this message.
+        sequence: MessageSequence,
+        /// The sender's name for this request.
+        request: ClientOrderId,
+        /// Which contract.
+        instrument: InstrumentId,
+        /// The contract whose halts it follows, or zero.
+        linked: InstrumentId,
+        /// How far prices may move within 300 s; zero for no breaker.
+        threshold: PartsPerMillion,
+        /// Zero.
+        pad_1: Pad<4>,
+        /// Zero.
+        pad_2: Pad<24>,
     }
 }

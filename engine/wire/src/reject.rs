@@ -95,5 +95,15 @@ enumeration! {
         TradeTooOld = 44,
         /// The trade was busted before.
         TradeAlreadyBusted = 45,
+        /// Orders are only collected for an auction: nothing trades at once.
+        ImmediateInCall = 60,
+        /// The calendar says that no order may be entered or changed now.
+        MarketClosed = 61,
+        /// An order that is good for an auction needs a call under way.
+        NoCall = 62,
+        /// Orders are being collected for an auction, whose rules cannot change.
+        CallUnderWay = 63,
+        /// The order has no price until its auction, so none can be changed.
+        UnpricedOrder = 64,
     }
 }

@@ -6,17 +6,18 @@
 //! events, whatever the frames they came in, so every node of a cluster gives the same feed.
 //! Does not: know clients.
 
+use exahour_wire::codes::Side;
 use exahour_wire::events::FrameEnd;
-use exahour_wire::ids::{EventSequence, FeedSequence, InstrumentId};
+use exahour_wire::ids::{EventSequence, InstrumentId, TradeId};
 use exahour_wire::market_data::{
-    InstrumentDefinition, InstrumentPhase, OrderAdded, OrderDeleted, OrderExecuted, OrderShrunk,
-    TopOfBook, TradeReport,
+    AuctionTrade, IndicativeAuction, InstrumentDefinition, InstrumentPhase, OrderAdded,
+    OrderDeleted, OrderExecuted, OrderShrunk, TopOfBook, TradeReport,
 };
 use exahour_wire::message::Message;
-use exahour_wire::units::Nanos;
+use exahour_wire::units::{Nanos, Price, Quantity};
 
 use super::history::History;
-use crate::image::{BookImage, Books, Change, ImageFault};
+use crate::image::{BookImage, Books, Change, ImageFault, RestingOrder};
 
 /// The feed up to some event.
 #[derive(Debug)]
@@ -97,21 +98,9 @@ fn publish(history: &mut History, time: Nanos, change: Change) {
             price,
             quantity,
         } => {
-            let message = OrderExecuted {
-                sequence,
-                time,
-                order: order.order,
-                trade,
-                price,
-                quantity,
-                leaves: order.quantity,
-                instrument: order.instrument,
-                side: order.side.into(),
-                ..OrderExecuted::blank()
-            };
-            history.push(order.instrument, message.bytes());
+            publish_executed(history, time, order, (trade, price, quantity));
             let message = TradeReport {
-                sequence: FeedSequence(sequence.0 + 1),
+                sequence: history.next(),
                 time,
                 trade,
                 price,
@@ -121,6 +110,40 @@ fn publish(history: &mut History, time: Nanos, change: Change) {
                 ..TradeReport::blank()
             };
             history.push(order.instrument, message.bytes());
+        }
+        Change::Auctioned {
+            order,
+            trade,
+            price,
+            quantity,
+        } => {
+            publish_executed(history, time, order, (trade, price, quantity));
+            // Both halves of the trade rested; it is told once, with the buyer's.
+            if order.side == Side::Buy {
+                let message = AuctionTrade {
+                    sequence: history.next(),
+                    time,
+                    trade,
+                    price,
+                    quantity,
+                    instrument: order.instrument,
+                    ..AuctionTrade::blank()
+                };
+                history.push(order.instrument, message.bytes());
+            }
+        }
+        Change::Indicated(indicative) => {
+            let message = IndicativeAuction {
+                sequence,
+                time,
+                price: indicative.price,
+                quantity: indicative.quantity,
+                buy_surplus: indicative.buy_surplus,
+                sell_surplus: indicative.sell_surplus,
+                instrument: indicative.instrument,
+                ..IndicativeAuction::blank()
+            };
+            history.push(indicative.instrument, message.bytes());
         }
         Change::Shrunk(order) => {
             let message = OrderShrunk {
@@ -164,6 +187,27 @@ fn publish(history: &mut History, time: Nanos, change: Change) {
     }
 }
 
+fn publish_executed(
+    history: &mut History,
+    time: Nanos,
+    order: RestingOrder,
+    (trade, price, quantity): (TradeId, Price, Quantity),
+) {
+    let message = OrderExecuted {
+        sequence: history.next(),
+        time,
+        order: order.order,
+        trade,
+        price,
+        quantity,
+        leaves: order.quantity,
+        instrument: order.instrument,
+        side: order.side.into(),
+        ..OrderExecuted::blank()
+    };
+    history.push(order.instrument, message.bytes());
+}
+
 fn publish_top(
     history: &mut History,
     time: Nanos,
@@ -185,14 +229,13 @@ fn publish_top(
 
 #[cfg(test)]
 mod tests {
-    use exahour_wire::codes::{Liquidity, Phase, Priority, Side};
+    use exahour_wire::codes::{Liquidity, Phase, Priority};
     use exahour_wire::events::{
-        InstrumentExpired, InstrumentListed, InstrumentSettled, OrderAccepted, OrderCancelled,
-        OrderFilled, OrderReplaced,
+        IndicativePrice, InstrumentExpired, InstrumentListed, InstrumentSettled, OrderAccepted,
+        OrderCancelled, OrderFilled, OrderReplaced, PhaseChanged,
     };
-    use exahour_wire::ids::{CommandSequence, OrderId, TradeId};
+    use exahour_wire::ids::{CommandSequence, FeedSequence, OrderId};
     use exahour_wire::limits::MESSAGE_BYTES_MAX;
-    use exahour_wire::units::{Price, Quantity};
 
     use super::*;
 
@@ -356,6 +399,96 @@ mod tests {
             "700 deleted 1",
             "700 settled 47 expired true",
             "700 top 0 at none",
+        ];
+        assert_eq!(told, expected);
+    }
+
+    /// A call, its outlook, its auction: both orders rested, and the trade is told once.
+    #[test]
+    fn a_trade_of_an_auction_is_told_once() {
+        let mut bytes = Vec::new();
+        let mut event = 0;
+        macro_rules! say {
+            ($command:literal, $message:ident { $($field:ident: $value:expr),* }) => {
+                event += 1;
+                bytes.extend_from_slice($message {
+                    event: EventSequence(event),
+                    command: CommandSequence($command),
+                    instrument: INSTRUMENT,
+                    $($field: $value,)*
+                    ..$message::blank()
+                }.bytes());
+            };
+        }
+        let (price, quantity) = (Price(50), Quantity(4));
+        let halted = Phase::Halted.into();
+        say!(1, InstrumentListed { tick: Price(1) });
+        say!(2, PhaseChanged { phase: halted });
+        say!(3, InstrumentSettled { price: Price(48) });
+        for (order, side) in [(1, Side::Buy), (2, Side::Sell)] {
+            let (order, side) = (OrderId(order), side.into());
+            say!(
+                4,
+                OrderAccepted {
+                    order: order,
+                    side: side,
+                    price: price,
+                    quantity: quantity
+                }
+            );
+        }
+        say!(
+            7,
+            IndicativePrice {
+                price: price,
+                quantity: quantity
+            }
+        );
+        for (order, side) in [(1, Side::Buy), (2, Side::Sell)] {
+            let liquidity = Liquidity::Auction.into();
+            let (order, side, trade) = (OrderId(order), side.into(), TradeId(3));
+            say!(
+                8,
+                OrderFilled {
+                    order: order,
+                    side: side,
+                    trade: trade,
+                    price: price,
+                    quantity: quantity,
+                    liquidity: liquidity
+                }
+            );
+        }
+        let mut publisher = Publisher::new(0, 0);
+        publisher.on_batch(&bytes, FrameEnd::Command).unwrap();
+        let mut room = [0; MESSAGE_BYTES_MAX];
+        let numbers = 1..publisher.history().next().0;
+        let told: Vec<String> = numbers
+            .filter_map(|number| {
+                let history = publisher.history();
+                let message = history.message(FeedSequence(number), &mut room).unwrap();
+                if let Some(m) = InstrumentPhase::read(message) {
+                    Some(format!("{:?} {}", m.phase, m.settlement_price.0))
+                } else if let Some(m) = IndicativeAuction::read(message) {
+                    Some(format!("indicative {} at {}", m.quantity, m.price.0))
+                } else if let Some(m) = OrderExecuted::read(message) {
+                    Some(format!("executed {} {}", m.order, m.quantity))
+                } else if let Some(m) = AuctionTrade::read(message) {
+                    Some(format!("trade {} {} at {}", m.trade, m.quantity, m.price.0))
+                } else {
+                    assert!(TradeReport::read(message).is_none());
+                    None
+                }
+            })
+            .collect();
+        let none = Price::NONE.0;
+        let expected = [
+            format!("Halted {none}"),
+            "Halted 48".to_owned(),
+            "indicative 4 at 50".to_owned(),
+            "executed 1 4".to_owned(),
+            "trade 3 4 at 50".to_owned(),
+            "executed 2 4".to_owned(),
         ];
         assert_eq!(told, expected);
     }

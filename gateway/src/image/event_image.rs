@@ -7,10 +7,10 @@
 //! command is over, and rests then with what is left; tops are told after all changes of a command.
 //! Does not: number or encode what it tells (that is `feed::publisher`).
 
-use exahour_wire::codes::{Enumeration, Phase, Priority, Raw};
+use exahour_wire::codes::{Enumeration, Liquidity, Phase, Priority, Raw};
 use exahour_wire::events::{
-    EventPrefix, FrameEnd, InstrumentExpired, InstrumentListed, InstrumentSettled, OrderAccepted,
-    OrderCancelled, OrderFilled, OrderReduced, OrderReplaced,
+    EventPrefix, FrameEnd, IndicativePrice, InstrumentExpired, InstrumentListed, InstrumentSettled,
+    OrderAccepted, OrderCancelled, OrderFilled, OrderReduced, OrderReplaced, PhaseChanged,
 };
 use exahour_wire::ids::{CommandSequence, EventSequence, InstrumentId, OrderId, TradeId};
 use exahour_wire::market_data::InstrumentDefinition;
@@ -28,7 +28,7 @@ pub enum Change {
     Listed(InstrumentDefinition),
     /// An order rests, last at its price.
     Added(RestingOrder),
-    /// A resting order traded.
+    /// A resting order traded with one that came.
     Executed {
         /// The order as it is after the trade.
         order: RestingOrder,
@@ -39,6 +39,19 @@ pub enum Change {
         /// Lots traded.
         quantity: Quantity,
     },
+    /// A resting order traded in an auction; a buy is told before the sell that it met.
+    Auctioned {
+        /// The order as it is after the trade.
+        order: RestingOrder,
+        /// The trade.
+        trade: TradeId,
+        /// The price of the trade.
+        price: Price,
+        /// Lots traded.
+        quantity: Quantity,
+    },
+    /// What the auction of a call under way would come to.
+    Indicated(IndicativePrice),
     /// A resting order, given as it is now, shrank in its place.
     Shrunk(RestingOrder),
     /// An order, given as it was, left the book without trading.
@@ -222,12 +235,18 @@ impl BookImage {
             }
             InstrumentSettled::TEMPLATE_ID => {
                 let settled: InstrumentSettled = read(event)?;
-                self.on_phase(
-                    settled.instrument,
-                    Phase::Continuous,
-                    settled.price,
-                    &mut tell,
-                )
+                let (phase, _) = self.state(settled.instrument)?;
+                self.on_phase(settled.instrument, phase, settled.price, &mut tell)
+            }
+            PhaseChanged::TEMPLATE_ID => {
+                let changed: PhaseChanged = read(event)?;
+                let phase = decode(changed.phase, template)?;
+                let (_, settlement_price) = self.state(changed.instrument)?;
+                self.on_phase(changed.instrument, phase, settlement_price, &mut tell)
+            }
+            IndicativePrice::TEMPLATE_ID => {
+                tell(Change::Indicated(read(event)?));
+                Ok(())
             }
             InstrumentExpired::TEMPLATE_ID => {
                 let expired: InstrumentExpired = read(event)?;
@@ -299,14 +318,24 @@ impl BookImage {
             return Err(ImageFault::WrongSize(filled.order));
         }
         self.touched.push(was.instrument);
-        tell(Change::Executed {
-            order: RestingOrder {
-                quantity: filled.leaves,
-                ..was
+        let order = RestingOrder {
+            quantity: filled.leaves,
+            ..was
+        };
+        let (trade, price, quantity) = (filled.trade, filled.price, filled.quantity);
+        tell(match decode(filled.liquidity, OrderFilled::TEMPLATE_ID)? {
+            Liquidity::Auction => Change::Auctioned {
+                order,
+                trade,
+                price,
+                quantity,
             },
-            trade: filled.trade,
-            price: filled.price,
-            quantity: filled.quantity,
+            Liquidity::Maker | Liquidity::Taker => Change::Executed {
+                order,
+                trade,
+                price,
+                quantity,
+            },
         });
         Ok(())
     }
@@ -321,6 +350,13 @@ impl BookImage {
             return Ok(());
         }
         self.shrink(reduced.order, reduced.leaves, tell)
+    }
+
+    /// The phase and the settlement price of an instrument, as they were told last.
+    fn state(&self, instrument: InstrumentId) -> Result<(Phase, Price), ImageFault> {
+        let book = self.books.book(instrument);
+        let book = book.ok_or(ImageFault::UnknownInstrument(instrument))?;
+        Ok((book.phase(), book.settlement_price()))
     }
 
     fn on_phase(

@@ -13,9 +13,9 @@
 use exahour_wire::codes::{FeedRejectCode, FeedRequestKind};
 use exahour_wire::ids::{FeedSequence, InstrumentId};
 use exahour_wire::market_data::{
-    FeedHeartbeat, FeedReject, FeedRequest, InstrumentDefinition, InstrumentPhase, OrderAdded,
-    OrderDeleted, OrderExecuted, OrderShrunk, SnapshotBegin, SnapshotEnd, SnapshotOrder, TopOfBook,
-    TradeReport,
+    AuctionTrade, FeedHeartbeat, FeedReject, FeedRequest, IndicativeAuction, InstrumentDefinition,
+    InstrumentPhase, OrderAdded, OrderDeleted, OrderExecuted, OrderShrunk, SnapshotBegin,
+    SnapshotEnd, SnapshotOrder, TopOfBook, TradeReport,
 };
 use exahour_wire::message::{Header, Message, peek_header};
 use exahour_wire::units::Nanos;
@@ -396,7 +396,9 @@ impl FeedImage {
                 self.books.remove(deleted.order).map(|_| ())
             }
             TopOfBook::TEMPLATE_ID => self.compare_top(&read(message)?),
-            TradeReport::TEMPLATE_ID => Ok(()),
+            TradeReport::TEMPLATE_ID
+            | AuctionTrade::TEMPLATE_ID
+            | IndicativeAuction::TEMPLATE_ID => Ok(()),
             InstrumentPhase::TEMPLATE_ID => {
                 let told: InstrumentPhase = read(message)?;
                 let phase = decode(told.phase, template)?;

@@ -13,6 +13,7 @@ mod lines;
 mod memory;
 mod operations;
 mod order_entry;
+mod phases;
 mod phrase;
 mod runner;
 mod session_control;

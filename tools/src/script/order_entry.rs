@@ -39,7 +39,7 @@ pub(super) fn parse(
     Ok(Some(vec![draft]))
 }
 
-/// `buy LOTS @ PRICE | market [on I] [for A] [id N] [day|gtc|ioc|fok|until T] [post-only] [stp M]`.
+/// `buy LOTS @ PRICE | market [on I] [for A] [id N] [day|gtc|ioc|fok|gfa|until T] [post-only] [stp M]`.
 fn new_order(
     side: Side,
     sender: Sender<'_>,
@@ -68,6 +68,7 @@ fn new_order(
             "gtc" => lives = Some(TimeInForce::GoodTillCancelled),
             "ioc" => lives = Some(TimeInForce::ImmediateOrCancel),
             "fok" => lives = Some(TimeInForce::FillOrKill),
+            "gfa" => lives = Some(TimeInForce::GoodForAuction),
             "until" => {
                 lives = Some(TimeInForce::GoodTillDate);
                 order.expire_at = phrase.moment(memory.now)?;
@@ -97,7 +98,7 @@ fn new_order(
 }
 
 const ORDER_OPTIONS: &str = "`@ PRICE` or `market`, `on INSTRUMENT`, `for ACCOUNT`, `id N`, `day`, \
-    `gtc`, `ioc`, `fok`, `until TIME`, `post-only`, `stp MODE`, `seq N` or `field=value`";
+    `gtc`, `ioc`, `fok`, `gfa`, `until TIME`, `post-only`, `stp MODE`, `seq N` or `field=value`";
 
 fn set_limit(order: &mut NewOrder, price: Price) {
     order.order_type = OrderType::Limit.into();

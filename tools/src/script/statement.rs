@@ -12,7 +12,7 @@ use exahour_wire::units::Nanos;
 
 use super::memory::Memory;
 use super::phrase::{Phrase, Word, number_of};
-use super::{operations, order_entry, session_control};
+use super::{operations, order_entry, phases, session_control};
 use crate::text::{Misfit, field_names, form_named, form_of, set_value};
 
 /// What a line says.
@@ -190,6 +190,8 @@ fn parse_commands(
         drafts
     } else if let Some(drafts) = operations::parse(verb, phrase, memory)? {
         drafts
+    } else if let Some(drafts) = phases::parse(verb, phrase)? {
+        drafts
     } else if let Some(drafts) = session_control::parse(verb, phrase, memory)? {
         drafts
     } else {
@@ -202,6 +204,7 @@ fn parse_commands(
 
 const VERBS: &str = "buy, sell, cancel, status, replace, mass-cancel, dead-man; participant, account, session, \
     instrument, limit, deposit, withdraw, kill, release, confirm, activity, bust, correct, settle, key, machine, deliver, fail; \
+    calendar, halt, resume, auction-seed, breaker; \
     connect, disconnect, open, ready, restart, tick, hash, checkpoint; send; at, after, batch, \
     end, include";
 

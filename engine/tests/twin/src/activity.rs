@@ -88,8 +88,11 @@ impl Twin {
     pub(crate) fn count_activity(&mut self, of: SessionId, report: &[u8]) {
         let mut activity = self.activities.get(&of).copied().unwrap_or_default();
         if activity.count(report) {
+            // A day goes on until its end has been told, late or not.
+            let under_way = self.activities.values().map(|it| it.ends_at).min();
             let days = self.now.0 / Nanos::DAY.0;
-            activity.ends_at = Nanos((days + 1).saturating_mul(Nanos::DAY.0));
+            let fresh = Nanos((days + 1).saturating_mul(Nanos::DAY.0));
+            activity.ends_at = under_way.unwrap_or(fresh);
             self.activities.insert(of, activity);
         }
     }

@@ -106,6 +106,11 @@ impl Twin {
             165 => self.bust_trade(sender, &read(record)),
             166 => self.correct_trade(sender, &read(record)),
             163 => self.confirm_release(sender, &read(record)),
+            170 => self.set_calendar(sender, &read(record)),
+            171 => self.set_auction_seed(sender, &read(record)),
+            172 => self.halt_trading(sender, &read(record)),
+            173 => self.resume_trading(sender, &read(record)),
+            174 => self.set_circuit_breaker(sender, &read(record)),
             _ => Err(Reject::UnknownTemplate),
         }
     }

@@ -4,7 +4,7 @@
 //!
 //! Always holds: several orders cancelled at once go by ascending order id.
 
-use exahour_wire::codes::{CancelReason, OrderFlags, Priority, Scope};
+use exahour_wire::codes::{CancelReason, OrderFlags, OrderType, Priority, Scope};
 use exahour_wire::events::{OrderReplaced, OrderStatus};
 use exahour_wire::ids::{
     AccountId, ClientOrderId, InstrumentId, OrderId, ParticipantId, SessionId,
@@ -16,7 +16,7 @@ use exahour_wire::units::{Nanos, Price, Quantity};
 
 use crate::admission::{Sender, ensure};
 use crate::ledger::Open;
-use crate::orders::{ensure_collar, ensure_limit, ensure_notional, ensure_quantity};
+use crate::orders::{ensure_collar, ensure_limit, ensure_notional, ensure_phase, ensure_quantity};
 use crate::twin::{Order, Twin};
 
 /// Where a scope and a target point.
@@ -150,6 +150,9 @@ impl Twin {
             let named = self.order_named(sender.session, command.client_order_id);
             ensure(named.is_none(), Reject::DuplicateClientOrderId)?;
         }
+        ensure_phase(&self.instruments[&order.instrument], order.time_in_force)?;
+        let priced = order.order_type != OrderType::Market;
+        ensure(priced, Reject::UnpricedOrder)?;
         if total <= order.traded {
             let reason = CancelReason::ReplacedToNothing;
             self.cancel(order.id, reason, command.client_order_id);
@@ -227,8 +230,9 @@ impl Twin {
             ..OrderReplaced::blank()
         };
         self.report(order.session, event);
-        if !kept {
-            self.place(order.id);
+        match kept {
+            true => self.call_changed(order.instrument),
+            false => self.place(order.id),
         }
     }
 

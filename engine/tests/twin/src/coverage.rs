@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use exahour_wire::catalogue::declaration;
-use exahour_wire::codes::{CancelReason, Enumeration};
-use exahour_wire::events::{CommandRejected, OrderCancelled, OrderRejected};
+use exahour_wire::codes::{CancelReason, Enumeration, Liquidity, Phase};
+use exahour_wire::events::{
+    CommandRejected, OrderCancelled, OrderFilled, OrderRejected, PhaseChanged,
+};
 use exahour_wire::message::{Message, messages, peek_header};
 use exahour_wire::reject::Reject;
 
-/// How often each kind of event, each rejection and each reason of a cancel was seen.
+/// How often each kind of event, fill, phase, rejection and reason of a cancel was seen.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage(BTreeMap<String, u64>);
 
@@ -24,6 +26,10 @@ impl Coverage {
                 self.see(format!("{:?}", rejected.reason));
             } else if let Some(rejected) = CommandRejected::read(event) {
                 self.see(format!("{:?}", rejected.reason));
+            } else if let Some(filled) = OrderFilled::read(event) {
+                self.see(format!("filled {:?}", filled.liquidity));
+            } else if let Some(changed) = PhaseChanged::read(event) {
+                self.see(format!("entered {:?}", changed.phase));
             } else if let Some(cancelled) = OrderCancelled::read(event) {
                 self.see(format!("cancelled {:?}", cancelled.reason));
             }
@@ -51,7 +57,17 @@ impl Coverage {
         let reasons = CancelReason::TABLE
             .iter()
             .map(|(_, name, _)| format!("cancelled {name}"));
+        let phases = Phase::TABLE.iter().map(|(_, name, _)| *name);
+        // An instrument that expires says so in another event.
+        let entered = phases
+            .filter(|name| *name != "Expired")
+            .map(|name| format!("entered {name}"));
+        let filled = Liquidity::TABLE
+            .iter()
+            .map(|(_, name, _)| format!("filled {name}"));
         events
+            .chain(entered)
+            .chain(filled)
             .chain(rejects)
             .chain(reasons)
             .filter(|what| !self.0.contains_key(what))

@@ -10,12 +10,14 @@
 mod activity;
 mod admission;
 mod amends;
+mod breaker;
 mod changes;
 mod delivery;
 mod ledger;
 mod matching;
 mod operations;
 mod orders;
+mod phases;
 mod reports;
 mod sessions;
 mod time;

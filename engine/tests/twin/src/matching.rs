@@ -27,6 +27,10 @@ impl Twin {
     /// Matches an order that is in no book, and rests what is left.
     pub(crate) fn place(&mut self, id: OrderId) {
         let order = self.orders[&id];
+        if self.instruments[&order.instrument].call.is_some() {
+            self.rest(&order);
+            return self.call_changed(order.instrument);
+        }
         let opposite = self.best_price(order.instrument, order.side.opposite());
         let would_trade = opposite.is_some_and(|price| within(order.side, order.limit, price));
         if order.post_only && would_trade {
@@ -40,6 +44,10 @@ impl Twin {
         let Some(rest) = self.orders.get(&id).copied() else {
             return;
         };
+        if self.instruments[&order.instrument].call.is_some() {
+            // The breaker has halted the instrument, and the rest stands in the call.
+            return;
+        }
         let immediate = rest.time_in_force == TimeInForce::ImmediateOrCancel
             || rest.order_type == OrderType::Market;
         if immediate {
@@ -57,12 +65,20 @@ impl Twin {
     fn fillable(&self, incoming: &Order) -> i128 {
         let book = &self.instruments[&incoming.instrument];
         let mut lots = 0;
+        let mut prices = Vec::new();
         for id in book.in_order_of_trading(incoming.side.opposite()) {
             let resting = &self.orders[&id];
             if !within(incoming.side, incoming.limit, resting.limit) {
                 break;
             }
             let own = resting.participant == incoming.participant;
+            let counts = !own || incoming.prevention == SelfTradePrevention::None;
+            if counts {
+                if !self.is_admissible(incoming.instrument, resting.limit, &prices) {
+                    break;
+                }
+                prices.push(resting.limit);
+            }
             match incoming.prevention {
                 SelfTradePrevention::None => lots += i128::from(resting.leaves),
                 _ if !own => lots += i128::from(resting.leaves),
@@ -87,6 +103,10 @@ impl Twin {
                 return;
             }
             let own = resting.participant == incoming.participant;
+            let trades = !own || incoming.prevention == SelfTradePrevention::None;
+            if trades && !self.is_admissible(incoming.instrument, resting.limit, &[]) {
+                return self.trip(incoming.instrument, incoming.id);
+            }
             let reason = CancelReason::SelfTrade;
             match incoming.prevention {
                 _ if !own => self.trade(&resting, &incoming),
@@ -125,6 +145,7 @@ impl Twin {
         });
         self.fill(maker.id, (trade, price, lots), Liquidity::Maker);
         self.fill(taker.id, (trade, price, lots), Liquidity::Taker);
+        self.count_trade(maker.instrument, price, lots);
         self.remove_if_done(maker.id);
         self.remove_if_done(taker.id);
         if let Some(instrument) = self.instruments.get_mut(&maker.instrument) {
@@ -137,7 +158,7 @@ impl Twin {
         self.settle_trade(maker.instrument, buyer_and_seller, (price, lots), trade);
     }
 
-    fn fill(
+    pub(crate) fn fill(
         &mut self,
         id: OrderId,
         (trade, price, lots): (TradeId, i64, u64),
@@ -165,7 +186,7 @@ impl Twin {
         self.report(order.session, event);
     }
 
-    fn reduce(&mut self, id: OrderId, lots: u64) {
+    pub(crate) fn reduce(&mut self, id: OrderId, lots: u64) {
         let Some(order) = self.orders.get_mut(&id) else {
             return;
         };
@@ -205,7 +226,7 @@ impl Twin {
         }
     }
 
-    fn remove_if_done(&mut self, id: OrderId) {
+    pub(crate) fn remove_if_done(&mut self, id: OrderId) {
         if self.orders[&id].leaves == 0 {
             self.remove(id);
         }
@@ -223,6 +244,7 @@ impl Twin {
     pub(crate) fn cancel(&mut self, id: OrderId, reason: CancelReason, request: ClientOrderId) {
         let order = self.orders[&id];
         self.remove(id);
+        self.call_changed(order.instrument);
         let event = OrderCancelled {
             client_order_id: order.client_order_id,
             order: id,

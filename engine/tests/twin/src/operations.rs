@@ -4,7 +4,7 @@
 //!
 //! Always holds: permission is checked before anything else; the fact comes before `CommandDone`.
 
-use exahour_wire::codes::{CancelReason, KillAction, Permissions, Scope, TransferKind};
+use exahour_wire::codes::{CancelReason, KillAction, Permissions, Phase, Scope, TransferKind};
 use exahour_wire::events::{
     AccessKeyRegistered, AccountCreated, InstrumentListed, InstrumentSettled,
     KillSwitchReleaseRequested, KillSwitchSet, ParticipantCreated, PositionLimitSet,
@@ -26,6 +26,7 @@ use exahour_wire::units::{Money, Nanos, Quantity};
 use crate::admission::{Sender, ensure};
 use crate::changes::Covered;
 use crate::orders::ensure_limit;
+use crate::phases::Calendar;
 use crate::twin::{Account, Instrument, Session, Twin, position_cap};
 
 /// Whether a text can be read and says something.
@@ -167,6 +168,11 @@ impl Twin {
             settlement_price: command.reference_price.0,
             last_trade_price: None,
             expired: false,
+            calendar: Calendar::NONE,
+            phase: Phase::Continuous,
+            phase_due: None,
+            call: None,
+            guard: None,
             bids: Default::default(),
             asks: Default::default(),
         };

@@ -5,7 +5,7 @@
 //! Always holds: checks run in the order of the rulebook and change nothing.
 
 use exahour_wire::codes::{
-    OrderFlags, OrderType, Permissions, Scope, SelfTradePrevention, Side, TimeInForce,
+    OrderFlags, OrderType, Permissions, Phase, Scope, SelfTradePrevention, Side, TimeInForce,
 };
 use exahour_wire::events::OrderAccepted;
 use exahour_wire::ids::{
@@ -53,6 +53,7 @@ impl Twin {
         };
         ensure(date_fits, Reject::ExpireTimeInvalid)?; // 8
         ensure(!instrument.expired, Reject::InstrumentClosed)?; // 9
+        ensure_phase(instrument, codes.time_in_force)?;
         let named = self.order_named(sender.session, command.client_order_id);
         ensure(named.is_none(), Reject::DuplicateClientOrderId)?; // 10
         let limit = match codes.order_type {
@@ -227,7 +228,11 @@ fn known_codes(command: &NewOrder) -> Result<Codes, Reject> {
         TimeInForce::ImmediateOrCancel | TimeInForce::FillOrKill
     );
     let market = order_type == OrderType::Market;
-    ensure(!market || at_once, Reject::InvalidTimeInForce)?;
+    let for_auction = time_in_force == TimeInForce::GoodForAuction;
+    ensure(
+        !market || at_once || for_auction,
+        Reject::InvalidTimeInForce,
+    )?;
     ensure(!command.flags.has_unknown(), Reject::InvalidFlags)?;
     let post_only = command.flags.contains(OrderFlags::POST_ONLY);
     ensure(!(post_only && (market || at_once)), Reject::InvalidFlags)?;
@@ -255,13 +260,29 @@ pub(crate) fn ensure_limit(instrument: &Instrument, price: Price) -> Result<(), 
     ensure(price.0 % instrument.tick() == 0, Reject::PriceNotOnTick)
 }
 
+/// Rule 9.3: whether the phase takes an order that lives so long.
+pub(crate) fn ensure_phase(
+    instrument: &Instrument,
+    time_in_force: TimeInForce,
+) -> Result<(), Reject> {
+    ensure(instrument.phase != Phase::Closed, Reject::MarketClosed)?;
+    match time_in_force {
+        TimeInForce::ImmediateOrCancel | TimeInForce::FillOrKill => {
+            ensure(instrument.call.is_none(), Reject::ImmediateInCall)
+        }
+        TimeInForce::GoodForAuction => ensure(instrument.call.is_some(), Reject::NoCall),
+        _ => Ok(()),
+    }
+}
+
 /// Rule 5.11, for a limit.
 pub(crate) fn ensure_collar(instrument: &Instrument, limit: i64) -> Result<(), Reject> {
     let collar = i128::from(instrument.definition.collar.0);
     let reference = i128::from(instrument.reference());
     let distance = (i128::from(limit) - reference).abs();
     let inside = collar == 0 || distance * MILLION <= reference * collar;
-    ensure(inside, Reject::PriceOutsideCollar)
+    let in_range = instrument.call.is_none_or(|call| call.admits(limit));
+    ensure(inside && in_range, Reject::PriceOutsideCollar)
 }
 
 /// Rule 5.12.
@@ -277,6 +298,9 @@ pub(crate) fn ensure_notional(
 
 /// Rule 5.11, for a market order: the limit that it becomes.
 fn protected_limit(instrument: &Instrument, side: Side) -> i64 {
+    if let Some(call) = &instrument.call {
+        return call.worst(side);
+    }
     let best = instrument.best(side.opposite());
     let start = best.unwrap_or(instrument.reference());
     let protection = i128::from(instrument.definition.protection.0);

@@ -21,6 +21,9 @@ enum Due {
     InstrumentExpiry(InstrumentId),
     DayEnd,
     DeadMan(SessionId),
+    IntervalEnd(InstrumentId),
+    PhaseEnd(InstrumentId),
+    Outlook(InstrumentId),
 }
 
 impl Twin {
@@ -43,6 +46,9 @@ impl Twin {
                 Due::InstrumentExpiry(id) => self.expire(id),
                 Due::DayEnd => self.end_day(),
                 Due::DeadMan(id) => self.fire_dead_man(id),
+                Due::IntervalEnd(id) => self.end_interval(id),
+                Due::PhaseEnd(id) => self.end_phase(id, at),
+                Due::Outlook(id) => self.tell_outlook(id),
             }
         }
     }
@@ -78,6 +84,23 @@ impl Twin {
             // What is beyond the last time that can be stamped never comes up.
             (at < Nanos::NEVER).then_some((at, Due::DeadMan(*id)))
         });
+        let trading = || {
+            let all = self.instruments.iter();
+            all.filter(|(_, listed)| !listed.expired)
+        };
+        let phases = trading().filter_map(|(id, listed)| {
+            let at = listed.phase_due?;
+            Some((at, Due::PhaseEnd(*id)))
+        });
+        let outlooks = trading().filter_map(|(id, listed)| {
+            let at = listed.call.as_ref()?.tell_at?;
+            Some((at, Due::Outlook(*id)))
+        });
+        let intervals = trading().filter_map(|(id, listed)| {
+            let at = listed.guard.as_ref()?.interval_end()?;
+            Some((at, Due::IntervalEnd(*id)))
+        });
+        let instruments = instruments.chain(intervals).chain(phases).chain(outlooks);
         orders
             .chain(sessions)
             .chain(instruments)
@@ -88,6 +111,7 @@ impl Twin {
 
     /// Chapter 7: the instrument expires.
     fn expire(&mut self, id: InstrumentId) {
+        self.hold_auction(id);
         for order in self.orders_where(|order| order.instrument == id) {
             self.cancel(order, CancelReason::InstrumentExpired, ClientOrderId::NONE);
         }

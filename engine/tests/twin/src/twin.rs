@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use exahour_wire::codes::{
-    CancelOnDisconnect, ContractKind, OrderType, Permissions, Scope, SelfTradePrevention, Side,
-    TimeInForce,
+    CancelOnDisconnect, ContractKind, OrderType, Permissions, Phase, Scope, SelfTradePrevention,
+    Side, TimeInForce,
 };
 use exahour_wire::ids::{
     AccountId, ClientOrderId, CommandSequence, InstrumentId, ObligationId, OrderId, ParticipantId,
@@ -16,12 +16,15 @@ use exahour_wire::ids::{
 };
 use exahour_wire::limits::ORDERS_MAX;
 use exahour_wire::limits::{MONEY_MAX, PRICE_MAX, PRICE_RANGE_FACTOR};
-use exahour_wire::message::{AccessKey, messages};
+use exahour_wire::message::{AccessKey, Digest, messages};
 use exahour_wire::operations::CreateInstrument;
 use exahour_wire::units::{Millis, Nanos};
 
 use crate::activity::Activity;
 use crate::amends::Trade;
+
+use crate::breaker::Guard;
+use crate::phases::{Calendar, Call};
 
 /// The slow twin of the engine.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -57,6 +60,8 @@ pub struct Twin {
     pub(crate) obligations: BTreeMap<ObligationId, Obligation>,
     /// Every trade, the first one first.
     pub(crate) trades: Vec<Trade>,
+    /// The secret of random ends.
+    pub(crate) auction_seed: Digest,
 }
 
 /// Numbers given out so far.
@@ -121,6 +126,12 @@ pub(crate) struct Instrument {
     pub(crate) settlement_price: i64,
     pub(crate) last_trade_price: Option<i64>,
     pub(crate) expired: bool,
+    pub(crate) calendar: Calendar,
+    pub(crate) phase: Phase,
+    /// When the phase ends, if something says so.
+    pub(crate) phase_due: Option<Nanos>,
+    pub(crate) call: Option<Call>,
+    pub(crate) guard: Option<Guard>,
     pub(crate) bids: Queue,
     pub(crate) asks: Queue,
 }

@@ -6,11 +6,12 @@ use exahour_wire::codes::{
     CancelReason, Liquidity, OrderFlags, OrderType, Priority, Raw, Side, TimeInForce,
 };
 use exahour_wire::events::{
-    DeliveryAssigned, EventPrefix, InstrumentExpired, InstrumentSettled, OrderAccepted,
-    OrderCancelled, OrderFilled, OrderReduced, OrderReplaced, TradeBusted, TradeCorrected,
+    AuctionUncrossed, DeliveryAssigned, EventPrefix, InstrumentExpired, InstrumentSettled,
+    OrderAccepted, OrderCancelled, OrderFilled, OrderReduced, OrderReplaced, PhaseChanged,
+    TradeBusted, TradeCorrected,
 };
 use exahour_wire::message::Message;
-use exahour_wire::units::Nanos;
+use exahour_wire::units::{Nanos, Price};
 
 use super::{Violation, must};
 
@@ -50,6 +51,12 @@ pub(super) struct Books {
     expired: Vec<u32>,
     /// Instruments with a trade, an expiry or a delivery in this command.
     touched: BTreeSet<u32>,
+    /// Instruments that collect orders: their books may be crossed.
+    called: BTreeSet<u32>,
+    /// The auction whose trades follow: its instrument, price, and lots that have not met yet.
+    auction: Option<(u32, i64, u64)>,
+    /// Lots of a buyer that met lots of the same owner, which are told next.
+    netted: Option<u64>,
     /// The day up to which day orders were looked at.
     day: u64,
 }
@@ -70,7 +77,11 @@ impl Books {
                 || "the taker's fill follows the maker's".to_owned(),
             )?;
         }
-        if let Some(accepted) = OrderAccepted::read(event) {
+        if let Some(changed) = PhaseChanged::read(event) {
+            self.on_phase(&changed)
+        } else if let Some(uncrossed) = AuctionUncrossed::read(event) {
+            self.on_uncrossed(&uncrossed)
+        } else if let Some(accepted) = OrderAccepted::read(event) {
             self.on_accepted(prefix, &accepted)
         } else if let Some(filled) = OrderFilled::read(event) {
             self.on_filled(&filled)
@@ -100,6 +111,65 @@ impl Books {
         } else {
             Ok(())
         }
+    }
+
+    fn on_phase(&mut self, changed: &PhaseChanged) -> Result<(), Violation> {
+        let id = changed.instrument.0;
+        if changed.low_price != Price::NONE {
+            self.called.insert(id);
+            return Ok(());
+        }
+        self.called.remove(&id);
+        self.check_uncrossed(id)?;
+        let left = self.orders.values().find(|order| {
+            order.instrument == id && order.time_in_force == TimeInForce::GoodForAuction.into()
+        });
+        must(left.is_none(), || format!("{left:?} outlived its auction"))
+    }
+
+    fn on_uncrossed(&mut self, uncrossed: &AuctionUncrossed) -> Result<(), Violation> {
+        let id = uncrossed.instrument.0;
+        must(self.called.remove(&id), || {
+            "an auction follows a call".to_owned()
+        })?;
+        let lots = uncrossed.quantity.0;
+        must((lots == 0) == (uncrossed.price == Price::NONE), || {
+            "lots have a price".to_owned()
+        })?;
+        self.check_auction_over()?;
+        self.auction = (lots > 0).then_some((id, uncrossed.price.0, lots));
+        Ok(())
+    }
+
+    /// Takes lots that met in an auction off what its event announced.
+    fn meet(&mut self, instrument: u32, price: Option<i64>, lots: u64) -> Result<(), Violation> {
+        let (of, at, left) = self.auction.ok_or("an auction was announced")?;
+        let fits = of == instrument && price.is_none_or(|price| price == at) && lots <= left;
+        must(fits, || {
+            format!("an auction of {left} lots at {at} in {of} goes on")
+        })?;
+        self.auction = (left > lots).then_some((of, at, left - lots));
+        Ok(())
+    }
+
+    fn check_auction_over(&self) -> Result<(), Violation> {
+        must(self.auction.is_none() && self.netted.is_none(), || {
+            format!("all lots of an auction meet: {:?} are left", self.auction)
+        })
+    }
+
+    fn check_uncrossed(&self, instrument: u32) -> Result<(), Violation> {
+        let best = |side| {
+            let first = self.first(instrument, side);
+            first.map(|first| self.orders[&first].limit)
+        };
+        let crossed = match (best(Side::Buy), best(Side::Sell)) {
+            (Some(bid), Some(ask)) => bid >= ask,
+            _ => false,
+        };
+        must(!crossed || self.called.contains(&instrument), || {
+            format!("the book of {instrument} is crossed")
+        })
     }
 
     fn on_accepted(
@@ -250,7 +320,19 @@ impl Books {
         self.touched.insert(order.instrument);
         let told = (order.account, filled.price.0, filled.quantity.0);
         self.sides.insert((filled.trade.0, order.side), told);
+        let auction = filled.liquidity == Liquidity::Auction.into();
         match self.maker.take() {
+            None if auction => {
+                self.trades += 1;
+                must(filled.trade.0 == self.trades, || {
+                    "trades are numbered without gap".to_owned()
+                })?;
+                must(order.side == Side::Buy, || {
+                    "the buyer's fill comes first in an auction".to_owned()
+                })?;
+                self.meet(order.instrument, Some(filled.price.0), filled.quantity.0)?;
+                self.maker = Some(*filled);
+            }
             None => {
                 self.trades += 1;
                 must(filled.trade.0 == self.trades, || {
@@ -279,6 +361,10 @@ impl Books {
                 must(same && maker.side != filled.side, || {
                     "both halves of a trade agree".to_owned()
                 })?;
+                if maker.liquidity == Liquidity::Auction.into() {
+                    must(auction, || "both trade in the auction".to_owned())?;
+                    return self.shrink(id, filled.quantity.0, filled.quantity.0, filled.leaves.0);
+                }
                 must(filled.liquidity == Liquidity::Taker.into(), || {
                     "the taker's fill comes second".to_owned()
                 })?;
@@ -296,6 +382,19 @@ impl Books {
     fn on_reduced(&mut self, reduced: &OrderReduced) -> Result<(), Violation> {
         let id = reduced.order.0;
         let order = self.order(id)?;
+        if let Some(lots) = self.netted.take() {
+            let fits = order.side == Side::Sell && reduced.quantity.0 == lots;
+            must(fits, || format!("a seller's {lots} lots are netted"))?;
+            return self.shrink(id, lots, 0, reduced.leaves.0);
+        }
+        if self.auction.is_some() {
+            must(order.side == Side::Buy, || {
+                "the buyer's lots are netted first".to_owned()
+            })?;
+            self.meet(order.instrument, None, reduced.quantity.0)?;
+            self.netted = Some(reduced.quantity.0);
+            return self.shrink(id, reduced.quantity.0, 0, reduced.leaves.0);
+        }
         let first = self.first(order.instrument, order.side);
         must(self.arriving == Some(id) || first == Some(id), || {
             "self-trade prevention meets the oldest order at the best price".to_owned()
@@ -412,18 +511,9 @@ impl Books {
             self.check_may_rest(&order)?;
             let place = rank(order.side, order.limit);
             self.queue(&order).entry(place).or_default().push_back(id);
-            let best = |side| {
-                let first = self.first(order.instrument, side);
-                first.map(|first| self.orders[&first].limit)
-            };
-            let crossed = match (best(Side::Buy), best(Side::Sell)) {
-                (Some(bid), Some(ask)) => bid >= ask,
-                _ => false,
-            };
-            must(!crossed, || {
-                format!("the book of {} is crossed", order.instrument)
-            })?;
+            self.check_uncrossed(order.instrument)?;
         }
+        self.check_auction_over()?;
         must(self.maker.is_none(), || "a trade has two halves".to_owned())?;
         for instrument in std::mem::take(&mut self.touched) {
             let lots = self
@@ -446,7 +536,8 @@ impl Books {
             order.time_in_force.decode(),
             Some(TimeInForce::ImmediateOrCancel | TimeInForce::FillOrKill)
         );
-        let market = order.order_type == OrderType::Market.into();
+        let called = self.called.contains(&order.instrument);
+        let market = order.order_type == OrderType::Market.into() && !called;
         must(!immediate && !market, || {
             "an immediate order never rests".to_owned()
         })

@@ -2,16 +2,16 @@
 //!
 //! Always holds: what is remembered comes from the flow's own commands and from events alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use exahour_wire::codes::{
-    ContractKind, Firmness, KillAction, Liquidity, Permissions, Raw, ResourceClass,
+    ContractKind, Firmness, KillAction, Liquidity, Permissions, Phase, Raw, ResourceClass,
     SelfTradePrevention,
 };
 use exahour_wire::events::{
     DeliveryAssigned, InstrumentExpired, InstrumentListed, KillSwitchReleaseRequested,
-    KillSwitchSet, OrderAccepted, OrderCancelled, OrderFilled, OrderReplaced, SessionClosed,
-    SessionReady,
+    KillSwitchSet, OrderAccepted, OrderCancelled, OrderFilled, OrderReplaced, PhaseChanged,
+    SessionClosed, SessionReady,
 };
 use exahour_wire::ids::{
     AccountId, ClientOrderId, InstrumentId, MessageSequence, ParticipantId, SessionId,
@@ -20,11 +20,13 @@ use exahour_wire::ids::{
 use exahour_wire::internal::{NodeStarted, OpenSession, ReadySession};
 use exahour_wire::message::{Message, Text8, Text16, Text32, messages, peek_header};
 use exahour_wire::operations::{
-    CreateAccount, CreateInstrument, CreateParticipant, CreateSession, Deposit,
+    CreateAccount, CreateInstrument, CreateParticipant, CreateSession, Deposit, SetCalendar,
+    SetCircuitBreaker,
 };
 use exahour_wire::units::{Hours, Millis, Money, Nanos, PartsPerMillion, Price, Quantity};
 
 use super::dice::Dice;
+use super::phases;
 
 pub(super) const PARTICIPANTS: u32 = 4;
 const ACCOUNTS: u32 = 9;
@@ -76,6 +78,11 @@ pub(super) struct Market {
     /// Kill switches that are engaged: scope, target, and whether somebody asks for the release.
     pub(super) stopped: Vec<(u8, u32, bool)>,
     pub(super) names_given: u64,
+    /// Instruments that collect orders, and those of them that are halted.
+    pub(super) called: BTreeSet<InstrumentId>,
+    pub(super) halted: BTreeSet<InstrumentId>,
+    /// When the phase of an instrument is to end.
+    pub(super) phase_ends: BTreeMap<InstrumentId, u64>,
     /// How many orders may mostly live: zero for any number.
     orders_max: u32,
 }
@@ -171,6 +178,20 @@ impl Market {
         }
         for _ in 0..dice.between(2, 4) {
             records.push(self.listing(dice, now).bytes().to_vec());
+            if dice.percent(25) {
+                let command = SetCircuitBreaker {
+                    instrument: InstrumentId(self.instruments_listed),
+                    ..phases::breaker(self, dice)
+                };
+                records.push(command.bytes().to_vec());
+            }
+            if dice.percent(25) {
+                let command = SetCalendar {
+                    instrument: InstrumentId(self.instruments_listed),
+                    ..phases::calendar(dice, now)
+                };
+                records.push(command.bytes().to_vec());
+            }
         }
         for account in 100..100 + ACCOUNTS {
             let command = Deposit {
@@ -286,10 +307,14 @@ impl Market {
         self.instruments.values().copied().collect()
     }
 
-    /// How long it is until the next contract expires, if that is within a year.
-    pub(super) fn next_expiry(&self, now: u64) -> Option<u64> {
+    /// How long it is until the next contract expires or the next phase ends, if that is within a
+    /// year.
+    pub(super) fn next_event(&self, now: u64) -> Option<u64> {
         let ends = self.instruments.values();
-        ends.map(|listed| listed.definition.last_trade_at.0.saturating_sub(now))
+        let ends = ends.map(|listed| listed.definition.last_trade_at.0);
+        let phases = self.phase_ends.values().copied().filter(|end| *end > now);
+        ends.chain(phases)
+            .map(|at| at.saturating_sub(now))
             .filter(|span| *span < 365 * Nanos::DAY.0)
             .min()
     }
@@ -345,6 +370,12 @@ impl Market {
                 351 => {
                     if let Some(expired) = InstrumentExpired::read(event) {
                         self.instruments.remove(&expired.instrument.0);
+                        self.phase_ends.remove(&expired.instrument);
+                    }
+                }
+                371 => {
+                    if let Some(changed) = PhaseChanged::read(event) {
+                        self.observe_phase(&changed);
                     }
                 }
                 352 => {
@@ -356,6 +387,21 @@ impl Market {
                 _ => {}
             }
         }
+    }
+
+    fn observe_phase(&mut self, changed: &PhaseChanged) {
+        let (id, phase) = (changed.instrument, changed.phase.decode());
+        for (all, holds) in [
+            (&mut self.called, changed.low_price != Price::NONE),
+            (&mut self.halted, phase == Some(Phase::Halted)),
+        ] {
+            if holds {
+                all.insert(id);
+            } else {
+                all.remove(&id);
+            }
+        }
+        self.phase_ends.insert(id, changed.ends_at.0);
     }
 
     fn observe_order(&mut self, event: &[u8]) {

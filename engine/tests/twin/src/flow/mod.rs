@@ -11,6 +11,7 @@ mod dice;
 mod hostile;
 pub mod limits;
 mod market;
+mod phases;
 mod realistic;
 
 use exahour_wire::ids::CommandSequence;
@@ -153,7 +154,7 @@ impl Flow {
             85..96 => self.dice.below(hour / 2),
             96..99 => self.dice.below(24 * hour),
             // Exactly when something is due, which is where off-by-one errors live.
-            _ => self.market.next_expiry(self.time).unwrap_or(second),
+            _ => self.market.next_event(self.time).unwrap_or(second),
         }
     }
 

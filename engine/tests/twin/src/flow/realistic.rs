@@ -26,6 +26,7 @@ use exahour_wire::units::{Millis, Money, Nanos, Price, Quantity};
 use super::amends::amend;
 use super::dice::Dice;
 use super::market::{Instrument, Market, PARTICIPANTS, Session, owner};
+use super::phases;
 
 /// The next command.
 pub(super) fn command(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u8> {
@@ -43,6 +44,11 @@ pub(super) fn command(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u
     if !market.stopped.is_empty() && dice.percent(30) {
         return release(market, dice);
     }
+    if let Some(halted) = market.halted.first().copied()
+        && dice.percent(1)
+    {
+        return phases::resume(halted);
+    }
     match dice.below(1_000) {
         0..560 => new_order(market, dice, now),
         560..645 => cancel_order(market, dice),
@@ -50,7 +56,8 @@ pub(super) fn command(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u
         655..660 => dead_man(market, dice),
         660..780 => replace_order(market, dice),
         780..795 => mass_cancel(market, dice),
-        795..870 => operation(market, dice, now),
+        795..864 => operation(market, dice, now),
+        864..870 => phases::command(market, dice, now),
         870..890 => delivery(market, dice),
         890..900 => amend(market, dice),
         900..985 => session_news(market, dice, now),
@@ -138,7 +145,7 @@ fn account_of(participant: u32, dice: &mut Dice) -> AccountId {
     AccountId(dice.pick(&own))
 }
 
-fn instrument(market: &mut Market, dice: &mut Dice) -> Option<Instrument> {
+pub(super) fn instrument(market: &mut Market, dice: &mut Dice) -> Option<Instrument> {
     if dice.percent(1) {
         return None;
     }
@@ -154,7 +161,7 @@ fn instrument(market: &mut Market, dice: &mut Dice) -> Option<Instrument> {
     Some(*known)
 }
 
-fn any_instrument(market: &Market, dice: &mut Dice) -> InstrumentId {
+pub(super) fn any_instrument(market: &Market, dice: &mut Dice) -> InstrumentId {
     InstrumentId(dice.below(u64::from(market.instruments_listed) + 2) as u32)
 }
 
@@ -197,7 +204,9 @@ fn new_order(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u8> {
     let account = account_of(session.participant, dice);
     let contract = instrument(market, dice);
     let market_order = dice.percent(12);
+    let called = contract.is_some_and(|it| market.called.contains(&it.definition.instrument));
     let time_in_force = match market_order && dice.percent(97) {
+        _ if dice.percent(if called { 40 } else { 1 }) => TimeInForce::GoodForAuction,
         true => dice.pick(&[TimeInForce::ImmediateOrCancel, TimeInForce::FillOrKill]),
         false => time_in_force(dice),
     };

@@ -1,0 +1,102 @@
+//! When an instrument trades how: its calendar, its phase, and the call under way.
+//!
+//! Part of every instrument; moved on by `execute::phases`, asked by whoever enters or matches
+//! orders.
+//!
+//! Always holds: there is a call just in the phases that collect orders; outside of a call no order
+//! is unpriced and the book is not crossed.
+//! Does not: emit events, or know timers.
+
+mod calendar;
+mod call;
+mod guard;
+
+use exahour_wire::codes::{Phase, TimeInForce};
+use exahour_wire::ids::InstrumentId;
+use exahour_wire::reject::Reject;
+use exahour_wire::units::Nanos;
+
+pub(crate) use calendar::{Calendar, Day};
+pub(crate) use call::{Call, Joins, Outlook, Reopening, UNPRICED};
+pub(crate) use guard::{Guard, PriceLimits};
+
+/// How an instrument trades now.
+pub(crate) struct Trading {
+    pub(crate) calendar: Calendar,
+    /// Never `Expired`: the instrument itself says so.
+    pub(crate) phase: Phase,
+    /// When the phase is to end; never where nothing says so.
+    pub(crate) due: Nanos,
+    pub(crate) call: Option<Box<Call>>,
+    pub(crate) guard: Option<Box<Guard>>,
+}
+
+impl Trading {
+    /// Trades around the clock.
+    pub(crate) fn around_the_clock() -> Self {
+        Self {
+            calendar: Calendar::default(),
+            phase: Phase::Continuous,
+            due: Nanos::NEVER,
+            call: None,
+            guard: None,
+        }
+    }
+
+    /// Whether an order that lives so long may be entered now.
+    ///
+    /// # Errors
+    /// [`Reject::MarketClosed`], [`Reject::ImmediateInCall`], [`Reject::NoCall`].
+    #[inline]
+    pub(crate) fn check_entry(&self, time_in_force: TimeInForce) -> Result<(), Reject> {
+        let immediate = matches!(
+            time_in_force,
+            TimeInForce::ImmediateOrCancel | TimeInForce::FillOrKill
+        );
+        let for_auction = time_in_force == TimeInForce::GoodForAuction;
+        match (&self.call, self.phase) {
+            (_, Phase::Closed) => Err(Reject::MarketClosed),
+            (Some(_), _) if immediate => Err(Reject::ImmediateInCall),
+            (None, _) if for_auction => Err(Reject::NoCall),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the price of the next trade is held against.
+    #[inline]
+    pub(crate) fn price_limits(&mut self, now: Nanos) -> PriceLimits {
+        match &mut self.guard {
+            Some(guard) => guard.limits(now),
+            None => PriceLimits::NONE,
+        }
+    }
+
+    /// Whether a halt of `other` until then halts this instrument too.
+    pub(crate) fn follows(&self, other: InstrumentId, until: Nanos) -> bool {
+        let linked = self
+            .guard
+            .as_ref()
+            .is_some_and(|guard| guard.linked == other);
+        linked
+            && match self.phase {
+                Phase::Closed => false,
+                Phase::Halted => self.due < until,
+                _ => true,
+            }
+    }
+
+    /// Nothing trades any more, and nothing is due.
+    pub(crate) fn stop(&mut self) {
+        self.phase = Phase::Closed;
+        self.due = Nanos::NEVER;
+        self.guard = None;
+    }
+
+    /// Whether this phase collects orders.
+    pub(crate) fn collects(phase: Phase) -> bool {
+        matches!(
+            phase,
+            Phase::PreOpenCall | Phase::ClosingCall | Phase::Halted
+        )
+    }
+}
