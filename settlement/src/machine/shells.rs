@@ -19,7 +19,7 @@ use anyhow::Context;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::pty::{OpenptyResult, Winsize, openpty};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{SigHandler, Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use tokio::sync::oneshot;
@@ -70,10 +70,24 @@ impl Shell {
             self.ended.try_recv(),
             Err(oneshot::error::TryRecvError::Empty)
         ) {
-            // A group that has just ended is no error.
-            let _ = killpg(self.pid, signal);
+            // One that does not lead its group yet is alone; one that has just ended is no error.
+            if killpg(self.pid, signal).is_err() {
+                let _ = kill(self.pid, signal);
+            }
         }
     }
+}
+
+/// Lets every signal do what it does by itself: whoever started the machine may have ignored some, and
+/// programs inherit that.
+fn heed_signals() -> io::Result<()> {
+    for signal in Signal::iterator() {
+        if !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP) {
+            // SAFETY: no handler is set.
+            unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }?;
+        }
+    }
+    Ok(())
 }
 
 /// The ends of a login's three pipes that stay with the server.
@@ -177,6 +191,8 @@ impl Shells {
             .env("HOSTNAME", &self.rules.label)
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .current_dir(&self.rules.home);
+        // SAFETY: between fork and exec the child only sets what signals do.
+        unsafe { start.pre_exec(heed_signals) };
         if let Some(group) = &self.rules.group {
             let group = Arc::clone(group);
             // SAFETY: between fork and exec the child only writes to descriptors that this process

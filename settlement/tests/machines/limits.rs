@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
+use nix::sys::signal::{SigHandler, Signal, signal};
+
 use exahour_settlement::provision::{Limits, Machine, MachineKey, Millicores, Provisioner};
 
 use super::support::{
@@ -144,6 +146,10 @@ fn what_nobody_reads_does_not_end_the_machine() {
 
 #[test]
 fn a_login_ends_with_its_client_also_while_it_reads_nothing() {
+    // As where a provider is started by `nohup`.
+    let (hang_up, ignore) = (Signal::SIGHUP, SigHandler::SigIgn);
+    // SAFETY: no handler is set.
+    unsafe { signal(hang_up, ignore) }.expect("ignored");
     let mut site = Site::new();
     let machine = site.provider.provision(KEY, &spec()).expect("machine");
     on_runtime(async {
