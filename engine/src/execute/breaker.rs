@@ -30,10 +30,7 @@ impl Execute {
         request: Request,
         out: &mut Output<'_, S>,
     ) -> Result<(), Reject> {
-        self.with_instrument(command.instrument, |execute, instrument| {
-            if instrument.expired {
-                return Err(Reject::InstrumentClosed);
-            }
+        self.with_open_instrument(command.instrument, |execute, instrument| {
             let guard = Guard {
                 threshold: command.threshold,
                 linked: command.linked,

@@ -37,10 +37,7 @@ impl Execute {
         out: &mut Output<'_, S>,
     ) -> Result<(), Reject> {
         let calendar = Calendar::parse(command)?;
-        self.with_instrument(command.instrument, |execute, instrument| {
-            if instrument.expired {
-                return Err(Reject::InstrumentClosed);
-            }
+        self.with_open_instrument(command.instrument, |execute, instrument| {
             if instrument.trading.call.is_some() {
                 return Err(Reject::CallUnderWay);
             }
@@ -81,10 +78,7 @@ impl Execute {
         request: Request,
         out: &mut Output<'_, S>,
     ) -> Result<(), Reject> {
-        self.with_instrument(command.instrument, |execute, instrument| {
-            if instrument.expired {
-                return Err(Reject::InstrumentClosed);
-            }
+        self.with_open_instrument(command.instrument, |execute, instrument| {
             match instrument.trading.phase {
                 Phase::Halted => return Err(Reject::NothingToChange),
                 Phase::Closed => return Err(Reject::MarketClosed),
@@ -108,10 +102,7 @@ impl Execute {
         request: Request,
         out: &mut Output<'_, S>,
     ) -> Result<(), Reject> {
-        self.with_instrument(command.instrument, |execute, instrument| {
-            if instrument.expired {
-                return Err(Reject::InstrumentClosed);
-            }
+        self.with_open_instrument(command.instrument, |execute, instrument| {
             if instrument.trading.phase != Phase::Halted {
                 return Err(Reject::NothingToChange);
             }
@@ -276,14 +267,17 @@ impl Execute {
         self.put_back(instrument);
     }
 
-    /// Lets `work` change an instrument.
-    pub(super) fn with_instrument(
+    /// Lets `work` change an instrument that has not expired.
+    pub(super) fn with_open_instrument(
         &mut self,
         id: InstrumentId,
         work: impl FnOnce(&mut Self, &mut Instrument) -> Result<(), Reject>,
     ) -> Result<(), Reject> {
         let mut instrument = self.take_instrument(id).ok_or(Reject::UnknownInstrument)?;
-        let result = work(self, &mut instrument);
+        let result = match instrument.expired {
+            true => Err(Reject::InstrumentClosed),
+            false => work(self, &mut instrument),
+        };
         self.put_back(instrument);
         result
     }
