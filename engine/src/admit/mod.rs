@@ -126,7 +126,11 @@ impl Admit {
         }
         match template {
             entry::NewOrder::TEMPLATE_ID => {
-                orders::check_new(registry, sender, read!(entry::NewOrder), now)
+                orders::check_new(registry, sender, read!(entry::NewOrder), None, now)
+            }
+            entry::NewAdvancedOrder::TEMPLATE_ID => {
+                let order = read!(entry::NewAdvancedOrder);
+                orders::check_new(registry, sender, &order.plain(), Some(order), now)
             }
             entry::CancelOrder::TEMPLATE_ID => {
                 orders::check_cancel(registry, sender, read!(entry::CancelOrder))

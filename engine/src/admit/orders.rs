@@ -3,9 +3,11 @@
 //! Always holds: the checks run in the order of the rulebook, section 5, because the first that
 //! applies is the answer.
 
-use exahour_wire::codes::{OrderFlags, OrderType, Permissions, Scope, TimeInForce};
-use exahour_wire::ids::{AccountId, InstrumentId, ParticipantId, SessionId};
-use exahour_wire::orders::{CancelOrder, MassCancel, NewOrder, OrderStatusRequest, ReplaceOrder};
+use exahour_wire::codes::{OrderFlags, OrderType, PegReference, Permissions, Scope, TimeInForce};
+use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId, ParticipantId, SessionId};
+use exahour_wire::orders::{
+    CancelOrder, MassCancel, NewAdvancedOrder, NewOrder, OrderStatusRequest, ReplaceOrder,
+};
 use exahour_wire::reject::Reject;
 use exahour_wire::units::{Nanos, Price, Quantity};
 
@@ -48,11 +50,13 @@ fn check_quantity(terms: &Terms, quantity: Quantity) -> Result<(), Reject> {
     Ok(())
 }
 
+/// Checks an order, and with it what it asks for beyond a plain one, if anything.
 #[inline]
 pub(super) fn check_new(
     registry: &Registry,
     sender: Sender,
     order: &NewOrder,
+    advanced: Option<&NewAdvancedOrder>,
     now: Nanos,
 ) -> Result<(), Reject> {
     may_trade(&sender)?;
@@ -66,6 +70,9 @@ pub(super) fn check_new(
     }
     order.side.decode().ok_or(Reject::InvalidSide)?;
     let order_type = order.order_type.decode().ok_or(Reject::InvalidOrderType)?;
+    if !matches!(order_type, OrderType::Market | OrderType::Limit) {
+        return Err(Reject::InvalidOrderType);
+    }
     let lifetime = order
         .time_in_force
         .decode()
@@ -86,11 +93,12 @@ pub(super) fn check_new(
     if order.flags.has_unknown() || post_only && (immediate || market) {
         return Err(Reject::InvalidFlags);
     }
+    check_served(advanced)?;
     check_quantity(terms, order.quantity)?;
     match order_type {
         OrderType::Limit => terms.check_limit(order.price)?,
-        OrderType::Market if order.price == Price::NONE => {}
-        OrderType::Market => return Err(Reject::PriceOutOfRange),
+        _ if order.price == Price::NONE => {}
+        _ => return Err(Reject::PriceOutOfRange),
     }
     let dated = match lifetime {
         TimeInForce::GoodTillDate => order.expire_at > now,
@@ -100,6 +108,25 @@ pub(super) fn check_new(
         Ok(())
     } else {
         Err(Reject::ExpireTimeInvalid)
+    }
+}
+
+/// Whether everything that an order asks for is served.
+#[inline]
+fn check_served(advanced: Option<&NewAdvancedOrder>) -> Result<(), Reject> {
+    let Some(advanced) = advanced else {
+        return Ok(());
+    };
+    let served = advanced.peg == PegReference::None.into()
+        && advanced.stop_price == Price::NONE
+        && advanced.display_quantity == Quantity(0)
+        && advanced.minimum_quantity == Quantity(0)
+        && advanced.peg_offset == Price(0)
+        && advanced.linked == ClientOrderId::NONE;
+    if served {
+        Ok(())
+    } else {
+        Err(Reject::NotSupported)
     }
 }
 

@@ -7,7 +7,7 @@ use exahour_wire::codes::{OrderFlags, OrderType, SelfTradePrevention, Side, Time
 use exahour_wire::events::OrderAccepted;
 use exahour_wire::ids::OrderId;
 use exahour_wire::message::Message;
-use exahour_wire::orders::NewOrder;
+use exahour_wire::orders::{NewAdvancedOrder, NewOrder};
 use exahour_wire::reject::Reject;
 use exahour_wire::units::{Nanos, Price, Quantity};
 
@@ -33,6 +33,16 @@ impl Execute {
         let result = self.check_and_enter(&mut instrument, new, out);
         self.put_back(instrument);
         result
+    }
+
+    /// As [`Execute::new_order`], for one that asks for more.
+    #[inline(never)]
+    pub(super) fn new_advanced_order<S: EventSink>(
+        &mut self,
+        new: &NewAdvancedOrder,
+        out: &mut Output<'_, S>,
+    ) -> Result<(), Reject> {
+        self.new_order(&new.plain(), out)
     }
 
     #[inline]
@@ -63,7 +73,7 @@ impl Execute {
             .ok_or(Reject::DuplicateClientOrderId)?;
         let price = match order_type {
             OrderType::Limit => new.price,
-            OrderType::Market => instrument.protected(side),
+            _ => instrument.protected(side),
         };
         if order_type == OrderType::Limit && instrument.is_out_of_bounds(price) {
             return Err(Reject::PriceOutsideCollar);

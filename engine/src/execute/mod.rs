@@ -113,7 +113,6 @@ struct Request {
     template: u16,
 }
 
-const ORDER_TEMPLATES: std::ops::RangeInclusive<u16> = 101..=105;
 const SELECTED_AT_START: usize = 1 << 16;
 
 impl Execute {
@@ -216,6 +215,9 @@ impl Execute {
         }
         match request.template {
             entry::NewOrder::TEMPLATE_ID => self.new_order(read!(entry::NewOrder), out),
+            entry::NewAdvancedOrder::TEMPLATE_ID => {
+                self.new_advanced_order(read!(entry::NewAdvancedOrder), out)
+            }
             entry::CancelOrder::TEMPLATE_ID => {
                 self.cancel_order(read!(entry::CancelOrder), request, out)
             }
@@ -406,7 +408,7 @@ impl Execute {
         if request.session != SessionId::NONE {
             self.activity(request.session, out.time).rejects += 1;
         }
-        if ORDER_TEMPLATES.contains(&request.template) {
+        if is_about_an_order(request.template) {
             let rejected = order_rejected(request, reject, command);
             self.reporter.report(out, request.session, rejected);
         } else {
@@ -421,7 +423,7 @@ impl Execute {
         request: Request,
         command: &[u8],
     ) {
-        if ORDER_TEMPLATES.contains(&request.template) {
+        if is_about_an_order(request.template) {
             let rejected = order_rejected(request, Reject::UnknownSession, command);
             self.reporter.notice(out, request.session, rejected);
         } else {
@@ -443,9 +445,18 @@ impl Execute {
     }
 }
 
+/// Whether a rejection names the order.
+fn is_about_an_order(template: u16) -> bool {
+    matches!(template, 101..=105 | 108)
+}
+
 fn order_rejected(request: Request, reject: Reject, command: &[u8]) -> OrderRejected {
     let (order, instrument) = match request.template {
         entry::NewOrder::TEMPLATE_ID => entry::NewOrder::read(command)
+            .map_or((OrderId::NONE, InstrumentId::NONE), |new| {
+                (OrderId::NONE, new.instrument)
+            }),
+        entry::NewAdvancedOrder::TEMPLATE_ID => entry::NewAdvancedOrder::read(command)
             .map_or((OrderId::NONE, InstrumentId::NONE), |new| {
                 (OrderId::NONE, new.instrument)
             }),

@@ -21,7 +21,10 @@ declarations! {
         EstablishmentReject, Sequence, NotApplied, RetransmitRequest, Retransmission,
         RetransmitReject, Terminate, Busy,
     ],
-    orders: [NewOrder, CancelOrder, ReplaceOrder, MassCancel, OrderStatusRequest, DeadMan],
+    orders: [
+        NewOrder, CancelOrder, ReplaceOrder, MassCancel, OrderStatusRequest, DeadMan,
+        NewAdvancedOrder,
+    ],
     operations: [
         CreateParticipant, CreateAccount, CreateSession, CreateInstrument, SetPositionLimit,
         Deposit, Withdraw, KillSwitch, SettlePrice, RegisterAccessKey, DeliveryStarted,
@@ -84,7 +87,7 @@ macro_rules! enumerations {
 }
 
 enumerations! {
-    codes::Side, codes::OrderType, codes::TimeInForce, codes::SelfTradePrevention, codes::Scope,
+    codes::Side, codes::OrderType, codes::PegReference, codes::TimeInForce, codes::SelfTradePrevention, codes::Scope,
     codes::KillAction, codes::CancelOnDisconnect, codes::DisconnectCause, codes::ContractKind,
     codes::ResourceClass, codes::Firmness, codes::Liquidity, codes::Priority,
     codes::CancelReason, codes::TransferKind, codes::DeliveryOutcome, codes::Durability,

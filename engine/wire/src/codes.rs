@@ -159,6 +159,28 @@ enumeration! {
         Market = b'1',
         /// Trades at its limit or better.
         Limit = b'2',
+        /// A market order from when its stop price is reached.
+        Stop = b'3',
+        /// A limit order from when its stop price is reached.
+        StopLimit = b'4',
+        /// A market order; what is left of it stands at the price it last traded at.
+        MarketToLimit = b'K',
+        /// Moves with the best prices of the book.
+        Pegged = b'P',
+    }
+}
+
+enumeration! {
+    /// Which price of the book a pegged order moves with.
+    PegReference: u8 {
+        /// None: it is not pegged.
+        None = 0,
+        /// The best price of its own side.
+        Primary = 1,
+        /// The best price of the other side.
+        Market = 2,
+        /// The middle between the two.
+        Midpoint = 3,
     }
 }
 

@@ -1,13 +1,15 @@
 //! Order entry: what a trading firm sends.
 //!
-//! Checked by `gateway` for form, by the engine for everything else. Each fills one 64-byte record:
-//! the bytes on the socket are the bytes in the ring and in the journal.
+//! Checked by `gateway` for form, by the engine for everything else. Each fills one 64-byte record, or
+//! two: the bytes on the socket are the bytes in the ring and in the journal.
 //!
 //! Always holds: session and sequence come first, in every command.
 
-use crate::codes::{OrderFlags, OrderType, Raw, Scope, SelfTradePrevention, Side, TimeInForce};
+use crate::codes::{
+    OrderFlags, OrderType, PegReference, Raw, Scope, SelfTradePrevention, Side, TimeInForce,
+};
 use crate::ids::{AccountId, ClientOrderId, InstrumentId, MessageSequence, OrderId, SessionId};
-use crate::message::{Pad, message};
+use crate::message::{Message, Pad, message};
 use crate::units::{Millis, Nanos, Price, Quantity};
 
 message! {
@@ -147,5 +149,77 @@ message! {
         pad_1: Pad<4>,
         /// Zero.
         pad_2: Pad<32>,
+    }
+}
+
+message! {
+    /// Enters an order that asks for more than `NewOrder` can say.
+    NewAdvancedOrder = 108 {
+        /// The session.
+        session: SessionId,
+        /// The number of this message.
+        sequence: MessageSequence,
+        /// The sender's name for the order.
+        client_order_id: ClientOrderId,
+        /// The limit; none for an order without.
+        price: Price,
+        /// Lots.
+        quantity: Quantity,
+        /// When a good-till-date order ends; zero otherwise.
+        expire_at: Nanos,
+        /// Whose account.
+        account: AccountId,
+        /// Which contract.
+        instrument: InstrumentId,
+        /// Buy or sell.
+        side: Raw<Side>,
+        /// How it is priced.
+        order_type: Raw<OrderType>,
+        /// How long it lives.
+        time_in_force: Raw<TimeInForce>,
+        /// What happens against an order of the same owner.
+        self_trade_prevention: Raw<SelfTradePrevention>,
+        /// What it asks for beyond.
+        flags: OrderFlags,
+        /// What a pegged order moves with.
+        peg: Raw<PegReference>,
+        /// Zero.
+        pad_1: Pad<2>,
+        /// The last price from which a stop order is in the market; none for one that is no stop order.
+        stop_price: Price,
+        /// How many lots are shown at a time; zero for all of them.
+        display_quantity: Quantity,
+        /// How many lots must trade at once, or none does; zero for any number.
+        minimum_quantity: Quantity,
+        /// How far a pegged order stands from what it moves with; zero otherwise.
+        peg_offset: Price,
+        /// The live order that it stands beside, so that one cancels the other; zero for none.
+        linked: ClientOrderId,
+        /// Zero.
+        pad_2: Pad<24>,
+    }
+}
+
+impl NewAdvancedOrder {
+    /// What `NewOrder` can say of it: the same fields at the same places.
+    #[inline]
+    #[must_use]
+    pub fn plain(&self) -> NewOrder {
+        NewOrder {
+            session: self.session,
+            sequence: self.sequence,
+            client_order_id: self.client_order_id,
+            price: self.price,
+            quantity: self.quantity,
+            expire_at: self.expire_at,
+            account: self.account,
+            instrument: self.instrument,
+            side: self.side,
+            order_type: self.order_type,
+            time_in_force: self.time_in_force,
+            self_trade_prevention: self.self_trade_prevention,
+            flags: self.flags,
+            ..NewOrder::blank()
+        }
     }
 }

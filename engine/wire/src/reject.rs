@@ -95,6 +95,8 @@ enumeration! {
         TradeTooOld = 44,
         /// The trade was busted before.
         TradeAlreadyBusted = 45,
+        /// The order asks for something that is not served, or not for its type.
+        NotSupported = 46,
         /// Orders are only collected for an auction: nothing trades at once.
         ImmediateInCall = 60,
         /// The calendar says that no order may be entered or changed now.

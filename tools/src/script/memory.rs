@@ -17,7 +17,7 @@ use exahour_wire::events::{
 use exahour_wire::ids::{AccountId, CommandSequence, InstrumentId, OrderId, ParticipantId};
 use exahour_wire::internal::{OpenSession, ReadySession};
 use exahour_wire::message::{Digest, Message, peek_header};
-use exahour_wire::orders::{NewOrder, ReplaceOrder};
+use exahour_wire::orders::{NewAdvancedOrder, NewOrder, ReplaceOrder};
 use exahour_wire::units::Nanos;
 
 use super::statement::{sequence_of, session_of};
@@ -127,6 +127,9 @@ impl Memory {
         }
         let client_order_id = match template {
             NewOrder::TEMPLATE_ID => NewOrder::read(command).map(|it| it.client_order_id),
+            NewAdvancedOrder::TEMPLATE_ID => {
+                NewAdvancedOrder::read(command).map(|it| it.client_order_id)
+            }
             ReplaceOrder::TEMPLATE_ID => ReplaceOrder::read(command).map(|it| it.client_order_id),
             _ => None,
         };

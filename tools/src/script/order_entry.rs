@@ -6,7 +6,7 @@ use exahour_wire::codes::{OrderFlags, OrderType, Raw, Scope, Side, TimeInForce};
 use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId, OrderId, SessionId};
 use exahour_wire::message::Message;
 use exahour_wire::orders::{
-    CancelOrder, DeadMan, MassCancel, NewOrder, OrderStatusRequest, ReplaceOrder,
+    CancelOrder, DeadMan, MassCancel, NewAdvancedOrder, OrderStatusRequest, ReplaceOrder,
 };
 use exahour_wire::units::{Price, Quantity};
 
@@ -27,8 +27,8 @@ pub(super) fn parse(
     memory: &Memory,
 ) -> Result<Option<Vec<Draft>>, Misfit> {
     let draft = match verb.text {
-        "buy" => Draft::new(&new_order(Side::Buy, sender, phrase, memory)?),
-        "sell" => Draft::new(&new_order(Side::Sell, sender, phrase, memory)?),
+        "buy" => new_order(Side::Buy, sender, phrase, memory)?,
+        "sell" => new_order(Side::Sell, sender, phrase, memory)?,
         "cancel" => Draft::new(&cancel(sender, phrase, memory)?),
         "status" => Draft::new(&status(sender, phrase, memory)?),
         "replace" => Draft::new(&replace(sender, phrase, memory)?),
@@ -39,14 +39,15 @@ pub(super) fn parse(
     Ok(Some(vec![draft]))
 }
 
-/// `buy LOTS @ PRICE | market [on I] [for A] [id N] [day|gtc|ioc|fok|gfa|until T] [post-only] [stp M]`.
+/// `buy LOTS @ PRICE | market [on I] [for A] [id N] [day|gtc|ioc|fok|gfa|until T] [post-only] [stp M]`,
+/// and what only a `NewAdvancedOrder` can say: that is what it is then.
 fn new_order(
     side: Side,
     sender: Sender<'_>,
     phrase: &mut Phrase<'_>,
     memory: &Memory,
-) -> Result<NewOrder, Misfit> {
-    let mut order = NewOrder {
+) -> Result<Draft, Misfit> {
+    let mut order = NewAdvancedOrder {
         client_order_id: ClientOrderId(
             memory
                 .session(sender.session)
@@ -55,9 +56,11 @@ fn new_order(
         ),
         quantity: Quantity(phrase.number("a number of lots")?),
         side: side.into(),
-        ..NewOrder::blank()
+        stop_price: Price::NONE,
+        ..NewAdvancedOrder::blank()
     };
     let (mut account, mut instrument, mut lives) = (None, None, None);
+    let mut beyond = false;
     while let Some(word) = phrase.option()? {
         match word.text {
             "market" => set_market(&mut order),
@@ -77,6 +80,7 @@ fn new_order(
             "stp" => order.self_trade_prevention = phrase.named()?,
             _ => match price_after_at(word, phrase)? {
                 Some(price) => set_limit(&mut order, price),
+                None if ask_beyond(&mut order, word, phrase)? => beyond = true,
                 None => return Err(unknown_option(word, ORDER_OPTIONS)),
             },
         }
@@ -84,7 +88,7 @@ fn new_order(
     if order.order_type == Raw::new(0) {
         return Err(phrase.misfit_at_end("`@ PRICE` or `market`"));
     }
-    let usual = if order.order_type == Raw::from(OrderType::Market) {
+    let usual = if order.order_type == OrderType::Market.into() {
         TimeInForce::ImmediateOrCancel
     } else {
         TimeInForce::GoodTillCancelled
@@ -94,18 +98,63 @@ fn new_order(
     order.account = account
         .or_else(|| memory.account(sender.session))
         .ok_or_else(|| phrase.misfit_at_end("`for ACCOUNT`: the session's owner has no account"))?;
-    Ok(order)
+    Ok(if beyond {
+        Draft::new(&order)
+    } else {
+        Draft::new(&order.plain())
+    })
+}
+
+/// `stop PRICE`, `market-to-limit`, `peg WHAT`, `offset PRICE`, `show N`, `minimum N`, `link N` and
+/// `advanced`, where the word is one of these.
+fn ask_beyond(
+    order: &mut NewAdvancedOrder,
+    word: Word<'_>,
+    phrase: &mut Phrase<'_>,
+) -> Result<bool, Misfit> {
+    match word.text {
+        "stop" => {
+            order.stop_price = phrase.price()?;
+            if order.order_type == OrderType::Limit.into() {
+                order.order_type = OrderType::StopLimit.into();
+            } else {
+                order.order_type = OrderType::Stop.into();
+                order.price = Price::NONE;
+            }
+        }
+        "market-to-limit" => {
+            order.order_type = OrderType::MarketToLimit.into();
+            order.price = Price::NONE;
+        }
+        "peg" => {
+            order.order_type = OrderType::Pegged.into();
+            order.peg = phrase.named()?;
+        }
+        "offset" => order.peg_offset = phrase.price()?,
+        "show" => order.display_quantity = Quantity(phrase.number("a number of lots")?),
+        "minimum" => order.minimum_quantity = Quantity(phrase.number("a number of lots")?),
+        "link" => order.linked = ClientOrderId(phrase.number("a client order id")?),
+        "advanced" => {}
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 const ORDER_OPTIONS: &str = "`@ PRICE` or `market`, `on INSTRUMENT`, `for ACCOUNT`, `id N`, `day`, \
-    `gtc`, `ioc`, `fok`, `gfa`, `until TIME`, `post-only`, `stp MODE`, `seq N` or `field=value`";
+    `gtc`, `ioc`, `fok`, `gfa`, `until TIME`, `post-only`, `stp MODE`, `stop PRICE`, \
+    `market-to-limit`, `peg WHAT`, `offset PRICE`, `show N`, `minimum N`, `link N`, `advanced`, `seq N` \
+    or `field=value`";
 
-fn set_limit(order: &mut NewOrder, price: Price) {
-    order.order_type = OrderType::Limit.into();
+fn set_limit(order: &mut NewAdvancedOrder, price: Price) {
     order.price = price;
+    if order.order_type == Raw::new(0) {
+        order.order_type = OrderType::Limit.into();
+    } else if order.order_type == OrderType::Stop.into() {
+        order.order_type = OrderType::StopLimit.into();
+    }
 }
 
-fn set_market(order: &mut NewOrder) {
+fn set_market(order: &mut NewAdvancedOrder) {
     order.order_type = OrderType::Market.into();
     order.price = Price::NONE;
 }

@@ -15,7 +15,9 @@ use exahour_wire::ids::{
 };
 use exahour_wire::limits::THROTTLE_REFUSALS_MAX;
 use exahour_wire::message::{Header, Message};
-use exahour_wire::orders::{CancelOrder, NewOrder, OrderStatusRequest, ReplaceOrder};
+use exahour_wire::orders::{
+    CancelOrder, NewAdvancedOrder, NewOrder, OrderStatusRequest, ReplaceOrder,
+};
 use exahour_wire::reject::Reject;
 
 use crate::twin::Twin;
@@ -89,6 +91,7 @@ impl Twin {
             104 => self.mass_cancel(sender, &read(record)),
             105 => self.order_status(sender, &read(record)),
             107 => self.arm_dead_man(sender, &read(record)),
+            108 => self.new_advanced_order(sender, &read(record)),
             150 => self.create_participant(sender, &read(record)),
             151 => self.create_account(sender, &read(record)),
             152 => self.create_session(sender, &read(record)),
@@ -254,7 +257,7 @@ impl Twin {
 
 /// Whether a refusal is an `OrderRejected`.
 fn is_order(sender: &Sender) -> bool {
-    (101..=105).contains(&sender.template())
+    matches!(sender.template(), 101..=105 | 108)
 }
 
 fn order_rejected(sender: &Sender, record: &[u8], reason: Reject) -> OrderRejected {
@@ -268,6 +271,7 @@ fn order_rejected(sender: &Sender, record: &[u8], reason: Reject) -> OrderReject
             let command: ReplaceOrder = read(record);
             (command.order, command.instrument)
         }
+        108 => (OrderId::NONE, read::<NewAdvancedOrder>(record).instrument),
         105 => {
             let question: OrderStatusRequest = read(record);
             (question.order, question.instrument)

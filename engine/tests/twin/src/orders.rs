@@ -5,14 +5,15 @@
 //! Always holds: checks run in the order of the rulebook and change nothing.
 
 use exahour_wire::codes::{
-    OrderFlags, OrderType, Permissions, Phase, Scope, SelfTradePrevention, Side, TimeInForce,
+    OrderFlags, OrderType, PegReference, Permissions, Phase, Scope, SelfTradePrevention, Side,
+    TimeInForce,
 };
 use exahour_wire::events::OrderAccepted;
 use exahour_wire::ids::{
     AccountId, ClientOrderId, InstrumentId, OrderId, ParticipantId, SessionId,
 };
 use exahour_wire::message::Message;
-use exahour_wire::orders::NewOrder;
+use exahour_wire::orders::{NewAdvancedOrder, NewOrder};
 use exahour_wire::reject::Reject;
 use exahour_wire::units::{Nanos, Price, Quantity};
 
@@ -31,8 +32,31 @@ struct Codes {
 }
 
 impl Twin {
-    /// `NewOrder`: the checks in order, then the order is accepted and takes its place.
+    /// `NewOrder`, which asks for nothing beyond.
     pub(crate) fn new_order(&mut self, sender: &Sender, command: &NewOrder) -> Result<(), Reject> {
+        let nothing_beyond = NewAdvancedOrder {
+            stop_price: Price::NONE,
+            ..NewAdvancedOrder::blank()
+        };
+        self.enter_order(sender, command, &nothing_beyond)
+    }
+
+    /// `NewAdvancedOrder`: what a `NewOrder` says, and what it asks for beyond.
+    pub(crate) fn new_advanced_order(
+        &mut self,
+        sender: &Sender,
+        command: &NewAdvancedOrder,
+    ) -> Result<(), Reject> {
+        self.enter_order(sender, &command.plain(), command)
+    }
+
+    /// The checks in order, then the order is accepted and takes its place.
+    fn enter_order(
+        &mut self,
+        sender: &Sender,
+        command: &NewOrder,
+        beyond: &NewAdvancedOrder,
+    ) -> Result<(), Reject> {
         self.ensure_may_trade(sender)?; // 1
         let participant = self.participant_of(sender);
         let instrument = self.known_instrument(command.instrument)?; // 2
@@ -41,10 +65,11 @@ impl Twin {
             self.is_stopped_sender(sender) || self.is_stopped(Scope::Account, command.account.0);
         ensure(!stopped, Reject::KillSwitchEngaged)?; // 4
         let codes = known_codes(command)?; // 5
+        ensure_served(beyond)?;
         ensure_quantity(instrument, command.quantity)?; // 6
         match codes.order_type {
             OrderType::Limit => ensure_limit(instrument, command.price)?, // 7
-            OrderType::Market => ensure(command.price == Price::NONE, Reject::PriceOutOfRange)?,
+            _ => ensure(command.price == Price::NONE, Reject::PriceOutOfRange)?,
         }
         let dated = codes.time_in_force == TimeInForce::GoodTillDate;
         let date_fits = match dated {
@@ -61,7 +86,7 @@ impl Twin {
                 ensure_collar(instrument, command.price.0)?; // 11
                 command.price.0
             }
-            OrderType::Market => protected_limit(instrument, codes.side),
+            _ => protected_limit(instrument, codes.side),
         };
         ensure_notional(instrument, limit, command.quantity.0)?; // 12
         let open = Open {
@@ -215,6 +240,10 @@ fn known_codes(command: &NewOrder) -> Result<Codes, Reject> {
         .order_type
         .decode()
         .ok_or(Reject::InvalidOrderType)?;
+    ensure(
+        [OrderType::Market, OrderType::Limit].contains(&order_type),
+        Reject::InvalidOrderType,
+    )?;
     let time_in_force = command
         .time_in_force
         .decode()
@@ -242,6 +271,19 @@ fn known_codes(command: &NewOrder) -> Result<Codes, Reject> {
         time_in_force,
         prevention,
     })
+}
+
+/// Rule 5.5, the end: what an order asks for beyond a plain one.
+fn ensure_served(beyond: &NewAdvancedOrder) -> Result<(), Reject> {
+    ensure(beyond.stop_price == Price::NONE, Reject::NotSupported)?;
+    ensure(beyond.display_quantity.0 == 0, Reject::NotSupported)?;
+    ensure(beyond.minimum_quantity.0 == 0, Reject::NotSupported)?;
+    ensure(
+        beyond.peg == PegReference::None.into(),
+        Reject::NotSupported,
+    )?;
+    ensure(beyond.peg_offset == Price(0), Reject::NotSupported)?;
+    ensure(beyond.linked == ClientOrderId::NONE, Reject::NotSupported)
 }
 
 /// Rule 5.6.

@@ -42,7 +42,8 @@ forms! {
     session: Negotiate NegotiationResponse NegotiationReject Establish EstablishmentAck
         EstablishmentReject Sequence NotApplied RetransmitRequest Retransmission RetransmitReject
         Terminate Busy;
-    orders: NewOrder CancelOrder ReplaceOrder MassCancel OrderStatusRequest DeadMan;
+    orders: NewOrder CancelOrder ReplaceOrder MassCancel OrderStatusRequest DeadMan
+        NewAdvancedOrder;
     operations: CreateParticipant CreateAccount CreateSession CreateInstrument SetPositionLimit
         Deposit Withdraw KillSwitch SettlePrice RegisterAccessKey DeliveryStarted ConfirmDelivery
         DeliveryFailed ConfirmRelease SessionActivityRequest BustTrade CorrectTrade SetCalendar

@@ -239,7 +239,7 @@ fn every_number_of_every_enumeration_decodes_by_its_table() {
     macro_rules! walk {
         ($($name:ident)*) => { vec![$(every_number::<codes::$name>()),*] };
     }
-    let mut walked = walk!(Side OrderType TimeInForce SelfTradePrevention Scope KillAction
+    let mut walked = walk!(Side OrderType PegReference TimeInForce SelfTradePrevention Scope KillAction
         CancelOnDisconnect DisconnectCause ContractKind ResourceClass Firmness Liquidity Priority
         CancelReason TransferKind DeliveryOutcome Durability FlowType NegotiationRejectCode
         EstablishmentRejectCode RetransmitRejectCode TerminationCode FeedRequestKind FeedRejectCode

@@ -19,7 +19,7 @@ use exahour_wire::operations::{
     SessionActivityRequest, SetPositionLimit, SettlePrice, Withdraw,
 };
 use exahour_wire::orders::{
-    CancelOrder, DeadMan, MassCancel, NewOrder, OrderStatusRequest, ReplaceOrder,
+    CancelOrder, DeadMan, MassCancel, NewAdvancedOrder, NewOrder, OrderStatusRequest, ReplaceOrder,
 };
 use exahour_wire::units::{Millis, Money, Nanos, Price, Quantity};
 
@@ -50,7 +50,8 @@ pub(super) fn command(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u
         return phases::resume(halted);
     }
     match dice.below(1_000) {
-        0..560 => new_order(market, dice, now),
+        0..530 => new_order(market, dice, now).bytes().to_vec(),
+        530..560 => new_advanced_order(market, dice, now),
         560..645 => cancel_order(market, dice),
         645..655 => order_status(market, dice),
         655..660 => dead_man(market, dice),
@@ -199,7 +200,7 @@ fn time_in_force(dice: &mut Dice) -> TimeInForce {
     }
 }
 
-fn new_order(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u8> {
+fn new_order(market: &mut Market, dice: &mut Dice, now: Nanos) -> NewOrder {
     let (session, sequence) = sender(market, dice, Permissions::TRADE);
     let account = account_of(session.participant, dice);
     let contract = instrument(market, dice);
@@ -259,6 +260,37 @@ fn new_order(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u8> {
         },
         flags: OrderFlags(u8::from(post_only)),
         ..NewOrder::blank()
+    }
+}
+
+/// An order that asks for more, or could.
+fn new_advanced_order(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u8> {
+    let plain = new_order(market, dice, now);
+    let asks = |dice: &mut Dice| u64::from(dice.percent(5));
+    NewAdvancedOrder {
+        session: plain.session,
+        sequence: plain.sequence,
+        client_order_id: plain.client_order_id,
+        price: plain.price,
+        quantity: plain.quantity,
+        expire_at: plain.expire_at,
+        account: plain.account,
+        instrument: plain.instrument,
+        side: plain.side,
+        order_type: plain.order_type,
+        time_in_force: plain.time_in_force,
+        self_trade_prevention: plain.self_trade_prevention,
+        flags: plain.flags,
+        peg: Raw::new(asks(dice) as u8),
+        stop_price: match dice.percent(5) {
+            true => Price(1),
+            false => Price::NONE,
+        },
+        display_quantity: Quantity(asks(dice)),
+        minimum_quantity: Quantity(asks(dice)),
+        peg_offset: Price(asks(dice) as i64),
+        linked: ClientOrderId(asks(dice)),
+        ..NewAdvancedOrder::blank()
     }
     .bytes()
     .to_vec()
