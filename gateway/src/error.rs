@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use exahour_journal::JournalError;
 
+use crate::sockets::Group;
+
 /// Why a gateway cannot start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
@@ -14,6 +16,17 @@ pub enum GatewayError {
     Listen {
         /// The address asked for.
         address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A multicast group cannot be sent to or joined.
+    #[error(
+        "multicast group {} on interface {}: {source}; check that the interface has this address and \
+         allows multicast", .group.address, .group.interface
+    )]
+    Multicast {
+        /// The group.
+        group: Group,
         /// What the system said.
         source: io::Error,
     },

@@ -11,11 +11,12 @@
 //! second call that would only say so.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream as BlockingStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream as BlockingStream};
 use std::time::Duration;
 
-use mio::net::{TcpListener, TcpStream};
+use mio::net::{TcpListener, TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Token};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::error::GatewayError;
 
@@ -395,6 +396,131 @@ impl ClientSocket {
             other => other,
         }
     }
+}
+
+/// How a multicast group is sent to or listened to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The group and its port.
+    pub address: SocketAddrV4,
+    /// The address of the interface that packets leave and arrive by.
+    pub interface: Ipv4Addr,
+}
+
+/// Bytes of packets that the system is asked to keep for a listener that is busy.
+const GROUP_BUFFER_BYTES: usize = 4 << 20;
+
+/// The sending end of a multicast group.
+#[derive(Debug)]
+pub struct GroupSender {
+    socket: Socket,
+    to: SockAddr,
+}
+
+impl GroupSender {
+    /// Opens a socket that sends to `group`; packets live for `hops` routers and are heard on this
+    /// machine, too.
+    ///
+    /// # Errors
+    /// [`GatewayError::Multicast`].
+    pub fn open(group: Group, hops: u32) -> Result<Self, GatewayError> {
+        let open = || -> io::Result<Socket> {
+            let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+            socket.set_nonblocking(true)?;
+            socket.set_multicast_if_v4(&group.interface)?;
+            socket.set_multicast_ttl_v4(hops)?;
+            socket.set_multicast_loop_v4(true)?;
+            Ok(socket)
+        };
+        let socket = open().map_err(|source| GatewayError::Multicast { group, source })?;
+        let to = SockAddr::from(group.address);
+        Ok(GroupSender { socket, to })
+    }
+
+    /// Sends one packet, or loses it where the system has no room for it now.
+    pub fn send(&self, packet: &[u8]) -> PacketSent {
+        match self.socket.send_to(packet, &self.to) {
+            Ok(count) if count == packet.len() => PacketSent::Yes,
+            Ok(_) | Err(_) => PacketSent::Lost,
+        }
+    }
+}
+
+/// What became of a packet on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PacketSent {
+    /// The system took it.
+    Yes,
+    /// The system did not: nobody hears it.
+    Lost,
+}
+
+/// The receiving ends of multicast groups that carry the same packets; several listeners of one
+/// machine may join one group.
+#[derive(Debug)]
+pub struct GroupReceivers {
+    sockets: Vec<UdpSocket>,
+    poll: Poll,
+    events: Events,
+}
+
+impl GroupReceivers {
+    /// Joins `groups`.
+    ///
+    /// # Errors
+    /// [`GatewayError::Multicast`] and [`GatewayError::Watch`].
+    pub fn join(groups: &[Group]) -> Result<Self, GatewayError> {
+        let poll = Poll::new().map_err(GatewayError::Watch)?;
+        let mut sockets = Vec::with_capacity(groups.len());
+        for (line, group) in groups.iter().copied().enumerate() {
+            let joined = join(group).and_then(|mut socket| {
+                let registry = poll.registry();
+                registry.register(&mut socket, Token(line), Interest::READABLE)?;
+                Ok(socket)
+            });
+            sockets.push(joined.map_err(|source| GatewayError::Multicast { group, source })?);
+        }
+        Ok(GroupReceivers {
+            sockets,
+            poll,
+            events: Events::with_capacity(4),
+        })
+    }
+
+    /// The next packet of one group, cut to `room`; `None` where there is none now.
+    ///
+    /// # Errors
+    /// What the system says of a broken socket.
+    pub fn try_receive<'a>(&self, line: usize, room: &'a mut [u8]) -> io::Result<Option<&'a [u8]>> {
+        match self.sockets[line].recv(room) {
+            Ok(count) => Ok(Some(&room[..count])),
+            Err(error) if would_block(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sleeps until a packet may be there, or `timeout` passed; only after all were read empty.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, Some(timeout)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            other => other,
+        }
+    }
+}
+
+fn join(group: Group) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_address(true)?;
+    // The system gives what it allows; with less, more is lost and recovered.
+    let _ = socket.set_recv_buffer_size(GROUP_BUFFER_BYTES);
+    socket.set_nonblocking(true)?;
+    // Bound to the group itself, the socket hears no other group of the same port.
+    socket.bind(&SockAddr::from(group.address))?;
+    socket.join_multicast_v4(group.address.ip(), &group.interface)?;
+    Ok(UdpSocket::from_std(socket.into()))
 }
 
 fn would_block(error: &io::Error) -> bool {

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use exahour_gateway::feed::multicast::MulticastConfig;
 use exahour_gateway::order_gateway::CONNECTIONS_MAX;
 use exahour_gateway::outbox::{OUTBOX_BYTES_MAX, OUTBOX_BYTES_MIN};
 use exahour_journal::{FlushBody, SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES};
@@ -20,6 +21,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::disk_agent::DISK;
 use crate::genesis::Genesis;
+use crate::multicast_config::MulticastTable;
 use crate::wide_layout::wide_layout;
 use crate::written::Written;
 
@@ -149,6 +151,8 @@ struct FileConfig {
     flush: String,
     checkpoint_every: u64,
     listen: ListenConfig,
+    #[serde(default)]
+    multicast: Option<MulticastTable>,
     sessions: SessionConfig,
     capacity: CapacityConfig,
     journal: JournalConfig,
@@ -170,6 +174,8 @@ pub struct NodeConfig {
     pub checkpoint_every: u64,
     /// Where the node listens.
     pub listen: ListenConfig,
+    /// Where market data goes by multicast, if anywhere.
+    pub multicast: Option<MulticastConfig>,
     /// Bounds on sessions.
     pub sessions: SessionConfig,
     /// How many orders may live, and the positions to make room for.
@@ -357,6 +363,7 @@ impl NodeConfig {
             flush,
             checkpoint_every: file.checkpoint_every,
             listen: file.listen,
+            multicast: file.multicast.map(|it| it.check()).transpose()?,
             sessions: file.sessions,
             capacity: exahour_engine::Capacity {
                 orders: file.capacity.orders,
@@ -445,7 +452,7 @@ fn merge<'i>(base: &mut DeTable<'i>, own: DeTable<'i>) {
 }
 
 /// A value that is none of those that are known.
-struct Misfit {
+pub(crate) struct Misfit {
     /// The key, with the places in arrays.
     path: String,
     value: String,
@@ -461,7 +468,7 @@ impl Misfit {
     }
 }
 
-fn value(path: &str, found: &str, expected: &'static str) -> Misfit {
+pub(crate) fn value(path: &str, found: &str, expected: &'static str) -> Misfit {
     Misfit {
         path: path.to_owned(),
         value: found.to_owned(),
@@ -574,6 +581,20 @@ mod tests {
             ),
             ("[snapshots]\nkeep = 0", "snapshots.keep"),
             ("data = ", "test.toml:1: "),
+            (
+                "[multicast.a]\ngroup = \"239.192.1.1:7810\"\ninterface = \"127.0.0.1\"",
+                "missing field `b`",
+            ),
+            (
+                "[multicast]\na = { group = \"239.192.1.1:7810\", interface = \"127.0.0.1\" }\n\
+                 b = { group = \"127.0.0.1:7810\", interface = \"127.0.0.1\" }",
+                "test.toml:3: multicast.b.group is \"127.0.0.1:7810\", which is not a multicast group",
+            ),
+            (
+                "[multicast]\na = { group = \"239.192.1.1:7810\", interface = \"127.0.0.1\" }\n\
+                 b = { group = \"239.192.1.1:7810\", interface = \"127.0.0.1\" }",
+                "another group than that of line A",
+            ),
         ] {
             let refused = NodeConfig::from_text("test.toml", text)
                 .err()

@@ -21,6 +21,7 @@ mod frames;
 mod genesis;
 mod hard_state;
 mod intake;
+mod multicast_config;
 mod node;
 mod on_disk;
 mod open_files;

@@ -241,6 +241,7 @@ impl FrontDoor {
         let mut market_data = MarketDataConfig::new(config.listen.market_data, events.clone());
         market_data.opens_behind = Some(opens_behind.clone());
         market_data.clients_max = config.sessions.market_data_connections_max;
+        market_data.multicast = config.multicast;
         let mut drop_copy = DropCopyConfig::new(config.listen.drop_copy, events, keys.clone());
         drop_copy.opens_behind = Some(opens_behind.clone());
         drop_copy.clients_max = config.sessions.drop_copy_connections_max;

@@ -46,7 +46,7 @@ declarations! {
         IntervalPriced,
     ],
     market_data: [
-        FeedRequest, FeedReject, DropCopyRequest, FeedHeartbeat, InstrumentDefinition,
+        FeedRequest, FeedReject, DropCopyRequest, FeedHeartbeat, FeedPacket, InstrumentDefinition,
         SnapshotBegin, SnapshotOrder, SnapshotEnd, OrderAdded, OrderExecuted, OrderShrunk,
         OrderDeleted, TopOfBook, TradeReport, InstrumentPhase, IndicativeAuction, AuctionTrade,
     ],
@@ -93,7 +93,7 @@ enumerations! {
     codes::CancelReason, codes::TransferKind, codes::DeliveryOutcome, codes::Durability,
     codes::FlowType, codes::NegotiationRejectCode, codes::EstablishmentRejectCode,
     codes::RetransmitRejectCode, codes::TerminationCode, codes::FeedRequestKind,
-    codes::FeedRejectCode, codes::Phase, codes::Allocation, reject::Reject,
+    codes::FeedRejectCode, codes::FeedDepth, codes::Phase, codes::Allocation, reject::Reject,
 }
 
 /// The declaration of the message with this template number.

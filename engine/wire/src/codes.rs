@@ -535,6 +535,18 @@ enumeration! {
 }
 
 enumeration! {
+    /// How deep a feed looks into the books.
+    FeedDepth: u8 {
+        /// Every change of every order, best prices and trades.
+        Orders = 0,
+        /// Best prices, trades and statistics.
+        Top = 1,
+        /// Every change of every price level, and trades.
+        Levels = 2,
+    }
+}
+
+enumeration! {
     /// The state of an instrument's trading.
     Phase: u8 {
         /// Orders match as they come.

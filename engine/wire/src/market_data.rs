@@ -5,7 +5,8 @@
 //! Always holds: `sequence` is contiguous over all messages of the feed, so a hole is seen at once.
 
 use crate::codes::{
-    ContractKind, FeedRejectCode, FeedRequestKind, Firmness, Phase, Raw, ResourceClass, Side,
+    ContractKind, FeedDepth, FeedRejectCode, FeedRequestKind, Firmness, Phase, Raw, ResourceClass,
+    Side,
 };
 use crate::ids::{
     EventSequence, FeedSequence, InstrumentId, OrderId, ParticipantId, SessionId, TradeId,
@@ -22,8 +23,10 @@ message! {
         instrument: InstrumentId,
         /// A snapshot first, or updates from a number.
         kind: Raw<FeedRequestKind>,
+        /// Which feed.
+        depth: Raw<FeedDepth>,
         /// Zero.
-        pad_1: Pad<3>,
+        pad_1: Pad<2>,
     }
 }
 
@@ -68,6 +71,24 @@ message! {
         time: Nanos,
         /// The next number that the exchange gives; above the one to come while more must be looked at.
         end_sequence: FeedSequence,
+    }
+}
+
+message! {
+    /// The header of a multicast packet: framed messages follow it, numbered without a hole.
+    FeedPacket = 506 {
+        /// The number of the packet on its feed, from 1 at each start of the node.
+        packet: u64,
+        /// The number of its first message; of the next one to come where it holds none.
+        first_sequence: FeedSequence,
+        /// When it was sent.
+        sending_time: Nanos,
+        /// How many messages it holds; zero in a sign of life.
+        count: u16,
+        /// Which feed.
+        depth: Raw<FeedDepth>,
+        /// Zero.
+        pad_1: Pad<5>,
     }
 }
 

@@ -130,11 +130,34 @@ impl History {
 
     /// The bytes of all messages lie one after the other: one copy moves as many as fit.
     fn copy_all(&self, from: u64, buffer: &mut SendBuffer) -> u64 {
+        let (end, [first, second]) = self.fitting(from, buffer.room());
+        buffer.write(first);
+        buffer.write(second);
+        end
+    }
+
+    /// Framed messages from `from` on, as many as `bytes_max` holds, and the number to go on with.
+    ///
+    /// # Errors
+    /// [`Overrun`] where `from` is not kept any more.
+    pub fn framed(
+        &self,
+        from: FeedSequence,
+        bytes_max: usize,
+    ) -> Result<(FeedSequence, [&[u8]; 2]), Overrun> {
+        if from.0 < self.oldest {
+            return Err(Overrun);
+        }
+        let (end, parts) = self.fitting(from.0, bytes_max);
+        Ok((FeedSequence(end), parts))
+    }
+
+    fn fitting(&self, from: u64, bytes_max: usize) -> (u64, [&[u8]; 2]) {
         if from >= self.next {
-            return from;
+            return (from, [&[], &[]]);
         }
         let start = self.entry(from).offset;
-        let limit = start + buffer.room() as u64;
+        let limit = start + bytes_max as u64;
         let (mut low, mut high) = (from, self.next);
         while low < high {
             let middle = low + (high - low).div_ceil(2);
@@ -145,9 +168,7 @@ impl History {
             }
         }
         let (first, second) = self.read(start, (self.start_of(low) - start) as usize);
-        buffer.write(first);
-        buffer.write(second);
-        low
+        (low, [first, second])
     }
 
     fn copy_one(&self, from: u64, instrument: InstrumentId, buffer: &mut SendBuffer) -> u64 {

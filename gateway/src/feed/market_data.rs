@@ -1,4 +1,4 @@
-//! The market data agent: the event log in, the public feed out over TCP.
+//! The market data agent: the event log in, the public feed out over TCP and multicast.
 //!
 //! Run by the node in a layout of its choice. Clients connect without a logon: the data is public.
 //!
@@ -13,6 +13,7 @@ use exahour_journal::{Position, Reader, Verify};
 use exahour_rings::{Agent, Halt};
 use exahour_wire::events::FrameEnd;
 
+use super::multicast::{Multicast, MulticastConfig};
 use super::peers::Peers;
 use super::subscribers::{Stage, Subscribers};
 use crate::clock::Clock;
@@ -39,6 +40,8 @@ pub struct MarketDataConfig {
     pub history_bytes: usize,
     /// Bytes on their way to one client.
     pub send_bytes: usize,
+    /// Where else the feed goes: to the two lines of a multicast, if to any.
+    pub multicast: Option<MulticastConfig>,
     /// Resting orders that memory is reserved for; growing beyond holds the feed up for a while.
     pub orders_room: usize,
 }
@@ -54,6 +57,7 @@ impl MarketDataConfig {
             clients_max: 1024,
             history_bytes: 96 << 20,
             send_bytes: 64 << 10,
+            multicast: None,
             orders_room: 1 << 20,
         }
     }
@@ -65,6 +69,7 @@ pub struct MarketData<C> {
     opening: Opening,
     subscribers: Subscribers,
     peers: Peers<Stage>,
+    multicast: Option<Multicast>,
     clock: C,
 }
 
@@ -72,15 +77,18 @@ impl<C: Clock> MarketData<C> {
     /// Listens, and begins to read the event log.
     ///
     /// # Errors
-    /// [`GatewayError::Listen`], [`GatewayError::Watch`], [`GatewayError::EventLog`].
+    /// [`GatewayError::Listen`], [`GatewayError::Watch`], [`GatewayError::Multicast`],
+    /// [`GatewayError::EventLog`].
     pub fn new(config: &MarketDataConfig, clock: C) -> Result<Self, GatewayError> {
         let reader = Reader::follow(&config.event_log, Verify::Every)?;
         let sockets = Sockets::listen(config.address, config.clients_max)?;
+        let multicast = config.multicast.as_ref().map(Multicast::open).transpose()?;
         Ok(MarketData {
             opening: Opening::new(&reader, config.opens_behind.clone()),
             reader,
             subscribers: Subscribers::new(config.history_bytes, config.orders_room),
             peers: Peers::new(sockets, config.clients_max, config.send_bytes),
+            multicast,
             clock,
         })
     }
@@ -88,6 +96,11 @@ impl<C: Clock> MarketData<C> {
     /// The address that clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.peers.sockets().address()
+    }
+
+    /// What goes out by multicast, if anything does.
+    pub fn multicast(&self) -> Option<&Multicast> {
+        self.multicast.as_ref()
     }
 
     /// The port without its sockets.
@@ -137,6 +150,13 @@ impl<C: Clock> Agent for MarketData<C> {
             .peers
             .turn(&mut self.subscribers, now)
             .map_err(Halt::new)?;
-        Ok(frames + moved + served)
+        let sent = match &mut self.multicast {
+            Some(multicast) => {
+                let history = self.subscribers.publisher().history();
+                multicast.turn(history, self.clock.now(), now)
+            }
+            None => 0,
+        };
+        Ok(frames + moved + served + sent)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! event log -> Publisher -> History -> cursor of each client -> SendBuffer -> socket
-//!                              |
+//!                              |-> Multicast -> packets -> groups A and B
 //!                              +-> Shadow -> snapshot of a joining client -> SendBuffer
 //! event log -> DropCopy: one cursor for each back office -> SendBuffer -> socket
 //! ```
@@ -24,10 +24,12 @@ pub mod history;
 pub mod publisher;
 pub mod snapshot;
 
+pub mod multicast;
 pub mod peers;
 pub mod send_buffer;
 
 pub mod client;
 pub mod drop_copy_client;
+pub mod multicast_client;
 
 mod link;

@@ -11,7 +11,7 @@
 //! Always holds: a live client is only a number in the history, so it costs nothing while it does
 //! not read; it is cut off when it is too far behind. Does not: touch sockets or the clock.
 
-use exahour_wire::codes::{FeedRejectCode, FeedRequestKind};
+use exahour_wire::codes::{FeedDepth, FeedRejectCode, FeedRequestKind};
 use exahour_wire::events::FrameEnd;
 use exahour_wire::ids::{FeedSequence, InstrumentId};
 use exahour_wire::market_data::{FeedHeartbeat, FeedReject, FeedRequest};
@@ -138,6 +138,9 @@ impl Subscribers {
     /// What a request leads to, or why it is refused.
     fn judge(&self, request: &FeedRequest) -> Result<Stage, FeedRejectCode> {
         let kind = request.kind.decode().ok_or(FeedRejectCode::BadRequest)?;
+        if request.depth.decode() != Some(FeedDepth::Orders) {
+            return Err(FeedRejectCode::BadRequest);
+        }
         let flow = Flow::of_request(request.instrument);
         if flow != Flow::All && self.publisher.books().book(request.instrument).is_none() {
             return Err(FeedRejectCode::UnknownInstrument);

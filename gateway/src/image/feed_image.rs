@@ -219,7 +219,8 @@ impl FeedImage {
         applied
     }
 
-    fn empty(&mut self) {
+    /// Forgets everything: the next thing to ask for is a snapshot.
+    pub fn empty(&mut self) {
         self.books.clear();
         self.state = State::Empty;
         self.next = FeedSequence::NONE;

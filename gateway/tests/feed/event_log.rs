@@ -7,6 +7,7 @@ use exahour_gateway::clock::Clock;
 use exahour_gateway::credentials::{Key, Keys};
 use exahour_gateway::feed::drop_copy::{DropCopy, DropCopyConfig};
 use exahour_gateway::feed::market_data::{MarketData, MarketDataConfig};
+use exahour_gateway::feed::multicast::MulticastConfig;
 use exahour_gateway::opening::Applied;
 use exahour_journal::{Chain, Config, FrameMeta, Journal, LogId};
 use exahour_rings::{Agent, WatermarkReader};
@@ -80,6 +81,24 @@ impl EventLog {
             send_bytes,
             clients_max: 32,
             orders_room: 0,
+            ..MarketDataConfig::new(any_port(), self.folder.path().to_path_buf())
+        };
+        MarketData::new(&config, clock).unwrap()
+    }
+
+    /// A market data port that sends its feed by multicast, too.
+    pub(crate) fn multicast<C: Clock>(
+        &self,
+        history_bytes: usize,
+        multicast: MulticastConfig,
+        clock: C,
+    ) -> MarketData<C> {
+        let config = MarketDataConfig {
+            history_bytes,
+            send_bytes: 4096,
+            clients_max: 32,
+            orders_room: 0,
+            multicast: Some(multicast),
             ..MarketDataConfig::new(any_port(), self.folder.path().to_path_buf())
         };
         MarketData::new(&config, clock).unwrap()

@@ -10,3 +10,4 @@ mod event_log;
 mod images;
 mod market;
 mod market_data;
+mod multicast;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // A test may fail where it stands.
 
 mod exchange;
+mod multicast;
 mod snapshots;
 
 use std::os::unix::fs::PermissionsExt;

@@ -55,7 +55,7 @@ forms! {
         InstrumentListed PositionLimitSet KillSwitchSet AccessKeyRegistered KillSwitchReleaseRequested MoneyMoved
         InstrumentSettled InstrumentExpired DeliveryAssigned MachineReady DeliverySettled
         StateHashed CalendarSet PhaseChanged AuctionUncrossed IndicativePrice CircuitBreakerSet IntervalPriced;
-    market_data: FeedRequest FeedReject DropCopyRequest FeedHeartbeat InstrumentDefinition
+    market_data: FeedRequest FeedReject DropCopyRequest FeedHeartbeat FeedPacket InstrumentDefinition
         SnapshotBegin SnapshotOrder SnapshotEnd OrderAdded OrderExecuted OrderShrunk OrderDeleted
         TopOfBook TradeReport InstrumentPhase IndicativeAuction AuctionTrade;
 }

@@ -1,0 +1,414 @@
+//! The client of the multicast feed: takes each message from whichever line brings it first, and
+//! mends what both lost over the market data port.
+//!
+//! Used by tools and by whoever needs a book. The caller turns it with [`MulticastClient::poll`] and
+//! may sleep in [`MulticastClient::wait`].
+//!
+//! ```text
+//! A --+-> number is next: apply     above it: hold     below it: drop
+//! B --+        ^                        |
+//! port: snapshot or missing messages ---+
+//! ```
+//! Always holds: while the image is whole it is exactly the book after the last message applied; what
+//! is held is bounded. Where no line is heard the port alone feeds it.
+//! Does not: give up on a lost connection; a request that can never be met is an error.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use exahour_wire::codes::{FeedDepth, FeedRejectCode};
+use exahour_wire::framing::{Cut, FRAMING_BYTES, cut};
+use exahour_wire::ids::FeedSequence;
+use exahour_wire::market_data::{FeedPacket, FeedReject};
+use exahour_wire::message::Message;
+use exahour_wire::units::Nanos;
+
+use super::client::FeedRefused;
+use super::link::{Link, Lost, Retry};
+use super::multicast::PACKET_SILENCE_MAX;
+use crate::clock::Steady;
+use crate::error::GatewayError;
+use crate::image::{Applied, FeedImage, Flow, ImageFault};
+use crate::sockets::{Group, GroupReceivers};
+
+/// Packets taken from a line in one poll.
+const PACKETS_PER_POLL: usize = 256;
+
+/// Room for a packet; a longer one is cut and counts as malformed.
+const PACKET_ROOM: usize = 2_048;
+
+/// How long the other line may take to bring what one has lost.
+const OTHER_LINE_WITHIN: Nanos = Nanos(2_000_000);
+
+/// Silence on both lines after which the port feeds the image until one is heard again.
+const LINES_SILENT_MAX: Nanos = Nanos(10 * PACKET_SILENCE_MAX.0);
+
+/// Messages held while one before them is missing; what comes beyond is asked for again.
+const HELD_MAX: usize = 16_384;
+
+/// How long to sleep at most while the port is asked.
+const RECOVERY_WAIT_MAX: Duration = Duration::from_millis(1);
+
+/// What came of the packets so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Packets that came, on A and on B.
+    pub packets: [u64; 2],
+    /// Packets that did not come, or not in their order, on A and on B.
+    pub missed: [u64; 2],
+    /// Packets that were none.
+    pub malformed: u64,
+    /// How often the port had to be asked.
+    pub recoveries: u64,
+}
+
+/// A client of the multicast feed.
+#[derive(Debug)]
+pub struct MulticastClient {
+    lines: GroupReceivers,
+    port: SocketAddr,
+    image: FeedImage,
+    held: BTreeMap<FeedSequence, Box<[u8]>>,
+    /// The newest packet of each line: its number and when it was sent.
+    newest: [(u64, Nanos); 2],
+    /// The number after the last message that a line told of.
+    told_end: FeedSequence,
+    /// When a line was heard last, or the first poll.
+    heard: Option<Steady>,
+    /// The number that is missing, and since when.
+    missing: Option<(FeedSequence, Steady)>,
+    recovery: Option<Recovery>,
+    retry: Retry,
+    more: More,
+    counts: Counts,
+}
+
+/// Whether packets were left in a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum More {
+    Nothing,
+    Packets,
+}
+
+/// A connection to the port while something is missing.
+#[derive(Debug)]
+struct Recovery {
+    link: Link,
+    /// Whether a line was heard since it was made.
+    lines_heard: bool,
+}
+
+impl MulticastClient {
+    /// Joins the lines A and B; the market data port of the same node mends what they lose.
+    ///
+    /// # Errors
+    /// [`GatewayError::Multicast`] and [`GatewayError::Watch`].
+    pub fn join(lines: [Group; 2], port: SocketAddr) -> Result<Self, GatewayError> {
+        Ok(MulticastClient {
+            lines: GroupReceivers::join(&lines)?,
+            port,
+            image: FeedImage::new(Flow::All),
+            held: BTreeMap::new(),
+            newest: [(0, Nanos(0)); 2],
+            told_end: FeedSequence::NONE,
+            heard: None,
+            missing: None,
+            recovery: None,
+            retry: Retry::default(),
+            more: More::Nothing,
+            counts: Counts::default(),
+        })
+    }
+
+    /// The books.
+    pub fn image(&self) -> &FeedImage {
+        &self.image
+    }
+
+    /// What came of the packets so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Whether nothing is missing and the lines alone go on.
+    pub fn settled(&self) -> bool {
+        self.image.whole() && self.recovery.is_none() && self.told_end <= self.image.next_sequence()
+    }
+
+    /// Takes in what is there and shows every message after it was applied; asks the port where
+    /// something is missing.
+    ///
+    /// Gives how much there was to do. Making a connection may take up to two seconds.
+    /// `now` measures waits; all calls take it from one clock.
+    ///
+    /// # Errors
+    /// [`FeedRefused`] where the exchange will not serve this client.
+    pub fn poll(
+        &mut self,
+        now: Steady,
+        on_message: &mut impl FnMut(&[u8], Applied),
+    ) -> Result<usize, FeedRefused> {
+        let mut work = 0;
+        self.more = More::Nothing;
+        for line in 0..2 {
+            work += self.take_packets(line, on_message);
+        }
+        if work > 0 || self.heard.is_none() {
+            self.heard = Some(now);
+        }
+        work += self.recover(now, on_message)?;
+        Ok(work)
+    }
+
+    /// Sleeps until something may be there, or `timeout` passed.
+    pub fn wait(&mut self, timeout: Duration) {
+        if self.more == More::Packets {
+            return;
+        }
+        let behind = self.recovery.is_some() || self.missing.is_some();
+        let timeout = match behind {
+            true => timeout.min(RECOVERY_WAIT_MAX),
+            false => timeout,
+        };
+        // A broken socket is found by the next poll.
+        let _ = self.lines.wait(timeout);
+    }
+
+    fn take_packets(&mut self, line: usize, on_message: &mut impl FnMut(&[u8], Applied)) -> usize {
+        let mut room = [0; PACKET_ROOM];
+        for taken in 0..PACKETS_PER_POLL {
+            // A line that is broken brings nothing: the other one, or the port, goes on.
+            let Ok(Some(packet)) = self.lines.try_receive(line, &mut room) else {
+                return taken;
+            };
+            if self.on_packet(line, packet, on_message).is_none() {
+                self.counts.malformed += 1;
+            }
+        }
+        self.more = More::Packets;
+        PACKETS_PER_POLL
+    }
+
+    /// Takes in one packet; `None` where it is none, or ends early.
+    fn on_packet(
+        &mut self,
+        line: usize,
+        packet: &[u8],
+        on_message: &mut impl FnMut(&[u8], Applied),
+    ) -> Option<()> {
+        let header = FeedPacket::read(packet)?;
+        if header.depth.decode() != Some(FeedDepth::Orders) {
+            return None;
+        }
+        let first = header.first_sequence.0;
+        let end = FeedSequence(first.checked_add(u64::from(header.count))?);
+        self.number(line, &header);
+        self.told_end = self.told_end.max(end);
+        if let Some(recovery) = &mut self.recovery {
+            recovery.lines_heard = true;
+        }
+        let mut rest = &packet[FeedPacket::BYTES..];
+        for number in first..end.0 {
+            let Cut::Whole { bytes } = cut(rest) else {
+                return None;
+            };
+            let framed_end = FRAMING_BYTES + bytes;
+            self.on_numbered(
+                FeedSequence(number),
+                &rest[FRAMING_BYTES..framed_end],
+                on_message,
+            );
+            rest = &rest[framed_end..];
+        }
+        rest.is_empty().then_some(())
+    }
+
+    /// Counts what a line has missed, and notices a node that started again with less than it told.
+    fn number(&mut self, line: usize, header: &FeedPacket) {
+        self.counts.packets[line] += 1;
+        let (newest, sent) = self.newest[line];
+        if header.packet > newest {
+            if newest > 0 {
+                let between = header.packet - newest - 1;
+                self.counts.missed[line] = self.counts.missed[line].saturating_add(between);
+            }
+            self.newest[line] = (header.packet, header.sending_time);
+            return;
+        }
+        // A packet that comes late or twice was not sent later; one of a new count was.
+        if header.sending_time > sent {
+            self.newest[line] = (header.packet, header.sending_time);
+            if header.first_sequence < self.image.next_sequence().max(self.told_end) {
+                self.start_again();
+                self.held.clear();
+                self.told_end = header.first_sequence;
+            }
+        }
+    }
+
+    /// Empties the image; what was asked for on its account is not what it needs now.
+    fn start_again(&mut self) {
+        self.image.empty();
+        self.recovery = None;
+        self.missing = None;
+    }
+
+    fn on_numbered(
+        &mut self,
+        sequence: FeedSequence,
+        message: &[u8],
+        on_message: &mut impl FnMut(&[u8], Applied),
+    ) {
+        if self.image.whole() && sequence <= self.image.next_sequence() {
+            self.apply(message, on_message);
+            self.apply_held(on_message);
+            return;
+        }
+        self.held.entry(sequence).or_insert_with(|| message.into());
+        if self.held.len() > HELD_MAX {
+            // The nearest are needed first.
+            self.held.pop_last();
+        }
+    }
+
+    fn apply(&mut self, message: &[u8], on_message: &mut impl FnMut(&[u8], Applied)) {
+        match self.image.apply(message) {
+            Ok(applied) => on_message(message, applied),
+            // The image before a gap is still right; what is missing will be asked for.
+            Err(ImageFault::FeedGap { .. }) => {}
+            Err(_) => self.start_again(),
+        }
+    }
+
+    /// Applies what was held and is next now; drops what is known.
+    fn apply_held(&mut self, on_message: &mut impl FnMut(&[u8], Applied)) {
+        while self.image.whole()
+            && let Some(entry) = self.held.first_entry()
+            && *entry.key() <= self.image.next_sequence()
+        {
+            let message = entry.remove();
+            self.apply(&message, on_message);
+        }
+    }
+
+    /// Asks the port for what is missing for too long, and takes in what it answers.
+    fn recover(
+        &mut self,
+        now: Steady,
+        on_message: &mut impl FnMut(&[u8], Applied),
+    ) -> Result<usize, FeedRefused> {
+        if self.recovery.is_none() {
+            if !self.due(now) {
+                return Ok(0);
+            }
+            if self.connect(now).is_err() {
+                self.disconnect(now);
+                return Ok(0);
+            }
+        }
+        let heard = match self.take_answers(now, on_message) {
+            Ok(count) => count,
+            Err(Ended::Lost) => {
+                self.disconnect(now);
+                return Ok(0);
+            }
+            Err(Ended::Refused(reject)) => {
+                self.disconnect(now);
+                return Err(FeedRefused(reject));
+            }
+        };
+        self.apply_held(on_message);
+        let lines_go_on = self.recovery.as_ref().is_some_and(|it| it.lines_heard);
+        let next = self.image.next_sequence();
+        if lines_go_on && self.image.whole() && next >= self.told_end {
+            self.recovery = None;
+            self.missing = None;
+        }
+        Ok(heard)
+    }
+
+    /// Whether something is missing for longer than the other line may take, or no line is heard.
+    fn due(&mut self, now: Steady) -> bool {
+        let next = self.image.next_sequence();
+        let silent = self
+            .heard
+            .is_some_and(|heard| now >= heard.after(LINES_SILENT_MAX));
+        if self.image.whole() && self.told_end <= next && !silent {
+            self.missing = None;
+            return false;
+        }
+        let since = match self.missing {
+            Some((number, since)) if number == next => since,
+            _ => now,
+        };
+        self.missing = Some((next, since));
+        let waited = !self.image.whole() || silent || now >= since.after(OTHER_LINE_WITHIN);
+        waited && self.retry.due(now)
+    }
+
+    fn connect(&mut self, now: Steady) -> Result<(), Lost> {
+        let mut link = Link::connect(self.port, now).map_err(|_| Lost)?;
+        self.counts.recoveries += 1;
+        link.send(&self.image.ask())?;
+        self.recovery = Some(Recovery {
+            link,
+            lines_heard: false,
+        });
+        Ok(())
+    }
+
+    fn disconnect(&mut self, now: Steady) {
+        self.recovery = None;
+        self.retry.on_lost(now);
+    }
+
+    fn take_answers(
+        &mut self,
+        now: Steady,
+        on_message: &mut impl FnMut(&[u8], Applied),
+    ) -> Result<usize, Ended> {
+        let Some(Recovery { link, .. }) = &mut self.recovery else {
+            return Ok(0);
+        };
+        link.poll(now)?;
+        let mut count = 0;
+        let mut ask_again = false;
+        while let Some(message) = link.next_message()? {
+            count += 1;
+            self.retry.on_heard();
+            let was_whole = self.image.whole();
+            let applied = self.image.apply(message).map_err(|_| Ended::Lost)?;
+            on_message(message, applied);
+            match applied {
+                // The port has nothing more: a line told of what there is not.
+                Applied::Heartbeat if was_whole => {
+                    self.told_end = self.told_end.min(self.image.next_sequence());
+                }
+                Applied::Refused(reject) => {
+                    if reject.code.decode() != Some(FeedRejectCode::OutOfRange) {
+                        return Err(Ended::Refused(reject));
+                    }
+                    ask_again = true;
+                }
+                _ => {}
+            }
+        }
+        if ask_again {
+            link.send(&self.image.ask())?;
+        }
+        Ok(count)
+    }
+}
+
+/// Why asking the port ended.
+enum Ended {
+    Lost,
+    Refused(FeedReject),
+}
+
+impl From<Lost> for Ended {
+    fn from(_: Lost) -> Self {
+        Ended::Lost
+    }
+}

@@ -1,0 +1,335 @@
+//! The multicast feed over real sockets on the loopback interface: lines that lose, repeat and mix
+//! up packets, clients that join at any moment, and their books against the right ones.
+//!
+//! Where the machine permits no multicast each test says that it is skipped.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use exahour_gateway::clock::{Clock, ManualClock, SystemClock};
+use exahour_gateway::feed::multicast::{MulticastConfig, PACKET_BYTES_MAX};
+use exahour_gateway::feed::multicast_client::MulticastClient;
+use exahour_gateway::sockets::{Group, GroupReceivers, GroupSender};
+use exahour_rings::Agent;
+use exahour_wire::ids::FeedSequence;
+use exahour_wire::market_data::FeedPacket;
+use exahour_wire::message::Message;
+use exahour_wire::units::Nanos;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::event_log::{EventLog, Flood, settle, turn_until};
+use crate::market::Market;
+
+/// Groups that no other test, and no other run of this one, uses.
+fn groups() -> [Group; 2] {
+    static PAIRS: AtomicU16 = AtomicU16::new(0);
+    let pair = PAIRS.fetch_add(1, Ordering::Relaxed);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    [1, 2].map(|line| Group {
+        address: SocketAddrV4::new(Ipv4Addr::new(239, 192 + line, high, low), 20_000 + pair),
+        interface: Ipv4Addr::LOCALHOST,
+    })
+}
+
+/// Whether packets come back over the loopback interface; says so where they do not.
+fn permitted() -> bool {
+    let [group, _] = groups();
+    let heard = || -> Option<()> {
+        let receivers = GroupReceivers::join(&[group]).ok()?;
+        let sender = GroupSender::open(group, 0).ok()?;
+        let (started, mut room) = (Instant::now(), [0; 8]);
+        while started.elapsed() < Duration::from_secs(5) {
+            sender.send(b"here");
+            if receivers.try_receive(0, &mut room).ok()? == Some(b"here") {
+                return Some(());
+            }
+        }
+        None
+    };
+    let permitted = heard().is_some();
+    if !permitted {
+        eprintln!("SKIPPED: this machine permits no multicast on its loopback interface");
+    }
+    permitted
+}
+
+/// Stands between the exchange and the clients, and does to packets what networks do.
+struct Relay {
+    from: GroupReceivers,
+    to: [GroupSender; 2],
+    late: Vec<(usize, Vec<u8>)>,
+    loss: f64,
+}
+
+impl Relay {
+    fn new(from: [Group; 2], to: [Group; 2]) -> Self {
+        Relay {
+            from: GroupReceivers::join(&from).unwrap(),
+            to: to.map(|group| GroupSender::open(group, 0).unwrap()),
+            late: Vec::new(),
+            loss: 0.0,
+        }
+    }
+
+    fn turn(&mut self, rng: &mut ChaCha8Rng) {
+        if rng.random_bool(0.05) {
+            self.loss = [0.0, 0.02, 0.3, 1.0][rng.random_range(0..4)];
+        }
+        self.pass(rng, self.loss);
+    }
+
+    /// Passes on what came, all but a part; some twice, some late.
+    fn pass(&mut self, rng: &mut ChaCha8Rng, loss: f64) {
+        let mut room = [0; PACKET_BYTES_MAX];
+        for line in 0..2 {
+            while let Some(packet) = self.from.try_receive(line, &mut room).unwrap() {
+                if rng.random_bool(loss) {
+                    continue;
+                }
+                if rng.random_bool(0.1) {
+                    self.late.push((line, packet.to_vec()));
+                    continue;
+                }
+                self.to[line].send(packet);
+                if rng.random_bool(0.1) {
+                    self.to[line].send(packet);
+                }
+            }
+        }
+        while !self.late.is_empty() && rng.random_bool(0.5) {
+            let place = rng.random_range(0..self.late.len());
+            let (line, packet) = self.late.swap_remove(place);
+            self.to[line].send(&packet);
+        }
+    }
+}
+
+fn check(client: &MulticastClient, market: &Market, context: &str) {
+    for instrument in market.instruments() {
+        let found: Vec<_> = client.image().books().orders_of(instrument).collect();
+        assert_eq!(found, market.book(instrument), "{context}");
+    }
+}
+
+#[test]
+fn clients_that_join_anywhere_and_lose_anything_hold_the_books() {
+    if !permitted() {
+        return;
+    }
+    let (mut recoveries, mut missed, mut compared) = (0, 0, 0);
+    for seed in 600..606 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut market = Market::new(seed);
+        let mut log = EventLog::new();
+        (0..rng.random_range(1..200)).for_each(|_| log.append(&market.step()));
+        let (sent, heard) = (groups(), groups());
+        // A short history: who loses much must start again with a snapshot.
+        let multicast = MulticastConfig {
+            lines: sent,
+            hops: 0,
+        };
+        let mut agent = log.multicast(64 << 10, multicast, SystemClock::default());
+        let port = agent.address();
+        let mut relay = Relay::new(sent, heard);
+        let mut clock = ManualClock::new(Nanos(1));
+        let join = || MulticastClient::join(heard, port).unwrap();
+        let mut clients: Vec<_> = (0..3).map(|_| join()).collect();
+        for round in 0..600 {
+            let frame: Vec<u8> = (0..rng.random_range(0..8))
+                .flat_map(|_| market.step())
+                .collect();
+            log.append(&frame);
+            settle_a_little(&mut agent);
+            relay.turn(&mut rng);
+            clock.advance(Nanos(1_000_000));
+            let next = agent.subscribers().publisher().history().next();
+            for client in &mut clients {
+                if rng.random_bool(0.5) {
+                    client.poll(clock.steady(), &mut |_, _| ()).unwrap();
+                }
+                if client.image().whole() && client.image().next_sequence() == next {
+                    check(client, &market, &format!("seed {seed}, round {round}"));
+                    compared += 1;
+                }
+                if rng.random_bool(0.005) {
+                    recoveries += client.counts().recoveries;
+                    missed += client.counts().missed.iter().sum::<u64>();
+                    *client = join();
+                }
+            }
+        }
+        settle(&mut agent);
+        let next = agent.subscribers().publisher().history().next();
+        for client in &mut clients {
+            turn_until(&mut agent, &format!("seed {seed}"), || {
+                relay.turn(&mut rng);
+                clock.advance(Nanos(1_000_000));
+                client.poll(clock.steady(), &mut |_, _| ()).unwrap();
+                client.settled() && client.image().next_sequence() == next
+            });
+            check(client, &market, &format!("seed {seed}, at the end"));
+            recoveries += client.counts().recoveries;
+            missed += client.counts().missed.iter().sum::<u64>();
+        }
+    }
+    assert!(
+        recoveries > 100 && missed > 1000 && compared > 500,
+        "{recoveries} recoveries, {missed} packets missed, {compared} books compared"
+    );
+}
+
+/// A few turns: the log is read, clients of the port are served, packets go out.
+fn settle_a_little(agent: &mut impl Agent) {
+    (0..4).for_each(|_| {
+        agent.do_work().unwrap();
+    });
+}
+
+#[test]
+fn the_lines_alone_bring_everything_and_each_alone_is_enough() {
+    if !permitted() {
+        return;
+    }
+    let (mut flood, mut log) = (Flood::new(), EventLog::new());
+    log.append(&flood.list());
+    let lines = groups();
+    let multicast = MulticastConfig { lines, hops: 0 };
+    let mut agent = log.multicast(1 << 20, multicast, SystemClock::default());
+    let nobody = groups()[0];
+    let mut clock = ManualClock::new(Nanos(1));
+    let port = agent.address();
+    let heard = [lines, [lines[0], nobody], [nobody, lines[1]]];
+    let mut clients = heard.map(|lines| MulticastClient::join(lines, port).unwrap());
+    for client in &mut clients {
+        turn_until(&mut agent, "joining", || {
+            clock.advance(Nanos(100_000));
+            client.poll(clock.steady(), &mut |_, _| ()).unwrap();
+            client.settled()
+        });
+    }
+    for _ in 0..100 {
+        log.append(&flood.churn(20));
+        let next = FeedSequence(agent.subscribers().publisher().history().next().0 + 80);
+        for client in &mut clients {
+            turn_until(&mut agent, "following", || {
+                client.poll(clock.steady(), &mut |_, _| ()).unwrap();
+                client.image().next_sequence() == next
+            });
+        }
+    }
+    for client in &clients {
+        assert_eq!(client.counts().recoveries, 1, "only to join: {client:?}");
+    }
+    assert_eq!(clients[0].counts().missed, [0, 0]);
+    assert_eq!(clients[1].counts().packets[1], 0);
+}
+
+#[test]
+fn both_lines_carry_the_same_packets_and_what_is_no_packet_does_no_harm() {
+    if !permitted() {
+        return;
+    }
+    let (mut flood, mut log) = (Flood::new(), EventLog::new());
+    log.append(&flood.list());
+    let lines = groups();
+    let multicast = MulticastConfig { lines, hops: 0 };
+    let mut clock = ManualClock::new(Nanos(1));
+    let mut agent = log.multicast(1 << 20, multicast, clock.clone());
+    let receivers = GroupReceivers::join(&lines).unwrap();
+    settle_a_little(&mut agent);
+    log.append(&flood.churn(200));
+    let (mut heard, mut room) = ([Vec::new(), Vec::new()], [0; 2048]);
+    turn_until(&mut agent, "800 messages", || {
+        for (line, heard) in heard.iter_mut().enumerate() {
+            while let Some(packet) = receivers.try_receive(line, &mut room).unwrap() {
+                assert!(packet.len() <= PACKET_BYTES_MAX);
+                heard.push(packet.to_vec());
+            }
+        }
+        let ends = heard
+            .each_ref()
+            .map(|heard| heard.last().map(|it| end_of(it)));
+        ends == [Some(802), Some(802)]
+    });
+    assert_eq!(heard[0], heard[1]);
+    for (before, after) in heard[0].iter().zip(&heard[0][1..]) {
+        let next = FeedPacket::read(after).unwrap();
+        assert_eq!(next.packet, FeedPacket::read(before).unwrap().packet + 1);
+        assert_eq!(
+            next.first_sequence.0,
+            end_of(before),
+            "no number is left out"
+        );
+    }
+    // Every packet cut, lengthened and with each of its first bytes changed.
+    let attacked = groups();
+    let sender = GroupSender::open(attacked[0], 0).unwrap();
+    let mut client = MulticastClient::join(attacked, agent.address()).unwrap();
+    for packet in heard[0].iter().step_by(8) {
+        let cuts = (0..packet.len())
+            .step_by(7)
+            .map(|end| packet[..end].to_vec());
+        let longer = [[&packet[..], &[0; 9]].concat()];
+        let other = (0..120.min(packet.len())).map(|place| {
+            let mut packet = packet.clone();
+            packet[place] ^= 0x55;
+            packet
+        });
+        for bad in cuts.chain(longer).chain(other) {
+            sender.send(&bad);
+            clock.advance(Nanos(10_000_000));
+            client.poll(clock.steady(), &mut |_, _| ()).unwrap();
+            agent.do_work().unwrap();
+        }
+    }
+    assert!(client.counts().malformed > 100, "{:?}", client.counts());
+    turn_until(&mut agent, "what was told and is not there", || {
+        sender.send(&heard[0][0]);
+        clock.advance(Nanos(10_000_000));
+        client.poll(clock.steady(), &mut |_, _| ()).unwrap();
+        client.settled() && client.image().next_sequence() == FeedSequence(802)
+    });
+}
+
+#[test]
+fn where_both_lines_fall_silent_the_port_goes_on() {
+    if !permitted() {
+        return;
+    }
+    let (mut flood, mut log) = (Flood::new(), EventLog::new());
+    log.append(&flood.list());
+    let (sent, heard) = (groups(), groups());
+    let multicast = MulticastConfig {
+        lines: sent,
+        hops: 0,
+    };
+    let mut agent = log.multicast(1 << 20, multicast, SystemClock::default());
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mut relay = Relay::new(sent, heard);
+    let mut clock = ManualClock::new(Nanos(1));
+    let mut client = MulticastClient::join(heard, agent.address()).unwrap();
+    turn_until(&mut agent, "joining", || {
+        relay.pass(&mut rng, 0.0);
+        clock.advance(Nanos(100_000));
+        client.poll(clock.steady(), &mut |_, _| ()).unwrap();
+        client.settled()
+    });
+    for (loss, settled) in [(1.0, false), (0.0, true), (1.0, false)] {
+        log.append(&flood.churn(20));
+        settle(&mut agent);
+        let next = agent.subscribers().publisher().history().next();
+        turn_until(&mut agent, "the rest", || {
+            relay.pass(&mut rng, loss);
+            clock.advance(Nanos(10_000_000));
+            client.poll(clock.steady(), &mut |_, _| ()).unwrap();
+            client.settled() == settled && client.image().next_sequence() == next
+        });
+    }
+}
+
+fn end_of(packet: &[u8]) -> u64 {
+    let header = FeedPacket::read(packet).unwrap();
+    header.first_sequence.0 + u64::from(header.count)
+}
