@@ -343,7 +343,7 @@ impl MulticastClient {
             _ => now,
         };
         self.missing = Some((next, since));
-        let waited = !self.image.whole() || silent || now >= since.after(OTHER_LINE_WITHIN);
+        let waited = !self.image.whole() || now >= since.after(OTHER_LINE_WITHIN);
         waited && self.retry.due(now)
     }
 

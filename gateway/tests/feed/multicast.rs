@@ -200,10 +200,14 @@ fn the_lines_alone_bring_everything_and_each_alone_is_enough() {
     let nobody = groups()[0];
     let mut clock = ManualClock::new(Nanos(1));
     let port = agent.address();
-    let heard = [lines, [lines[0], nobody], [nobody, lines[1]]];
+    let mixed_up = groups();
+    let mut relay = Relay::new(lines, mixed_up);
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    let heard = [lines, [lines[0], nobody], [nobody, lines[1]], mixed_up];
     let mut clients = heard.map(|lines| MulticastClient::join(lines, port).unwrap());
     for client in &mut clients {
         turn_until(&mut agent, "joining", || {
+            relay.pass(&mut rng, 0.0);
             clock.advance(Nanos(100_000));
             client.poll(clock.steady(), &mut |_, _| ()).unwrap();
             client.settled()
@@ -214,6 +218,7 @@ fn the_lines_alone_bring_everything_and_each_alone_is_enough() {
         let next = FeedSequence(agent.subscribers().publisher().history().next().0 + 80);
         for client in &mut clients {
             turn_until(&mut agent, "following", || {
+                relay.pass(&mut rng, 0.0);
                 client.poll(clock.steady(), &mut |_, _| ()).unwrap();
                 client.image().next_sequence() == next
             });
@@ -224,6 +229,7 @@ fn the_lines_alone_bring_everything_and_each_alone_is_enough() {
     }
     assert_eq!(clients[0].counts().missed, [0, 0]);
     assert_eq!(clients[1].counts().packets[1], 0);
+    assert!(clients[3].counts().missed[0] > 10, "{:?}", clients[3]);
 }
 
 #[test]
