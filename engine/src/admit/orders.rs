@@ -70,7 +70,12 @@ pub(super) fn check_new(
     }
     order.side.decode().ok_or(Reject::InvalidSide)?;
     let order_type = order.order_type.decode().ok_or(Reject::InvalidOrderType)?;
-    if !matches!(order_type, OrderType::Market | OrderType::Limit) {
+    let served = [
+        OrderType::Limit,
+        OrderType::Market,
+        OrderType::MarketToLimit,
+    ];
+    if !served.contains(&order_type) {
         return Err(Reject::InvalidOrderType);
     }
     let lifetime = order
@@ -90,7 +95,8 @@ pub(super) fn check_new(
         return Err(Reject::InvalidTimeInForce);
     }
     let post_only = order.flags.contains(OrderFlags::POST_ONLY);
-    if order.flags.has_unknown() || post_only && (immediate || market) {
+    let takes = immediate || order_type != OrderType::Limit;
+    if order.flags.has_unknown() || post_only && takes {
         return Err(Reject::InvalidFlags);
     }
     check_served(advanced)?;

@@ -73,9 +73,10 @@ impl Execute {
             .ok_or(Reject::DuplicateClientOrderId)?;
         let price = match order_type {
             OrderType::Limit => new.price,
+            OrderType::MarketToLimit => instrument.met_first(side)?,
             _ => instrument.protected(side),
         };
-        if order_type == OrderType::Limit && instrument.is_out_of_bounds(price) {
+        if order_type != OrderType::Market && instrument.is_out_of_bounds(price) {
             return Err(Reject::PriceOutsideCollar);
         }
         let found = self.positions.find_again(new.account, new.instrument);
@@ -275,6 +276,15 @@ impl Instrument {
             (OrderType::Market, Some(_)) => OrderFlags(flags.0 | UNPRICED.0),
             _ => flags,
         }
+    }
+
+    /// The best price that an order of this side would meet.
+    fn met_first(&self, side: Side) -> Result<Price, Reject> {
+        if self.trading.call.is_some() {
+            return Err(Reject::PriceUnknownInCall);
+        }
+        let best = self.book.side(side.opposite()).best();
+        best.ok_or(Reject::NothingToMeet)
     }
 
     /// Where the protection of a market order ends; in a call, where the auction's range does.

@@ -163,7 +163,7 @@ enumeration! {
         Stop = b'3',
         /// A limit order from when its stop price is reached.
         StopLimit = b'4',
-        /// A market order; what is left of it stands at the price it last traded at.
+        /// Trades at the best price that it meets; the rest rests there.
         MarketToLimit = b'K',
         /// Moves with the best prices of the book.
         Pegged = b'P',

@@ -97,6 +97,8 @@ enumeration! {
         TradeAlreadyBusted = 45,
         /// The order asks for something that is not served, or not for its type.
         NotSupported = 46,
+        /// Nothing stands on the other side to take a price from.
+        NothingToMeet = 51,
         /// Orders are only collected for an auction: nothing trades at once.
         ImmediateInCall = 60,
         /// The calendar says that no order may be entered or changed now.
@@ -107,5 +109,7 @@ enumeration! {
         CallUnderWay = 63,
         /// The order has no price until its auction, so none can be changed.
         UnpricedOrder = 64,
+        /// The order takes its price from what it meets, which is nobody in a call.
+        PriceUnknownInCall = 65,
     }
 }

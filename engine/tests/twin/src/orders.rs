@@ -86,6 +86,13 @@ impl Twin {
                 ensure_collar(instrument, command.price.0)?; // 11
                 command.price.0
             }
+            OrderType::MarketToLimit => {
+                ensure(instrument.call.is_none(), Reject::PriceUnknownInCall)?;
+                let met = instrument.best(codes.side.opposite());
+                let met = met.ok_or(Reject::NothingToMeet)?;
+                ensure_collar(instrument, met)?;
+                met
+            }
             _ => protected_limit(instrument, codes.side),
         };
         ensure_notional(instrument, limit, command.quantity.0)?; // 12
@@ -241,7 +248,10 @@ fn known_codes(command: &NewOrder) -> Result<Codes, Reject> {
         .decode()
         .ok_or(Reject::InvalidOrderType)?;
     ensure(
-        [OrderType::Market, OrderType::Limit].contains(&order_type),
+        matches!(
+            order_type,
+            OrderType::Market | OrderType::Limit | OrderType::MarketToLimit
+        ),
         Reject::InvalidOrderType,
     )?;
     let time_in_force = command
@@ -264,7 +274,8 @@ fn known_codes(command: &NewOrder) -> Result<Codes, Reject> {
     )?;
     ensure(!command.flags.has_unknown(), Reject::InvalidFlags)?;
     let post_only = command.flags.contains(OrderFlags::POST_ONLY);
-    ensure(!(post_only && (market || at_once)), Reject::InvalidFlags)?;
+    let may_rest_only = order_type == OrderType::Limit && !at_once;
+    ensure(!post_only || may_rest_only, Reject::InvalidFlags)?;
     Ok(Codes {
         side,
         order_type,

@@ -558,7 +558,7 @@ impl Twin {
 fn candidates(instrument: &Instrument, call: &Call, orders: &[&Order]) -> Vec<i64> {
     let limits: Vec<i64> = orders
         .iter()
-        .filter(|order| order.order_type == OrderType::Limit)
+        .filter(|order| order.order_type != OrderType::Market)
         .map(|order| order.limit.max(call.low).min(call.high))
         .collect();
     let (Some(from), Some(to)) = (limits.iter().min(), limits.iter().max()) else {

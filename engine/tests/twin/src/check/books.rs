@@ -368,6 +368,10 @@ impl Books {
                 must(filled.liquidity == Liquidity::Taker.into(), || {
                     "the taker's fill comes second".to_owned()
                 })?;
+                let one_price = order.order_type == OrderType::MarketToLimit.into();
+                must(!one_price || filled.price.0 == order.limit, || {
+                    "a market-to-limit order trades at one price as it comes".to_owned()
+                })?;
                 must(self.arriving == Some(id), || {
                     "the taker is the order that arrives".to_owned()
                 })?;
@@ -443,6 +447,8 @@ impl Books {
         }
         let changed = Order {
             limit: replaced.price.0,
+            // Whatever it was, it has a limit of its own now.
+            order_type: OrderType::Limit.into(),
             total: replaced.quantity.0,
             leaves: replaced.leaves.0,
             ..order

@@ -204,17 +204,22 @@ fn new_order(market: &mut Market, dice: &mut Dice, now: Nanos) -> NewOrder {
     let (session, sequence) = sender(market, dice, Permissions::TRADE);
     let account = account_of(session.participant, dice);
     let contract = instrument(market, dice);
-    let market_order = dice.percent(12);
+    let order_type = match dice.below(100) {
+        0..12 => OrderType::Market,
+        12..20 => OrderType::MarketToLimit,
+        _ => OrderType::Limit,
+    };
+    let market_order = order_type == OrderType::Market;
     let called = contract.is_some_and(|it| market.called.contains(&it.definition.instrument));
     let time_in_force = match market_order && dice.percent(97) {
         _ if dice.percent(if called { 40 } else { 1 }) => TimeInForce::GoodForAuction,
         true => dice.pick(&[TimeInForce::ImmediateOrCancel, TimeInForce::FillOrKill]),
         false => time_in_force(dice),
     };
-    let price = match (&contract, market_order) {
-        (_, true) => Price::NONE,
-        (None, _) => Price(1),
-        (Some(contract), _) => price_near(contract, dice),
+    let price = match &contract {
+        _ if order_type != OrderType::Limit => Price::NONE,
+        None => Price(1),
+        Some(contract) => price_near(contract, dice),
     };
     let expire_at = match time_in_force == TimeInForce::GoodTillDate {
         true => {
@@ -231,7 +236,8 @@ fn new_order(market: &mut Market, dice: &mut Dice, now: Nanos) -> NewOrder {
         time_in_force,
         TimeInForce::ImmediateOrCancel | TimeInForce::FillOrKill
     );
-    let post_only = dice.percent(if immediate || market_order { 1 } else { 15 });
+    let takes = immediate || order_type != OrderType::Limit;
+    let post_only = dice.percent(if takes { 1 } else { 15 });
     let name = market.fresh_name();
     let any_prevention = Raw::<SelfTradePrevention>::new(dice.below(5) as u8);
     NewOrder {
@@ -249,10 +255,7 @@ fn new_order(market: &mut Market, dice: &mut Dice, now: Nanos) -> NewOrder {
             contract.definition.instrument
         }),
         side: dice.pick(&[Side::Buy, Side::Sell]).into(),
-        order_type: match market_order {
-            true => OrderType::Market.into(),
-            false => OrderType::Limit.into(),
-        },
+        order_type: order_type.into(),
         time_in_force: time_in_force.into(),
         self_trade_prevention: match dice.percent(40) {
             true => any_prevention,
