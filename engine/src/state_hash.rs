@@ -11,7 +11,8 @@ use exahour_wire::units::{Millis, Nanos};
 
 use crate::admit::{Admit, KillSwitch};
 use crate::execute::{Execute, Instrument};
-use crate::trading::{Guard, Trading};
+use crate::guards::Window;
+use crate::trading::{CircuitBreaker, Guard, Trading};
 
 /// Feeds integers to the hash, each in eight or sixteen bytes.
 struct Feed(blake3::Hasher);
@@ -277,21 +278,45 @@ fn feed_trading(feed: &mut Feed, trading: &Trading) {
 }
 
 fn feed_guard(feed: &mut Feed, guard: &Guard) {
-    feed.number(u64::from(guard.threshold.0));
-    feed.number(u64::from(guard.linked.0));
-    let breaker = &guard.breaker;
-    for second in breaker.window.seconds() {
+    feed.flag(guard.breaker.is_some());
+    if let Some(breaker) = &guard.breaker {
+        feed_breaker(feed, breaker);
+    }
+    feed.flag(guard.band.is_some());
+    if let Some(band) = &guard.band {
+        feed.number(u64::from(band.width.0));
+        feed_window(feed, &band.window);
+        feed.number(band.state.since().map_or(u64::MAX, |since| since.0));
+        feed.number(band.look_at.0);
+        feed.flag(band.told.is_some());
+        if let Some(told) = &band.told {
+            feed.signed(told.band.low.0);
+            feed.signed(told.band.high.0);
+            feed.number(told.pauses_at.0);
+        }
+    }
+}
+
+fn feed_window(feed: &mut Feed, window: &Window) {
+    for second in window.seconds() {
         feed.numbers([second.number, second.count]);
         feed.signed(second.low.0);
         feed.signed(second.high.0);
         feed.0.update(&second.sum.to_le_bytes());
     }
-    for (end, price) in &breaker.intervals.past {
+}
+
+fn feed_breaker(feed: &mut Feed, breaker: &CircuitBreaker) {
+    feed.number(u64::from(breaker.threshold.0));
+    feed.number(u64::from(breaker.linked.0));
+    let seen = &breaker.seen;
+    feed_window(feed, &seen.window);
+    for (end, price) in &seen.intervals.past {
         feed.number(end.0);
         feed.signed(price.0);
     }
-    feed.flag(breaker.intervals.running.is_some());
-    if let Some(running) = &breaker.intervals.running {
+    feed.flag(seen.intervals.running.is_some());
+    if let Some(running) = &seen.intervals.running {
         feed.numbers([running.end.0, running.lots, running.trades]);
         feed.signed(running.last.0);
         feed.0.update(&running.value.to_le_bytes());

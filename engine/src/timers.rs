@@ -31,6 +31,8 @@ pub(crate) enum Due {
     Phase(u32),
     /// A look at what an instrument's auction would come to.
     Indicative(u32),
+    /// A look at the best quotes of an instrument that has a price band.
+    Band(u32),
 }
 
 /// The queue.

@@ -114,6 +114,7 @@ fn the_flows_lead_everywhere() {
         assert!(coverage.of("OrderFilled") > fills, "{style:?}");
         assert!(coverage.of("filled Auction") > 20, "{style:?}");
         assert!(coverage.of("DeliverySettled") > 50, "{style:?}");
+        assert!(coverage.of("leaning on a band") > 20, "{style:?}");
     }
     assert!(
         everything.missing().is_empty(),

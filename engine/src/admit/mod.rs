@@ -194,6 +194,9 @@ impl Admit {
             ops::SetCalendar::TEMPLATE_ID => {
                 operations::check_calendar(registry, sender, read!(ops::SetCalendar))
             }
+            ops::SetPriceBand::TEMPLATE_ID => {
+                operations::check_band(registry, sender, read!(ops::SetPriceBand))
+            }
             ops::SetCircuitBreaker::TEMPLATE_ID => {
                 operations::check_breaker(registry, sender, read!(ops::SetCircuitBreaker))
             }

@@ -15,7 +15,7 @@ use exahour_wire::message::Text32;
 use exahour_wire::operations::{
     ConfirmRelease, CreateAccount, CreateInstrument, CreateParticipant, CreateSession, KillSwitch,
     RegisterAccessKey, SessionActivityRequest, SetCalendar, SetCircuitBreaker, SetPositionLimit,
-    SettlePrice,
+    SetPriceBand, SettlePrice,
 };
 use exahour_wire::reject::Reject;
 use exahour_wire::units::{Money, Nanos};
@@ -308,6 +308,18 @@ pub(super) fn check_breaker(
         return Err(Reject::InvalidDefinition);
     }
     Ok(())
+}
+
+pub(super) fn check_band(
+    registry: &Registry,
+    sender: Sender,
+    command: &SetPriceBand,
+) -> Result<(), Reject> {
+    check_phase(registry, sender, command.instrument)?;
+    match command.width.0 <= MILLION {
+        true => Ok(()),
+        false => Err(Reject::InvalidDefinition),
+    }
 }
 
 pub(super) fn check_operator(sender: Sender) -> Result<(), Reject> {

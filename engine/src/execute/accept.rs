@@ -79,6 +79,7 @@ impl Execute {
         if order_type != OrderType::Market && instrument.is_out_of_bounds(price) {
             return Err(Reject::PriceOutsideCollar);
         }
+        let price = instrument.within_band(side, price, out.time);
         let found = self.positions.find_again(new.account, new.instrument);
         let change = self.check_risk(instrument, found, new, side, price)?;
         if !self.orders.has_room() {
@@ -239,7 +240,7 @@ impl Execute {
     pub(super) fn shed_timers(&mut self) {
         let (orders, sessions) = (&self.orders, &self.sessions);
         let listed = |id: u32| self.instruments[id as usize].as_deref();
-        let live = self.dated + 4 * self.instruments.len() + 2 * self.sessions.len();
+        let live = self.dated + 5 * self.instruments.len() + 2 * self.sessions.len();
         self.timers.shed(live, |at, due| match due {
             Due::Order(id) => orders.find(OrderId(id)).is_some(),
             Due::SessionCancel(id) => sessions[id as usize].cancel_at == at,
@@ -248,13 +249,17 @@ impl Execute {
             // An instrument that a command works on is not in its place.
             Due::Phase(id) => listed(id).is_none_or(|it| it.trading.due == at),
             Due::Interval(id) => listed(id).is_none_or(|it| {
-                let guard = it.trading.guard.as_ref();
-                let running = guard.and_then(|guard| guard.breaker.intervals.running);
+                let breaker = it.trading.breaker();
+                let running = breaker.and_then(|breaker| breaker.seen.intervals.running);
                 running.is_some_and(|running| running.end == at)
             }),
             Due::Indicative(id) => listed(id).is_none_or(|it| {
                 let call = it.trading.call.as_ref();
                 call.is_some_and(|call| call.tell_at == at)
+            }),
+            Due::Band(id) => listed(id).is_none_or(|it| {
+                let band = it.trading.band();
+                band.is_some_and(|band| band.look_at == at)
             }),
         });
     }

@@ -20,7 +20,7 @@ use crate::book::Slot;
 use crate::guards::Breaker;
 use crate::reporter::Output;
 use crate::timers::Due;
-use crate::trading::{Call, Guard, Reopening, Trading};
+use crate::trading::{Call, CircuitBreaker, Reopening, Trading};
 
 impl Execute {
     /// Sets an instrument's breaker anew, or takes it away.
@@ -31,13 +31,14 @@ impl Execute {
         out: &mut Output<'_, S>,
     ) -> Result<(), Reject> {
         self.with_open_instrument(command.instrument, |execute, instrument| {
-            let guard = Guard {
+            let breaker = CircuitBreaker {
                 threshold: command.threshold,
                 linked: command.linked,
-                breaker: Breaker::default(),
+                seen: Breaker::default(),
             };
-            let wanted = guard.threshold.0 > 0 || guard.linked != InstrumentId::NONE;
-            instrument.trading.guard = wanted.then(|| Box::new(guard));
+            let wanted = breaker.threshold.0 > 0 || breaker.linked != InstrumentId::NONE;
+            let trading = &mut instrument.trading;
+            trading.change_guard(|guard| guard.breaker = wanted.then_some(breaker));
             let set = CircuitBreakerSet {
                 instrument: command.instrument,
                 linked: command.linked,
@@ -50,7 +51,7 @@ impl Execute {
         })
     }
 
-    /// Counts a trade, where there is a breaker.
+    /// Counts a trade, where there is a guard.
     #[inline]
     pub(super) fn count_trade(
         &mut self,
@@ -62,8 +63,7 @@ impl Execute {
         let Some(guard) = &mut instrument.trading.guard else {
             return;
         };
-        guard.breaker.window.record(now, price);
-        if let Some(end) = guard.breaker.intervals.record(now, price, quantity) {
+        if let Some(end) = guard.count(now, price, quantity) {
             self.timers.schedule(end, Due::Interval(instrument.id.0));
             self.shed_timers();
         }
@@ -83,11 +83,11 @@ impl Execute {
         if instrument.expired {
             return;
         }
-        let Some(guard) = &mut instrument.trading.guard else {
+        let Some(breaker) = instrument.trading.breaker_mut() else {
             return;
         };
         // One that a newer breaker counts may end later.
-        if let Some(over) = guard.breaker.intervals.close(at) {
+        if let Some(over) = breaker.seen.intervals.close(at) {
             let priced = IntervalPriced {
                 instrument: id,
                 ends_at: over.end,
@@ -108,6 +108,7 @@ impl Execute {
         &mut self,
         instrument: &mut Instrument,
         taker: Slot,
+        reopening: Reopening,
         out: &mut Output<'_, S>,
     ) {
         let immediate = matches!(
@@ -118,18 +119,30 @@ impl Execute {
             self.cancel_incoming(instrument, taker, CancelReason::ImmediateRest, out);
         }
         let until = out.time.after(BREAKER_HALT.into());
-        let any_price = PartsPerMillion(0);
-        let mut call = Call::begin(&instrument.terms, instrument.reference(), any_price);
-        call.reopening = Reopening::MayExtend;
-        instrument.trading.call = Some(Box::new(call));
-        self.enter_phase(instrument, Phase::Halted, until, out);
+        self.halt_at_any_price(instrument, reopening, until, out);
         if !immediate {
             self.collect(instrument, taker, out);
         }
         self.halt_linked(instrument.id, until, out);
     }
 
-    /// Extends a breaker's halt, once, where its auction would be too far from the reference.
+    /// Halts an instrument for an auction at any price.
+    pub(super) fn halt_at_any_price<S: EventSink>(
+        &mut self,
+        instrument: &mut Instrument,
+        reopening: Reopening,
+        until: Nanos,
+        out: &mut Output<'_, S>,
+    ) {
+        let any_price = PartsPerMillion(0);
+        let mut call = Call::begin(&instrument.terms, instrument.reference(), any_price);
+        call.reopening = reopening;
+        instrument.trading.call = Some(Box::new(call));
+        self.enter_phase(instrument, Phase::Halted, until, out);
+    }
+
+    /// Extends a breaker's halt where its auction would be too far from the reference: once by its
+    /// time, then until an operator ends it.
     pub(super) fn extends<S: EventSink>(
         &mut self,
         instrument: &mut Instrument,
@@ -141,16 +154,22 @@ impl Execute {
         let Some(mut call) = instrument.trading.call.take() else {
             return false;
         };
-        let may = call.reopening == Reopening::MayExtend;
-        call.reopening = Reopening::AtOnce;
-        let clearing = self.clearing(instrument, &call).filter(|_| may);
-        let guard = instrument.trading.guard.as_ref();
+        let (times, until, then) = match call.reopening {
+            Reopening::MayExtend => {
+                let until = out.time.after(BREAKER_HALT.into());
+                (1, until, Reopening::Extended)
+            }
+            Reopening::Extended => (2, Nanos::NEVER, Reopening::AtOnce),
+            Reopening::AtOnce => (0, Nanos::NEVER, Reopening::AtOnce),
+        };
+        call.reopening = then;
+        let clearing = self.clearing(instrument, &call).filter(|_| times > 0);
+        let breaker = instrument.trading.breaker();
         let far = clearing
-            .zip(guard)
-            .is_some_and(|(clearing, guard)| guard.is_far(clearing.price, call.reference));
+            .zip(breaker)
+            .is_some_and(|(it, breaker)| breaker.is_far(it.price, call.reference, times));
         instrument.trading.call = Some(call);
         if far {
-            let until = out.time.after(BREAKER_HALT.into());
             self.enter_phase(instrument, Phase::Halted, until, out);
             self.halt_linked(instrument.id, until, out);
         }

@@ -13,15 +13,16 @@ use exahour_wire::events::{OrderFilled, OrderReduced};
 use exahour_wire::ids::{AccountId, ClientOrderId, TradeId};
 use exahour_wire::limits::CLEARING_ACCOUNT;
 use exahour_wire::message::Message;
-use exahour_wire::units::{Price, Quantity};
+use exahour_wire::units::{Nanos, Price, Quantity};
 
 use super::{Execute, Instrument, buyer_and_seller};
 use crate::batch::EventSink;
-use crate::book::{Order, Slot};
+use crate::book::Slot;
+use crate::guards::Band;
 use crate::positions::adverse;
 use crate::reporter::Output;
 use crate::trade_log::{Party, Trade};
-use crate::trading::{Joins, PriceLimits};
+use crate::trading::{Joins, Reopening};
 
 /// Whether matching goes on.
 #[derive(PartialEq, Eq)]
@@ -56,22 +57,22 @@ impl Execute {
             self.cancel_incoming(instrument, slot, CancelReason::PostOnly, out);
             return;
         }
-        let limits = match time_in_force {
-            TimeInForce::FillOrKill => instrument.trading.price_limits(out.time),
-            _ => PriceLimits::NONE,
-        };
-        if time_in_force == TimeInForce::FillOrKill && !self.fills_wholly(instrument, taker, limits)
+        if time_in_force == TimeInForce::FillOrKill
+            && !self.fills_wholly(instrument, slot, out.time)
         {
             self.cancel_incoming(instrument, slot, CancelReason::NotFillable, out);
             return;
         }
+        // Nothing but this order's own trades moves the band while it is matched.
+        let mut band = None;
         while let Some(maker) = instrument.book.side(side.opposite()).first_within(limit) {
             let prevents = mode != SelfTradePrevention::None
                 && self.orders.at(maker).participant == participant;
             if !prevents && instrument.trading.guard.is_some() {
                 let price = self.orders.at(maker).price;
-                if !instrument.trading.price_limits(out.time).admit(price) {
-                    self.trip(instrument, slot, out);
+                let band = *band.get_or_insert_with(|| instrument.band(out.time));
+                if let Some(reopening) = instrument.refuses(price, band, out.time) {
+                    self.trip(instrument, slot, reopening, out);
                     return;
                 }
             }
@@ -117,14 +118,12 @@ impl Execute {
         self.outlook_may_change(instrument, out.time);
     }
 
-    /// Whether enough lots stand within the order's limit and the breaker's, not counting its owner's
+    /// Whether enough lots stand within the order's limit and the guards', not counting its owner's
     /// own.
-    fn fills_wholly(
-        &self,
-        instrument: &Instrument,
-        taker: &Order,
-        mut limits: PriceLimits,
-    ) -> bool {
+    fn fills_wholly(&self, instrument: &mut Instrument, taker: Slot, now: Nanos) -> bool {
+        let taker = self.orders.at(taker);
+        let band = instrument.band(now).map(|(_, band)| band);
+        let mut limits = instrument.trading.price_limits(now);
         let own_counts = taker.self_trade_prevention == SelfTradePrevention::None;
         let skips_own = taker.self_trade_prevention == SelfTradePrevention::CancelOldest;
         let mut wanted = taker.leaves.0;
@@ -141,10 +140,11 @@ impl Execute {
                 if !within || own && !skips_own {
                     return false;
                 }
-                if !own && !limits.admit(maker.price) {
-                    return false;
-                }
                 if !own {
+                    let in_band = band.is_none_or(|band| band.admits(maker.price));
+                    if !in_band || !limits.admit(maker.price) {
+                        return false;
+                    }
                     limits = limits.after(maker.price);
                     wanted = wanted.saturating_sub(maker.leaves.0);
                 }
@@ -372,5 +372,23 @@ impl Execute {
         }
         self.forget(taker);
         Step::TakerGone
+    }
+}
+
+impl Instrument {
+    /// Why trading halts instead of a trade at a price: what is to become of the halt.
+    fn refuses(
+        &mut self,
+        price: Price,
+        band: Option<(Price, Band)>,
+        now: Nanos,
+    ) -> Option<Reopening> {
+        let in_band = band.is_none_or(|(_, band)| band.admits(price));
+        let admitted = self.trading.price_limits(now).admit(price);
+        match (in_band, admitted) {
+            (_, false) => Some(Reopening::MayExtend),
+            (false, true) => Some(Reopening::AtOnce),
+            (true, true) => None,
+        }
     }
 }

@@ -9,6 +9,7 @@
 mod accept;
 mod activity;
 mod amend;
+mod band;
 mod breaker;
 mod cancel;
 mod dead_man;
@@ -259,6 +260,9 @@ impl Execute {
             ops::ResumeTrading::TEMPLATE_ID => {
                 self.resume_trading(read!(ops::ResumeTrading), request, out)
             }
+            ops::SetPriceBand::TEMPLATE_ID => {
+                self.set_price_band(read!(ops::SetPriceBand), request, out)
+            }
             ops::SetCircuitBreaker::TEMPLATE_ID => {
                 self.set_circuit_breaker(read!(ops::SetCircuitBreaker), request, out)
             }
@@ -301,6 +305,7 @@ impl Execute {
             Due::Interval(id) => self.on_interval_due(InstrumentId(id), at, out),
             Due::Phase(id) => self.on_phase_due(InstrumentId(id), at, out),
             Due::Indicative(id) => self.on_indicative_due(InstrumentId(id), at, out),
+            Due::Band(id) => self.on_band_due(InstrumentId(id), at, out),
         }
     }
 

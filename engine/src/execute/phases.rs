@@ -201,6 +201,7 @@ impl Execute {
         }
         instrument.trading.phase = phase;
         self.set_phase_timer(instrument, until);
+        self.watch_band(instrument, out.time);
         let call = instrument.trading.call.as_deref();
         let (reference_price, low_price, high_price) = call
             .map_or((Price::NONE, Price::NONE, Price::NONE), |call| {

@@ -88,10 +88,15 @@ impl Execute {
             return Ok(());
         }
         let leaves = Quantity(replace.quantity.0 - traded);
-        let terms = &instrument.terms;
         if replace.price != order.price && instrument.is_out_of_bounds(replace.price) {
             return Err(Reject::PriceOutsideCollar);
         }
+        let price = match replace.price == order.price {
+            true => order.price,
+            false => instrument.within_band(order.side, replace.price, out.time),
+        };
+        let replace = &ReplaceOrder { price, ..*replace };
+        let terms = &instrument.terms;
         let value = replace.price.times(replace.quantity, terms.hours);
         if value.is_none_or(|value| value > terms.notional_max) {
             return Err(Reject::NotionalTooLarge);

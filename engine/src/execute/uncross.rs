@@ -69,9 +69,8 @@ impl Execute {
         };
         self.reporter.fact(out, uncrossed);
         if let Some(clearing) = clearing {
-            // Prices from before the auction are no measure for those after it.
             if let Some(guard) = &mut instrument.trading.guard {
-                guard.breaker.reset();
+                guard.forget();
             }
             self.trade_all(instrument, &clearing, out);
         }

@@ -4,7 +4,10 @@
 //! Free --best bid at the top, or best offer at the bottom--> Limited --15 s--> pause of 300 s
 //!   ^---------------- the quote leaves the band's edge --------+
 //! ```
-//! Always holds: a band is rounded inwards to ticks, and never below one tick.
+//! Called by `execute::band`.
+//!
+//! Always holds: a band is rounded inwards to ticks, or, where that leaves none, outwards; it never
+//! ends below one tick.
 
 use exahour_wire::units::{Nanos, PartsPerMillion, Price};
 
@@ -42,6 +45,8 @@ impl Band {
             let wide = ticks.max(1) * tick;
             Price(i64::try_from(wide).unwrap_or(i64::MAX))
         };
+        // Between two ticks there is none: both are allowed then.
+        let (low, high) = (low.min(high), low.max(high));
         Self {
             low: price(low),
             high: price(high),
@@ -80,6 +85,16 @@ pub struct LimitState {
 }
 
 impl LimitState {
+    /// Goes on where a snapshot stood.
+    pub(crate) fn resume(since: Option<Nanos>) -> Self {
+        Self { since }
+    }
+
+    /// Since when the market has leaned on the edge, if it does.
+    pub(crate) fn since(&self) -> Option<Nanos> {
+        self.since
+    }
+
     /// Looks at the best quotes at a time.
     pub fn observe(
         &mut self,
@@ -132,6 +147,8 @@ mod tests {
         let band = Band::around(Price(101), PartsPerMillion(50_000), Price(2));
         // 95.95 to 106.05.
         assert_eq!((band.low, band.high), (Price(96), Price(106)));
+        let between = Band::around(Price(101), PartsPerMillion(1_000), Price(2));
+        assert_eq!((between.low, between.high), (Price(100), Price(102)));
         let cheap = Band::around(Price(1), PartsPerMillion(500_000), Price(1));
         assert_eq!((cheap.low, cheap.high), (Price(1), Price(1)));
     }

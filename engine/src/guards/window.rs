@@ -35,26 +35,32 @@ pub struct Window {
     /// The extremes of all seconds; meaningless while there is none.
     low: Price,
     high: Price,
+    /// The sum of all prices, and how many there are.
+    sum: u128,
+    count: u64,
 }
 
 impl Window {
     /// Counts a trade.
     pub fn record(&mut self, now: Nanos, price: Price) {
         self.forget(now);
+        let value = u128::from(price.0.unsigned_abs());
+        self.sum += value;
+        self.count += 1;
         let number = now.0 / Nanos::SECOND.0;
         let empty = self.seconds.is_empty();
         match self.seconds.back_mut() {
             Some(last) if last.number == number => {
                 last.low = last.low.min(price);
                 last.high = last.high.max(price);
-                last.sum += u128::from(price.0.unsigned_abs());
+                last.sum += value;
                 last.count += 1;
             }
             _ => self.seconds.push_back(Second {
                 number,
                 low: price,
                 high: price,
-                sum: u128::from(price.0.unsigned_abs()),
+                sum: value,
                 count: 1,
             }),
         }
@@ -74,16 +80,14 @@ impl Window {
     /// The mean price of a trade, rounded down, where there was one.
     pub fn mean(&mut self, now: Nanos) -> Option<Price> {
         self.forget(now);
-        let sum: u128 = self.seconds.iter().map(|second| second.sum).sum();
-        let count: u64 = self.seconds.iter().map(|second| second.count).sum();
-        let mean = sum.checked_div(u128::from(count))?;
+        let mean = self.sum.checked_div(u128::from(self.count))?;
         // The mean of prices is within their range.
         Some(Price(mean as i64))
     }
 
     /// Forgets every trade.
     pub fn clear(&mut self) {
-        self.seconds.clear();
+        *self = Self::default();
     }
 
     /// The seconds with trades, oldest first.
@@ -99,6 +103,8 @@ impl Window {
         Self {
             low: low.unwrap_or_default(),
             high: high.unwrap_or_default(),
+            sum: seconds.iter().map(|second| second.sum).sum(),
+            count: seconds.iter().map(|second| second.count).sum(),
             seconds,
         }
     }
@@ -106,11 +112,10 @@ impl Window {
     fn forget(&mut self, now: Nanos) {
         let oldest = (now.0 / Nanos::SECOND.0).saturating_sub(SECONDS);
         let before = self.seconds.len();
-        while self
-            .seconds
-            .pop_front_if(|first| first.number < oldest)
-            .is_some()
-        {}
+        while let Some(gone) = self.seconds.pop_front_if(|first| first.number < oldest) {
+            self.sum -= gone.sum;
+            self.count -= gone.count;
+        }
         if self.seconds.len() == before {
             return;
         }

@@ -160,16 +160,36 @@ pub(super) struct CallImage {
     pub(super) low: i64,
     pub(super) high: i64,
     pub(super) drawn: bool,
-    pub(super) may_extend: bool,
+    pub(super) reopening: u8,
     /// What was published last: price, lots, surplus of buyers and of sellers.
     pub(super) told_price: i64,
     pub(super) told: [u64; 3],
     pub(super) tell_at: u64,
 }
 
-/// A circuit breaker, and what it has counted.
+/// What guards prices.
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
 pub(super) struct GuardImage {
+    pub(super) breaker: Option<BreakerImage>,
+    pub(super) band: Option<BandImage>,
+}
+
+/// A price band, and what it has seen.
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct BandImage {
+    pub(super) width_ppm: u32,
+    /// Oldest first.
+    pub(super) seconds: Vec<SecondImage>,
+    /// Since when quotes have leaned on its edge.
+    pub(super) since: Option<u64>,
+    /// What was published last: lowest and highest price, and when trading pauses.
+    pub(super) told: Option<(i64, i64, u64)>,
+    pub(super) look_at: u64,
+}
+
+/// A circuit breaker, and what it has counted.
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct BreakerImage {
     pub(super) threshold_ppm: u32,
     pub(super) linked: u32,
     /// Oldest first.

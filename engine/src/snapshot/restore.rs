@@ -20,8 +20,9 @@ use exahour_wire::units::{Hours, Millis, Money, Nanos, PartsPerMillion, Price, Q
 
 use super::SnapshotError;
 use super::image::{
-    AccountImage, GuardImage, InstrumentImage, ObligationImage, OrderImage, PartyImage,
-    PositionImage, SessionImage, StateImage, SwitchImage, TermsImage, TradingImage,
+    AccountImage, BreakerImage, CallImage, GuardImage, InstrumentImage, ObligationImage,
+    OrderImage, PartyImage, PositionImage, SecondImage, SessionImage, StateImage, SwitchImage,
+    TermsImage, TradingImage,
 };
 use crate::admit::{AccountOwner, KillSwitch, Participant, Session, Throttle};
 use crate::book::{Book, Extent, NO_ORDER, Order, SERIAL_MAX};
@@ -29,14 +30,16 @@ use crate::by_side::BySide;
 use crate::capacity::Capacity;
 use crate::divisor::Divisor;
 use crate::execute::{Activity, DeadMan, Execute, Instrument, Obligation, SessionFlow, TakenHash};
-use crate::guards::{Breaker, Intervals, Running, Second, Window};
+use crate::guards::{Band, Breaker, Intervals, LimitState, Running, Second, Window};
 use crate::ledger::Account;
 use crate::positions::Position;
 use crate::stages::{Admission, Execution};
 use crate::terms::Terms;
 use crate::timers::Due;
 use crate::trade_log::{Party, Trade};
-use crate::trading::{Calendar, Call, Day, Guard, Joins, Outlook, Reopening, Trading};
+use crate::trading::{
+    Calendar, Call, CircuitBreaker, Day, Guard, Joins, Outlook, PriceBand, Reopening, Told, Trading,
+};
 
 type Result<T> = std::result::Result<T, SnapshotError>;
 
@@ -406,9 +409,12 @@ impl Stages {
             let trading = &instrument.trading;
             let id = instrument.id.0;
             due.push((trading.due, Due::Phase(id)));
-            let guard = trading.guard.as_ref();
-            if let Some(running) = guard.and_then(|guard| guard.breaker.intervals.running) {
+            let breaker = trading.breaker();
+            if let Some(running) = breaker.and_then(|breaker| breaker.seen.intervals.running) {
                 due.push((running.end, Due::Interval(id)));
+            }
+            if let Some(band) = trading.band() {
+                due.push((band.look_at, Due::Band(id)));
             }
             if let Some(call) = &trading.call {
                 due.push((call.tell_at, Due::Indicative(id)));
@@ -468,44 +474,68 @@ fn trading(image: &TradingImage) -> Result<Trading> {
         collects == image.call.is_some(),
         "a call is in the wrong phase",
     )?;
-    let call = image.call.as_ref().map(|call| {
-        let [quantity, buy_surplus, sell_surplus] = call.told.map(Quantity);
-        Box::new(Call {
-            reference: Price(call.reference),
-            low: Price(call.low),
-            high: Price(call.high),
-            drawn: call.drawn,
-            reopening: match call.may_extend {
-                true => Reopening::MayExtend,
-                false => Reopening::AtOnce,
-            },
-            unpriced: BySide::default(),
-            told: Outlook {
-                price: Price(call.told_price),
-                quantity,
-                buy_surplus,
-                sell_surplus,
-            },
-            tell_at: Nanos(call.tell_at),
-        })
-    });
+    let call = image.call.as_ref().map(restored_call).transpose()?;
+
     Ok(Trading {
         calendar,
         phase,
         due: Nanos(image.due),
-        call,
+        call: call.map(Box::new),
         guard: image.guard.as_ref().map(|guard| Box::new(restored(guard))),
     })
 }
 
+fn restored_call(image: &CallImage) -> Result<Call> {
+    let [quantity, buy_surplus, sell_surplus] = image.told.map(Quantity);
+    Ok(Call {
+        reference: Price(image.reference),
+        low: Price(image.low),
+        high: Price(image.high),
+        drawn: image.drawn,
+        reopening: Reopening::of(image.reopening).ok_or(SnapshotError::Contradiction(
+            "how a halt ends is not one of the ways",
+        ))?,
+        unpriced: BySide::default(),
+        told: Outlook {
+            price: Price(image.told_price),
+            quantity,
+            buy_surplus,
+            sell_surplus,
+        },
+        tell_at: Nanos(image.tell_at),
+    })
+}
+
 fn restored(image: &GuardImage) -> Guard {
-    let seconds = image.seconds.iter().map(|second| Second {
+    Guard {
+        breaker: image.breaker.as_ref().map(restored_breaker),
+        band: image.band.as_ref().map(|band| PriceBand {
+            width: PartsPerMillion(band.width_ppm),
+            window: window(&band.seconds),
+            state: LimitState::resume(band.since.map(Nanos)),
+            told: band.told.map(|(low, high, pauses_at)| Told {
+                band: Band {
+                    low: Price(low),
+                    high: Price(high),
+                },
+                pauses_at: Nanos(pauses_at),
+            }),
+            look_at: Nanos(band.look_at),
+        }),
+    }
+}
+
+fn window(seconds: &[SecondImage]) -> Window {
+    Window::of(seconds.iter().map(|second| Second {
         number: second.number,
         low: Price(second.low),
         high: Price(second.high),
         sum: second.sum,
         count: second.count,
-    });
+    }))
+}
+
+fn restored_breaker(image: &BreakerImage) -> CircuitBreaker {
     let past = image.intervals.iter();
     let intervals = Intervals {
         running: image.running.as_ref().map(|running| Running {
@@ -519,11 +549,11 @@ fn restored(image: &GuardImage) -> Guard {
             .map(|(end, price)| (Nanos(*end), Price(*price)))
             .collect(),
     };
-    Guard {
+    CircuitBreaker {
         threshold: PartsPerMillion(image.threshold_ppm),
         linked: InstrumentId(image.linked),
-        breaker: Breaker {
-            window: Window::of(seconds),
+        seen: Breaker {
+            window: window(&image.seconds),
             intervals,
         },
     }

@@ -3,17 +3,18 @@
 use exahour_wire::codes::{Enumeration, Side};
 
 use super::image::{
-    AccountImage, ActivityImage, CallImage, CountersImage, GuardImage, HashImage, InstrumentImage,
-    ObligationImage, OrderImage, ParticipantImage, PartyImage, PositionImage, RunningImage,
-    SecondImage, SessionImage, StateImage, SwitchImage, TermsImage, ThrottleImage, TradeImage,
-    TradingImage,
+    AccountImage, ActivityImage, BandImage, BreakerImage, CallImage, CountersImage, GuardImage,
+    HashImage, InstrumentImage, ObligationImage, OrderImage, ParticipantImage, PartyImage,
+    PositionImage, RunningImage, SecondImage, SessionImage, StateImage, SwitchImage, TermsImage,
+    ThrottleImage, TradeImage, TradingImage,
 };
 use crate::admit::{Admit, KillSwitch};
 use crate::execute::{Execute, Instrument};
+use crate::guards::Window;
 use crate::stages::{Admission, Execution};
 use crate::terms::Terms;
 use crate::trade_log::{Party, Trade};
-use crate::trading::{Guard, Reopening, Trading};
+use crate::trading::{CircuitBreaker, Guard, Trading};
 
 /// The image of a whole state, of which both stages stand behind the same command.
 pub(super) fn image_of(admission: &Admission, execution: &Execution) -> StateImage {
@@ -161,7 +162,7 @@ fn trading_image(trading: &Trading) -> TradingImage {
         low: call.low.0,
         high: call.high.0,
         drawn: call.drawn,
-        may_extend: call.reopening == Reopening::MayExtend,
+        reopening: call.reopening as u8,
         told_price: call.told.price.0,
         told: [
             call.told.quantity.0,
@@ -190,19 +191,38 @@ fn trading_image(trading: &Trading) -> TradingImage {
 }
 
 fn guard_image(guard: &Guard) -> GuardImage {
-    let seconds = guard.breaker.window.seconds().map(|second| SecondImage {
+    GuardImage {
+        breaker: guard.breaker.as_ref().map(breaker_image),
+        band: guard.band.as_ref().map(|band| BandImage {
+            width_ppm: band.width.0,
+            seconds: seconds(&band.window),
+            since: band.state.since().map(|since| since.0),
+            told: band
+                .told
+                .map(|told| (told.band.low.0, told.band.high.0, told.pauses_at.0)),
+            look_at: band.look_at.0,
+        }),
+    }
+}
+
+fn seconds(window: &Window) -> Vec<SecondImage> {
+    let seconds = window.seconds().map(|second| SecondImage {
         number: second.number,
         low: second.low.0,
         high: second.high.0,
         sum: second.sum,
         count: second.count,
     });
-    let intervals = &guard.breaker.intervals;
+    seconds.collect()
+}
+
+fn breaker_image(breaker: &CircuitBreaker) -> BreakerImage {
+    let intervals = &breaker.seen.intervals;
     let past = intervals.past.iter().map(|(end, price)| (end.0, price.0));
-    GuardImage {
-        threshold_ppm: guard.threshold.0,
-        linked: guard.linked.0,
-        seconds: seconds.collect(),
+    BreakerImage {
+        threshold_ppm: breaker.threshold.0,
+        linked: breaker.linked.0,
+        seconds: seconds(&breaker.seen.window),
         running: intervals.running.map(|running| RunningImage {
             end: running.end.0,
             value: running.value,

@@ -8,7 +8,7 @@
 //! reaches into the call after it.
 
 use exahour_wire::codes::{Allocation, Phase};
-use exahour_wire::limits::RANDOM_END_MAX;
+use exahour_wire::limits::{BAND_CLOSING, BAND_OPENING, RANDOM_END_MAX};
 use exahour_wire::operations::SetCalendar;
 use exahour_wire::reject::Reject;
 use exahour_wire::units::{Millis, Nanos, PartsPerMillion};
@@ -91,6 +91,22 @@ impl Calendar {
             time if time < closing_uncross => Phase::ClosingCall,
             _ => Phase::Closed,
         }
+    }
+
+    /// Whether it is so soon after the opening auction, or before the closing call, that price bands are
+    /// twice as wide.
+    ///
+    /// # Source
+    /// Oracle O-45: the first 15 and the last 25 minutes.
+    pub(crate) fn is_near_auction(&self, now: Nanos) -> bool {
+        let Some(day) = self.day else {
+            return false;
+        };
+        let [_, uncross, closing_call, _] = day.bounds();
+        let time = now.0 % Nanos::DAY.0;
+        let opening = uncross..uncross + Nanos::from(BAND_OPENING).0;
+        let closing = closing_call.saturating_sub(Nanos::from(BAND_CLOSING).0)..closing_call;
+        opening.contains(&time) || closing.contains(&time)
     }
 
     /// When the calendar wants another phase next: after `now`, or never.

@@ -164,12 +164,22 @@ pub(crate) enum Joins {
     No,
 }
 
-/// Whether a halt may be extended once more, because its auction would be far from the reference.
+/// What becomes of a halt whose time is over, where its auction would be far from the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Reopening {
-    /// It may not: no breaker began it, or it was extended.
+    /// It ends: no breaker began it, or an operator is to end it.
     AtOnce = 0,
-    /// It may.
+    /// It is extended once.
     MayExtend = 1,
+    /// It was extended; if the price is twice as far still, an operator is to end it.
+    Extended = 2,
+}
+
+impl Reopening {
+    /// What a number stands for, if it does for any.
+    pub(crate) fn of(number: u8) -> Option<Self> {
+        let all = [Self::AtOnce, Self::MayExtend, Self::Extended];
+        all.get(usize::from(number)).copied()
+    }
 }

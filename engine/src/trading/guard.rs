@@ -1,39 +1,73 @@
-//! The circuit breaker of an instrument, and whose halts it follows.
+//! The price guards of an instrument: its circuit breaker, whose halts it follows, its price band.
 //!
 //! Always holds: every trade of the instrument since the breaker was set, or since the last auction
 //! with a price, has been counted.
 
 use exahour_wire::ids::InstrumentId;
-use exahour_wire::units::{Nanos, PartsPerMillion, Price};
+use exahour_wire::units::{Nanos, PartsPerMillion, Price, Quantity};
 
+use super::band::PriceBand;
 use crate::guards::{Breaker, is_admissible};
 
-/// A breaker that is set.
+/// The guards that are set.
+#[derive(Default)]
 pub(crate) struct Guard {
+    pub(crate) breaker: Option<CircuitBreaker>,
+    pub(crate) band: Option<PriceBand>,
+}
+
+/// A breaker that is set.
+pub(crate) struct CircuitBreaker {
     /// How far prices may move; zero where this instrument only follows another.
     pub(crate) threshold: PartsPerMillion,
     /// The instrument whose halts it follows, or none.
     pub(crate) linked: InstrumentId,
-    pub(crate) breaker: Breaker,
+    pub(crate) seen: Breaker,
 }
 
 impl Guard {
     /// What prices to come are held against: none where nothing is.
     #[inline]
     pub(crate) fn limits(&mut self, now: Nanos) -> PriceLimits {
-        let extremes = match self.threshold.0 {
+        let Some(breaker) = &mut self.breaker else {
+            return PriceLimits::NONE;
+        };
+        let extremes = match breaker.threshold.0 {
             0 => None,
-            _ => self.breaker.extremes(now),
+            _ => breaker.seen.extremes(now),
         };
         PriceLimits {
             extremes,
-            threshold: self.threshold,
+            threshold: breaker.threshold,
         }
     }
 
-    /// Whether a price is further from a reference than the threshold.
-    pub(crate) fn is_far(&self, price: Price, reference: Price) -> bool {
-        !is_admissible(price, Some((reference, reference)), self.threshold)
+    /// Counts a trade; gives the end of its interval where it is the first of it.
+    pub(crate) fn count(&mut self, now: Nanos, price: Price, quantity: Quantity) -> Option<Nanos> {
+        if let Some(band) = &mut self.band {
+            band.window.record(now, price);
+        }
+        let breaker = self.breaker.as_mut()?;
+        breaker.seen.window.record(now, price);
+        breaker.seen.intervals.record(now, price, quantity)
+    }
+
+    /// Forgets what prices were before an auction: they are no measure for those after it.
+    pub(crate) fn forget(&mut self) {
+        if let Some(breaker) = &mut self.breaker {
+            breaker.seen.reset();
+        }
+        if let Some(band) = &mut self.band {
+            band.window.clear();
+        }
+    }
+}
+
+impl CircuitBreaker {
+    /// Whether a price is further from a reference than so many times the threshold.
+    pub(crate) fn is_far(&self, price: Price, reference: Price, times: u32) -> bool {
+        let threshold = PartsPerMillion(self.threshold.0 * times);
+        !is_admissible(price, Some((reference, reference)), threshold)
     }
 }
 

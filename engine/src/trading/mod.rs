@@ -7,6 +7,7 @@
 //! is unpriced and the book is not crossed.
 //! Does not: emit events, or know timers.
 
+mod band;
 mod calendar;
 mod call;
 mod guard;
@@ -16,9 +17,10 @@ use exahour_wire::ids::InstrumentId;
 use exahour_wire::reject::Reject;
 use exahour_wire::units::Nanos;
 
+pub(crate) use band::{PriceBand, Told, moved_into, next_second};
 pub(crate) use calendar::{Calendar, Day};
 pub(crate) use call::{Call, Joins, Outlook, Reopening, UNPRICED};
-pub(crate) use guard::{Guard, PriceLimits};
+pub(crate) use guard::{CircuitBreaker, Guard, PriceLimits};
 
 /// How an instrument trades now.
 pub(crate) struct Trading {
@@ -71,13 +73,38 @@ impl Trading {
         }
     }
 
+    /// The circuit breaker, if there is one.
+    pub(crate) fn breaker(&self) -> Option<&CircuitBreaker> {
+        self.guard.as_ref()?.breaker.as_ref()
+    }
+
+    /// As [`Trading::breaker`], to change.
+    pub(crate) fn breaker_mut(&mut self) -> Option<&mut CircuitBreaker> {
+        self.guard.as_mut()?.breaker.as_mut()
+    }
+
+    /// The price band, if there is one.
+    pub(crate) fn band(&self) -> Option<&PriceBand> {
+        self.guard.as_ref()?.band.as_ref()
+    }
+
+    /// As [`Trading::band`], to change.
+    pub(crate) fn band_mut(&mut self) -> Option<&mut PriceBand> {
+        self.guard.as_mut()?.band.as_mut()
+    }
+
+    /// Changes what guards prices; without any guard there is nothing to ask.
+    pub(crate) fn change_guard(&mut self, change: impl FnOnce(&mut Guard)) {
+        let mut guard = self.guard.take().unwrap_or_default();
+        change(&mut guard);
+        let any = guard.breaker.is_some() || guard.band.is_some();
+        self.guard = any.then_some(guard);
+    }
+
     /// Whether a halt of `other` until then halts this instrument too.
     pub(crate) fn follows(&self, other: InstrumentId, until: Nanos) -> bool {
-        let linked = self
-            .guard
-            .as_ref()
-            .is_some_and(|guard| guard.linked == other);
-        linked
+        self.breaker()
+            .is_some_and(|breaker| breaker.linked == other)
             && match self.phase {
                 Phase::Closed => false,
                 Phase::Halted => self.due < until,

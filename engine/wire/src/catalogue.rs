@@ -29,7 +29,8 @@ declarations! {
         CreateParticipant, CreateAccount, CreateSession, CreateInstrument, SetPositionLimit,
         Deposit, Withdraw, KillSwitch, SettlePrice, RegisterAccessKey, DeliveryStarted,
         ConfirmDelivery, DeliveryFailed, ConfirmRelease, SessionActivityRequest, BustTrade,
-        CorrectTrade, SetCalendar, SetAuctionSeed, HaltTrading, ResumeTrading, SetCircuitBreaker,
+        CorrectTrade, SetCalendar, SetAuctionSeed, HaltTrading, ResumeTrading, SetPriceBand,
+        SetCircuitBreaker,
     ],
     internal: [
         OpenSession, ReadySession, CloseSession, Tick, Checkpoint, NodeStarted, TakeStateHash,
@@ -42,8 +43,8 @@ declarations! {
         InstrumentListed, PositionLimitSet, KillSwitchSet, AccessKeyRegistered,
         KillSwitchReleaseRequested, MoneyMoved,
         InstrumentSettled, InstrumentExpired, DeliveryAssigned, MachineReady, DeliverySettled,
-        StateHashed, CalendarSet, PhaseChanged, AuctionUncrossed, IndicativePrice, CircuitBreakerSet,
-        IntervalPriced,
+        StateHashed, CalendarSet, PhaseChanged, AuctionUncrossed, IndicativePrice, PriceBandSet,
+        PriceBandMoved, CircuitBreakerSet, IntervalPriced,
     ],
     market_data: [
         FeedRequest, FeedReject, DropCopyRequest, FeedHeartbeat, FeedPacket, InstrumentDefinition,

@@ -61,6 +61,12 @@ pub const RANDOM_END_MAX: Millis = Millis(60_000);
 /// How long a circuit breaker halts trading, and by how much such a halt may be extended.
 pub const BREAKER_HALT: Millis = Millis(300_000);
 
+/// For how long after the opening auction a price band is twice as wide.
+pub const BAND_OPENING: Millis = Millis(15 * 60_000);
+
+/// For how long before the closing call a price band is twice as wide.
+pub const BAND_CLOSING: Millis = Millis(25 * 60_000);
+
 /// How often the outlook of an auction is published, at most.
 pub const INDICATIVE_INTERVAL: Millis = Millis(100);
 

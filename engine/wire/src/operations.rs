@@ -468,6 +468,24 @@ message! {
 }
 
 message! {
+    /// Sets the price band of a contract, or takes it away.
+    SetPriceBand = 175 {
+        /// The session.
+        session: SessionId,
+        /// The number of this message.
+        sequence: MessageSequence,
+        /// The sender's name for this request.
+        request: ClientOrderId,
+        /// Which contract.
+        instrument: InstrumentId,
+        /// How far from the mean price of the last 300 s trades may be made; zero for no band.
+        width: PartsPerMillion,
+        /// Zero.
+        pad_1: Pad<32>,
+    }
+}
+
+message! {
     /// Sets the circuit breaker of a contract, or takes it away.
     SetCircuitBreaker = 174 {
         /// The session.

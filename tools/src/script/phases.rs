@@ -1,5 +1,5 @@
 //! The short forms of trading days: `calendar`, `halt`, `resume`, `auction-seed`,
-//! `breaker`.
+//! `breaker`, `price-band`.
 //!
 //! Called by the statement parser. Every default is stated in docs/SCRIPT.md.
 
@@ -7,7 +7,7 @@ use exahour_wire::codes::Allocation;
 use exahour_wire::ids::{ClientOrderId, InstrumentId};
 use exahour_wire::message::{Digest, Message};
 use exahour_wire::operations::{
-    HaltTrading, ResumeTrading, SetAuctionSeed, SetCalendar, SetCircuitBreaker,
+    HaltTrading, ResumeTrading, SetAuctionSeed, SetCalendar, SetCircuitBreaker, SetPriceBand,
 };
 
 use super::order_entry::unknown_option;
@@ -27,6 +27,7 @@ pub(super) fn parse(verb: Word<'_>, phrase: &mut Phrase<'_>) -> Result<Option<Ve
         "resume" => resume(phrase)?,
         "auction-seed" => auction_seed(phrase)?,
         "breaker" => breaker(phrase)?,
+        "price-band" => price_band(phrase)?,
         _ => return Ok(None),
     };
     Ok(Some(vec![draft]))
@@ -111,6 +112,19 @@ fn breaker(phrase: &mut Phrase<'_>) -> Result<Draft, Misfit> {
     }
     command.request = request(phrase);
     Ok(Draft::new(&command))
+}
+
+/// `price-band INSTRUMENT FRACTION`.
+fn price_band(phrase: &mut Phrase<'_>) -> Result<Draft, Misfit> {
+    let instrument = InstrumentId(phrase.number("an instrument id")?);
+    let width = phrase.fraction()?;
+    phrase.finish()?;
+    Ok(Draft::new(&SetPriceBand {
+        request: request(phrase),
+        instrument,
+        width,
+        ..SetPriceBand::blank()
+    }))
 }
 
 /// The request number of the line; to be asked for after all options.

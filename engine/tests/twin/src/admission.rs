@@ -113,6 +113,7 @@ impl Twin {
             171 => self.set_auction_seed(sender, &read(record)),
             172 => self.halt_trading(sender, &read(record)),
             173 => self.resume_trading(sender, &read(record)),
+            175 => self.set_price_band(sender, &read(record)),
             174 => self.set_circuit_breaker(sender, &read(record)),
             _ => Err(Reject::UnknownTemplate),
         }

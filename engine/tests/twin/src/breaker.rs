@@ -14,7 +14,7 @@ use exahour_wire::units::{Nanos, Price, Quantity};
 
 use crate::admission::{Sender, ensure};
 use crate::phases::Call;
-use crate::twin::Twin;
+use crate::twin::{Instrument, Twin};
 
 const SECOND: u64 = 1_000_000_000;
 const HALT: u64 = 300 * SECOND;
@@ -113,8 +113,13 @@ impl Twin {
     /// Counts a trade.
     pub(crate) fn count_trade(&mut self, id: InstrumentId, price: i64, lots: u64) {
         let now = self.now.0;
-        let instrument = self.instruments.get_mut(&id);
-        let Some(guard) = instrument.and_then(|instrument| instrument.guard.as_mut()) else {
+        let Some(instrument) = self.instruments.get_mut(&id) else {
+            return;
+        };
+        if let Some(band) = &mut instrument.band {
+            band.count(self.now, price);
+        }
+        let Some(guard) = &mut instrument.guard else {
             return;
         };
         guard.trades.push((now, price));
@@ -152,7 +157,7 @@ impl Twin {
     }
 
     /// Instead of a trade that would be too far away: the instrument is halted.
-    pub(crate) fn trip(&mut self, id: InstrumentId, taker: OrderId) {
+    pub(crate) fn trip(&mut self, id: InstrumentId, taker: OrderId, call: fn(&Instrument) -> Call) {
         let order = self.orders[&taker];
         let immediate = matches!(
             order.time_in_force,
@@ -163,7 +168,7 @@ impl Twin {
         }
         let until = self.now.0.checked_add(HALT).map(Nanos);
         if let Some(instrument) = self.instruments.get_mut(&id) {
-            instrument.call = Some(Call::by_breaker(instrument));
+            instrument.call = Some(call(instrument));
         }
         self.enter_phase(id, Phase::Halted, until);
         if !immediate {
@@ -184,20 +189,32 @@ impl Twin {
         if !trades_then {
             return false;
         }
+        let (times, left) = match call.extensions_left {
+            2 => (1, 1),
+            1 => (2, 0),
+            _ => return false,
+        };
         let far = price.is_some_and(|price| {
             let guard = instrument.guard.as_ref();
-            guard.is_some_and(|guard| !guard.is_near_strictly(price, call.reference()))
+            guard.is_some_and(|guard| {
+                let distance = i128::from(price - call.reference()).abs();
+                let reference = i128::from(call.reference());
+                distance * 1_000_000 > times * guard.threshold * reference
+            })
         });
-        let far = far && call.may_extend;
         if let Some(call) = self
             .instruments
             .get_mut(&id)
             .and_then(|it| it.call.as_mut())
         {
-            call.may_extend = false;
+            call.extensions_left = left;
         }
         if far {
-            let until = self.now.0.checked_add(HALT).map(Nanos);
+            // The first time for a while, the second time until somebody ends it.
+            let until = match left {
+                1 => self.now.0.checked_add(HALT).map(Nanos),
+                _ => None,
+            };
             self.enter_phase(id, Phase::Halted, until);
             self.halt_followers(id, until);
         }
@@ -217,16 +234,6 @@ impl Twin {
             .collect();
         for follower in followers {
             self.enter_phase(follower, Phase::Halted, until);
-        }
-    }
-}
-
-impl Guard {
-    /// As [`Guard::is_near`], with a threshold of zero taken literally.
-    fn is_near_strictly(&self, price: i64, other: i64) -> bool {
-        match self.threshold {
-            0 => price == other,
-            _ => self.is_near(price, &[other]),
         }
     }
 }

@@ -161,6 +161,14 @@ impl Twin {
         if price != order.limit {
             ensure_collar(instrument, price)?;
         }
+        let price = match price == order.limit {
+            true => price,
+            false => instrument.within_band(order.side, price, self.now),
+        };
+        let command = &ReplaceOrder {
+            price: Price(price),
+            ..*command
+        };
         ensure_notional(instrument, price, total)?;
         let leaves = total - order.traded;
         let before = self.open_orders(order.instrument, order.account);

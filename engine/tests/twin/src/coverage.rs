@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use exahour_wire::catalogue::declaration;
 use exahour_wire::codes::{CancelReason, Enumeration, Liquidity, Phase};
 use exahour_wire::events::{
-    CommandRejected, OrderCancelled, OrderFilled, OrderRejected, PhaseChanged,
+    CommandRejected, OrderCancelled, OrderFilled, OrderRejected, PhaseChanged, PriceBandMoved,
 };
 use exahour_wire::message::{Message, messages, peek_header};
 use exahour_wire::reject::Reject;
+use exahour_wire::units::Nanos;
 
 /// How often each kind of event, fill, phase, rejection and reason of a cancel was seen.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +31,10 @@ impl Coverage {
                 self.see(format!("filled {:?}", filled.liquidity));
             } else if let Some(changed) = PhaseChanged::read(event) {
                 self.see(format!("entered {:?}", changed.phase));
+            } else if let Some(moved) = PriceBandMoved::read(event) {
+                if moved.pauses_at > Nanos(0) {
+                    self.see("leaning on a band".to_owned());
+                }
             } else if let Some(cancelled) = OrderCancelled::read(event) {
                 self.see(format!("cancelled {:?}", cancelled.reason));
             }

@@ -10,6 +10,7 @@
 mod activity;
 mod admission;
 mod amends;
+mod band;
 mod breaker;
 mod changes;
 mod delivery;

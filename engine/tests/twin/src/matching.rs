@@ -13,6 +13,7 @@ use exahour_wire::message::Message;
 use exahour_wire::units::{Price, Quantity};
 
 use crate::amends::{Party, Trade};
+use crate::phases::Call;
 use crate::twin::{Order, Twin};
 
 /// Whether an order with this limit trades at this price of the other side.
@@ -21,6 +22,11 @@ fn within(side: Side, limit: i64, price: i64) -> bool {
         Side::Buy => price <= limit,
         Side::Sell => price >= limit,
     }
+}
+
+/// Whether a trade at a price is within a band: reference, lowest and highest price.
+fn in_band(band: Option<(i64, i64, i64)>, price: i64) -> bool {
+    band.is_none_or(|(_, low, high)| low <= price && price <= high)
 }
 
 impl Twin {
@@ -77,6 +83,9 @@ impl Twin {
                 if !self.is_admissible(incoming.instrument, resting.limit, &prices) {
                     break;
                 }
+                if !in_band(book.band_now(self.now), resting.limit) {
+                    break;
+                }
                 prices.push(resting.limit);
             }
             match incoming.prevention {
@@ -92,6 +101,8 @@ impl Twin {
     }
 
     fn match_incoming(&mut self, id: OrderId) {
+        let instrument = &self.instruments[&self.orders[&id].instrument];
+        let band = instrument.band_now(self.now);
         while let Some(incoming) = self.orders.get(&id).copied() {
             let book = &self.instruments[&incoming.instrument];
             let queue = book.in_order_of_trading(incoming.side.opposite());
@@ -105,7 +116,10 @@ impl Twin {
             let own = resting.participant == incoming.participant;
             let trades = !own || incoming.prevention == SelfTradePrevention::None;
             if trades && !self.is_admissible(incoming.instrument, resting.limit, &[]) {
-                return self.trip(incoming.instrument, incoming.id);
+                return self.trip(incoming.instrument, incoming.id, Call::by_breaker);
+            }
+            if trades && !in_band(band, resting.limit) {
+                return self.trip(incoming.instrument, incoming.id, Call::by_band);
             }
             let reason = CancelReason::SelfTrade;
             match incoming.prevention {

@@ -173,6 +173,7 @@ impl Twin {
             phase_due: None,
             call: None,
             guard: None,
+            band: None,
             bids: Default::default(),
             asks: Default::default(),
         };

@@ -95,6 +95,7 @@ impl Twin {
             }
             _ => protected_limit(instrument, codes.side),
         };
+        let limit = instrument.within_band(codes.side, limit, self.now);
         ensure_notional(instrument, limit, command.quantity.0)?; // 12
         let open = Open {
             side: codes.side,

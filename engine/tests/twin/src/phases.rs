@@ -40,8 +40,8 @@ pub(crate) struct Call {
     low: i64,
     high: i64,
     drawn: bool,
-    /// Whether a breaker began it, whose halt was not extended yet.
-    pub(crate) may_extend: bool,
+    /// How often a halt that a breaker began may still be extended; zero for any other.
+    pub(crate) extensions_left: u8,
     told: Outcome,
     pub(crate) tell_at: Option<Nanos>,
 }
@@ -134,7 +134,7 @@ impl Call {
             low,
             high,
             drawn: false,
-            may_extend: false,
+            extensions_left: 0,
             told: NOTHING,
             tell_at: None,
         }
@@ -145,8 +145,16 @@ impl Call {
         Self {
             low: instrument.tick(),
             high: instrument.price_cap(),
-            may_extend: true,
+            extensions_left: 2,
             ..Self::begin(instrument)
+        }
+    }
+
+    /// A call that a band begins: at any price, and it is not extended.
+    pub(crate) fn by_band(instrument: &Instrument) -> Self {
+        Self {
+            extensions_left: 0,
+            ..Self::by_breaker(instrument)
         }
     }
 
@@ -320,6 +328,7 @@ impl Twin {
         instrument.phase = phase;
         instrument.phase_due = until;
         let call = instrument.call;
+        self.watch_band(id);
         let price =
             |of: fn(&Call) -> i64| call.as_ref().map_or(Price::NONE, |call| Price(of(call)));
         self.fact(PhaseChanged {
@@ -448,12 +457,13 @@ impl Twin {
             ..AuctionUncrossed::blank()
         });
         if let Some(price) = price {
-            let guard = self
-                .instruments
-                .get_mut(&id)
-                .and_then(|it| it.guard.as_mut());
-            if let Some(guard) = guard {
-                guard.forget();
+            if let Some(instrument) = self.instruments.get_mut(&id) {
+                if let Some(guard) = &mut instrument.guard {
+                    guard.forget();
+                }
+                if let Some(band) = &mut instrument.band {
+                    band.forget();
+                }
             }
             let buys = self.served(id, Side::Buy, price, lots);
             let sells = self.served(id, Side::Sell, price, lots);

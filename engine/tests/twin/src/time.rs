@@ -24,6 +24,7 @@ enum Due {
     IntervalEnd(InstrumentId),
     PhaseEnd(InstrumentId),
     Outlook(InstrumentId),
+    BandLook(InstrumentId),
 }
 
 impl Twin {
@@ -49,6 +50,7 @@ impl Twin {
                 Due::IntervalEnd(id) => self.end_interval(id),
                 Due::PhaseEnd(id) => self.end_phase(id, at),
                 Due::Outlook(id) => self.tell_outlook(id),
+                Due::BandLook(id) => self.look_at_band(id),
             }
         }
     }
@@ -100,7 +102,15 @@ impl Twin {
             let at = listed.guard.as_ref()?.interval_end()?;
             Some((at, Due::IntervalEnd(*id)))
         });
-        let instruments = instruments.chain(intervals).chain(phases).chain(outlooks);
+        let looks = trading().filter_map(|(id, listed)| {
+            let at = listed.band.as_ref()?.look_at?;
+            Some((at, Due::BandLook(*id)))
+        });
+        let instruments = instruments
+            .chain(intervals)
+            .chain(phases)
+            .chain(outlooks)
+            .chain(looks);
         orders
             .chain(sessions)
             .chain(instruments)

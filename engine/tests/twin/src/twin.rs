@@ -23,6 +23,7 @@ use exahour_wire::units::{Millis, Nanos};
 use crate::activity::Activity;
 use crate::amends::Trade;
 
+use crate::band::Band;
 use crate::breaker::Guard;
 use crate::phases::{Calendar, Call};
 
@@ -132,6 +133,7 @@ pub(crate) struct Instrument {
     pub(crate) phase_due: Option<Nanos>,
     pub(crate) call: Option<Call>,
     pub(crate) guard: Option<Guard>,
+    pub(crate) band: Option<Band>,
     pub(crate) bids: Queue,
     pub(crate) asks: Queue,
 }

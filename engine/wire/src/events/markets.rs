@@ -189,6 +189,34 @@ event! {
 }
 
 event! {
+    /// The price band of a contract was set.
+    PriceBandSet = 355 {
+        /// Which contract.
+        instrument: InstrumentId,
+        /// How far from the mean price of the last 300 s trades may be made; zero for no band.
+        width: PartsPerMillion,
+    }
+}
+
+event! {
+    /// The price band of a contract moved, or its best quotes came to its edge or left it.
+    PriceBandMoved = 356 {
+        /// Which contract.
+        instrument: InstrumentId,
+        /// Zero.
+        pad_1: Pad<4>,
+        /// The mean price that the band is around.
+        reference_price: Price,
+        /// The lowest price at which trades may be made.
+        low_price: Price,
+        /// The highest price at which trades may be made.
+        high_price: Price,
+        /// When trading pauses if the best quote stays at the edge; zero where none is there.
+        pauses_at: Nanos,
+    }
+}
+
+event! {
     /// The circuit breaker of a contract was set.
     CircuitBreakerSet = 374 {
         /// Which contract.

@@ -47,14 +47,15 @@ forms! {
     operations: CreateParticipant CreateAccount CreateSession CreateInstrument SetPositionLimit
         Deposit Withdraw KillSwitch SettlePrice RegisterAccessKey DeliveryStarted ConfirmDelivery
         DeliveryFailed ConfirmRelease SessionActivityRequest BustTrade CorrectTrade SetCalendar
-        SetAuctionSeed HaltTrading ResumeTrading SetCircuitBreaker;
+        SetAuctionSeed HaltTrading ResumeTrading SetPriceBand SetCircuitBreaker;
     internal: OpenSession ReadySession CloseSession Tick Checkpoint NodeStarted TakeStateHash;
     events: OrderAccepted OrderRejected OrderCancelled OrderReplaced OrderFilled OrderReduced
         CommandDone CommandRejected SequenceGap DuplicateIgnored OrderStatus SessionActivity DeadManFired TradeBusted TradeCorrected SessionOpened SessionReady
         SessionClosed SessionExpelled ParticipantCreated AccountCreated SessionCreated
         InstrumentListed PositionLimitSet KillSwitchSet AccessKeyRegistered KillSwitchReleaseRequested MoneyMoved
         InstrumentSettled InstrumentExpired DeliveryAssigned MachineReady DeliverySettled
-        StateHashed CalendarSet PhaseChanged AuctionUncrossed IndicativePrice CircuitBreakerSet IntervalPriced;
+        StateHashed CalendarSet PhaseChanged AuctionUncrossed IndicativePrice PriceBandSet PriceBandMoved
+        CircuitBreakerSet IntervalPriced;
     market_data: FeedRequest FeedReject DropCopyRequest FeedHeartbeat FeedPacket InstrumentDefinition
         SnapshotBegin SnapshotOrder SnapshotEnd OrderAdded OrderExecuted OrderShrunk OrderDeleted
         TopOfBook TradeReport InstrumentPhase IndicativeAuction AuctionTrade;

@@ -21,7 +21,7 @@ use exahour_wire::internal::{NodeStarted, OpenSession, ReadySession};
 use exahour_wire::message::{Message, Text8, Text16, Text32, messages, peek_header};
 use exahour_wire::operations::{
     CreateAccount, CreateInstrument, CreateParticipant, CreateSession, Deposit, SetCalendar,
-    SetCircuitBreaker,
+    SetCircuitBreaker, SetPriceBand,
 };
 use exahour_wire::units::{Hours, Millis, Money, Nanos, PartsPerMillion, Price, Quantity};
 
@@ -182,6 +182,13 @@ impl Market {
                 let command = SetCircuitBreaker {
                     instrument: InstrumentId(self.instruments_listed),
                     ..phases::breaker(self, dice)
+                };
+                records.push(command.bytes().to_vec());
+            }
+            if dice.percent(25) {
+                let command = SetPriceBand {
+                    instrument: InstrumentId(self.instruments_listed),
+                    ..phases::band(dice)
                 };
                 records.push(command.bytes().to_vec());
             }

@@ -6,7 +6,7 @@ use exahour_wire::codes::{Permissions, Raw};
 use exahour_wire::ids::InstrumentId;
 use exahour_wire::message::{Digest, Message};
 use exahour_wire::operations::{
-    HaltTrading, ResumeTrading, SetAuctionSeed, SetCalendar, SetCircuitBreaker,
+    HaltTrading, ResumeTrading, SetAuctionSeed, SetCalendar, SetCircuitBreaker, SetPriceBand,
 };
 use exahour_wire::units::{Millis, Nanos, PartsPerMillion};
 
@@ -26,7 +26,16 @@ pub(super) fn command(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u
     });
     let halted = market.halted.contains(&instrument);
     match dice.below(if halted { 140 } else { 100 }) {
-        0..16 => SetCircuitBreaker {
+        0..8 => SetPriceBand {
+            session,
+            sequence,
+            request,
+            instrument,
+            ..band(dice)
+        }
+        .bytes()
+        .to_vec(),
+        8..16 => SetCircuitBreaker {
             session,
             sequence,
             request,
@@ -84,6 +93,14 @@ pub(super) fn breaker(market: &Market, dice: &mut Dice) -> SetCircuitBreaker {
         },
         threshold: PartsPerMillion(dice.pick(&[0, 5_000, 20_000, 20_000, 150_000, 1_000_001])),
         ..SetCircuitBreaker::blank()
+    }
+}
+
+/// A band that prices reach now and then.
+pub(super) fn band(dice: &mut Dice) -> SetPriceBand {
+    SetPriceBand {
+        width: PartsPerMillion(dice.pick(&[0, 2_000, 10_000, 20_000, 100_000, 1_000_001])),
+        ..SetPriceBand::blank()
     }
 }
 
