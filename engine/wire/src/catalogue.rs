@@ -49,7 +49,8 @@ declarations! {
     market_data: [
         FeedRequest, FeedReject, DropCopyRequest, FeedHeartbeat, FeedPacket, InstrumentDefinition,
         SnapshotBegin, SnapshotOrder, SnapshotEnd, OrderAdded, OrderExecuted, OrderShrunk,
-        OrderDeleted, TopOfBook, TradeReport, InstrumentPhase, IndicativeAuction, AuctionTrade,
+        OrderDeleted, TopOfBook, TradeReport, InstrumentPhase, PriceLevel, Statistics, TradeBust,
+        TradeCorrection, IntervalPrice, IndicativeAuction, AuctionTrade,
     ],
 }
 
@@ -94,7 +95,7 @@ enumerations! {
     codes::CancelReason, codes::TransferKind, codes::DeliveryOutcome, codes::Durability,
     codes::FlowType, codes::NegotiationRejectCode, codes::EstablishmentRejectCode,
     codes::RetransmitRejectCode, codes::TerminationCode, codes::FeedRequestKind,
-    codes::FeedRejectCode, codes::FeedDepth, codes::Phase, codes::Allocation, reject::Reject,
+    codes::FeedRejectCode, codes::FeedDepth, codes::LevelAction, codes::Phase, codes::Allocation, reject::Reject,
 }
 
 /// The declaration of the message with this template number.

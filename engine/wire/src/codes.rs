@@ -547,6 +547,18 @@ enumeration! {
 }
 
 enumeration! {
+    /// What happened to a price level.
+    LevelAction: u8 {
+        /// The price has its first order.
+        Added = 1,
+        /// Its lots or the number of its orders changed.
+        Changed = 2,
+        /// Its last order is gone.
+        Deleted = 3,
+    }
+}
+
+enumeration! {
     /// The state of an instrument's trading.
     Phase: u8 {
         /// Orders match as they come.

@@ -1,12 +1,13 @@
-//! The public feed: snapshots, every change of every order, top of book, trades.
+//! The public feeds: snapshots, changes of orders, of levels and of best prices, trades, statistics.
 //!
-//! Made by the market data follower from the event log; spoken over its own port.
+//! Made by the market data follower from the event log; spoken over its own port, and by multicast.
 //!
-//! Always holds: `sequence` is contiguous over all messages of the feed, so a hole is seen at once.
+//! Always holds: `sequence` is contiguous over all messages of the feed of one depth, so a hole is seen
+//! at once.
 
 use crate::codes::{
-    ContractKind, FeedDepth, FeedRejectCode, FeedRequestKind, Firmness, Phase, Raw, ResourceClass,
-    Side,
+    ContractKind, FeedDepth, FeedRejectCode, FeedRequestKind, Firmness, LevelAction, Phase, Raw,
+    ResourceClass, Side,
 };
 use crate::ids::{
     EventSequence, FeedSequence, InstrumentId, OrderId, ParticipantId, SessionId, TradeId,
@@ -139,7 +140,7 @@ message! {
         time: Nanos,
         /// The contract.
         instrument: InstrumentId,
-        /// How many orders follow.
+        /// How many orders follow; at depth Levels, how many levels.
         orders: u32,
     }
 }
@@ -169,7 +170,7 @@ message! {
         last_sequence: FeedSequence,
         /// The contract.
         instrument: InstrumentId,
-        /// How many orders came.
+        /// How many orders or levels came.
         orders: u32,
     }
 }
@@ -263,7 +264,7 @@ message! {
 message! {
     /// The best prices changed.
     TopOfBook = 524 {
-        /// Its number in the feed.
+        /// Its number in the feed; zero within a snapshot.
         sequence: FeedSequence,
         /// When.
         time: Nanos,
@@ -323,9 +324,133 @@ message! {
 }
 
 message! {
+    /// A price level changed: what all orders at one price come to.
+    PriceLevel = 527 {
+        /// Its number in the feed; zero within a snapshot.
+        sequence: FeedSequence,
+        /// When.
+        time: Nanos,
+        /// The price.
+        price: Price,
+        /// Lots of all its orders; zero where it is deleted.
+        quantity: Quantity,
+        /// The contract.
+        instrument: InstrumentId,
+        /// How many orders; zero where it is deleted.
+        orders: u32,
+        /// Buy or sell.
+        side: Raw<Side>,
+        /// What happened.
+        action: Raw<LevelAction>,
+        /// Zero.
+        pad_1: Pad<6>,
+    }
+}
+
+message! {
+    /// What traded in one contract since a UTC midnight; busted trades are not in it.
+    Statistics = 528 {
+        /// Its number in the feed; zero within a snapshot.
+        sequence: FeedSequence,
+        /// When.
+        time: Nanos,
+        /// The midnight: of the day of the last trade that was made.
+        since: Nanos,
+        /// The first price, or none without a trade.
+        open: Price,
+        /// The highest price.
+        high: Price,
+        /// The lowest price.
+        low: Price,
+        /// The last price.
+        last: Price,
+        /// Lots traded.
+        volume: Quantity,
+        /// The sum of price times lots, micro-dollars an hour of the window: its lower 64 bits.
+        turnover_low: u64,
+        /// The upper 64 bits of it.
+        turnover_high: u64,
+        /// How many trades.
+        trades: u64,
+        /// The contract.
+        instrument: InstrumentId,
+        /// Zero.
+        pad_1: Pad<4>,
+    }
+}
+
+message! {
+    /// A trade was undone.
+    TradeBust = 529 {
+        /// Its number in the feed.
+        sequence: FeedSequence,
+        /// When.
+        time: Nanos,
+        /// The trade.
+        trade: TradeId,
+        /// The price that it had.
+        price: Price,
+        /// Lots that it had.
+        quantity: Quantity,
+        /// The contract.
+        instrument: InstrumentId,
+        /// Zero.
+        pad_1: Pad<4>,
+    }
+}
+
+message! {
+    /// A trade has another price or fewer lots now.
+    TradeCorrection = 530 {
+        /// Its number in the feed.
+        sequence: FeedSequence,
+        /// When.
+        time: Nanos,
+        /// The trade.
+        trade: TradeId,
+        /// The price that it had.
+        price_before: Price,
+        /// Lots that it had.
+        quantity_before: Quantity,
+        /// The price.
+        price: Price,
+        /// Lots.
+        quantity: Quantity,
+        /// The contract.
+        instrument: InstrumentId,
+        /// Zero.
+        pad_1: Pad<4>,
+    }
+}
+
+message! {
+    /// What trades of a contract with a circuit breaker cost in 30 s that are over.
+    IntervalPrice = 531 {
+        /// Its number in the feed; zero within a snapshot.
+        sequence: FeedSequence,
+        /// When.
+        time: Nanos,
+        /// When the interval ended.
+        ends_at: Nanos,
+        /// The price of a lot on average, rounded down.
+        price: Price,
+        /// The price of the last trade.
+        last_price: Price,
+        /// Lots that traded.
+        quantity: Quantity,
+        /// How many trades.
+        trades: u64,
+        /// The contract.
+        instrument: InstrumentId,
+        /// Zero.
+        pad_1: Pad<4>,
+    }
+}
+
+message! {
     /// What the auction of a call under way would come to if it were held now.
     IndicativeAuction = 560 {
-        /// Its number in the feed.
+        /// Its number in the feed; zero within a snapshot.
         sequence: FeedSequence,
         /// When.
         time: Nanos,

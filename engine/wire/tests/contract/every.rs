@@ -58,7 +58,7 @@ forms! {
         CircuitBreakerSet IntervalPriced;
     market_data: FeedRequest FeedReject DropCopyRequest FeedHeartbeat FeedPacket InstrumentDefinition
         SnapshotBegin SnapshotOrder SnapshotEnd OrderAdded OrderExecuted OrderShrunk OrderDeleted
-        TopOfBook TradeReport InstrumentPhase IndicativeAuction AuctionTrade;
+        TopOfBook TradeReport InstrumentPhase PriceLevel Statistics TradeBust TradeCorrection IntervalPrice IndicativeAuction AuctionTrade;
 }
 
 #[test]

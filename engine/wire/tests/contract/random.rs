@@ -243,7 +243,7 @@ fn every_number_of_every_enumeration_decodes_by_its_table() {
         CancelOnDisconnect DisconnectCause ContractKind ResourceClass Firmness Liquidity Priority
         CancelReason TransferKind DeliveryOutcome Durability FlowType NegotiationRejectCode
         EstablishmentRejectCode RetransmitRejectCode TerminationCode FeedRequestKind FeedRejectCode
-        FeedDepth
+        FeedDepth LevelAction
         Phase Allocation);
     walked.push(every_number::<Reject>());
     assert_eq!(walked, ENUMERATIONS);
