@@ -2,7 +2,7 @@
 //!
 //! Read with the rest by `config`.
 //!
-//! Always holds: both lines are groups, and two different ones.
+//! Always holds: both lines are groups, and two different ones, with ports for every depth.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -40,12 +40,13 @@ impl MulticastTable {
     /// [`Misfit`] where a line is no group, or both are one.
     pub(crate) fn check(&self) -> Result<MulticastConfig, Misfit> {
         for (path, line) in [("multicast.a.group", self.a), ("multicast.b.group", self.b)] {
-            if !line.group.ip().is_multicast() || line.group.port() == 0 {
+            let ports = 1..=u16::MAX - 2;
+            if !line.group.ip().is_multicast() || !ports.contains(&line.group.port()) {
                 let expected = "a multicast group and a port, such as \"239.192.1.1:7810\"";
                 return Err(value(path, &line.group.to_string(), expected));
             }
         }
-        if self.a.group == self.b.group {
+        if self.a.group.ip() == self.b.group.ip() {
             let expected = "another group than that of line A";
             let found = self.b.group.to_string();
             return Err(value("multicast.b.group", &found, expected));

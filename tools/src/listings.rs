@@ -14,6 +14,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use exahour_gateway::clock::{Clock, SystemClock};
 use exahour_gateway::feed::client::FeedClient;
 use exahour_gateway::image::Flow;
+use exahour_wire::codes::FeedDepth;
 use exahour_wire::ids::InstrumentId;
 use exahour_wire::limits::INSTRUMENTS_MAX;
 
@@ -79,7 +80,7 @@ impl Listings {
     /// Where nothing comes in time.
     pub(crate) fn read(market_data: SocketAddr) -> Result<Self> {
         let mut clock = SystemClock::default();
-        let mut client = FeedClient::new(market_data, Flow::All);
+        let mut client = FeedClient::new(market_data, FeedDepth::Orders, Flow::All);
         let until = Instant::now() + SNAPSHOT_WITHIN;
         loop {
             client.poll(clock.steady(), &mut |_, _| {})?;

@@ -10,7 +10,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use exahour_wire::codes::FeedRejectCode;
+use exahour_wire::codes::{FeedDepth, FeedRejectCode};
 use exahour_wire::market_data::FeedReject;
 
 use super::link::{Link, Lost, Retry};
@@ -54,10 +54,10 @@ pub struct FeedClient {
 
 impl FeedClient {
     /// A client of the feed at `address`; it connects when it is first polled.
-    pub fn new(address: SocketAddr, flow: Flow) -> Self {
+    pub fn new(address: SocketAddr, depth: FeedDepth, flow: Flow) -> Self {
         FeedClient {
             address,
-            image: FeedImage::new(flow),
+            image: FeedImage::new(depth, flow),
             link: None,
             retry: Retry::default(),
             connections: 0,

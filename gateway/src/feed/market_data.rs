@@ -16,6 +16,7 @@ use exahour_wire::events::FrameEnd;
 use super::multicast::{Multicast, MulticastConfig};
 use super::peers::Peers;
 use super::subscribers::{Stage, Subscribers};
+use super::updates::DEPTHS;
 use crate::clock::Clock;
 use crate::error::GatewayError;
 use crate::image::ImageFault;
@@ -36,7 +37,7 @@ pub struct MarketDataConfig {
     pub opens_behind: Option<Applied>,
     /// Connections at a time.
     pub clients_max: usize,
-    /// Bytes of past messages kept for recovery; a client further behind is cut off.
+    /// Bytes of past messages about orders kept for recovery, and a part of that at the other depths; a client further behind is cut off.
     pub history_bytes: usize,
     /// Bytes on their way to one client.
     pub send_bytes: usize,
@@ -69,7 +70,8 @@ pub struct MarketData<C> {
     opening: Opening,
     subscribers: Subscribers,
     peers: Peers<Stage>,
-    multicast: Option<Multicast>,
+    /// One for each depth, or none.
+    multicast: Vec<Multicast>,
     clock: C,
 }
 
@@ -82,7 +84,14 @@ impl<C: Clock> MarketData<C> {
     pub fn new(config: &MarketDataConfig, clock: C) -> Result<Self, GatewayError> {
         let reader = Reader::follow(&config.event_log, Verify::Every)?;
         let sockets = Sockets::listen(config.address, config.clients_max)?;
-        let multicast = config.multicast.as_ref().map(Multicast::open).transpose()?;
+        let mut multicast = Vec::new();
+        for (config, depth) in config
+            .multicast
+            .iter()
+            .flat_map(|it| DEPTHS.map(|depth| (it, depth)))
+        {
+            multicast.push(Multicast::open(config, depth)?);
+        }
         Ok(MarketData {
             opening: Opening::new(&reader, config.opens_behind.clone()),
             reader,
@@ -98,9 +107,9 @@ impl<C: Clock> MarketData<C> {
         self.peers.sockets().address()
     }
 
-    /// What goes out by multicast, if anything does.
-    pub fn multicast(&self) -> Option<&Multicast> {
-        self.multicast.as_ref()
+    /// What goes out by multicast: all depths, or nothing.
+    pub fn multicast(&self) -> &[Multicast] {
+        &self.multicast
     }
 
     /// The port without its sockets.
@@ -150,13 +159,12 @@ impl<C: Clock> Agent for MarketData<C> {
             .peers
             .turn(&mut self.subscribers, now)
             .map_err(Halt::new)?;
-        let sent = match &mut self.multicast {
-            Some(multicast) => {
-                let history = self.subscribers.publisher().history();
-                multicast.turn(history, self.clock.now(), now)
-            }
-            None => 0,
-        };
+        let publisher = self.subscribers.publisher();
+        let mut sent = 0;
+        for multicast in &mut self.multicast {
+            let history = publisher.history(multicast.depth());
+            sent += multicast.turn(history, self.clock.now(), now);
+        }
         Ok(frames + moved + served + sent)
     }
 }

@@ -23,6 +23,7 @@ pub mod owners;
 pub mod history;
 pub mod publisher;
 pub mod snapshot;
+pub mod updates;
 
 pub mod multicast;
 pub mod peers;

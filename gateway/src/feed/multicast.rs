@@ -40,15 +40,31 @@ const _: () = assert!(
 /// Where packets go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MulticastConfig {
-    /// The lines A and B.
+    /// The lines A and B of orders; those of the other depths are beside them.
     pub lines: [Group; 2],
     /// Routers that a packet may pass; with 1 it stays in its network.
     pub hops: u32,
 }
 
-/// The sending side of one feed.
+impl MulticastConfig {
+    /// The lines of one depth: its number is added to the port.
+    pub fn lines_of(&self, depth: FeedDepth) -> [Group; 2] {
+        lines_of(self.lines, depth)
+    }
+}
+
+pub(super) fn lines_of(lines: [Group; 2], depth: FeedDepth) -> [Group; 2] {
+    lines.map(|mut group| {
+        let port = group.address.port().saturating_add(depth as u8 as u16);
+        group.address.set_port(port);
+        group
+    })
+}
+
+/// The sending side of the feed of one depth.
 #[derive(Debug)]
 pub struct Multicast {
+    depth: FeedDepth,
     lines: [GroupSender; 2],
     /// The message that goes out next; `None` before the first turn.
     next: Option<FeedSequence>,
@@ -59,13 +75,14 @@ pub struct Multicast {
 }
 
 impl Multicast {
-    /// Opens both lines.
+    /// Opens both lines of a depth.
     ///
     /// # Errors
     /// [`GatewayError::Multicast`].
-    pub fn open(config: &MulticastConfig) -> Result<Self, GatewayError> {
-        let [a, b] = config.lines;
+    pub fn open(config: &MulticastConfig, depth: FeedDepth) -> Result<Self, GatewayError> {
+        let [a, b] = config.lines_of(depth);
         Ok(Multicast {
+            depth,
             lines: [
                 GroupSender::open(a, config.hops)?,
                 GroupSender::open(b, config.hops)?,
@@ -76,6 +93,11 @@ impl Multicast {
             room: Box::new([0; PACKET_BYTES_MAX]),
             lost: [0; 2],
         })
+    }
+
+    /// Which feed goes out.
+    pub fn depth(&self) -> FeedDepth {
+        self.depth
     }
 
     /// How many packets were made so far.
@@ -127,7 +149,7 @@ impl Multicast {
             sending_time: time,
             // A packet holds far fewer messages than a u16 counts.
             count: (end.0 - first.0) as u16,
-            depth: FeedDepth::Orders.into(),
+            depth: self.depth.into(),
             ..FeedPacket::blank()
         };
         let mut filled = 0;

@@ -26,7 +26,7 @@ use exahour_wire::units::Nanos;
 
 use super::client::FeedRefused;
 use super::link::{Link, Lost, Retry};
-use super::multicast::PACKET_SILENCE_MAX;
+use super::multicast::{PACKET_SILENCE_MAX, lines_of};
 use crate::clock::Steady;
 use crate::error::GatewayError;
 use crate::image::{Applied, FeedImage, Flow, ImageFault};
@@ -100,15 +100,19 @@ struct Recovery {
 }
 
 impl MulticastClient {
-    /// Joins the lines A and B; the market data port of the same node mends what they lose.
+    /// Joins the lines A and B of a depth, which are beside those of orders; the market data port of the same node mends what they lose.
     ///
     /// # Errors
     /// [`GatewayError::Multicast`] and [`GatewayError::Watch`].
-    pub fn join(lines: [Group; 2], port: SocketAddr) -> Result<Self, GatewayError> {
+    pub fn join(
+        lines: [Group; 2],
+        depth: FeedDepth,
+        port: SocketAddr,
+    ) -> Result<Self, GatewayError> {
         Ok(MulticastClient {
-            lines: GroupReceivers::join(&lines)?,
+            lines: GroupReceivers::join(&lines_of(lines, depth))?,
             port,
-            image: FeedImage::new(Flow::All),
+            image: FeedImage::new(depth, Flow::All),
             held: BTreeMap::new(),
             newest: [(0, Nanos(0)); 2],
             told_end: FeedSequence::NONE,
@@ -198,7 +202,7 @@ impl MulticastClient {
         on_message: &mut impl FnMut(&[u8], Applied),
     ) -> Option<()> {
         let header = FeedPacket::read(packet)?;
-        if header.depth.decode() != Some(FeedDepth::Orders) {
+        if header.depth.decode() != Some(self.image.depth()) {
             return None;
         }
         let first = header.first_sequence.0;

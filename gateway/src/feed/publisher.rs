@@ -1,38 +1,34 @@
-//! Turns events into the numbered messages of the feed and keeps the newest of them.
+//! Turns events into the numbered messages of the feeds and keeps the newest of them.
 //!
 //! Called by the market data server with each frame of the event log, from the first one on.
 //!
-//! Always holds: numbers are contiguous from 1; messages and numbers are a pure function of the
-//! events, whatever the frames they came in, so every node of a cluster gives the same feed.
-//! Does not: know clients.
+//! Always holds: the numbers of each depth are contiguous from 1; messages and numbers are a pure function
+//! of the events, whatever the frames they came in, so every node of a cluster gives the same feeds.
+//! Does not: know clients, or what a change is told as (that is `updates`).
 
-use exahour_wire::codes::Side;
+use exahour_wire::codes::FeedDepth;
 use exahour_wire::events::FrameEnd;
-use exahour_wire::ids::{EventSequence, InstrumentId, TradeId};
-use exahour_wire::market_data::{
-    AuctionTrade, IndicativeAuction, InstrumentDefinition, InstrumentPhase, OrderAdded,
-    OrderDeleted, OrderExecuted, OrderShrunk, TopOfBook, TradeReport,
-};
-use exahour_wire::message::Message;
-use exahour_wire::units::{Nanos, Price, Quantity};
+use exahour_wire::ids::EventSequence;
+use exahour_wire::units::Nanos;
 
 use super::history::History;
-use crate::image::{BookImage, Books, Change, ImageFault, RestingOrder};
+use super::updates::Histories;
+use crate::image::{BookImage, Books, ImageFault};
 
-/// The feed up to some event.
+/// The feeds up to some event.
 #[derive(Debug)]
 pub struct Publisher {
     image: BookImage,
-    history: History,
+    histories: Histories,
 }
 
 impl Publisher {
-    /// The feed before the first event, with room for `history_bytes` of past messages; memory is
+    /// The feed before the first event, with room for `history_bytes` of past messages about orders; memory is
     /// reserved for `orders_room` resting orders, and grows beyond.
     pub fn new(history_bytes: usize, orders_room: usize) -> Self {
         Publisher {
             image: BookImage::with_room(orders_room),
-            history: History::new(history_bytes),
+            histories: Histories::new(history_bytes),
         }
     }
 
@@ -42,15 +38,15 @@ impl Publisher {
     /// [`ImageFault`] where the log contradicts itself or does not begin at its first event; the
     /// publisher must not be used after it.
     pub fn on_batch(&mut self, batch: &[u8], end: FrameEnd) -> Result<(), ImageFault> {
-        let history = &mut self.history;
+        let histories = &mut self.histories;
         self.image.apply_batch(batch, end, &mut |time, change| {
-            publish(history, time, change)
+            histories.publish(time, change);
         })
     }
 
-    /// The newest messages.
-    pub fn history(&self) -> &History {
-        &self.history
+    /// The newest messages of one depth.
+    pub fn history(&self, depth: FeedDepth) -> &History {
+        self.histories.at(depth)
     }
 
     /// The books as they are now.
@@ -69,173 +65,21 @@ impl Publisher {
     }
 }
 
-fn publish(history: &mut History, time: Nanos, change: Change) {
-    let sequence = history.next();
-    match change {
-        Change::Listed(definition) => {
-            let message = InstrumentDefinition {
-                sequence,
-                ..definition
-            };
-            history.push(definition.instrument, message.bytes());
-        }
-        Change::Added(order) => {
-            let message = OrderAdded {
-                sequence,
-                time,
-                order: order.order,
-                price: order.price,
-                quantity: order.quantity,
-                instrument: order.instrument,
-                side: order.side.into(),
-                ..OrderAdded::blank()
-            };
-            history.push(order.instrument, message.bytes());
-        }
-        Change::Executed {
-            order,
-            trade,
-            price,
-            quantity,
-        } => {
-            publish_executed(history, time, order, (trade, price, quantity));
-            let message = TradeReport {
-                sequence: history.next(),
-                time,
-                trade,
-                price,
-                quantity,
-                instrument: order.instrument,
-                aggressor: order.side.opposite().into(),
-                ..TradeReport::blank()
-            };
-            history.push(order.instrument, message.bytes());
-        }
-        Change::Auctioned {
-            order,
-            trade,
-            price,
-            quantity,
-        } => {
-            publish_executed(history, time, order, (trade, price, quantity));
-            // Both halves of the trade rested; it is told once, with the buyer's.
-            if order.side == Side::Buy {
-                let message = AuctionTrade {
-                    sequence: history.next(),
-                    time,
-                    trade,
-                    price,
-                    quantity,
-                    instrument: order.instrument,
-                    ..AuctionTrade::blank()
-                };
-                history.push(order.instrument, message.bytes());
-            }
-        }
-        Change::Indicated(indicative) => {
-            let message = IndicativeAuction {
-                sequence,
-                time,
-                price: indicative.price,
-                quantity: indicative.quantity,
-                buy_surplus: indicative.buy_surplus,
-                sell_surplus: indicative.sell_surplus,
-                instrument: indicative.instrument,
-                ..IndicativeAuction::blank()
-            };
-            history.push(indicative.instrument, message.bytes());
-        }
-        Change::Shrunk(order) => {
-            let message = OrderShrunk {
-                sequence,
-                time,
-                order: order.order,
-                leaves: order.quantity,
-                instrument: order.instrument,
-                side: order.side.into(),
-                ..OrderShrunk::blank()
-            };
-            history.push(order.instrument, message.bytes());
-        }
-        Change::Deleted(order) => {
-            let message = OrderDeleted {
-                sequence,
-                time,
-                order: order.order,
-                instrument: order.instrument,
-                side: order.side.into(),
-                ..OrderDeleted::blank()
-            };
-            history.push(order.instrument, message.bytes());
-        }
-        Change::Phased {
-            instrument,
-            phase,
-            settlement_price,
-        } => {
-            let message = InstrumentPhase {
-                sequence,
-                time,
-                settlement_price,
-                instrument,
-                phase: phase.into(),
-                ..InstrumentPhase::blank()
-            };
-            history.push(instrument, message.bytes());
-        }
-        Change::Top { instrument, top } => publish_top(history, time, instrument, top),
-    }
-}
-
-fn publish_executed(
-    history: &mut History,
-    time: Nanos,
-    order: RestingOrder,
-    (trade, price, quantity): (TradeId, Price, Quantity),
-) {
-    let message = OrderExecuted {
-        sequence: history.next(),
-        time,
-        order: order.order,
-        trade,
-        price,
-        quantity,
-        leaves: order.quantity,
-        instrument: order.instrument,
-        side: order.side.into(),
-        ..OrderExecuted::blank()
-    };
-    history.push(order.instrument, message.bytes());
-}
-
-fn publish_top(
-    history: &mut History,
-    time: Nanos,
-    instrument: InstrumentId,
-    top: crate::image::Top,
-) {
-    let message = TopOfBook {
-        sequence: history.next(),
-        time,
-        bid_price: top.bid_price,
-        bid_quantity: top.bid_quantity,
-        ask_price: top.ask_price,
-        ask_quantity: top.ask_quantity,
-        instrument,
-        ..TopOfBook::blank()
-    };
-    history.push(instrument, message.bytes());
-}
-
 #[cfg(test)]
 mod tests {
-    use exahour_wire::codes::{Liquidity, Phase, Priority};
+    use exahour_wire::codes::{Liquidity, Phase, Priority, Side};
     use exahour_wire::events::{
         IndicativePrice, InstrumentExpired, InstrumentListed, InstrumentSettled, OrderAccepted,
         OrderCancelled, OrderFilled, OrderReplaced, PhaseChanged,
     };
-    use exahour_wire::ids::{CommandSequence, FeedSequence, OrderId};
+    use exahour_wire::ids::{CommandSequence, FeedSequence, InstrumentId, OrderId, TradeId};
     use exahour_wire::limits::MESSAGE_BYTES_MAX;
+    use exahour_wire::market_data::{
+        AuctionTrade, IndicativeAuction, InstrumentDefinition, InstrumentPhase, OrderAdded,
+        OrderDeleted, OrderExecuted, OrderShrunk, PriceLevel, Statistics, TopOfBook, TradeReport,
+    };
+    use exahour_wire::message::Message;
+    use exahour_wire::units::{Price, Quantity};
 
     use super::*;
 
@@ -336,53 +180,61 @@ mod tests {
         bytes
     }
 
-    #[test]
-    fn each_change_is_told_once_in_order_and_tops_after_each_command() {
+    /// A message of the feed in few words.
+    fn words(message: &[u8]) -> String {
+        if let Some(m) = InstrumentDefinition::read(message) {
+            assert_eq!(m.instrument, INSTRUMENT);
+            format!("{} listed", m.time)
+        } else if let Some(m) = OrderAdded::read(message) {
+            let (order, quantity, price) = (m.order, m.quantity, m.price.0);
+            format!("{} added {order} {quantity} at {price}", m.time)
+        } else if let Some(m) = OrderExecuted::read(message) {
+            let (order, quantity, leaves) = (m.order, m.quantity, m.leaves);
+            format!("{} executed {order} {quantity} leaves {leaves}", m.time)
+        } else if let Some(m) = TradeReport::read(message) {
+            let (trade, quantity) = (m.trade, m.quantity);
+            let aggressor = m.aggressor.decode().unwrap();
+            format!("{} trade {trade} {quantity} by {aggressor:?}", m.time)
+        } else if let Some(m) = OrderShrunk::read(message) {
+            format!("{} shrunk {} leaves {}", m.time, m.order, m.leaves)
+        } else if let Some(m) = OrderDeleted::read(message) {
+            format!("{} deleted {}", m.time, m.order)
+        } else if let Some(m) = TopOfBook::read(message) {
+            assert_eq!(m.bid_price, Price::NONE);
+            format!("{} top {} at {}", m.time, m.ask_quantity, m.ask_price)
+        } else if let Some(m) = PriceLevel::read(message) {
+            let (action, orders) = (m.action.decode().unwrap(), m.orders);
+            let (quantity, price) = (m.quantity, m.price.0);
+            format!("{} {action:?} {quantity} at {price} in {orders}", m.time)
+        } else if let Some(m) = Statistics::read(message) {
+            let (trades, volume, turnover) = (m.trades, m.volume, m.turnover_low);
+            format!("{} {trades} traded {volume} for {turnover}", m.time)
+        } else {
+            let m = InstrumentPhase::read(message).unwrap();
+            let expired = m.phase.decode() == Some(Phase::Expired);
+            let settled = m.settlement_price.0;
+            format!("{} settled {settled} expired {expired}", m.time)
+        }
+    }
+
+    /// Everything that a depth tells of [`batch`], with numbers that have no holes.
+    fn told(depth: FeedDepth) -> Vec<String> {
         let mut publisher = Publisher::new(0, 0);
         publisher.on_batch(&batch(), FrameEnd::Command).unwrap();
+        let history = publisher.history(depth);
         let mut room = [0; MESSAGE_BYTES_MAX];
         let mut told = Vec::new();
-        for number in 1..publisher.history().next().0 {
-            let message = publisher
-                .history()
-                .message(FeedSequence(number), &mut room)
-                .unwrap();
-            told.push(if let Some(m) = InstrumentDefinition::read(message) {
-                assert_eq!((m.instrument, m.sequence.0), (INSTRUMENT, number));
-                format!("{} listed", m.time)
-            } else if let Some(m) = OrderAdded::read(message) {
-                format!(
-                    "{} added {} {} at {}",
-                    m.time, m.order, m.quantity, m.price.0
-                )
-            } else if let Some(m) = OrderExecuted::read(message) {
-                format!(
-                    "{} executed {} {} leaves {}",
-                    m.time, m.order, m.quantity, m.leaves
-                )
-            } else if let Some(m) = TradeReport::read(message) {
-                assert_eq!(m.sequence.0, number);
-                let aggressor = m.aggressor.decode().unwrap();
-                format!(
-                    "{} trade {} {} by {aggressor:?}",
-                    m.time, m.trade, m.quantity
-                )
-            } else if let Some(m) = OrderShrunk::read(message) {
-                format!("{} shrunk {} leaves {}", m.time, m.order, m.leaves)
-            } else if let Some(m) = OrderDeleted::read(message) {
-                format!("{} deleted {}", m.time, m.order)
-            } else if let Some(m) = TopOfBook::read(message) {
-                assert_eq!(m.bid_price, Price::NONE);
-                format!("{} top {} at {}", m.time, m.ask_quantity, m.ask_price)
-            } else {
-                let m = InstrumentPhase::read(message).unwrap();
-                let expired = m.phase.decode() == Some(Phase::Expired);
-                format!(
-                    "{} settled {} expired {expired}",
-                    m.time, m.settlement_price.0
-                )
-            });
+        for number in 1..history.next().0 {
+            let message = history.message(FeedSequence(number), &mut room).unwrap();
+            // The number stands behind the header of every message.
+            assert_eq!(message[8..16], number.to_le_bytes());
+            told.push(words(message));
         }
+        told
+    }
+
+    #[test]
+    fn each_change_is_told_once_in_order_and_tops_after_each_command() {
         let expected = [
             "100 listed",
             "200 added 1 10 at 50",
@@ -390,6 +242,7 @@ mod tests {
             "300 executed 1 4 leaves 6",
             "300 trade 7 4 by Buy",
             "300 top 6 at 0.00005",
+            "300 1 traded 4 for 200",
             "400 shrunk 1 leaves 5",
             "400 top 5 at 0.00005",
             "500 deleted 1",
@@ -400,7 +253,38 @@ mod tests {
             "700 settled 47 expired true",
             "700 top 0 at none",
         ];
-        assert_eq!(told, expected);
+        assert_eq!(told(FeedDepth::Orders), expected);
+    }
+
+    #[test]
+    fn levels_and_best_prices_are_told_without_orders() {
+        let levels = [
+            "100 listed",
+            "200 Added 10 at 50 in 1",
+            "300 trade 7 4 by Buy",
+            "300 Changed 6 at 50 in 1",
+            "300 1 traded 4 for 200",
+            "400 Changed 5 at 50 in 1",
+            "500 Added 5 at 49 in 1",
+            "500 Deleted 0 at 50 in 0",
+            "600 settled 48 expired false",
+            "700 settled 47 expired true",
+            "700 Deleted 0 at 49 in 0",
+        ];
+        assert_eq!(told(FeedDepth::Levels), levels);
+        let best = [
+            "100 listed",
+            "200 top 10 at 0.00005",
+            "300 trade 7 4 by Buy",
+            "300 top 6 at 0.00005",
+            "300 1 traded 4 for 200",
+            "400 top 5 at 0.00005",
+            "500 top 5 at 0.000049",
+            "600 settled 48 expired false",
+            "700 settled 47 expired true",
+            "700 top 0 at none",
+        ];
+        assert_eq!(told(FeedDepth::Top), best);
     }
 
     /// A call, its outlook, its auction: both orders rested, and the trade is told once.
@@ -462,10 +346,10 @@ mod tests {
         let mut publisher = Publisher::new(0, 0);
         publisher.on_batch(&bytes, FrameEnd::Command).unwrap();
         let mut room = [0; MESSAGE_BYTES_MAX];
-        let numbers = 1..publisher.history().next().0;
+        let numbers = 1..publisher.history(FeedDepth::Orders).next().0;
         let told: Vec<String> = numbers
             .filter_map(|number| {
-                let history = publisher.history();
+                let history = publisher.history(FeedDepth::Orders);
                 let message = history.message(FeedSequence(number), &mut room).unwrap();
                 if let Some(m) = InstrumentPhase::read(message) {
                     Some(format!("{:?} {}", m.phase, m.settlement_price.0))

@@ -1,6 +1,7 @@
 //! Snapshots of the books, cut into pieces without holding up the feed or anybody in it.
 //!
-//! Called by the market data server. A second image, the shadow, follows the feed's own history.
+//! Called by the market data server. For each depth a second image, the shadow, follows the feed's own
+//! history.
 //! While anybody reads a snapshot from it, the shadow stands still at one number for all books;
 //! readers then go on from the history. When the last has finished, it catches up.
 //!
@@ -9,18 +10,22 @@
 //! Does not: wait for a slow reader: the server cuts it off before the history runs out. Should the
 //! history run out all the same, the shadow is made anew and its snapshots are void.
 
-use exahour_wire::codes::Phase;
+use exahour_wire::codes::{FeedDepth, LevelAction, Phase};
+use exahour_wire::framing::FRAMING_BYTES;
 use exahour_wire::ids::{FeedSequence, InstrumentId};
 use exahour_wire::limits::MESSAGE_BYTES_MAX;
 use exahour_wire::market_data::{
-    FeedHeartbeat, InstrumentPhase, SnapshotBegin, SnapshotEnd, SnapshotOrder,
+    FeedHeartbeat, InstrumentPhase, PriceLevel, SnapshotBegin, SnapshotEnd, SnapshotOrder,
 };
 use exahour_wire::message::Message;
 use exahour_wire::units::Price;
 
 use super::history::History;
-use super::send_buffer::SendBuffer;
-use crate::image::{Book, BookCursor, Books, FeedImage, Flow, ImageFault};
+use super::send_buffer::{SEND_BYTES_MIN, SendBuffer};
+use super::updates::{level_message, top_message};
+use crate::image::{
+    Book, BookCursor, Books, Extras, FeedImage, Flow, ImageFault, LevelCursor, RestingOrder,
+};
 
 /// The image that snapshots are read from.
 #[derive(Debug)]
@@ -32,10 +37,11 @@ pub struct Shadow {
 }
 
 impl Shadow {
-    /// The shadow before the first message of the feed, with memory for `orders_room` orders.
-    pub fn new(orders_room: usize) -> Self {
+    /// The shadow before the first message of the feed of some depth, with memory for `orders_room`
+    /// orders where it has orders.
+    pub fn new(depth: FeedDepth, orders_room: usize) -> Self {
         Shadow {
-            image: FeedImage::from_start_with_room(orders_room),
+            image: FeedImage::from_start_with_room(depth, orders_room),
             readers: 0,
             generation: 0,
         }
@@ -87,7 +93,8 @@ impl Shadow {
         if self.next() >= history.oldest() {
             return Ok(());
         }
-        self.image = FeedImage::of_books(books, history.next(), self.image.time())?;
+        let (depth, time) = (self.image.depth(), self.image.time());
+        self.image = FeedImage::of_books(depth, books, history.next(), time)?;
         self.readers = 0;
         self.generation += 1;
         Ok(())
@@ -125,19 +132,24 @@ impl Shadow {
                 Step::Book(after) => self.begin_book(walk.flow, after, buffer),
                 Step::Order(instrument, mut cursor) => match self.image.books().step(&mut cursor) {
                     Some(order) => {
-                        let message = SnapshotOrder {
-                            order: order.order,
-                            price: order.price,
-                            quantity: order.quantity,
-                            instrument,
-                            side: order.side.into(),
-                            ..SnapshotOrder::blank()
-                        };
-                        write(buffer, &message);
+                        write(buffer, &order_message(&order));
                         Step::Order(instrument, cursor)
                     }
                     None => self.end_book(walk.flow, instrument, buffer),
                 },
+                Step::Level(instrument, mut cursor) => {
+                    match self.image.books().step_level(&mut cursor) {
+                        Some((side, level)) => {
+                            let message = PriceLevel {
+                                action: LevelAction::Added.into(),
+                                ..level_message(self.image.time(), instrument, side, level)
+                            };
+                            write(buffer, &message);
+                            Step::Level(instrument, cursor)
+                        }
+                        None => self.end_book(walk.flow, instrument, buffer),
+                    }
+                }
                 Step::Finish => {
                     let message = FeedHeartbeat {
                         next_sequence: self.next(),
@@ -169,19 +181,40 @@ impl Shadow {
         if book.phase() != Phase::Continuous || book.settlement_price() != Price::NONE {
             write(buffer, &phase_of(instrument, book));
         }
+        write_extras(buffer, book.extras());
+        if self.image.depth() == FeedDepth::Top {
+            write(
+                buffer,
+                &top_message(self.image.time(), instrument, book.top()),
+            );
+        }
         let message = SnapshotBegin {
             last_sequence: self.last(),
             time: self.image.time(),
             instrument,
-            orders: book.orders(),
+            orders: self.parts_of(book),
             ..SnapshotBegin::blank()
         };
         write(buffer, &message);
-        Step::Order(instrument, BookCursor::new(instrument))
+        match self.image.depth() {
+            FeedDepth::Orders => Step::Order(instrument, BookCursor::new(instrument)),
+            FeedDepth::Levels => Step::Level(instrument, LevelCursor::new(instrument)),
+            FeedDepth::Top => self.end_book(flow, instrument, buffer),
+        }
+    }
+
+    /// How many orders or levels a book is told in.
+    fn parts_of(&self, book: &Book) -> u32 {
+        match self.image.depth() {
+            FeedDepth::Orders => book.orders(),
+            FeedDepth::Levels => book.level_count(),
+            FeedDepth::Top => 0,
+        }
     }
 
     fn end_book(&self, flow: Flow, instrument: InstrumentId, buffer: &mut SendBuffer) -> Step {
-        let orders = self.image.books().book(instrument).map_or(0, Book::orders);
+        let book = self.image.books().book(instrument);
+        let orders = book.map_or(0, |book| self.parts_of(book));
         let message = SnapshotEnd {
             last_sequence: self.last(),
             instrument,
@@ -200,8 +233,14 @@ impl Shadow {
     }
 }
 
-/// Room that one step may need: a definition, a phase and a beginning, framed.
-const STEP_BYTES_MAX: usize = 512;
+/// Messages that one step may write: of a book of best prices all, from its definition to its end.
+const STEP_MESSAGES_MAX: usize = 8;
+
+/// Room that one step may need.
+const STEP_BYTES_MAX: usize = STEP_MESSAGES_MAX * (FRAMING_BYTES + MESSAGE_BYTES_MAX);
+
+// An empty buffer has room for a step.
+const _: () = assert!(STEP_BYTES_MAX <= SEND_BYTES_MIN);
 
 /// How far one client has read a snapshot.
 #[derive(Debug)]
@@ -223,6 +262,7 @@ enum Step {
     /// The book after this instrument is next.
     Book(Option<InstrumentId>),
     Order(InstrumentId, BookCursor),
+    Level(InstrumentId, LevelCursor),
     Finish,
 }
 
@@ -238,6 +278,29 @@ pub enum SnapshotProgress {
         /// The number of the first update after the snapshot.
         next: FeedSequence,
     },
+}
+
+fn order_message(order: &RestingOrder) -> SnapshotOrder {
+    SnapshotOrder {
+        order: order.order,
+        price: order.price,
+        quantity: order.quantity,
+        instrument: order.instrument,
+        side: order.side.into(),
+        ..SnapshotOrder::blank()
+    }
+}
+
+fn write_extras(buffer: &mut SendBuffer, extras: &Extras) {
+    if let Some(statistics) = &extras.statistics {
+        write(buffer, statistics);
+    }
+    if let Some(indicative) = &extras.indicative {
+        write(buffer, indicative);
+    }
+    if let Some(interval) = &extras.interval {
+        write(buffer, interval);
+    }
 }
 
 fn phase_of(instrument: InstrumentId, book: &Book) -> InstrumentPhase {
@@ -286,7 +349,7 @@ mod tests {
     #[test]
     fn a_snapshot_stands_still_and_is_void_once_the_history_ran_out() {
         let mut publisher = Publisher::new(HISTORY_BYTES_MIN, 0);
-        let mut shadow = Shadow::new(0);
+        let mut shadow = Shadow::new(FeedDepth::Orders, 0);
         let listed = InstrumentListed {
             event: EventSequence(1),
             instrument: InstrumentId(1),
@@ -298,9 +361,11 @@ mod tests {
         publisher
             .on_batch(&orders(2..=300), FrameEnd::Command)
             .unwrap();
-        shadow.catch_up(publisher.history(), 10_000).unwrap();
+        shadow
+            .catch_up(publisher.history(FeedDepth::Orders), 10_000)
+            .unwrap();
         let next = shadow.next();
-        assert_eq!(next, publisher.history().next());
+        assert_eq!(next, publisher.history(FeedDepth::Orders).next());
 
         let mut walk = shadow.begin(Flow::All);
         let mut buffer = SendBuffer::new(0);
@@ -308,8 +373,13 @@ mod tests {
         publisher
             .on_batch(&orders(301..=310), FrameEnd::Command)
             .unwrap();
-        shadow.mend(publisher.books(), publisher.history()).unwrap();
-        assert_eq!(shadow.catch_up(publisher.history(), 10_000), Ok(0));
+        shadow
+            .mend(publisher.books(), publisher.history(FeedDepth::Orders))
+            .unwrap();
+        assert_eq!(
+            shadow.catch_up(publisher.history(FeedDepth::Orders), 10_000),
+            Ok(0)
+        );
         assert_eq!(
             (shadow.next(), shadow.readers()),
             (next, 1),
@@ -319,15 +389,17 @@ mod tests {
         publisher
             .on_batch(&orders(311..=2000), FrameEnd::Command)
             .unwrap();
-        assert!(shadow.next() < publisher.history().oldest());
-        shadow.mend(publisher.books(), publisher.history()).unwrap();
+        assert!(shadow.next() < publisher.history(FeedDepth::Orders).oldest());
+        shadow
+            .mend(publisher.books(), publisher.history(FeedDepth::Orders))
+            .unwrap();
         buffer.clear();
         assert_eq!(shadow.write(&mut walk, &mut buffer), SnapshotProgress::Void);
         shadow.end(walk);
         assert_eq!(shadow.readers(), 0);
 
         let mut walk = shadow.begin(Flow::All);
-        let next = publisher.history().next();
+        let next = publisher.history(FeedDepth::Orders).next();
         loop {
             buffer.clear();
             if let SnapshotProgress::Done { next: told } = shadow.write(&mut walk, &mut buffer) {

@@ -6,6 +6,7 @@
 //! Silent --SnapshotThenUpdates--> Queued --shadow--> Snapshot --last book--> Live
 //!    +--------------------UpdatesFrom------------------------------------------^
 //! ```
+//! Each depth has a history, numbers and a shadow of its own.
 //! A new request on a connection replaces the one before; a refused one leaves it as it was.
 //!
 //! Always holds: a live client is only a number in the history, so it costs nothing while it does
@@ -13,7 +14,7 @@
 
 use exahour_wire::codes::{FeedDepth, FeedRejectCode, FeedRequestKind};
 use exahour_wire::events::FrameEnd;
-use exahour_wire::ids::{FeedSequence, InstrumentId};
+use exahour_wire::ids::FeedSequence;
 use exahour_wire::market_data::{FeedHeartbeat, FeedReject, FeedRequest};
 use exahour_wire::message::{Message, peek_length};
 use exahour_wire::units::Nanos;
@@ -21,6 +22,7 @@ use exahour_wire::units::Nanos;
 use super::peers::{HEARTBEAT_AFTER, Peer, REQUEST_WITHIN, Serve, Verdict};
 use super::publisher::Publisher;
 use super::snapshot::{Shadow, SnapshotProgress, SnapshotWalk};
+use super::updates::DEPTHS;
 use crate::clock::Steady;
 use crate::image::{Flow, ImageFault};
 
@@ -40,9 +42,11 @@ pub enum Stage {
     #[default]
     Silent,
     /// It waits for a snapshot to begin.
-    Queued(Flow),
+    Queued(Wanted),
     /// It is being sent a snapshot.
     Snapshot {
+        /// Of what.
+        wanted: Wanted,
         /// How far it is.
         walk: SnapshotWalk,
         /// When it began.
@@ -53,14 +57,30 @@ pub enum Stage {
         /// The next one.
         next: FeedSequence,
         /// Of what.
-        flow: Flow,
+        wanted: Wanted,
     },
+}
+
+/// What a client asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// How deep it looks into the books.
+    pub depth: FeedDepth,
+    /// Which instruments.
+    pub flow: Flow,
 }
 
 /// The market data port, without its sockets.
 #[derive(Debug)]
 pub struct Subscribers {
     publisher: Publisher,
+    /// By the number of the depth.
+    channels: [Channel; 3],
+}
+
+/// What snapshots of one depth are made from, and who waits for one.
+#[derive(Debug)]
+struct Channel {
     shadow: Shadow,
     queue: Queue,
 }
@@ -78,8 +98,10 @@ impl Subscribers {
     pub fn new(history_bytes: usize, orders_room: usize) -> Self {
         Subscribers {
             publisher: Publisher::new(history_bytes, orders_room),
-            shadow: Shadow::new(orders_room),
-            queue: Queue::Empty,
+            channels: DEPTHS.map(|depth| Channel {
+                shadow: Shadow::new(depth, orders_room),
+                queue: Queue::Empty,
+            }),
         }
     }
 
@@ -93,43 +115,54 @@ impl Subscribers {
     /// # Errors
     /// [`ImageFault`] where the log contradicts itself.
     pub fn on_batch(&mut self, batch: &[u8], end: FrameEnd) -> Result<(), ImageFault> {
-        let before = self.publisher.history().next().0;
+        let before = DEPTHS.map(|depth| self.publisher.history(depth).next().0);
         self.publisher.on_batch(batch, end)?;
-        let published = self.publisher.history().next().0 - before;
-        self.shadow
-            .mend(self.publisher.books(), self.publisher.history())?;
-        // Twice as fast as the feed grows, so that the shadow never stays behind.
-        self.catch_up(2 * published as usize).map(|_| ())
+        for ((depth, channel), before) in DEPTHS.iter().zip(&mut self.channels).zip(before) {
+            let history = self.publisher.history(*depth);
+            let published = history.next().0 - before;
+            channel.shadow.mend(self.publisher.books(), history)?;
+            // Twice as fast as the feed grows, so that the shadow never stays behind. While a snapshot
+            // holds it, the reader's own limits keep it within the history.
+            channel.shadow.catch_up(history, 2 * published as usize)?;
+        }
+        Ok(())
     }
 
-    /// Moves the shadow on; gives how many messages it took.
+    /// Moves the shadows on; gives how many messages they took.
     ///
     /// # Errors
     /// [`ImageFault`] if the feed contradicts itself: our own fault.
     pub fn on_turn(&mut self) -> Result<usize, ImageFault> {
-        if self.shadow.readers() == 0 {
-            self.queue = Queue::Empty;
+        let mut taken = 0;
+        for (depth, channel) in DEPTHS.iter().zip(&mut self.channels) {
+            if channel.shadow.readers() == 0 {
+                channel.queue = Queue::Empty;
+            }
+            let history = self.publisher.history(*depth);
+            taken += channel.shadow.catch_up(history, CATCH_UP_MESSAGES)?;
         }
-        self.catch_up(CATCH_UP_MESSAGES)
+        Ok(taken)
     }
 
-    fn catch_up(&mut self, messages: usize) -> Result<usize, ImageFault> {
-        // While a snapshot holds the shadow, the reader's own limits keep it within the history.
-        self.shadow.catch_up(self.publisher.history(), messages)
+    fn channel(&mut self, depth: FeedDepth) -> &mut Channel {
+        &mut self.channels[depth as usize]
     }
 
-    /// How much of the history, in quarters, the shadow is behind.
-    fn shadow_lag_quarters(&self) -> usize {
-        let history = self.publisher.history();
-        history.bytes_since(self.shadow.next()) * 4 / history.capacity_bytes()
+    /// How much of the history of a depth, in quarters, its shadow is behind.
+    fn shadow_lag_quarters(&self, depth: FeedDepth) -> usize {
+        let history = self.publisher.history(depth);
+        let next = self.channels[depth as usize].shadow.next();
+        history.bytes_since(next) * 4 / history.capacity_bytes()
     }
 
-    fn reject(&self, code: FeedRejectCode, instrument: InstrumentId) -> FeedReject {
-        let history = self.publisher.history();
+    fn reject(&self, code: FeedRejectCode, request: &FeedRequest) -> FeedReject {
+        // Where no such depth is known, the numbers are those of the deepest.
+        let depth = request.depth.decode().unwrap_or(FeedDepth::Orders);
+        let history = self.publisher.history(depth);
         FeedReject {
             oldest_sequence: history.oldest(),
             next_sequence: history.next(),
-            instrument,
+            instrument: request.instrument,
             code: code.into(),
             ..FeedReject::blank()
         }
@@ -138,19 +171,18 @@ impl Subscribers {
     /// What a request leads to, or why it is refused.
     fn judge(&self, request: &FeedRequest) -> Result<Stage, FeedRejectCode> {
         let kind = request.kind.decode().ok_or(FeedRejectCode::BadRequest)?;
-        if request.depth.decode() != Some(FeedDepth::Orders) {
-            return Err(FeedRejectCode::BadRequest);
-        }
+        let depth = request.depth.decode().ok_or(FeedRejectCode::BadRequest)?;
         let flow = Flow::of_request(request.instrument);
         if flow != Flow::All && self.publisher.books().book(request.instrument).is_none() {
             return Err(FeedRejectCode::UnknownInstrument);
         }
+        let wanted = Wanted { depth, flow };
         match kind {
-            FeedRequestKind::SnapshotThenUpdates => Ok(Stage::Queued(flow)),
+            FeedRequestKind::SnapshotThenUpdates => Ok(Stage::Queued(wanted)),
             FeedRequestKind::UpdatesFrom => {
-                let (history, next) = (self.publisher.history(), request.from_sequence);
+                let (history, next) = (self.publisher.history(depth), request.from_sequence);
                 match (history.oldest()..=history.next()).contains(&next) {
-                    true => Ok(Stage::Live { next, flow }),
+                    true => Ok(Stage::Live { next, wanted }),
                     false => Err(FeedRejectCode::OutOfRange),
                 }
             }
@@ -168,7 +200,7 @@ impl Subscribers {
             };
             let Some(request) = request else {
                 // Nothing that follows can be trusted to be a request either.
-                peer.refuse(&self.reject(FeedRejectCode::BadRequest, InstrumentId::NONE));
+                peer.refuse(&self.reject(FeedRejectCode::BadRequest, &FeedRequest::blank()));
                 return Verdict::Finish;
             };
             match self.judge(&request) {
@@ -176,37 +208,42 @@ impl Subscribers {
                     let before = std::mem::replace(&mut peer.state, stage);
                     self.gone(before);
                 }
-                Err(code) => peer.refuse(&self.reject(code, request.instrument)),
+                Err(code) => peer.refuse(&self.reject(code, &request)),
             }
         }
     }
 
     /// Lets a queued client begin, unless the shadow is too far behind or lacks its instrument.
-    fn try_begin(&mut self, flow: Flow, now: Steady) -> Stage {
-        let listed = flow == Flow::All || self.shadow.lists(flow.instrument());
-        if self.shadow_lag_quarters() >= 2 || !listed {
-            self.queue = Queue::Waiting;
-            return Stage::Queued(flow);
+    fn try_begin(&mut self, wanted: Wanted, now: Steady) -> Stage {
+        let Wanted { depth, flow } = wanted;
+        let lag_quarters = self.shadow_lag_quarters(depth);
+        let channel = self.channel(depth);
+        let listed = flow == Flow::All || channel.shadow.lists(flow.instrument());
+        if lag_quarters >= 2 || !listed {
+            channel.queue = Queue::Waiting;
+            return Stage::Queued(wanted);
         }
         Stage::Snapshot {
-            walk: self.shadow.begin(flow),
+            wanted,
+            walk: channel.shadow.begin(flow),
             since: now,
         }
     }
 
     /// Whether a snapshot holds the shadow still for too long.
-    fn overstays(&self, peer: &Peer<Stage>, since: Steady, now: Steady) -> bool {
+    fn overstays(&self, peer: &Peer<Stage>, depth: FeedDepth, since: Steady, now: Steady) -> bool {
         let stalled = now > peer.last_sent.max(since).after(SNAPSHOT_STALL_MAX);
-        let in_the_way = self.queue == Queue::Waiting && now > since.after(SNAPSHOT_TIME_MAX);
-        stalled || in_the_way || self.shadow_lag_quarters() >= 3
+        let waited_for = self.channels[depth as usize].queue == Queue::Waiting;
+        let in_the_way = waited_for && now > since.after(SNAPSHOT_TIME_MAX);
+        stalled || in_the_way || self.shadow_lag_quarters(depth) >= 3
     }
 
     fn serve_live(&self, peer: &mut Peer<Stage>, now: Steady) -> Verdict {
-        let Stage::Live { next, flow } = &mut peer.state else {
+        let Stage::Live { next, wanted } = &mut peer.state else {
             return Verdict::Stay;
         };
-        let history = self.publisher.history();
-        let Ok(after) = history.copy(*next, *flow, &mut peer.buffer) else {
+        let history = self.publisher.history(wanted.depth);
+        let Ok(after) = history.copy(*next, wanted.flow, &mut peer.buffer) else {
             return Verdict::Cut;
         };
         *next = after;
@@ -234,26 +271,31 @@ impl Serve for Subscribers {
         if self.take_requests(peer) == Verdict::Finish {
             return Verdict::Finish;
         }
-        if let Stage::Queued(flow) = peer.state {
-            peer.state = self.try_begin(flow, now);
+        if let Stage::Queued(wanted) = peer.state {
+            peer.state = self.try_begin(wanted, now);
         }
         match &mut peer.state {
             Stage::Silent if now > peer.since.after(REQUEST_WITHIN) => return Verdict::Cut,
             Stage::Silent | Stage::Queued(_) | Stage::Live { .. } => {}
-            Stage::Snapshot { walk, .. } => {
-                let (flow, progress) = (walk.flow(), self.shadow.write(walk, &mut peer.buffer));
-                match progress {
+            Stage::Snapshot { wanted, walk, .. } => {
+                let (wanted, shadow) = (*wanted, &self.channels[wanted.depth as usize].shadow);
+                match shadow.write(walk, &mut peer.buffer) {
                     SnapshotProgress::More => {}
                     SnapshotProgress::Void => return Verdict::Cut,
                     SnapshotProgress::Done { next } => {
-                        let done = std::mem::replace(&mut peer.state, Stage::Live { next, flow });
+                        let live = Stage::Live { next, wanted };
+                        let done = std::mem::replace(&mut peer.state, live);
                         self.gone(done);
                     }
                 }
             }
         }
         match peer.state {
-            Stage::Snapshot { since, .. } if self.overstays(peer, since, now) => Verdict::Cut,
+            Stage::Snapshot { wanted, since, .. }
+                if self.overstays(peer, wanted.depth, since, now) =>
+            {
+                Verdict::Cut
+            }
             _ => self.serve_live(peer, now),
         }
     }
@@ -263,8 +305,8 @@ impl Serve for Subscribers {
     }
 
     fn gone(&mut self, state: Stage) {
-        if let Stage::Snapshot { walk, .. } = state {
-            self.shadow.end(walk);
+        if let Stage::Snapshot { wanted, walk, .. } = state {
+            self.channel(wanted.depth).shadow.end(walk);
         }
     }
 }

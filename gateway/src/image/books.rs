@@ -1,4 +1,5 @@
-//! The resting orders of all instruments: price levels in order, each a queue in time order.
+//! The books of all instruments at one depth: orders in the queues of their prices, or what each price
+//! comes to, or the best prices; and what else is public of an instrument.
 //!
 //! Called by both images, which know what messages mean; read by market data and by tools.
 //!
@@ -9,10 +10,12 @@
 use std::collections::BTreeMap;
 use std::collections::hash_map::{Entry, HashMap};
 
-use exahour_wire::codes::{Phase, Side};
+use exahour_wire::codes::{FeedDepth, LevelAction, Phase, Side};
 use exahour_wire::ids::{FeedSequence, InstrumentId, OrderId};
 use exahour_wire::limits::INSTRUMENTS_MAX;
-use exahour_wire::market_data::InstrumentDefinition;
+use exahour_wire::market_data::{
+    IndicativeAuction, InstrumentDefinition, IntervalPrice, Statistics,
+};
 use exahour_wire::units::{Price, Quantity};
 
 use super::fault::ImageFault;
@@ -42,7 +45,7 @@ impl Top {
     };
 }
 
-/// One price of a book.
+/// One price of a book; both counts are zero where nothing rests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LevelView {
     /// The price.
@@ -53,29 +56,65 @@ pub struct LevelView {
     pub orders: u32,
 }
 
-/// One instrument and its price levels.
+impl LevelView {
+    fn of(price: Price, level: &Level) -> Self {
+        LevelView {
+            price,
+            quantity: level.quantity(),
+            orders: level.orders,
+        }
+    }
+
+    /// What happened to a level that was `before`; `None` where nothing did.
+    pub(super) fn action_since(self, before: LevelView) -> Option<LevelAction> {
+        match (before.orders, self.orders) {
+            (0, 0) => None,
+            (0, _) => Some(LevelAction::Added),
+            (_, 0) => Some(LevelAction::Deleted),
+            _ if before == self => None,
+            _ => Some(LevelAction::Changed),
+        }
+    }
+}
+
+/// What is public of an instrument beside its book; numbers in the feed are zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Extras {
+    /// What traded on the day of the last trade.
+    pub statistics: Option<Statistics>,
+    /// What the auction of the call under way would come to, as told last.
+    pub indicative: Option<IndicativeAuction>,
+    /// The newest interval price.
+    pub interval: Option<IntervalPrice>,
+}
+
+/// One instrument and its book.
 #[derive(Debug)]
 pub struct Book {
     definition: InstrumentDefinition,
+    depth: FeedDepth,
     phase: Phase,
     settlement_price: Price,
     bids: BTreeMap<Price, Level>,
     asks: BTreeMap<Price, Level>,
     orders: u32,
-    /// The top that was last told to whoever follows the books.
+    /// The top that was last told to whoever follows the books, or by the feed of best prices.
     pub(super) told: Top,
+    pub(super) extras: Extras,
 }
 
 impl Book {
-    fn new(definition: InstrumentDefinition) -> Self {
+    fn new(definition: InstrumentDefinition, depth: FeedDepth) -> Self {
         Book {
             definition,
+            depth,
             phase: Phase::Continuous,
             settlement_price: Price::NONE,
             bids: BTreeMap::new(),
             asks: BTreeMap::new(),
             orders: 0,
             told: Top::EMPTY,
+            extras: Extras::default(),
         }
     }
 
@@ -94,13 +133,27 @@ impl Book {
         self.settlement_price
     }
 
-    /// How many orders rest.
+    /// What is public beside the book.
+    pub fn extras(&self) -> &Extras {
+        &self.extras
+    }
+
+    /// How many orders rest; zero where only the best prices are known.
     pub fn orders(&self) -> u32 {
         self.orders
     }
 
+    /// How many prices have orders; zero where only the best prices are known.
+    pub fn level_count(&self) -> u32 {
+        // There are fewer levels than orders, which 32 bits number.
+        (self.bids.len() + self.asks.len()) as u32
+    }
+
     /// The best prices.
     pub fn top(&self) -> Top {
+        if self.depth == FeedDepth::Top {
+            return self.told;
+        }
         let mut top = Top::EMPTY;
         if let Some((price, level)) = self.bids.last_key_value() {
             (top.bid_price, top.bid_quantity) = (*price, level.quantity());
@@ -118,11 +171,28 @@ impl Book {
             Side::Sell => (None, Some(self.asks.iter())),
         };
         let levels = bids.into_iter().flatten().chain(asks.into_iter().flatten());
-        levels.map(|(price, level)| LevelView {
-            price: *price,
-            quantity: level.quantity(),
-            orders: level.orders,
-        })
+        levels.map(|(price, level)| LevelView::of(*price, level))
+    }
+
+    /// What rests at one price.
+    pub(super) fn level(&self, side: Side, price: Price) -> LevelView {
+        let level = self.side(side).get(&price);
+        LevelView::of(price, level.unwrap_or(&Level::EMPTY))
+    }
+
+    /// The level after one of `side` at `price`, or the first: bids best first, then asks.
+    pub(super) fn level_after(&self, after: Option<(Side, Price)>) -> Option<(Side, LevelView)> {
+        let first = |side| self.levels(side).next().map(|level| (side, level));
+        let Some((side, price)) = after else {
+            return first(Side::Buy).or_else(|| first(Side::Sell));
+        };
+        let behind = self
+            .behind(side, price)
+            .map(|(price, level)| (side, LevelView::of(*price, level)));
+        match side {
+            Side::Buy => behind.or_else(|| first(Side::Sell)),
+            Side::Sell => behind,
+        }
     }
 
     fn side(&self, side: Side) -> &BTreeMap<Price, Level> {
@@ -144,19 +214,18 @@ impl Book {
             Side::Buy => self.bids.last_key_value(),
             Side::Sell => self.asks.first_key_value(),
         };
-        best.map(|(_, level)| level.first)
+        best.and_then(|(_, level)| level.first.some())
     }
 
-    /// The oldest order of the next price behind `price`.
-    fn behind(&self, side: Side, price: Price) -> Option<Slot> {
-        let next = match side {
+    /// The next price behind `price`.
+    fn behind(&self, side: Side, price: Price) -> Option<(&Price, &Level)> {
+        match side {
             Side::Buy => self.side(side).range(..price).next_back(),
             Side::Sell => {
                 use std::ops::Bound::{Excluded, Unbounded};
                 self.side(side).range((Excluded(price), Unbounded)).next()
             }
-        };
-        next.map(|(_, level)| level.first)
+        }
     }
 }
 
@@ -184,9 +253,27 @@ impl BookCursor {
     }
 }
 
-/// The resting orders of all instruments.
+/// How far a walk over the levels of one book has come; valid while the books do not change.
+#[derive(Clone, Copy, Debug)]
+pub struct LevelCursor {
+    instrument: InstrumentId,
+    after: Option<(Side, Price)>,
+}
+
+impl LevelCursor {
+    /// A walk that has not begun.
+    pub fn new(instrument: InstrumentId) -> Self {
+        LevelCursor {
+            instrument,
+            after: None,
+        }
+    }
+}
+
+/// The books of all instruments.
 #[derive(Debug)]
 pub struct Books {
+    depth: FeedDepth,
     slots: Slots,
     by_order: HashMap<OrderId, Slot, OrderHash>,
     books: Vec<Book>,
@@ -201,14 +288,26 @@ impl Default for Books {
 }
 
 impl Books {
-    /// No instruments, no orders.
+    /// No instruments, no orders; orders are held one by one.
     pub fn new() -> Self {
         Self::with_room(0)
+    }
+
+    /// No instruments; books of this depth.
+    pub(super) fn at_depth(depth: FeedDepth, orders: usize) -> Self {
+        match depth {
+            FeedDepth::Orders => Self::with_room(orders),
+            FeedDepth::Levels | FeedDepth::Top => Books {
+                depth,
+                ..Self::with_room(0)
+            },
+        }
     }
 
     /// The same with memory reserved for as many orders: with more it grows, which takes a while.
     pub fn with_room(orders: usize) -> Self {
         Books {
+            depth: FeedDepth::Orders,
             slots: Slots::with_room(orders),
             by_order: HashMap::with_capacity_and_hasher(orders, OrderHash),
             books: Vec::new(),
@@ -272,7 +371,7 @@ impl Books {
             Place::Start => book.best(Side::Buy).or_else(|| book.best(Side::Sell)),
             Place::After(slot) => self.slots.next(slot).some().or_else(|| {
                 let RestingOrder { side, price, .. } = *self.slots.order(slot);
-                let behind = book.behind(side, price);
+                let behind = book.behind(side, price).map(|(_, level)| level.first);
                 match side {
                     Side::Buy => behind.or_else(|| book.best(Side::Sell)),
                     Side::Sell => behind,
@@ -282,6 +381,15 @@ impl Books {
         };
         cursor.place = slot.map_or(Place::End, Place::After);
         slot.map(|slot| *self.slots.order(slot))
+    }
+
+    /// The next level of a walk: bids best first, then asks best first.
+    pub fn step_level(&self, cursor: &mut LevelCursor) -> Option<(Side, LevelView)> {
+        let found = self.book(cursor.instrument)?.level_after(cursor.after);
+        if let Some((side, level)) = found {
+            cursor.after = Some((side, level.price));
+        }
+        found
     }
 
     /// All orders of one book: bids best first, then asks best first, oldest first.
@@ -311,7 +419,7 @@ impl Books {
         if self.places.len() <= index {
             self.places.resize(index + 1, 0);
         }
-        self.books.push(Book::new(definition));
+        self.books.push(Book::new(definition, self.depth));
         // There are at most as many books as instruments, which 32 bits number.
         self.places[index] = self.books.len() as u32;
         Ok(())
@@ -325,11 +433,50 @@ impl Books {
     ) -> Result<(), ImageFault> {
         let book = self.book_mut(instrument)?;
         (book.phase, book.settlement_price) = (phase, settlement_price);
+        let call = matches!(
+            phase,
+            Phase::PreOpenCall | Phase::ClosingCall | Phase::Halted
+        );
+        if !call {
+            book.extras.indicative = None;
+        }
         Ok(())
     }
 
-    /// Puts an order last at its price.
-    pub(super) fn add(&mut self, resting: RestingOrder) -> Result<(), ImageFault> {
+    /// Sets what all orders at one price come to, in books that hold no single orders.
+    pub(super) fn set_level(
+        &mut self,
+        instrument: InstrumentId,
+        side: Side,
+        level: LevelView,
+        action: LevelAction,
+    ) -> Result<(), ImageFault> {
+        let price = level.price;
+        let book = self.book_mut(instrument)?;
+        let before = book.level(side, price);
+        // Nothing may have been missed: a level is added once, and changed or deleted while it is there.
+        let fits = match action {
+            LevelAction::Added => before.orders == 0 && level.orders > 0,
+            LevelAction::Changed => before.orders > 0 && level.orders > 0,
+            LevelAction::Deleted => before.orders > 0 && level.orders == 0,
+        };
+        if !fits || (level.orders == 0) != (level.quantity.0 == 0) {
+            return Err(ImageFault::WrongLevel { instrument, price });
+        }
+        let orders = book.orders - before.orders;
+        book.orders = orders.checked_add(level.orders).ok_or(ImageFault::Full)?;
+        let levels = book.side_mut(side);
+        match action {
+            LevelAction::Deleted => levels.remove(&price),
+            LevelAction::Added | LevelAction::Changed => {
+                levels.insert(price, Level::of(level.orders, level.quantity))
+            }
+        };
+        Ok(())
+    }
+
+    /// Puts an order last at its price; gives the level as it was.
+    pub(super) fn add(&mut self, resting: RestingOrder) -> Result<LevelView, ImageFault> {
         if resting.quantity.0 == 0 {
             return Err(ImageFault::WrongSize(resting.order));
         }
@@ -346,17 +493,19 @@ impl Books {
             .side_mut(resting.side)
             .entry(resting.price)
             .or_insert(Level::EMPTY);
+        let before = LevelView::of(resting.price, level);
         entry.insert(self.slots.push(level, resting));
         book.orders += 1;
-        Ok(())
+        Ok(before)
     }
 
-    /// Shrinks an order in its place, or removes it where `leaves` is zero; gives it as it was.
+    /// Shrinks an order in its place, or removes it where `leaves` is zero; gives it and its level as
+    /// they were.
     pub(super) fn shrink(
         &mut self,
         order: OrderId,
         leaves: Quantity,
-    ) -> Result<RestingOrder, ImageFault> {
+    ) -> Result<(RestingOrder, LevelView), ImageFault> {
         let Entry::Occupied(entry) = self.by_order.entry(order) else {
             return Err(ImageFault::UnknownOrder(order));
         };
@@ -371,9 +520,10 @@ impl Books {
         let level = levels
             .get_mut(&before.price)
             .ok_or(ImageFault::UnknownOrder(order))?;
+        let level_before = LevelView::of(before.price, level);
         if leaves.0 > 0 {
             self.slots.shrink(level, slot, leaves);
-            return Ok(before);
+            return Ok((before, level_before));
         }
         self.slots.remove(level, slot);
         if level.orders == 0 {
@@ -381,11 +531,14 @@ impl Books {
         }
         book.orders -= 1;
         entry.remove();
-        Ok(before)
+        Ok((before, level_before))
     }
 
-    /// Removes an order; gives it as it was.
-    pub(super) fn remove(&mut self, order: OrderId) -> Result<RestingOrder, ImageFault> {
+    /// Removes an order; gives it and its level as they were.
+    pub(super) fn remove(
+        &mut self,
+        order: OrderId,
+    ) -> Result<(RestingOrder, LevelView), ImageFault> {
         self.shrink(order, Quantity(0))
     }
 }

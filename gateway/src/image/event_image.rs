@@ -4,20 +4,25 @@
 //! the last command is over. Changes are told to the caller as they happen.
 //!
 //! Always holds: an order that was accepted, or lost its place, is outside the book until its
-//! command is over, and rests then with what is left; tops are told after all changes of a command.
+//! command is over, and rests then with what is left; levels, tops and statistics are told after all
+//! changes of a command, each once.
 //! Does not: number or encode what it tells (that is `feed::publisher`).
 
-use exahour_wire::codes::{Enumeration, Liquidity, Phase, Priority, Raw};
+use exahour_wire::codes::{Enumeration, LevelAction, Liquidity, Phase, Priority, Raw, Side};
 use exahour_wire::events::{
     EventPrefix, FrameEnd, IndicativePrice, InstrumentExpired, InstrumentListed, InstrumentSettled,
-    OrderAccepted, OrderCancelled, OrderFilled, OrderReduced, OrderReplaced, PhaseChanged,
+    IntervalPriced, OrderAccepted, OrderCancelled, OrderFilled, OrderReduced, OrderReplaced,
+    PhaseChanged, TradeBusted, TradeCorrected,
 };
 use exahour_wire::ids::{CommandSequence, EventSequence, InstrumentId, OrderId, TradeId};
-use exahour_wire::market_data::InstrumentDefinition;
+use exahour_wire::market_data::{
+    IndicativeAuction, InstrumentDefinition, IntervalPrice, Statistics,
+};
 use exahour_wire::message::{Message, messages};
 use exahour_wire::units::{Nanos, Price, Quantity};
 
-use super::books::{Books, Top};
+use super::books::{Books, LevelView, Top};
+use super::day_statistics::DayStatistics;
 use super::fault::ImageFault;
 use super::queue::RestingOrder;
 
@@ -50,8 +55,14 @@ pub enum Change {
         /// Lots traded.
         quantity: Quantity,
     },
-    /// What the auction of a call under way would come to.
-    Indicated(IndicativePrice),
+    /// A trade was undone.
+    Busted(TradeBusted),
+    /// A trade was undone and made anew.
+    Corrected(TradeCorrected),
+    /// What the auction of a call under way would come to; without a number.
+    Indicated(IndicativeAuction),
+    /// An interval is over; without a number.
+    IntervalPriced(IntervalPrice),
     /// A resting order, given as it is now, shrank in its place.
     Shrunk(RestingOrder),
     /// An order, given as it was, left the book without trading.
@@ -65,6 +76,19 @@ pub enum Change {
         /// The final or last settlement price.
         settlement_price: Price,
     },
+    /// What rests at one price changed.
+    Level {
+        /// The contract.
+        instrument: InstrumentId,
+        /// The side.
+        side: Side,
+        /// As it is now.
+        level: LevelView,
+        /// What happened.
+        action: LevelAction,
+    },
+    /// Trades were made, undone or corrected: what they come to now; without a number.
+    Traded(Statistics),
     /// The best prices or their sizes changed.
     Top {
         /// The contract.
@@ -85,6 +109,11 @@ pub struct BookImage {
     pending: Vec<RestingOrder>,
     /// Instruments that the present command touched, in the order touched.
     touched: Vec<InstrumentId>,
+    /// Levels that the present command touched, as they were before each touch.
+    touched_levels: Vec<(InstrumentId, Side, LevelView)>,
+    /// Instruments in which the present command made, undid or corrected trades.
+    traded: Vec<InstrumentId>,
+    statistics: DayStatistics,
 }
 
 impl Default for BookImage {
@@ -108,6 +137,9 @@ impl BookImage {
             time: Nanos(0),
             pending: Vec::new(),
             touched: Vec::new(),
+            touched_levels: Vec::new(),
+            traded: Vec::new(),
+            statistics: DayStatistics::default(),
         }
     }
 
@@ -183,7 +215,8 @@ impl BookImage {
         self.dispatch(prefix.header.template_id, event, on_change)
     }
 
-    /// Ends the present command: what is left of its orders rests, and changed tops are told.
+    /// Ends the present command: what is left of its orders rests; then changed levels, tops and
+    /// statistics are told.
     ///
     /// # Errors
     /// As [`BookImage::apply_batch`].
@@ -196,19 +229,69 @@ impl BookImage {
             if resting.quantity.0 == 0 {
                 continue;
             }
-            self.books.add(resting)?;
-            self.touched.push(resting.instrument);
+            let level = self.books.add(resting)?;
+            self.touch(&resting, level);
             on_change(self.time, Change::Added(resting));
         }
         self.pending.clear();
+        let time = self.time;
+        let mut tell = |change| on_change(time, change);
+        self.tell_levels(&mut tell)?;
         for instrument in self.touched.drain(..) {
             let book = self.books.book_mut(instrument)?;
             let top = book.top();
             // An instrument that was touched twice is told once: the second time nothing differs.
             if book.told != top {
                 book.told = top;
-                on_change(self.time, Change::Top { instrument, top });
+                tell(Change::Top { instrument, top });
             }
+        }
+        self.tell_statistics(&mut tell)
+    }
+
+    fn touch(&mut self, order: &RestingOrder, level: LevelView) {
+        self.touched.push(order.instrument);
+        let place = (order.instrument, order.side);
+        let again = self
+            .touched_levels
+            .last()
+            .is_some_and(|last| (last.0, last.1, last.2.price) == (place.0, place.1, order.price));
+        if !again {
+            self.touched_levels.push((place.0, place.1, level));
+        }
+    }
+
+    /// Tells each level that is not what it was before the command, by instrument, side and price.
+    fn tell_levels(&mut self, tell: &mut impl FnMut(Change)) -> Result<(), ImageFault> {
+        let place = |it: &(InstrumentId, Side, LevelView)| (it.0, it.1 as u8, it.2.price);
+        // A stable sort, so the first of several is how the level was before the command.
+        self.touched_levels.sort_by_key(place);
+        self.touched_levels
+            .dedup_by(|later, first| place(later) == place(first));
+        for (instrument, side, before) in self.touched_levels.drain(..) {
+            let book = self.books.book_mut(instrument)?;
+            let level = book.level(side, before.price);
+            if let Some(action) = level.action_since(before) {
+                tell(Change::Level {
+                    instrument,
+                    side,
+                    level,
+                    action,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_statistics(&mut self, tell: &mut impl FnMut(Change)) -> Result<(), ImageFault> {
+        self.traded.sort_unstable();
+        self.traded.dedup();
+        for instrument in self.traded.drain(..) {
+            let Some(statistics) = self.statistics.of(instrument, self.time) else {
+                continue;
+            };
+            self.books.book_mut(instrument)?.extras.statistics = Some(statistics);
+            tell(Change::Traded(statistics));
         }
         Ok(())
     }
@@ -244,10 +327,10 @@ impl BookImage {
                 let (_, settlement_price) = self.state(changed.instrument)?;
                 self.on_phase(changed.instrument, phase, settlement_price, &mut tell)
             }
-            IndicativePrice::TEMPLATE_ID => {
-                tell(Change::Indicated(read(event)?));
-                Ok(())
-            }
+            IndicativePrice::TEMPLATE_ID => self.on_indicative(&read(event)?, &mut tell),
+            IntervalPriced::TEMPLATE_ID => self.on_interval(&read(event)?, &mut tell),
+            TradeBusted::TEMPLATE_ID => self.on_busted(&read(event)?, &mut tell),
+            TradeCorrected::TEMPLATE_ID => self.on_corrected(&read(event)?, &mut tell),
             InstrumentExpired::TEMPLATE_ID => {
                 let expired: InstrumentExpired = read(event)?;
                 self.on_phase(expired.instrument, Phase::Expired, expired.price, &mut tell)
@@ -276,8 +359,8 @@ impl BookImage {
             order.quantity = Quantity(0);
             return Ok(());
         }
-        let was = self.books.remove(cancelled.order)?;
-        self.touched.push(was.instrument);
+        let (was, level) = self.books.remove(cancelled.order)?;
+        self.touch(&was, level);
         tell(Change::Deleted(was));
         Ok(())
     }
@@ -290,8 +373,8 @@ impl BookImage {
         match decode(replaced.priority, OrderReplaced::TEMPLATE_ID)? {
             Priority::Kept => self.shrink(replaced.order, replaced.leaves, tell),
             Priority::Lost => {
-                let was = self.books.remove(replaced.order)?;
-                self.touched.push(was.instrument);
+                let (was, level) = self.books.remove(replaced.order)?;
+                self.touch(&was, level);
                 tell(Change::Deleted(was));
                 let (price, quantity) = (replaced.price, replaced.leaves);
                 self.pending.push(RestingOrder {
@@ -313,17 +396,25 @@ impl BookImage {
             order.quantity = filled.leaves;
             return Ok(());
         }
-        let was = self.books.shrink(filled.order, filled.leaves)?;
+        let (was, level) = self.books.shrink(filled.order, filled.leaves)?;
         if was.quantity.0 - filled.leaves.0 != filled.quantity.0 {
             return Err(ImageFault::WrongSize(filled.order));
         }
-        self.touched.push(was.instrument);
+        self.touch(&was, level);
         let order = RestingOrder {
             quantity: filled.leaves,
             ..was
         };
         let (trade, price, quantity) = (filled.trade, filled.price, filled.quantity);
-        tell(match decode(filled.liquidity, OrderFilled::TEMPLATE_ID)? {
+        let liquidity = decode(filled.liquidity, OrderFilled::TEMPLATE_ID)?;
+        // Both halves of an auction's trade rested; it is counted once, with the buyer's.
+        if liquidity != Liquidity::Auction || was.side == Side::Buy {
+            let made = (price, quantity);
+            self.statistics
+                .on_trade(self.time, was.instrument, trade, made);
+            self.traded.push(was.instrument);
+        }
+        tell(match liquidity {
             Liquidity::Auction => Change::Auctioned {
                 order,
                 trade,
@@ -350,6 +441,75 @@ impl BookImage {
             return Ok(());
         }
         self.shrink(reduced.order, reduced.leaves, tell)
+    }
+
+    fn on_busted(
+        &mut self,
+        busted: &TradeBusted,
+        tell: &mut impl FnMut(Change),
+    ) -> Result<(), ImageFault> {
+        // Both sides are told of it; it is public once, with the buyer's.
+        if decode(busted.side, TradeBusted::TEMPLATE_ID)? == Side::Buy {
+            let gone = (busted.price, Quantity(0));
+            self.statistics.on_change(busted.trade, gone)?;
+            self.traded.push(busted.instrument);
+            tell(Change::Busted(*busted));
+        }
+        Ok(())
+    }
+
+    fn on_corrected(
+        &mut self,
+        corrected: &TradeCorrected,
+        tell: &mut impl FnMut(Change),
+    ) -> Result<(), ImageFault> {
+        if decode(corrected.side, TradeCorrected::TEMPLATE_ID)? == Side::Buy {
+            let made = (corrected.price, corrected.quantity);
+            self.statistics.on_change(corrected.trade, made)?;
+            self.traded.push(corrected.instrument);
+            tell(Change::Corrected(*corrected));
+        }
+        Ok(())
+    }
+
+    fn on_indicative(
+        &mut self,
+        outlook: &IndicativePrice,
+        tell: &mut impl FnMut(Change),
+    ) -> Result<(), ImageFault> {
+        let indicative = IndicativeAuction {
+            time: self.time,
+            price: outlook.price,
+            quantity: outlook.quantity,
+            buy_surplus: outlook.buy_surplus,
+            sell_surplus: outlook.sell_surplus,
+            instrument: outlook.instrument,
+            ..IndicativeAuction::blank()
+        };
+        let book = self.books.book_mut(outlook.instrument)?;
+        book.extras.indicative = Some(indicative);
+        tell(Change::Indicated(indicative));
+        Ok(())
+    }
+
+    fn on_interval(
+        &mut self,
+        priced: &IntervalPriced,
+        tell: &mut impl FnMut(Change),
+    ) -> Result<(), ImageFault> {
+        let interval = IntervalPrice {
+            time: self.time,
+            ends_at: priced.ends_at,
+            price: priced.price,
+            last_price: priced.last_price,
+            quantity: priced.quantity,
+            trades: priced.trades,
+            instrument: priced.instrument,
+            ..IntervalPrice::blank()
+        };
+        self.books.book_mut(priced.instrument)?.extras.interval = Some(interval);
+        tell(Change::IntervalPriced(interval));
+        Ok(())
     }
 
     /// The phase and the settlement price of an instrument, as they were told last.
@@ -381,8 +541,8 @@ impl BookImage {
         leaves: Quantity,
         tell: &mut impl FnMut(Change),
     ) -> Result<(), ImageFault> {
-        let was = self.books.shrink(order, leaves)?;
-        self.touched.push(was.instrument);
+        let (was, level) = self.books.shrink(order, leaves)?;
+        self.touch(&was, level);
         tell(match leaves.0 {
             0 => Change::Deleted(was),
             _ => Change::Shrunk(RestingOrder {

@@ -3,7 +3,8 @@
 //! For an image of the event log a fault is our own: the log or the image is wrong, and whoever
 //! follows it stops. For an image of the feed it means that messages were missed: ask again.
 
-use exahour_wire::ids::{EventSequence, FeedSequence, InstrumentId, OrderId};
+use exahour_wire::ids::{EventSequence, FeedSequence, InstrumentId, OrderId, TradeId};
+use exahour_wire::units::Price;
 
 /// Why a message does not fit an image; the image stays as it was before the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +72,20 @@ pub enum ImageFault {
     /// The new size of an order is not below the old one, or a trade does not add up.
     #[error("the new size of order {0} does not follow from its old one: ask for a snapshot")]
     WrongSize(OrderId),
+    /// A level was added that is there, or changed or deleted that is not.
+    #[error(
+        "what was told of the level {price} of instrument {instrument} does not follow from the image: ask \
+         for a snapshot"
+    )]
+    WrongLevel {
+        /// The instrument.
+        instrument: InstrumentId,
+        /// The price.
+        price: Price,
+    },
+    /// A trade was undone or corrected that was never told.
+    #[error("trade {0} was undone, which was never told: verify the event log")]
+    UnknownTrade(TradeId),
     /// The best prices of the image are not those that were told.
     #[error("the best prices of instrument {0} are not those told: ask for a snapshot")]
     TopDiffers(InstrumentId),

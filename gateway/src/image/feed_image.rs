@@ -1,4 +1,4 @@
-//! The books as a client of the feed holds them.
+//! The books as a client of the feed holds them, at one depth.
 //!
 //! Called by `feed::client` with each message received, by the publisher's own shadow, and by
 //! tests. It says itself what to ask for next.
@@ -10,17 +10,18 @@
 //! ```
 //! Always holds: a `Whole` image is exactly the book after the message before `next_sequence`.
 
-use exahour_wire::codes::{FeedRejectCode, FeedRequestKind};
+use exahour_wire::codes::{FeedDepth, FeedRejectCode, FeedRequestKind, LevelAction};
 use exahour_wire::ids::{FeedSequence, InstrumentId};
 use exahour_wire::market_data::{
     AuctionTrade, FeedHeartbeat, FeedReject, FeedRequest, IndicativeAuction, InstrumentDefinition,
-    InstrumentPhase, OrderAdded, OrderDeleted, OrderExecuted, OrderShrunk, SnapshotBegin,
-    SnapshotEnd, SnapshotOrder, TopOfBook, TradeReport,
+    InstrumentPhase, IntervalPrice, OrderAdded, OrderDeleted, OrderExecuted, OrderShrunk,
+    PriceLevel, SnapshotBegin, SnapshotEnd, SnapshotOrder, Statistics, TopOfBook, TradeBust,
+    TradeCorrection, TradeReport,
 };
 use exahour_wire::message::{Header, Message, peek_header};
 use exahour_wire::units::Nanos;
 
-use super::books::{Books, Top};
+use super::books::{Books, Extras, LevelCursor, LevelView, Top};
 use super::event_image::decode;
 use super::fault::ImageFault;
 use super::queue::RestingOrder;
@@ -98,6 +99,7 @@ struct UpdatePrefix {
 #[derive(Debug)]
 pub struct FeedImage {
     books: Books,
+    depth: FeedDepth,
     flow: Flow,
     state: State,
     next: FeedSequence,
@@ -106,9 +108,10 @@ pub struct FeedImage {
 
 impl FeedImage {
     /// An image that holds nothing yet; it asks for a snapshot first.
-    pub fn new(flow: Flow) -> Self {
+    pub fn new(depth: FeedDepth, flow: Flow) -> Self {
         FeedImage {
-            books: Books::new(),
+            books: Books::at_depth(depth, 0),
+            depth,
             flow,
             state: State::Empty,
             next: FeedSequence::NONE,
@@ -117,36 +120,54 @@ impl FeedImage {
     }
 
     /// The image of all instruments before the first message of the feed, which is whole.
-    pub fn from_start() -> Self {
-        Self::from_start_with_room(0)
+    pub fn from_start(depth: FeedDepth) -> Self {
+        Self::from_start_with_room(depth, 0)
     }
 
-    /// The same with memory reserved for as many orders.
-    pub fn from_start_with_room(orders: usize) -> Self {
+    /// The same with memory reserved for as many orders, where the depth has orders.
+    pub fn from_start_with_room(depth: FeedDepth, orders: usize) -> Self {
         FeedImage {
-            books: Books::with_room(orders),
+            books: Books::at_depth(depth, orders),
             state: State::Whole,
             next: FeedSequence(1),
-            ..Self::new(Flow::All)
+            ..Self::new(depth, Flow::All)
         }
     }
 
-    /// The image of books as they are before message `next`, copied order by order.
+    /// The image, at some depth, of books of orders as they are before message `next`.
     ///
     /// # Errors
     /// [`ImageFault`] if the books contradict themselves.
-    pub fn of_books(books: &Books, next: FeedSequence, time: Nanos) -> Result<Self, ImageFault> {
+    pub fn of_books(
+        depth: FeedDepth,
+        books: &Books,
+        next: FeedSequence,
+        time: Nanos,
+    ) -> Result<Self, ImageFault> {
         let mut image = FeedImage {
             next,
             time,
-            ..Self::from_start_with_room(books.orders_room())
+            ..Self::from_start_with_room(depth, books.orders_room())
         };
         for (instrument, book) in books.all() {
             image.books.list(*book.definition())?;
             let (phase, settlement_price) = (book.phase(), book.settlement_price());
             image.books.set_phase(instrument, phase, settlement_price)?;
-            for order in books.orders_of(instrument) {
-                image.books.add(order)?;
+            image.books.book_mut(instrument)?.extras = *book.extras();
+            match depth {
+                FeedDepth::Orders => {
+                    for order in books.orders_of(instrument) {
+                        image.books.add(order)?;
+                    }
+                }
+                FeedDepth::Levels => {
+                    let mut levels = LevelCursor::new(instrument);
+                    while let Some((side, level)) = books.step_level(&mut levels) {
+                        let added = LevelAction::Added;
+                        image.books.set_level(instrument, side, level, added)?;
+                    }
+                }
+                FeedDepth::Top => image.books.book_mut(instrument)?.told = book.top(),
             }
         }
         Ok(image)
@@ -155,6 +176,11 @@ impl FeedImage {
     /// The books.
     pub fn books(&self) -> &Books {
         &self.books
+    }
+
+    /// How deep it looks into the books.
+    pub fn depth(&self) -> FeedDepth {
+        self.depth
     }
 
     /// The part of the feed it follows.
@@ -195,6 +221,7 @@ impl FeedImage {
             from_sequence: self.next,
             instrument: self.flow.instrument(),
             kind: kind.into(),
+            depth: self.depth.into(),
             ..FeedRequest::blank()
         }
     }
@@ -299,6 +326,9 @@ impl FeedImage {
             return Err(out_of_place::<SnapshotOrder>());
         }
         open.got += 1;
+        if self.depth != FeedDepth::Orders {
+            return Err(out_of_place::<SnapshotOrder>());
+        }
         self.books.add(RestingOrder {
             order: order.order,
             instrument: order.instrument,
@@ -307,6 +337,18 @@ impl FeedImage {
             quantity: order.quantity,
         })?;
         Ok(Applied::Snapshot)
+    }
+
+    /// A level within a snapshot.
+    fn on_snapshot_level(&mut self, message: &[u8]) -> Result<Applied, ImageFault> {
+        let told: PriceLevel = read(message)?;
+        match &mut self.state {
+            State::Snapshot {
+                open: Some(open), ..
+            } if open.instrument == told.instrument => open.got += 1,
+            _ => return Err(out_of_place::<PriceLevel>()),
+        }
+        self.on_level(&told).map(|()| Applied::Snapshot)
     }
 
     fn on_end(&mut self, end: &SnapshotEnd) -> Result<Applied, ImageFault> {
@@ -343,13 +385,7 @@ impl FeedImage {
             .map(bytemuck::pod_read_unaligned)
             .ok_or(ImageFault::OutOfPlace { template })?;
         if prefix.sequence == FeedSequence::NONE {
-            return match (self.state, template) {
-                (
-                    State::Snapshot { open: None, .. },
-                    InstrumentDefinition::TEMPLATE_ID | InstrumentPhase::TEMPLATE_ID,
-                ) => self.change(template, message).map(|()| Applied::Snapshot),
-                _ => Err(ImageFault::OutOfPlace { template }),
-            };
+            return self.on_snapshot_part(template, message);
         }
         if self.state != State::Whole {
             return Err(ImageFault::OutOfPlace { template });
@@ -367,22 +403,116 @@ impl FeedImage {
         Ok(Applied::Update)
     }
 
+    /// A part of a snapshot that is also an update, without its number.
+    fn on_snapshot_part(&mut self, template: u16, message: &[u8]) -> Result<Applied, ImageFault> {
+        if template == PriceLevel::TEMPLATE_ID {
+            return self.on_snapshot_level(message);
+        }
+        let between = matches!(self.state, State::Snapshot { open: None, .. });
+        let part = match template {
+            InstrumentDefinition::TEMPLATE_ID
+            | InstrumentPhase::TEMPLATE_ID
+            | Statistics::TEMPLATE_ID
+            | IndicativeAuction::TEMPLATE_ID
+            | IntervalPrice::TEMPLATE_ID => true,
+            TopOfBook::TEMPLATE_ID => self.depth == FeedDepth::Top,
+            _ => false,
+        };
+        match between && part {
+            true => self.change(template, message).map(|()| Applied::Snapshot),
+            false => Err(ImageFault::OutOfPlace { template }),
+        }
+    }
+
     fn change(&mut self, template: u16, message: &[u8]) -> Result<(), ImageFault> {
+        match (template, self.depth) {
+            (InstrumentDefinition::TEMPLATE_ID, _) => self.books.list(read(message)?),
+            (InstrumentPhase::TEMPLATE_ID, _) => {
+                let told: InstrumentPhase = read(message)?;
+                let phase = decode(told.phase, template)?;
+                self.books
+                    .set_phase(told.instrument, phase, told.settlement_price)
+            }
+            (
+                TradeReport::TEMPLATE_ID
+                | AuctionTrade::TEMPLATE_ID
+                | TradeBust::TEMPLATE_ID
+                | TradeCorrection::TEMPLATE_ID,
+                _,
+            ) => Ok(()),
+            (
+                Statistics::TEMPLATE_ID
+                | IndicativeAuction::TEMPLATE_ID
+                | IntervalPrice::TEMPLATE_ID,
+                _,
+            ) => self.change_extras(template, message),
+            (TopOfBook::TEMPLATE_ID, FeedDepth::Orders) => self.compare_top(&read(message)?),
+            (TopOfBook::TEMPLATE_ID, FeedDepth::Top) => {
+                let told: TopOfBook = read(message)?;
+                self.books.book_mut(told.instrument)?.told = top_of(&told);
+                Ok(())
+            }
+            (PriceLevel::TEMPLATE_ID, FeedDepth::Levels) => self.on_level(&read(message)?),
+            (_, FeedDepth::Orders) => self.change_order(template, message),
+            _ => Err(ImageFault::OutOfPlace { template }),
+        }
+    }
+
+    /// What is public of an instrument beside its book; kept without the number.
+    fn change_extras(&mut self, template: u16, message: &[u8]) -> Result<(), ImageFault> {
+        let sequence = FeedSequence::NONE;
         match template {
-            InstrumentDefinition::TEMPLATE_ID => self.books.list(read(message)?),
+            Statistics::TEMPLATE_ID => {
+                let told: Statistics = read(message)?;
+                self.extras(told.instrument)?.statistics = Some(Statistics { sequence, ..told });
+            }
+            IndicativeAuction::TEMPLATE_ID => {
+                let told: IndicativeAuction = read(message)?;
+                self.extras(told.instrument)?.indicative =
+                    Some(IndicativeAuction { sequence, ..told });
+            }
+            _ => {
+                let told: IntervalPrice = read(message)?;
+                self.extras(told.instrument)?.interval = Some(IntervalPrice { sequence, ..told });
+            }
+        }
+        Ok(())
+    }
+
+    fn extras(&mut self, instrument: InstrumentId) -> Result<&mut Extras, ImageFault> {
+        Ok(&mut self.books.book_mut(instrument)?.extras)
+    }
+
+    fn on_level(&mut self, told: &PriceLevel) -> Result<(), ImageFault> {
+        if self.depth != FeedDepth::Levels {
+            return Err(out_of_place::<PriceLevel>());
+        }
+        let side = decode(told.side, PriceLevel::TEMPLATE_ID)?;
+        let action = decode(told.action, PriceLevel::TEMPLATE_ID)?;
+        let level = LevelView {
+            price: told.price,
+            quantity: told.quantity,
+            orders: told.orders,
+        };
+        self.books.set_level(told.instrument, side, level, action)
+    }
+
+    fn change_order(&mut self, template: u16, message: &[u8]) -> Result<(), ImageFault> {
+        match template {
             OrderAdded::TEMPLATE_ID => {
                 let added: OrderAdded = read(message)?;
-                self.books.add(RestingOrder {
+                let resting = RestingOrder {
                     order: added.order,
                     instrument: added.instrument,
                     side: decode(added.side, template)?,
                     price: added.price,
                     quantity: added.quantity,
-                })
+                };
+                self.books.add(resting).map(|_| ())
             }
             OrderExecuted::TEMPLATE_ID => {
                 let executed: OrderExecuted = read(message)?;
-                let was = self.books.shrink(executed.order, executed.leaves)?;
+                let (was, _) = self.books.shrink(executed.order, executed.leaves)?;
                 match was.quantity.0 - executed.leaves.0 == executed.quantity.0 {
                     true => Ok(()),
                     false => Err(ImageFault::WrongSize(executed.order)),
@@ -396,16 +526,6 @@ impl FeedImage {
                 let deleted: OrderDeleted = read(message)?;
                 self.books.remove(deleted.order).map(|_| ())
             }
-            TopOfBook::TEMPLATE_ID => self.compare_top(&read(message)?),
-            TradeReport::TEMPLATE_ID
-            | AuctionTrade::TEMPLATE_ID
-            | IndicativeAuction::TEMPLATE_ID => Ok(()),
-            InstrumentPhase::TEMPLATE_ID => {
-                let told: InstrumentPhase = read(message)?;
-                let phase = decode(told.phase, template)?;
-                self.books
-                    .set_phase(told.instrument, phase, told.settlement_price)
-            }
             _ => Err(ImageFault::OutOfPlace { template }),
         }
     }
@@ -414,16 +534,19 @@ impl FeedImage {
     fn compare_top(&self, told: &TopOfBook) -> Result<(), ImageFault> {
         let book = self.books.book(told.instrument);
         let book = book.ok_or(ImageFault::UnknownInstrument(told.instrument))?;
-        let top = Top {
-            bid_price: told.bid_price,
-            bid_quantity: told.bid_quantity,
-            ask_price: told.ask_price,
-            ask_quantity: told.ask_quantity,
-        };
-        match book.top() == top {
+        match book.top() == top_of(told) {
             true => Ok(()),
             false => Err(ImageFault::TopDiffers(told.instrument)),
         }
+    }
+}
+
+fn top_of(told: &TopOfBook) -> Top {
+    Top {
+        bid_price: told.bid_price,
+        bid_quantity: told.bid_quantity,
+        ask_price: told.ask_price,
+        ask_quantity: told.ask_quantity,
     }
 }
 

@@ -71,6 +71,15 @@ impl Level {
         total: 0,
     };
 
+    /// A level of which only the sums are known.
+    pub(super) fn of(orders: u32, quantity: Quantity) -> Level {
+        Level {
+            orders,
+            total: quantity.0.into(),
+            ..Level::EMPTY
+        }
+    }
+
     /// Lots of all orders, or the largest quantity where they are more.
     pub(super) fn quantity(&self) -> Quantity {
         Quantity(u64::try_from(self.total).unwrap_or(u64::MAX))

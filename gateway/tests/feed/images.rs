@@ -4,8 +4,9 @@ use exahour_gateway::feed::history::History;
 use exahour_gateway::feed::publisher::Publisher;
 use exahour_gateway::feed::send_buffer::SendBuffer;
 use exahour_gateway::feed::snapshot::{Shadow, SnapshotProgress};
+use exahour_gateway::feed::updates::DEPTHS;
 use exahour_gateway::image::{Applied, BookImage, FeedImage, Flow, ImageFault};
-use exahour_wire::codes::FeedRequestKind;
+use exahour_wire::codes::{FeedDepth, FeedRequestKind};
 use exahour_wire::events::FrameEnd;
 use exahour_wire::framing::{Cut, FRAMING_BYTES, cut};
 use exahour_wire::ids::FeedSequence;
@@ -46,19 +47,21 @@ fn the_image_of_the_feed_is_right_after_every_command() {
     for seed in 100..120 {
         let mut market = Market::new(seed);
         let mut publisher = Publisher::new(HISTORY_BYTES, 0);
-        let mut image = FeedImage::from_start();
+        let mut images = DEPTHS.map(FeedImage::from_start);
         let mut room = [0; MESSAGE_BYTES_MAX];
         for step in 0..1500 {
             publisher
                 .on_batch(&market.step(), FrameEnd::Command)
                 .unwrap();
-            while let Some(message) = publisher
-                .history()
-                .message(image.next_sequence(), &mut room)
-            {
-                assert_eq!(image.apply(message), Ok(Applied::Update), "seed {seed}");
+            for image in &mut images {
+                let history = publisher.history(image.depth());
+                while let Some(message) = history.message(image.next_sequence(), &mut room) {
+                    assert_eq!(image.apply(message), Ok(Applied::Update), "seed {seed}");
+                }
+                market.check_image(image, &format!("seed {seed}, command {step}"));
             }
-            market.check(image.books(), &format!("seed {seed}, command {step}"));
+            let context = format!("seed {seed}, command {step}");
+            market.check(images[0].books(), &context);
         }
     }
 }
@@ -76,10 +79,16 @@ fn the_feed_is_the_same_bytes_whatever_the_frames() {
                     publisher.on_batch(&frame, end).unwrap();
                 }
                 let mut buffer = SendBuffer::new(HISTORY_BYTES);
-                let end = publisher
-                    .history()
-                    .copy(FeedSequence(1), Flow::All, &mut buffer);
-                assert_eq!(end, Ok(publisher.history().next()), "seed {seed}");
+                let end = publisher.history(FeedDepth::Orders).copy(
+                    FeedSequence(1),
+                    Flow::All,
+                    &mut buffer,
+                );
+                assert_eq!(
+                    end,
+                    Ok(publisher.history(FeedDepth::Orders).next()),
+                    "seed {seed}"
+                );
                 buffer.waiting().to_vec()
             })
             .collect();
@@ -93,14 +102,16 @@ struct Exchange {
     market: Market,
     publisher: Publisher,
     shadow: Shadow,
+    depth: FeedDepth,
 }
 
 impl Exchange {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, depth: FeedDepth) -> Self {
         Exchange {
+            depth,
             market: Market::new(seed),
             publisher: Publisher::new(HISTORY_BYTES, 0),
-            shadow: Shadow::new(0),
+            shadow: Shadow::new(depth, 0),
         }
     }
 
@@ -109,12 +120,16 @@ impl Exchange {
             .on_batch(&self.market.step(), FrameEnd::Command)
             .unwrap();
         self.shadow
-            .catch_up(self.publisher.history(), usize::MAX)
+            .catch_up(self.publisher.history(self.depth), usize::MAX)
             .unwrap();
     }
 
     fn history(&self) -> &History {
-        self.publisher.history()
+        self.publisher.history(self.depth)
+    }
+
+    fn image(&self, flow: Flow) -> FeedImage {
+        FeedImage::new(self.depth, flow)
     }
 
     /// All that is sent for what the image asks, while the market goes on during a snapshot.
@@ -153,9 +168,9 @@ fn a_consumer_that_joins_anywhere_and_loses_anything_ends_with_the_book() {
     let (mut gaps, mut contradictions) = (0, 0);
     for seed in 300..400 {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut exchange = Exchange::new(seed);
+        let mut exchange = Exchange::new(seed, DEPTHS[seed as usize % 3]);
         (0..rng.random_range(1..600)).for_each(|_| exchange.step());
-        let mut image = FeedImage::new(Flow::All);
+        let mut image = exchange.image(Flow::All);
         for round in 0..12 {
             (0..rng.random_range(0..60)).for_each(|_| exchange.step());
             // The last round loses nothing; others lose single messages or runs of them.
@@ -165,7 +180,7 @@ fn a_consumer_that_joins_anywhere_and_loses_anything_ends_with_the_book() {
                 [0.0, 0.002, 0.02, 0.3][rng.random_range(0..4)]
             };
             if rng.random_bool(0.3) {
-                image = FeedImage::new(Flow::All);
+                image = exchange.image(Flow::All);
             }
             let snapshot = !image.whole();
             let mut fault = None;
@@ -189,10 +204,10 @@ fn a_consumer_that_joins_anywhere_and_loses_anything_ends_with_the_book() {
                 None if image.whole() && !(snapshot && loss > 0.0) => {
                     if image.next_sequence() == exchange.history().next() {
                         let context = format!("seed {seed}, round {round}");
-                        exchange.market_check(&image, &context);
+                        exchange.market.check_image(&image, &context);
                     }
                 }
-                None => image = FeedImage::new(Flow::All),
+                None => image = exchange.image(Flow::All),
             }
         }
         for message in exchange.answer(&mut image, &mut rng) {
@@ -203,7 +218,9 @@ fn a_consumer_that_joins_anywhere_and_loses_anything_ends_with_the_book() {
             exchange.history().next(),
             "seed {seed}"
         );
-        exchange.market_check(&image, &format!("seed {seed}, at the end"));
+        exchange
+            .market
+            .check_image(&image, &format!("seed {seed}, at the end"));
     }
     assert!(
         gaps > 100 && contradictions > 50,
@@ -211,33 +228,20 @@ fn a_consumer_that_joins_anywhere_and_loses_anything_ends_with_the_book() {
     );
 }
 
-impl Exchange {
-    fn market_check(&self, image: &FeedImage, context: &str) {
-        for instrument in self.market.instruments() {
-            let found: Vec<_> = image.books().orders_of(instrument).collect();
-            assert_eq!(found, self.market.book(instrument), "{context}");
-        }
-    }
-}
-
 #[test]
 fn a_consumer_of_one_instrument_holds_its_book() {
     for seed in 400..430 {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut exchange = Exchange::new(seed);
+        let mut exchange = Exchange::new(seed, DEPTHS[seed as usize % 3]);
         (0..300).for_each(|_| exchange.step());
         let instrument = exchange.market.instruments().last().unwrap();
-        let mut image = FeedImage::new(Flow::One(instrument));
+        let mut image = exchange.image(Flow::One(instrument));
         for round in 0..10 {
             for message in exchange.answer(&mut image, &mut rng) {
                 image.apply(&message).unwrap();
             }
-            let found: Vec<_> = image.books().orders_of(instrument).collect();
-            assert_eq!(
-                found,
-                exchange.market.book(instrument),
-                "seed {seed}, round {round}"
-            );
+            let expected = exchange.market.expected(instrument);
+            expected.check(&image, &format!("seed {seed}, round {round}"));
             (0..rng.random_range(0..50)).for_each(|_| exchange.step());
         }
     }

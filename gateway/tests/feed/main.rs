@@ -7,6 +7,8 @@
 
 mod drop_copy;
 mod event_log;
+mod exchange;
+mod expected;
 mod images;
 mod market;
 mod market_data;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use exahour_gateway::image::{Books, RestingOrder};
+use exahour_gateway::image::{Books, FeedImage, RestingOrder};
 use exahour_wire::codes::{
     CancelReason, ContractKind, Firmness, Liquidity, OrderType, Permissions, Priority,
     ResourceClass, Side, TimeInForce, TransferKind,
@@ -13,7 +13,8 @@ use exahour_wire::codes::{
 use exahour_wire::events::{
     AccountCreated, CommandDone, DeliveryAssigned, DeliverySettled, FrameEnd, InstrumentExpired,
     InstrumentListed, InstrumentSettled, MachineReady, MoneyMoved, OrderAccepted, OrderCancelled,
-    OrderFilled, OrderReduced, OrderRejected, OrderReplaced, SessionCreated,
+    OrderFilled, OrderReduced, OrderRejected, OrderReplaced, SessionCreated, TradeBusted,
+    TradeCorrected,
 };
 use exahour_wire::ids::{
     AccountId, CommandSequence, EventSequence, InstrumentId, MessageSequence, ObligationId,
@@ -23,6 +24,8 @@ use exahour_wire::message::{Message, Text8, Text16, messages};
 use exahour_wire::units::{Hours, Money, Nanos, Price, Quantity};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+
+use crate::expected::{Expected, Made};
 
 /// Participants, each with one account and two sessions; the second may receive drop copies.
 pub(crate) const PARTICIPANTS: u32 = 3;
@@ -60,6 +63,7 @@ pub(crate) struct Market {
     next_transfer: u64,
     next_obligation: u64,
     open_obligations: Vec<(ObligationId, AccountId)>,
+    trades: Vec<Made>,
     reports: BTreeMap<SessionId, u32>,
     command: u64,
     time: u64,
@@ -111,6 +115,7 @@ impl Market {
             next_transfer: 1,
             next_obligation: 1,
             open_obligations: Vec::new(),
+            trades: Vec::new(),
             reports: BTreeMap::new(),
             command: 0,
             time: 1_700_000_000_000_000_000,
@@ -126,7 +131,10 @@ impl Market {
     /// Carries out one random command and gives its events.
     pub(crate) fn step(&mut self) -> Vec<u8> {
         self.command += 1;
-        self.time += self.rng.random_range(0..1000);
+        self.time += match self.chance(300) {
+            true => self.rng.random_range(0..Nanos::DAY.0),
+            false => self.rng.random_range(0..1000),
+        };
         if self.setup_left > 0 {
             self.create_participant();
         } else if self.instruments.len() < 2 || self.instruments.len() < 5 && self.chance(300) {
@@ -139,7 +147,8 @@ impl Market {
                 900..910 => self.mass_cancel(),
                 910..920 => self.settle(),
                 920..923 => self.expire(),
-                923..960 => self.deliver(),
+                923..950 => self.deliver(),
+                950..960 => self.amend(),
                 _ => {
                     let session = self.session();
                     event!(self, session, OrderRejected { order: OrderId(1) });
@@ -169,6 +178,25 @@ impl Market {
             Side::Sell => (1, order.price.0),
         });
         book
+    }
+
+    /// What an image must hold of an instrument.
+    pub(crate) fn expected(&self, instrument: InstrumentId) -> Expected<'_> {
+        Expected {
+            instrument,
+            book: self.book(instrument),
+            trades: &self.trades,
+            state: None,
+            indicative: None,
+            interval: None,
+        }
+    }
+
+    /// Compares an image of any depth with what it must hold.
+    pub(crate) fn check_image(&self, image: &FeedImage, context: &str) {
+        for instrument in self.instruments() {
+            self.expected(instrument).check(image, context);
+        }
     }
 
     /// Compares an image with the right books.
@@ -401,6 +429,13 @@ impl Market {
         let trade = TradeId(self.next_trade);
         self.next_trade += 1;
         let price = maker.price;
+        self.trades.push(Made {
+            trade,
+            instrument: maker.instrument,
+            time: Nanos(self.time),
+            price,
+            quantity: Quantity(quantity),
+        });
         for (order, liquidity) in [(maker, Liquidity::Maker), (taker, Liquidity::Taker)] {
             order.open -= quantity;
             order.filled += quantity;
@@ -439,6 +474,57 @@ impl Market {
                 kind: TransferKind::VariationMargin.into(),
             }
         );
+    }
+
+    /// Undoes a trade that was made lately, or makes it anew.
+    fn amend(&mut self) {
+        let recent = self.trades.len().min(50);
+        if recent == 0 {
+            return self.list_or_nothing();
+        }
+        let place = self.trades.len() - 1 - self.rng.random_range(0..recent);
+        let before = self.trades[place];
+        if before.quantity.0 == 0 {
+            return self.list_or_nothing();
+        }
+        let bust = self.chance(2);
+        let after = &mut self.trades[place];
+        after.quantity = match bust {
+            true => Quantity(0),
+            false => Quantity(self.rng.random_range(1..=before.quantity.0)),
+        };
+        after.price = Price(self.rng.random_range(95..=105));
+        let after = *after;
+        for side in [Side::Buy, Side::Sell] {
+            let session = self.session();
+            if bust {
+                event!(
+                    self,
+                    session,
+                    TradeBusted {
+                        trade: before.trade,
+                        price: before.price,
+                        quantity: before.quantity,
+                        instrument: before.instrument,
+                        side: side.into(),
+                    }
+                );
+            } else {
+                event!(
+                    self,
+                    session,
+                    TradeCorrected {
+                        trade: before.trade,
+                        price_before: before.price,
+                        quantity_before: before.quantity,
+                        price: after.price,
+                        quantity: after.quantity,
+                        instrument: before.instrument,
+                        side: side.into(),
+                    }
+                );
+            }
+        }
     }
 
     fn cancelled(&mut self, order: &Order, reason: CancelReason) {

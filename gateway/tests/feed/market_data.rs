@@ -7,8 +7,9 @@ use exahour_gateway::clock::{Clock, ManualClock, Steady, SystemClock};
 use exahour_gateway::feed::client::FeedClient;
 use exahour_gateway::feed::peers::{Peer, Serve, Verdict};
 use exahour_gateway::feed::subscribers::{Stage, Subscribers};
+use exahour_gateway::feed::updates::DEPTHS;
 use exahour_gateway::image::{Applied, Flow};
-use exahour_wire::codes::{FeedRejectCode, FeedRequestKind, Raw};
+use exahour_wire::codes::{FeedDepth, FeedRejectCode, FeedRequestKind, Raw};
 use exahour_wire::events::FrameEnd;
 use exahour_wire::framing::{Cut, FRAMING_BYTES, cut, framing_header};
 use exahour_wire::ids::{FeedSequence, InstrumentId};
@@ -45,10 +46,13 @@ fn clients_that_come_and_go_over_tcp_hold_the_books() {
         // A short history: who is away for long must start again with a snapshot.
         let mut agent = log.market_data(64 << 10, 4096, SystemClock::default());
         let mut clock = ManualClock::new(Nanos(1));
-        let mut clients: Vec<_> = (0..4)
-            .map(|_| FeedClient::new(agent.address(), Flow::All))
+        let flows = [Flow::All, Flow::One(InstrumentId(1))];
+        let wanted = DEPTHS.map(|depth| flows.map(|flow| (depth, flow)));
+        let mut clients: Vec<_> = wanted
+            .iter()
+            .flatten()
+            .map(|(depth, flow)| FeedClient::new(agent.address(), *depth, *flow))
             .collect();
-        clients.push(FeedClient::new(agent.address(), Flow::One(InstrumentId(1))));
         for _ in 0..400 {
             let frame: Vec<u8> = (0..rng.random_range(1..8))
                 .flat_map(|_| market.step())
@@ -67,31 +71,27 @@ fn clients_that_come_and_go_over_tcp_hold_the_books() {
             }
         }
         settle(&mut agent);
-        let next = agent.subscribers().publisher().history().next();
         for client in &mut clients {
+            let publisher = agent.subscribers().publisher();
+            let next = publisher.history(client.image().depth()).next();
             turn_until(&mut agent, &format!("seed {seed}"), || {
-                clock.advance(Nanos(100_000));
+                clock.advance(Nanos(10_000));
                 client.poll(clock.steady(), &mut |_, _| ()).unwrap();
                 let image = client.image();
                 // One instrument's client hears of the end by the next sign of life.
-                image.whole()
-                    && (image.next_sequence() == next
-                        || image.flow() != Flow::All && {
-                            let instrument = image.flow().instrument();
-                            let found: Vec<_> = image.books().orders_of(instrument).collect();
-                            found == market.book(instrument)
-                        })
+                image.whole() && image.next_sequence() == next
             });
             connections += client.connections();
-            if client.image().flow() == Flow::All {
-                for instrument in market.instruments() {
-                    let found: Vec<_> = client.image().books().orders_of(instrument).collect();
-                    assert_eq!(found, market.book(instrument), "seed {seed}");
+            let context = format!("seed {seed}");
+            match client.image().flow() {
+                Flow::All => market.check_image(client.image(), &context),
+                Flow::One(instrument) => {
+                    market.expected(instrument).check(client.image(), &context);
                 }
             }
         }
     }
-    // 50 clients joined; the rest are reconnects.
+    // 60 clients joined; the rest are reconnects.
     assert!(connections > 100, "{connections} connections");
 }
 
@@ -133,7 +133,7 @@ fn a_client_that_stops_reading_is_cut_off_and_never_holds_up_another() {
     let mut stalled: Vec<_> = (0..3)
         .map(|_| ask(agent.address(), &framed(all.bytes())))
         .collect();
-    let mut reader = FeedClient::new(agent.address(), Flow::All);
+    let mut reader = FeedClient::new(agent.address(), FeedDepth::Orders, Flow::All);
     let mut turns_max = 0;
     for batch in 0..800 {
         log.append(&flood.churn(100));
@@ -142,7 +142,13 @@ fn a_client_that_stops_reading_is_cut_off_and_never_holds_up_another() {
             exahour_rings::Agent::do_work(&mut agent).unwrap();
             reader.poll(clock.steady(), &mut |_, _| ()).unwrap();
             turns += 1;
-            if reader.image().next_sequence() == agent.subscribers().publisher().history().next() {
+            if reader.image().next_sequence()
+                == agent
+                    .subscribers()
+                    .publisher()
+                    .history(FeedDepth::Orders)
+                    .next()
+            {
                 break;
             }
             assert!(turns < 100_000, "the reader is held up in batch {batch}");
@@ -152,7 +158,11 @@ fn a_client_that_stops_reading_is_cut_off_and_never_holds_up_another() {
             turns_max = turns_max.max(turns);
         }
     }
-    let next = agent.subscribers().publisher().history().next();
+    let next = agent
+        .subscribers()
+        .publisher()
+        .history(FeedDepth::Orders)
+        .next();
     assert_eq!(reader.image().next_sequence(), next);
     assert_eq!(reader.connections(), 1, "the reader was never cut off");
     // Some 300 messages of about 60 bytes through a buffer of 16 KiB: a few turns, whoever stalls.
@@ -163,7 +173,7 @@ fn a_client_that_stops_reading_is_cut_off_and_never_holds_up_another() {
         assert!(heard.len() > 50_000, "it got what fit: {}", heard.len());
     }
     // What was cut off recovers by asking again.
-    let mut again = FeedClient::new(agent.address(), Flow::All);
+    let mut again = FeedClient::new(agent.address(), FeedDepth::Orders, Flow::All);
     turn_until(&mut agent, "again", || {
         again.poll(clock.steady(), &mut |_, _| ()).unwrap();
         again.image().next_sequence() == next
@@ -211,7 +221,7 @@ fn a_frame_larger_than_the_history_voids_snapshots_and_nothing_else() {
     let mut agent = log.market_data(64 << 10, 4096, SystemClock::default());
     let mut clock = ManualClock::new(Nanos(1));
     settle(&mut agent);
-    let mut client = FeedClient::new(agent.address(), Flow::All);
+    let mut client = FeedClient::new(agent.address(), FeedDepth::Orders, Flow::All);
     for round in 0..20 {
         // The snapshot is under way when the frame comes.
         for _ in 0..3 {
@@ -227,7 +237,11 @@ fn a_frame_larger_than_the_history_voids_snapshots_and_nothing_else() {
     }
     let connections = client.connections();
     assert!(connections > 5, "{connections} connections");
-    let next = agent.subscribers().publisher().history().next();
+    let next = agent
+        .subscribers()
+        .publisher()
+        .history(FeedDepth::Orders)
+        .next();
     turn_until(&mut agent, "the client", || {
         clock.advance(Nanos(1_000_000));
         client.poll(clock.steady(), &mut |_, _| ()).unwrap();
@@ -243,7 +257,7 @@ fn silence_gets_a_sign_of_life_and_asking_nothing_gets_an_end() {
     log.append(&flood.list());
     let mut agent = log.market_data(0, 0, clock.clone());
     let mut idle = ask(agent.address(), &[]);
-    let mut client = FeedClient::new(agent.address(), Flow::All);
+    let mut client = FeedClient::new(agent.address(), FeedDepth::Orders, Flow::All);
     let now = clock.clone().steady();
     let mut heartbeats = 0;
     turn_until(&mut agent, "joining", || {
@@ -342,7 +356,7 @@ fn every_bad_request_gets_its_named_reject() {
     log.append(&flood.churn(1000));
     let mut agent = log.market_data(64 << 10, 0, SystemClock::default());
     settle(&mut agent);
-    let history = agent.subscribers().publisher().history();
+    let history = agent.subscribers().publisher().history(FeedDepth::Orders);
     let (oldest, next) = (history.oldest().0, history.next().0);
     assert!(oldest > 1);
     let updates: Raw<FeedRequestKind> = FeedRequestKind::UpdatesFrom.into();

@@ -7,7 +7,7 @@ use exahour_gateway::clock::{Clock, SystemClock};
 use exahour_gateway::feed::multicast_client::MulticastClient;
 use exahour_gateway::sockets::{Group, GroupReceivers, GroupSender};
 use exahour_replicas::Node;
-use exahour_wire::codes::Side;
+use exahour_wire::codes::{FeedDepth, Side};
 use exahour_wire::events::OrderAccepted;
 use exahour_wire::ids::InstrumentId;
 
@@ -56,7 +56,8 @@ fn a_node_sends_its_books_to_both_groups() {
          b = {{ group = \"{b}\", interface = \"127.0.0.1\" }}\nhops = 0\n"
     );
     let node = Node::start(&config_with(folder.path(), &table)).unwrap();
-    let mut client = MulticastClient::join(lines, node.addresses().market_data).unwrap();
+    let mut client =
+        MulticastClient::join(lines, FeedDepth::Orders, node.addresses().market_data).unwrap();
     let mut clock = SystemClock::default();
     let started = Instant::now();
     let mut follow = |until: &dyn Fn(&MulticastClient) -> bool| {

@@ -12,7 +12,7 @@ use clap::Args;
 use exahour_gateway::clock::{Clock, SystemClock};
 use exahour_gateway::feed::client::FeedClient;
 use exahour_gateway::image::{Book, Books, FeedImage, Flow, LevelView};
-use exahour_wire::codes::Side;
+use exahour_wire::codes::{FeedDepth, Side};
 use exahour_wire::ids::InstrumentId;
 use serde::Serialize;
 
@@ -82,7 +82,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let address = arguments.node.market_data()?;
     let instrument = arguments.instrument.resolve(&arguments.node)?;
     let mut clock = SystemClock::default();
-    let mut client = FeedClient::new(address, Flow::One(instrument));
+    let mut client = FeedClient::new(address, FeedDepth::Orders, Flow::One(instrument));
     let begun = Instant::now();
     let mut shown = None;
     loop {

@@ -21,6 +21,7 @@ mod orders;
 mod phases;
 mod reports;
 mod sessions;
+mod shown;
 mod time;
 mod twin;
 
@@ -30,4 +31,5 @@ pub mod flow;
 pub mod readable;
 pub mod seeds;
 
+pub use shown::Shown;
 pub use twin::Twin;
