@@ -67,6 +67,13 @@ pub struct Message {
 }
 
 impl Message {
+    /// The name of the order it is about.
+    #[inline(always)]
+    #[must_use]
+    pub fn order_id(&self) -> u64 {
+        self.body[0]
+    }
+
     /// The body of a new order.
     #[inline(always)]
     #[must_use]

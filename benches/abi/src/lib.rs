@@ -3,8 +3,9 @@
 //! Loaded by that benchmark's harness (docs/BENCHMARK.md), which calls everything here from one thread
 //! but for the draining of reports, which it does from one other.
 //!
-//! Always holds: a message is matched before the next one of a batch is looked at; its reports go into
-//! the queue before the call returns.
+//! Always holds: a message is matched before the next one of a batch, of which at most the name was
+//! looked at until then, so that its line is asked for in time; its reports go into the queue before the
+//! call returns.
 
 pub mod contract;
 pub mod matcher;
@@ -172,9 +173,15 @@ pub unsafe extern "C" fn engine_on_batch(messages: *const Message, count: u32) {
     with_reports!(matcher, reports, carry_out(matcher, messages, reports));
 }
 
+/// How many messages ahead names are asked for; nothing else of a message is looked at before its turn.
+const NAMES_AHEAD: usize = 16;
+
 #[inline(always)]
 fn carry_out(matcher: &mut Matcher, messages: &[Message], reports: &mut impl Reports) {
-    for message in messages {
+    for (place, message) in messages.iter().enumerate() {
+        if let Some(later) = messages.get(place + NAMES_AHEAD) {
+            matcher.fetch_name(later.order_id());
+        }
         match message.kind {
             0 => matcher.new_order(message.new_order(), reports),
             1 => matcher.cancel(message.cancel(), reports),

@@ -55,13 +55,17 @@ impl Matcher {
         }
     }
 
+    /// Asks for the line of a name that comes soon: names come in no order, so that each is far away.
+    #[inline(always)]
+    pub fn fetch_name(&self, name: u64) {
+        if let Some(place) = self.places.get(name as usize) {
+            fetch_for_writing(place);
+        }
+    }
+
     /// Enters an order: one acknowledgement, its trades, and what is left rests or is cancelled.
     #[inline(always)]
     pub fn new_order(&mut self, new: &NewOrder, reports: &mut impl Reports) {
-        if let Some(place) = self.places.get(new.order_id as usize) {
-            // Names come in no order, so that each is far away; by the time it rests it is here.
-            fetch_for_writing(place);
-        }
         reports.push(Report {
             kind: kind::ORDER_ACK,
             side: new.side,

@@ -1,26 +1,27 @@
-//! The way of the reports to the benchmark's reader: a ring of the exchange, two reports to a line.
+//! The way of the reports to the benchmark's reader: a ring of the exchange, 16 reports to a slot.
 //!
 //! ```text
-//! line:  | narrow report, 32 bytes | narrow report, or none |
-//!        | wide report: all 64 bytes of one whose numbers are above 32 bits |
+//! slot, eight lines:  | narrow report, 32 bytes | ...  |  the last that is none ends it
+//!                     | wide report, 64 bytes, of one whose numbers are above 32 bits | none | ...
 //! ```
-//! Moving lines from core to core is nearly half of the time that a report takes, so fewer are moved.
+//! Moving lines from core to core was most of the time that a report took, so they are filled. They are
+//! filled where they lie, and handed over when no more fits.
 //!
 //! Always holds: reports come out as they went in; they can be seen at the latest when
 //! [`Sender::flush`] returns; a full ring is waited for, as nothing may be lost.
 
 use bytemuck::{Pod, Zeroable};
-use exahour_rings::{Capacity, Consumer, Producer, ring};
+use exahour_rings::{Capacity, Consumer, Full, Producer, ring};
 
 use crate::contract::Report;
 
-/// Lines handed over together.
-const TOGETHER: u32 = 16;
+/// Narrow reports in a slot.
+const TOGETHER: usize = 16;
 
-/// In place of a kind: no report.
+/// In place of a kind: no report, nor any behind it.
 const NONE: u8 = 0x7F;
 
-/// Beside the kind of the first: the line is one wide report.
+/// Beside a kind: the report fills this place and the next.
 const WIDE: u8 = 0x80;
 
 /// A report whose numbers fit.
@@ -38,11 +39,11 @@ struct Narrow {
     price: i64,
 }
 
-type Line = [Narrow; 2];
+type Together = [Narrow; TOGETHER];
 
-const _: () = assert!(size_of::<Line>() == size_of::<Report>());
+const _: () = assert!(2 * size_of::<Narrow>() == size_of::<Report>());
 
-/// What follows a last report that has no neighbour.
+/// What ends a slot.
 const NO_REPORT: Narrow = Narrow {
     kind: NONE,
     side: 0,
@@ -63,31 +64,27 @@ pub struct Queue {
 
 /// The end that the book fills.
 pub struct Sender {
-    ring: Producer<Line>,
-    /// The first half of the next line, while `halved`.
-    first: Narrow,
-    halved: bool,
-    staged: u32,
+    ring: Producer<Together>,
+    /// Places taken in the next slot, always fewer than all.
+    taken: usize,
 }
 
 /// The end that the benchmark reads.
 pub struct Receiver {
-    ring: Consumer<Line>,
+    ring: Consumer<Together>,
 }
 
 impl Queue {
     /// Room for at least so many reports, as far as a ring can be that large.
     #[must_use]
     pub fn new(reports: u32) -> Option<Self> {
-        let lines = (reports as usize).next_power_of_two();
-        let lines = lines.clamp(TOGETHER as usize * 2, Capacity::MAX);
-        let (sender, receiver) = ring(Capacity::new(lines).ok()?);
+        let slots = (reports as usize).div_ceil(TOGETHER).next_power_of_two();
+        let slots = slots.clamp(2, Capacity::MAX);
+        let (sender, receiver) = ring(Capacity::new(slots).ok()?);
         Some(Self {
             sender: Sender {
                 ring: sender,
-                first: NO_REPORT,
-                halved: false,
-                staged: 0,
+                taken: 0,
             },
             receiver: Receiver { ring: receiver },
         })
@@ -122,7 +119,7 @@ impl Sender {
         if widest > u64::from(u32::MAX) {
             return self.push_wide(report);
         }
-        let narrow = Narrow {
+        self.put(Narrow {
             kind: report.kind,
             side: report.side,
             reserved: [0; 2],
@@ -132,81 +129,77 @@ impl Sender {
             maker: report.maker as u32,
             taker: report.taker as u32,
             price: report.price,
-        };
-        self.halved = !self.halved;
-        if self.halved {
-            self.first = narrow;
-        } else {
-            self.push_line([self.first, narrow]);
+        });
+        if self.taken == TOGETHER {
+            self.hand_over();
         }
     }
 
     #[cold]
     #[inline(never)]
     fn push_wide(&mut self, mut report: Report) {
-        self.end_line();
+        if self.taken + 2 > TOGETHER {
+            self.flush();
+        }
         report.kind |= WIDE;
-        self.push_line(bytemuck::cast(report));
+        let halves: [Narrow; 2] = bytemuck::cast(report);
+        halves.into_iter().for_each(|it| self.put(it));
+        if self.taken == TOGETHER {
+            self.hand_over();
+        }
     }
 
+    /// Puts something into the next place; there is one.
     #[inline(always)]
-    fn push_line(&mut self, line: Line) {
-        if !self.ring.has_room() {
-            self.wait();
-        }
-        // There is room, so that nothing is refused; the line is written once, where it stays.
-        let _ = self.ring.try_stage(line);
-        self.staged += 1;
-        if self.staged == TOGETHER {
-            self.publish();
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn wait(&mut self) {
-        self.publish();
-        while !self.ring.has_room() {
+    fn put(&mut self, narrow: Narrow) {
+        let place = self.taken % TOGETHER;
+        while let Err(Full) = self.ring.write_next(|slot| slot[place] = narrow) {
             std::hint::spin_loop();
         }
+        self.taken = place + 1;
     }
 
-    fn publish(&mut self) {
+    /// Hands over the slot that was filled.
+    #[inline]
+    fn hand_over(&mut self) {
+        self.ring.fetch_second();
+        // It was written, so there is room for it.
+        let _ = self.ring.stage_next();
         self.ring.publish();
-        self.staged = 0;
-    }
-
-    /// Sends a first half that has no second one.
-    fn end_line(&mut self) {
-        if std::mem::take(&mut self.halved) {
-            self.push_line([self.first, NO_REPORT]);
-        }
+        self.taken = 0;
     }
 
     /// Makes visible what was carried.
     pub fn flush(&mut self) {
-        self.end_line();
-        self.publish();
+        if self.taken > 0 {
+            self.put(NO_REPORT);
+            self.hand_over();
+        }
     }
 }
 
 impl Receiver {
     /// Shows up to `most` reports to `visit`, oldest first, and gives their number. With `most` below
-    /// two, none: a line has as many.
+    /// 16, none: a slot has as many.
     #[inline]
     pub fn drain(&mut self, most: usize, mut visit: impl FnMut(Report)) -> usize {
         let mut count = 0;
-        self.ring.drain(most / 2, |line| {
-            if line[0].kind & WIDE != 0 {
-                let mut report: Report = bytemuck::cast(*line);
-                report.kind &= !WIDE;
+        self.ring.drain(most / TOGETHER, |slot| {
+            let mut rest = slot.as_slice();
+            while let [first, others @ ..] = rest
+                && first.kind != NONE
+            {
+                let (report, others) = match others {
+                    [second, others @ ..] if first.kind & WIDE != 0 => {
+                        let mut report: Report = bytemuck::cast([*first, *second]);
+                        report.kind &= !WIDE;
+                        (report, others)
+                    }
+                    _ => (widen(first), others),
+                };
                 visit(report);
                 count += 1;
-                return;
-            }
-            for narrow in line.iter().filter(|it| it.kind != NONE) {
-                visit(widen(narrow));
-                count += 1;
+                rest = others;
             }
         });
         count
@@ -254,15 +247,21 @@ mod tests {
         let wide = u64::from(u32::MAX) + 1;
         for round in 0..300_u64 {
             // Narrow and wide ones in all orders, an odd or an even number of them.
-            let sent: Vec<Report> = (0..round % 7)
-                .map(|it| report(if round >> it & 1 == 0 { it } else { wide + it }))
+            let sent: Vec<Report> = (0..round % 41)
+                .map(|it| {
+                    report(if (round + it * it) % 5 < 3 {
+                        it
+                    } else {
+                        wide + it
+                    })
+                })
                 .collect();
             for it in &sent {
                 queue.sender.push(*it);
             }
             queue.sender.flush();
             let mut seen = Vec::new();
-            while queue.receiver.drain(3, |it| seen.push(it)) > 0 {}
+            while queue.receiver.drain(40, |it| seen.push(it)) > 0 {}
             assert_eq!(seen, sent, "round {round}");
         }
     }

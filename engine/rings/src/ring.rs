@@ -49,6 +49,7 @@
 
 use crate::prefetch::fetch_for_writing;
 use crate::sync::{Arc, AtomicU64, Site, UnsafeCell};
+use bytemuck::Zeroable;
 use crossbeam::utils::CachePadded;
 use std::mem::MaybeUninit;
 
@@ -128,27 +129,16 @@ pub struct Producer<T> {
 }
 
 impl<T: Copy + Send> Producer<T> {
-    /// Pushes one message, and with it those that were staged before.
+    /// Pushes one message, and with it what was staged before.
     ///
     /// # Errors
     /// [`Full`] when every slot still waits to be read.
     #[inline]
     pub fn try_push(&mut self, message: T) -> Result<(), Full> {
-        self.try_stage(message)?;
-        self.publish();
-        Ok(())
-    }
-
-    /// Writes one message that the consumer does not see yet: several that are staged one by one and
-    /// then published move the cursor's line once.
-    ///
-    /// # Errors
-    /// [`Full`] when every slot still waits to be read, or to be published.
-    #[inline]
-    pub fn try_stage(&mut self, message: T) -> Result<(), Full> {
         self.claim(1)?;
         self.shared.write(self.tail, message);
         self.tail += 1;
+        self.publish();
         Ok(())
     }
 
@@ -156,6 +146,18 @@ impl<T: Copy + Send> Producer<T> {
     #[inline]
     pub fn has_room(&mut self) -> bool {
         self.claim(1).is_ok()
+    }
+
+    /// Counts the next slot, as [`Producer::write_next`] left it, among what the next
+    /// [`Producer::publish`] hands over.
+    ///
+    /// # Errors
+    /// [`Full`] when every slot still waits to be read, or to be published.
+    #[inline]
+    pub fn stage_next(&mut self) -> Result<(), Full> {
+        self.claim(1)?;
+        self.tail += 1;
+        Ok(())
     }
 
     /// Hands all that was staged to the consumer at once.
@@ -211,6 +213,31 @@ impl<T: Copy + Send> Producer<T> {
         } else {
             Err(Full)
         }
+    }
+}
+
+impl<T: Copy + Send + Zeroable> Producer<T> {
+    /// Writes into the next slot where it lies, which nobody sees before it is staged and published: a
+    /// large message is put together without being copied. It still holds what a lap before left there.
+    ///
+    /// # Errors
+    /// [`Full`] when every slot still waits to be read, or to be published.
+    #[inline]
+    pub fn write_next(&mut self, write: impl FnOnce(&mut T)) -> Result<(), Full> {
+        self.claim(1)?;
+        self.shared.slot(self.tail).message.with_mut(|cell| {
+            // SAFETY: `claim` saw head > tail - capacity, so the consumer has finished with this slot
+            // and does not read it again before tail passes it; it holds zeros, which are a `T`, or
+            // one that was written.
+            write(unsafe { (*cell).assume_init_mut() })
+        });
+        Ok(())
+    }
+
+    /// Asks for the lines of the slot behind the next one.
+    #[inline]
+    pub fn fetch_second(&self) {
+        fetch_for_writing(self.shared.slot(self.tail + 1));
     }
 }
 

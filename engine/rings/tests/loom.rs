@@ -71,9 +71,12 @@ fn by_slice(producer: &mut Producer<[u64; 2]>, pair: [[u64; 2]; 2]) -> bool {
     producer.try_push_slice(&pair).is_ok()
 }
 
-/// Two messages staged one by one, then published.
+/// Two messages written in place and staged one by one, then published.
 fn by_stages(producer: &mut Producer<[u64; 2]>, pair: [[u64; 2]; 2]) -> bool {
-    let staged = pair.iter().all(|it| producer.try_stage(*it).is_ok());
+    let staged = pair.iter().all(|it| {
+        let written = producer.write_next(|slot| *slot = *it);
+        written.and_then(|()| producer.stage_next()).is_ok()
+    });
     if staged {
         producer.publish();
     }

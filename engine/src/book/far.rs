@@ -1,4 +1,4 @@
-//! The prices outside the window: a treap, whose nodes are the levels themselves.
+//! The prices that are not near: a treap, whose nodes are the levels themselves.
 //!
 //! Used by `levels`. A treap is a search tree by key and a heap by a number drawn for each node; the
 //! number here is a hash of the node's place with a seed that nobody knows, so no choice of prices
@@ -11,7 +11,7 @@
 
 use super::level::{LevelIndex, LevelTable, NO_LEVEL};
 
-/// The levels outside the window.
+/// The levels that are not near.
 pub(super) struct Far {
     root: LevelIndex,
     seed: u64,

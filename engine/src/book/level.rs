@@ -1,6 +1,6 @@
 //! The prices of one side that hold orders, each with the ends of its queue.
 //!
-//! Used by `levels`, which knows their order; `window` and `far` find them by price.
+//! Used by `levels`, which knows their order; `near` and `far` find them by price.
 //!
 //! Always holds: an index stays the same as long as its level lives; freed ones are used again last
 //! in, first out, so that few prices take little memory.
@@ -13,6 +13,9 @@ pub(super) type LevelIndex = u32;
 /// No level: the place is never given out.
 pub(super) const NO_LEVEL: LevelIndex = 0;
 
+/// In place of the children of a level that is near.
+pub(super) const NEAR: LevelIndex = LevelIndex::MAX;
+
 /// One price of one side: half a cache line.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(32))]
@@ -23,7 +26,7 @@ pub(super) struct Level {
     pub(super) total: u64,
     pub(super) first: Slot,
     pub(super) last: Slot,
-    /// Its children while it is far; in a free level, the next free one.
+    /// Its children while it is far, [`NEAR`] while it is not; in a free level, the next free one.
     pub(super) lesser: LevelIndex,
     pub(super) greater: LevelIndex,
 }
@@ -31,14 +34,20 @@ pub(super) struct Level {
 const _: () = assert!(size_of::<Level>() == 32);
 
 impl Level {
+    /// Whether it holds no order.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.first == NO_ORDER
+    }
+
     fn new(key: i64) -> Self {
         Self {
             key,
             total: 0,
             first: NO_ORDER,
             last: NO_ORDER,
-            lesser: NO_LEVEL,
-            greater: NO_LEVEL,
+            lesser: NEAR,
+            greater: NEAR,
         }
     }
 }

@@ -8,8 +8,11 @@
 //! Nearly all that happens happens near the best price. Whatever else prices somebody may choose go
 //! into a tree, so that a step takes the logarithm of their number at most, and memory is theirs alone.
 //!
-//! Always holds: no empty level; every near key is above every far one; near ones are few only where
-//! there are no far ones; a level's total is its orders' sum.
+//! A near level whose last order leaves stays where it is, as the next order there saves its making. It
+//! goes when it becomes the best one, or the worst of too many.
+//!
+//! Always holds: neither the best nor a far level is empty; every near key is above every far one; near
+//! ones are few only where there are no far ones; a level's total is its orders' sum.
 
 use exahour_wire::codes::Side;
 use exahour_wire::units::{Price, Quantity};
@@ -17,7 +20,7 @@ use exahour_wire::units::{Price, Quantity};
 use crate::by_side::{BySide, signed};
 
 use super::far::Far;
-use super::level::{LevelIndex, LevelTable, NO_LEVEL};
+use super::level::{LevelIndex, LevelTable, NEAR, NO_LEVEL};
 use super::near::{NEAR_MAX, Near, Place};
 use super::orders::{NO_ORDER, OrderTable, Slot};
 
@@ -99,10 +102,11 @@ impl Levels {
         } else {
             level.last
         };
-        let empty = level.first == NO_ORDER;
+        let far = level.lesser != NEAR;
+        let goes = level.is_empty() & (far | (index == self.near.best()));
         orders.link(previous).next = next;
         orders.link(next).previous = previous;
-        if empty {
+        if goes {
             self.drop_level(index);
         }
     }
@@ -148,12 +152,13 @@ impl Levels {
         })
     }
 
-    /// All levels, best first.
+    /// All levels that are not empty, best first.
     fn in_order(&self) -> impl Iterator<Item = LevelIndex> {
         let far = std::iter::successors(self.far.below(&self.levels, i64::MAX), |index| {
             self.far.below(&self.levels, self.levels.at(*index).key)
         });
-        self.near.in_order().chain(far)
+        let all = self.near.in_order().chain(far);
+        all.filter(|index| !self.levels.at(*index).is_empty())
     }
 
     #[inline]
@@ -202,23 +207,34 @@ impl Levels {
     #[cold]
     fn send_away(&mut self) {
         let worst = self.near.remove_worst();
-        self.far.enter(&mut self.levels, worst);
+        if self.levels.at(worst).is_empty() {
+            self.levels.free(worst);
+        } else {
+            self.far.enter(&mut self.levels, worst);
+        }
     }
 
-    /// Forgets a level without orders.
+    /// Forgets an empty level, which is far or the best one.
     #[inline]
     fn drop_level(&mut self, index: LevelIndex) {
-        let key = self.levels.at(index).key;
-        let place = self.near.place(key);
-        if self.near.at(place, key) == index {
-            self.near.remove(place);
+        if index == self.near.best() {
+            self.drop_best();
+        } else {
+            self.far.remove(&mut self.levels, index);
+            self.levels.free(index);
+        }
+    }
+
+    /// Forgets the best level and the empty ones behind it.
+    #[inline]
+    fn drop_best(&mut self) {
+        while self.near.len() > 0 && self.levels.at(self.near.best()).is_empty() {
+            self.levels.free(self.near.best());
+            self.near.remove_best();
             if self.near.len() < NEAR_MIN && !self.far.is_empty() {
                 self.call_in();
             }
-        } else {
-            self.far.remove(&mut self.levels, index);
         }
-        self.levels.free(index);
     }
 
     /// Makes up for a near level that is gone.
@@ -226,6 +242,7 @@ impl Levels {
     fn call_in(&mut self) {
         if let Some(next) = self.far.below(&self.levels, i64::MAX) {
             self.far.remove(&mut self.levels, next);
+            self.levels.at_mut(next).lesser = NEAR;
             self.near.enter_worst(self.levels.at(next).key, next);
         }
     }

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! | least .. least | worse ... better best |      16 bytes each: a key and its level
-//! |<-   CLOSE    ->|
+//! |<-   BEFORE   ->|              | CLOSE  |
+//!                     |       NEXT        |
 //! ```
 //! Used by `levels`. Nearly all that happens to a book happens here, and within the last few entries:
 //! these are compared all, whatever they are, as a processor could not guess which of them it will be.
-//! What lies before the first key makes sure that there are always so many.
+//! Then as many are halved as make a search of fixed length. What lies before the first key makes sure
+//! that there are always so many.
 //!
 //! Always holds: keys ascend strictly; at most [`NEAR_MAX`] of them, so that no choice of prices makes
 //! a step longer than moving these few.
@@ -19,8 +21,14 @@ pub(super) const NEAR_MAX: usize = 256;
 /// Entries that are compared first.
 const CLOSE: usize = 4;
 
+/// Entries that are halved next.
+const NEXT: usize = 16;
+
+/// Entries before the first key.
+const BEFORE: usize = NEXT;
+
 /// All entries: those before the first key, and the keys.
-const ENTRIES: usize = CLOSE + NEAR_MAX;
+const ENTRIES: usize = BEFORE + NEAR_MAX;
 
 /// A key and its level.
 #[derive(Clone, Copy)]
@@ -44,7 +52,7 @@ impl Place {
     /// Whether all keys are above it.
     #[inline]
     pub(super) fn is_worst(self) -> bool {
-        self.0 == CLOSE
+        self.0 == BEFORE
     }
 
     /// The same key's place once the worst key is gone.
@@ -65,14 +73,14 @@ impl Near {
     pub(super) fn new() -> Self {
         Self {
             entries: Box::new([LEAST; ENTRIES]),
-            end: CLOSE,
+            end: BEFORE,
         }
     }
 
     /// How many there are.
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.end - CLOSE
+        self.end - BEFORE
     }
 
     /// The best key; the least number there is where there is none.
@@ -89,7 +97,7 @@ impl Near {
 
     /// All levels, best first.
     pub(super) fn in_order(&self) -> impl Iterator<Item = LevelIndex> {
-        let entries = &self.entries[CLOSE..self.end];
+        let entries = &self.entries[BEFORE..self.end];
         entries.iter().rev().map(|it| it.level)
     }
 
@@ -98,10 +106,25 @@ impl Near {
     pub(super) fn place(&self, key: i64) -> Place {
         let close = &self.entries[self.end - CLOSE..self.end];
         let above: usize = close.iter().map(|it| usize::from(it.key >= key)).sum();
-        match above < CLOSE {
-            true => Place(self.end - above),
-            false => Place(self.entries[..self.end].partition_point(|it| it.key < key)),
+        if above < CLOSE {
+            return Place(self.end - above);
         }
+        self.further_place(key)
+    }
+
+    /// As [`Near::place`], for a key that is not among the last ones.
+    #[inline(never)]
+    fn further_place(&self, key: i64) -> Place {
+        if self.entries[self.end - NEXT].key >= key {
+            return Place(self.entries[..self.end].partition_point(|it| it.key < key));
+        }
+        // Four steps whatever comes: a search whose length is known waits for nothing but its keys.
+        let mut below = self.end - NEXT;
+        for step in [8, 4, 2, 1] {
+            let further = self.entries[below + step].key < key;
+            below = std::hint::select_unpredictable(further, below + step, below);
+        }
+        Place(below + 1)
     }
 
     /// The level at a place, if it has just this key, or [`NO_LEVEL`].
@@ -119,27 +142,33 @@ impl Near {
     /// If there are [`NEAR_MAX`].
     #[inline]
     pub(super) fn enter(&mut self, Place(place): Place, key: i64, level: LevelIndex) {
-        self.entries.copy_within(place..self.end, place + 1);
+        if place < self.end {
+            self.entries.copy_within(place..self.end, place + 1);
+        }
         self.entries[place] = Entry { key, level };
         self.end += 1;
     }
 
     /// Enters a level whose key is below all others.
     pub(super) fn enter_worst(&mut self, key: i64, level: LevelIndex) {
-        self.enter(Place(CLOSE), key, level);
+        self.enter(Place(BEFORE), key, level);
     }
 
-    /// Removes the level at a place.
+    /// Removes the best level.
+    ///
+    /// # Panics
+    /// If there is none.
     #[inline]
-    pub(super) fn remove(&mut self, Place(place): Place) {
-        self.entries.copy_within(place + 1..self.end, place);
+    pub(super) fn remove_best(&mut self) {
+        assert!(self.end > BEFORE);
         self.end -= 1;
     }
 
     /// Removes the worst level, and says which it was.
     pub(super) fn remove_worst(&mut self) -> LevelIndex {
-        let worst = self.entries[CLOSE].level;
-        self.remove(Place(CLOSE));
+        let worst = self.entries[BEFORE].level;
+        self.entries.copy_within(BEFORE + 1..self.end, BEFORE);
+        self.end -= 1;
         worst
     }
 }
