@@ -25,6 +25,7 @@ mod slot_index;
 mod snapshot;
 mod stages;
 mod state_hash;
+mod stops;
 mod terms;
 mod timers;
 mod trade_log;

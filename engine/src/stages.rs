@@ -120,6 +120,7 @@ impl Execution {
         for command in messages(batch.commands) {
             let verdict = verdicts.verdict(command, out.time);
             self.execute.execute(command, verdict, &mut out);
+            self.execute.trigger_stops(&mut out);
             self.keep_hashes(command, verdicts, &mut out)?;
             out.command.0 += 1;
         }
@@ -146,6 +147,7 @@ impl Execution {
     fn fire_timers<S: EventSink>(&mut self, out: &mut Output<'_, S>) {
         while let Some((at, due)) = self.execute.timers.take_due(out.time) {
             self.execute.fire(at, due, out);
+            self.execute.trigger_stops(out);
         }
     }
 

@@ -10,6 +10,7 @@ use exahour_wire::message::Digest;
 use exahour_wire::units::{Millis, Nanos};
 
 use crate::admit::{Admit, KillSwitch};
+use crate::book::Slot;
 use crate::execute::{Execute, Instrument};
 use crate::guards::Window;
 use crate::trading::{CircuitBreaker, Guard, Trading};
@@ -107,6 +108,7 @@ fn feed_counters(feed: &mut Feed, execute: &Execute) {
         execute.trade_log.made(),
         execute.transfers,
         execute.day_end.0,
+        execute.elect_at.0,
         u64::from(execute.orders.live_max()),
     ]);
     for counter in execute.reporter.counters() {
@@ -216,24 +218,34 @@ fn feed_instrument(feed: &mut Feed, execute: &Execute, instrument: &Instrument) 
     }
     for side in [Side::Buy, Side::Sell] {
         instrument.book.side(side).walk(&execute.orders, |slot| {
-            let (order, extent) = (execute.orders.at(slot), execute.orders.extent(slot));
-            let account = execute.positions.at(order.position).account;
-            feed.numbers([
-                order.id.0,
-                order.leaves.0,
-                extent.total.0,
-                order.client_order_id.0,
-                u64::from(order.session.0),
-                u64::from(account.0),
-                extent.expire_at.0,
-                order.time_in_force as u64,
-                order.self_trade_prevention as u64,
-                u64::from(order.flags.0),
-            ]);
-            feed.signed(order.price.0);
+            feed_order(feed, execute, slot);
             true
         });
     }
+    let stops = instrument.stops.as_deref();
+    for stop in stops.iter().flat_map(|stops| stops.all()) {
+        feed.signed(stop.price.0);
+        feed_order(feed, execute, stop.slot);
+    }
+    feed.number(stops.map_or(0, |stops| stops.elected().count() as u64));
+}
+
+fn feed_order(feed: &mut Feed, execute: &Execute, slot: Slot) {
+    let (order, extent) = (execute.orders.at(slot), execute.orders.extent(slot));
+    let account = execute.positions.at(order.position).account;
+    feed.numbers([
+        order.id.0,
+        order.leaves.0,
+        extent.total.0,
+        order.client_order_id.0,
+        u64::from(order.session.0),
+        u64::from(account.0),
+        extent.expire_at.0,
+        order.time_in_force as u64,
+        order.self_trade_prevention as u64,
+        u64::from(order.flags.0),
+    ]);
+    feed.signed(order.price.0);
 }
 
 fn feed_trading(feed: &mut Feed, trading: &Trading) {

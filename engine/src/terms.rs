@@ -5,7 +5,7 @@
 //! Always holds: every position within `position_cap` can be marked between any two prices within
 //! `price_cap` without leaving the range of [`Money`].
 
-use exahour_wire::codes::{ContractKind, Firmness, ResourceClass};
+use exahour_wire::codes::{ContractKind, Firmness, ResourceClass, Side};
 use exahour_wire::limits::{HOURS_MAX, MONEY_MAX, PRICE_MAX, PRICE_RANGE_FACTOR, QUANTITY_MAX};
 use exahour_wire::operations::CreateInstrument;
 use exahour_wire::reject::Reject;
@@ -126,14 +126,22 @@ impl Terms {
         self.collar.0 != 0 && distance > allowed
     }
 
+    /// How far an order without a limit may go from `best`.
+    pub(crate) fn protected(&self, side: Side, best: Price) -> Price {
+        match side {
+            Side::Buy => self.protected_buy(best),
+            Side::Sell => self.protected_sell(best),
+        }
+    }
+
     /// How far a market buy may go from `best`: rounded down to a tick, never above the cap.
-    pub(crate) fn protected_buy(&self, best: Price) -> Price {
+    fn protected_buy(&self, best: Price) -> Price {
         let limit = best.0 + self.protection_distance(best);
         Price((limit - limit % self.tick.0).min(self.price_cap.0))
     }
 
     /// How far a market sell may go from `best`: rounded up to a tick, never below one tick.
-    pub(crate) fn protected_sell(&self, best: Price) -> Price {
+    fn protected_sell(&self, best: Price) -> Price {
         let limit = best.0 - self.protection_distance(best);
         let above = limit.rem_euclid(self.tick.0);
         let rounded = if above == 0 {

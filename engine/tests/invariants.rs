@@ -139,11 +139,13 @@ fn are_seen_to_be_broken() {
         Tampering::Field("OrderReplaced", "leaves"),
         Tampering::Field("OrderReplaced", "priority"),
         Tampering::Field("OrderReduced", "leaves"),
+        Tampering::Field("OrderTriggered", "quantity"),
+        Tampering::Field("OrderTriggered", "order"),
         Tampering::Field("InstrumentExpired", "open_interest"),
         Tampering::Field("DeliveryAssigned", "quantity"),
         Tampering::Field("DeliverySettled", "paid"),
     ];
-    let streams: Vec<Vec<Vec<u8>>> = (0..4).map(stream).collect();
+    let streams: Vec<Vec<Vec<u8>>> = (0..8).map(stream).collect();
     for how in ways {
         let mut tried = 0;
         for stream in &streams {

@@ -70,14 +70,11 @@ pub(super) fn check_new(
     }
     order.side.decode().ok_or(Reject::InvalidSide)?;
     let order_type = order.order_type.decode().ok_or(Reject::InvalidOrderType)?;
-    let served = [
-        OrderType::Limit,
-        OrderType::Market,
-        OrderType::MarketToLimit,
-    ];
-    if !served.contains(&order_type) {
-        return Err(Reject::InvalidOrderType);
-    }
+    let stop = match order_type {
+        OrderType::Market | OrderType::Limit | OrderType::MarketToLimit => None,
+        OrderType::Stop | OrderType::StopLimit => Some(advanced.ok_or(Reject::InvalidOrderType)?),
+        OrderType::Pegged => return Err(Reject::InvalidOrderType),
+    };
     let lifetime = order
         .time_in_force
         .decode()
@@ -90,21 +87,30 @@ pub(super) fn check_new(
         lifetime,
         TimeInForce::ImmediateOrCancel | TimeInForce::FillOrKill
     );
+    let for_auction = lifetime == TimeInForce::GoodForAuction;
     let market = order_type == OrderType::Market;
-    if market && !immediate && lifetime != TimeInForce::GoodForAuction {
+    let lives = match stop {
+        Some(_) => !immediate && !for_auction,
+        None => !market || immediate || for_auction,
+    };
+    if !lives {
         return Err(Reject::InvalidTimeInForce);
     }
+    let limited = matches!(order_type, OrderType::Limit | OrderType::StopLimit);
     let post_only = order.flags.contains(OrderFlags::POST_ONLY);
-    let takes = immediate || order_type != OrderType::Limit;
-    if order.flags.has_unknown() || post_only && takes {
+    if order.flags.has_unknown() || post_only && (immediate || !limited) {
         return Err(Reject::InvalidFlags);
     }
-    check_served(advanced)?;
+    check_served(advanced, stop)?;
     check_quantity(terms, order.quantity)?;
-    match order_type {
-        OrderType::Limit => terms.check_limit(order.price)?,
-        _ if order.price == Price::NONE => {}
-        _ => return Err(Reject::PriceOutOfRange),
+    if limited {
+        terms.check_limit(order.price)?;
+    } else if order.price != Price::NONE {
+        return Err(Reject::PriceOutOfRange);
+    }
+    if let Some(stop) = stop {
+        let checked = terms.check_limit(stop.stop_price);
+        checked.map_err(|_| Reject::StopPriceInvalid)?;
     }
     let dated = match lifetime {
         TimeInForce::GoodTillDate => order.expire_at > now,
@@ -117,14 +123,17 @@ pub(super) fn check_new(
     }
 }
 
-/// Whether everything that an order asks for is served.
+/// Whether everything that an order asks for is served, and for its type.
 #[inline]
-fn check_served(advanced: Option<&NewAdvancedOrder>) -> Result<(), Reject> {
+fn check_served(
+    advanced: Option<&NewAdvancedOrder>,
+    stop: Option<&NewAdvancedOrder>,
+) -> Result<(), Reject> {
     let Some(advanced) = advanced else {
         return Ok(());
     };
     let served = advanced.peg == PegReference::None.into()
-        && advanced.stop_price == Price::NONE
+        && (stop.is_some() || advanced.stop_price == Price::NONE)
         && advanced.display_quantity == Quantity(0)
         && advanced.minimum_quantity == Quantity(0)
         && advanced.peg_offset == Price(0)

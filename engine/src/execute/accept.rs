@@ -17,7 +17,7 @@ use crate::book::{Extent, NO_ORDER, Order, Slot};
 use crate::positions::{Change, Position, adverse};
 use crate::reporter::Output;
 use crate::timers::Due;
-use crate::trading::UNPRICED;
+use crate::trading::{PARKED, UNPRICED};
 
 impl Execute {
     /// Rejects the order, or accepts it, matches it, and rests what is left.
@@ -30,7 +30,7 @@ impl Execute {
         let mut instrument = self
             .take_instrument(new.instrument)
             .ok_or(Reject::UnknownInstrument)?;
-        let result = self.check_and_enter(&mut instrument, new, out);
+        let result = self.check_and_enter(&mut instrument, new, None, out);
         self.put_back(instrument);
         result
     }
@@ -42,7 +42,13 @@ impl Execute {
         new: &NewAdvancedOrder,
         out: &mut Output<'_, S>,
     ) -> Result<(), Reject> {
-        self.new_order(&new.plain(), out)
+        let mut instrument = self
+            .take_instrument(new.instrument)
+            .ok_or(Reject::UnknownInstrument)?;
+        let plain = new.plain();
+        let result = self.check_and_enter(&mut instrument, &plain, Some(new), out);
+        self.put_back(instrument);
+        result
     }
 
     #[inline]
@@ -50,6 +56,7 @@ impl Execute {
         &mut self,
         instrument: &mut Instrument,
         new: &NewOrder,
+        advanced: Option<&NewAdvancedOrder>,
         out: &mut Output<'_, S>,
     ) -> Result<(), Reject> {
         if instrument.expired {
@@ -71,15 +78,25 @@ impl Execute {
             .names
             .vacant(&self.orders, new.session, new.client_order_id)
             .ok_or(Reject::DuplicateClientOrderId)?;
-        let price = match order_type {
-            OrderType::Limit => new.price,
-            OrderType::MarketToLimit => instrument.met_first(side)?,
-            _ => instrument.protected(side),
+        let stop = advanced.and_then(|advanced| stop_of(order_type, advanced));
+        let price = match (order_type, stop) {
+            (OrderType::Limit | OrderType::StopLimit, _) => new.price,
+            (OrderType::MarketToLimit, _) => instrument.met_first(side)?,
+            (_, None) => instrument.protected(side),
+            (_, Some(stop)) => instrument.terms.protected(side, stop),
         };
-        if order_type != OrderType::Market && instrument.is_out_of_bounds(price) {
+        let outside = match stop {
+            None => order_type != OrderType::Market && instrument.is_out_of_bounds(price),
+            Some(_) if order_type == OrderType::Stop => false,
+            Some(stop) => instrument.terms.outside_collar(price, stop),
+        };
+        if outside {
             return Err(Reject::PriceOutsideCollar);
         }
-        let price = instrument.within_band(side, price, out.time);
+        let price = match stop {
+            None => instrument.within_band(side, price, out.time),
+            Some(_) => price,
+        };
         let found = self.positions.find_again(new.account, new.instrument);
         let change = self.check_risk(instrument, found, new, side, price)?;
         if !self.orders.has_room() {
@@ -114,7 +131,11 @@ impl Execute {
             flags: instrument.marked(new.flags, order_type),
         });
         self.names.enter(&mut self.orders, slot, name);
-        self.enter(instrument, slot, new, out);
+        self.report_accepted(slot, new, out);
+        match stop {
+            None => self.match_and_rest(instrument, slot, out),
+            Some(stop) => self.park(instrument, slot, stop),
+        }
         Ok(())
     }
 
@@ -180,11 +201,10 @@ impl Execute {
         self.ledger.lock(change.after.account, change.more);
     }
 
-    /// Reports an order that was entered, matches it and rests what is left.
+    /// Reports an order that was entered.
     #[inline]
-    fn enter<S: EventSink>(
+    fn report_accepted<S: EventSink>(
         &mut self,
-        instrument: &mut Instrument,
         slot: Slot,
         new: &NewOrder,
         out: &mut Output<'_, S>,
@@ -212,7 +232,6 @@ impl Execute {
         }
         self.activity(new.session, out.time).accept(new.quantity);
         self.reporter.report(out, new.session, accepted);
-        self.match_and_rest(instrument, slot, out);
     }
 
     /// When an order that is entered `now` ends; zero where it does not by itself.
@@ -240,12 +259,13 @@ impl Execute {
     pub(super) fn shed_timers(&mut self) {
         let (orders, sessions) = (&self.orders, &self.sessions);
         let listed = |id: u32| self.instruments[id as usize].as_deref();
-        let live = self.dated + 5 * self.instruments.len() + 2 * self.sessions.len();
+        let live = 1 + self.dated + 5 * self.instruments.len() + 2 * self.sessions.len();
         self.timers.shed(live, |at, due| match due {
             Due::Order(id) => orders.find(OrderId(id)).is_some(),
             Due::SessionCancel(id) => sessions[id as usize].cancel_at == at,
             Due::DeadMan(id) => sessions[id as usize].dead_man.waits_for(at),
             Due::DayEnd | Due::Instrument(_) | Due::ActivityEnd => true,
+            Due::Election => self.elect_at == at,
             // An instrument that a command works on is not in its place.
             Due::Phase(id) => listed(id).is_none_or(|it| it.trading.due == at),
             Due::Interval(id) => listed(id).is_none_or(|it| {
@@ -274,11 +294,13 @@ impl Instrument {
             || self.terms.outside_collar(price, self.reference())
     }
 
-    /// The flags of an order, with a mark where it is unpriced.
+    /// The flags of an order, with a mark where it is unpriced, and where it is not in the market.
     #[inline]
     fn marked(&self, flags: OrderFlags, order_type: OrderType) -> OrderFlags {
         match (order_type, &self.trading.call) {
             (OrderType::Market, Some(_)) => OrderFlags(flags.0 | UNPRICED.0),
+            (OrderType::Stop, _) => OrderFlags(flags.0 | PARKED.0 | UNPRICED.0),
+            (OrderType::StopLimit, _) => OrderFlags(flags.0 | PARKED.0),
             _ => flags,
         }
     }
@@ -302,9 +324,12 @@ impl Instrument {
             .side(side.opposite())
             .best()
             .unwrap_or(self.reference());
-        match side {
-            Side::Buy => self.terms.protected_buy(best),
-            Side::Sell => self.terms.protected_sell(best),
-        }
+        self.terms.protected(side, best)
     }
+}
+
+/// The stop price of an order of this type, if it has one.
+#[inline]
+fn stop_of(order_type: OrderType, advanced: &NewAdvancedOrder) -> Option<Price> {
+    matches!(order_type, OrderType::Stop | OrderType::StopLimit).then_some(advanced.stop_price)
 }

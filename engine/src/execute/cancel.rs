@@ -15,7 +15,7 @@ use super::{Execute, Instrument, Request};
 use crate::batch::EventSink;
 use crate::book::{Order, Slot};
 use crate::reporter::Output;
-use crate::trading::Joins;
+use crate::trading::{Joins, PARKED};
 
 impl Execute {
     /// Cancels one order at its participant's request.
@@ -156,7 +156,7 @@ impl Execute {
         self.put_back(instrument);
     }
 
-    /// Cancels an order that is in a queue.
+    /// Cancels an order that is in a queue, or not in the market yet.
     #[inline]
     pub(super) fn cancel_resting<S: EventSink>(
         &mut self,
@@ -168,6 +168,11 @@ impl Execute {
     ) {
         let order = self.orders.at(slot);
         let side = order.side;
+        if order.flags.contains(PARKED) {
+            self.unpark(instrument, slot);
+            self.finish_cancel(instrument, slot, reason, request, out);
+            return;
+        }
         if let Some(call) = &mut instrument.trading.call {
             call.count_unpriced(order, Joins::No);
         }

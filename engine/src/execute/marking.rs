@@ -13,6 +13,7 @@ use exahour_wire::units::{Price, Quantity};
 
 use super::{Execute, Instrument, Request};
 use crate::batch::EventSink;
+use crate::book::Slot;
 use crate::by_side::BySide;
 use crate::positions::adverse;
 use crate::reporter::Output;
@@ -98,19 +99,23 @@ impl Execute {
             position.adverse = BySide::default();
         }
         let (orders, positions) = (&self.orders, &mut self.positions);
+        let mut count = |slot: Slot| {
+            let order = orders.at(slot);
+            let cost = adverse(
+                order.side,
+                order.price,
+                instrument.settlement,
+                order.leaves,
+                &instrument.terms,
+            );
+            positions.at_mut(order.position).open(order.side, 0, cost);
+            true
+        };
         for side in [Side::Buy, Side::Sell] {
-            instrument.book.side(side).walk(orders, |slot| {
-                let order = orders.at(slot);
-                let cost = adverse(
-                    side,
-                    order.price,
-                    instrument.settlement,
-                    order.leaves,
-                    &instrument.terms,
-                );
-                positions.at_mut(order.position).open(side, 0, cost);
-                true
-            });
+            instrument.book.side(side).walk(orders, &mut count);
+        }
+        for stop in instrument.stops.iter().flat_map(|stops| stops.all()) {
+            count(stop.slot);
         }
         for slot in slots {
             self.relock(instrument, *slot);

@@ -173,6 +173,7 @@ impl Execute {
         self.orders.at_mut(taker_slot).leaves.0 -= quantity.0;
         instrument.last_trade = Some(price);
         self.count_trade(instrument, price, quantity, out.time);
+        self.touch_stops(instrument, price);
 
         let maker_fill = self.fill(instrument, maker_slot, quantity, price);
         let taker_fill = self.fill(instrument, taker_slot, quantity, price);

@@ -22,7 +22,10 @@ mod phases;
 mod replace;
 mod sessions;
 mod status;
+mod stops;
 mod uncross;
+
+use std::collections::BTreeSet;
 
 use exahour_wire::codes::{Scope, Side, TransferKind};
 use exahour_wire::events::{
@@ -45,6 +48,7 @@ use crate::capacity::Capacity;
 use crate::ledger::Ledger;
 use crate::positions::{Positions, adverse};
 use crate::reporter::{Output, Reporter};
+use crate::stops::Stops;
 use crate::terms::Terms;
 use crate::timers::{Due, Timers};
 use crate::trade_log::TradeLog;
@@ -66,6 +70,8 @@ pub(crate) struct Instrument {
     pub(crate) expired: bool,
     pub(crate) trading: Trading,
     pub(crate) book: Book,
+    /// Stop orders that are not in the market; none before the first.
+    pub(crate) stops: Option<Box<Stops>>,
 }
 
 impl Instrument {
@@ -100,6 +106,10 @@ pub(crate) struct Execute {
     pub(crate) index_seed: u64,
     /// The secret of random ends.
     pub(crate) auction_seed: Digest,
+    /// Instruments that may have stop orders to let into the market.
+    pub(crate) electing: BTreeSet<InstrumentId>,
+    /// When stop orders that a command left are let in; never where none are.
+    pub(crate) elect_at: Nanos,
     /// Places of orders to be cancelled together; kept to spare the allocation.
     selected: Vec<Slot>,
     auction_room: AuctionRoom,
@@ -135,6 +145,8 @@ impl Execute {
             transfers: 0,
             index_seed: capacity.index_seed,
             auction_seed: Digest::default(),
+            electing: BTreeSet::new(),
+            elect_at: Nanos::NEVER,
             selected: Vec::with_capacity(SELECTED_AT_START),
             auction_room: AuctionRoom::default(),
         }
@@ -306,6 +318,7 @@ impl Execute {
             Due::Phase(id) => self.on_phase_due(InstrumentId(id), at, out),
             Due::Indicative(id) => self.on_indicative_due(InstrumentId(id), at, out),
             Due::Band(id) => self.on_band_due(InstrumentId(id), at, out),
+            Due::Election => self.on_election_due(at),
         }
     }
 

@@ -119,6 +119,7 @@ impl Execute {
             expired: false,
             trading: Trading::around_the_clock(),
             book: Book::new(self.index_seed),
+            stops: None,
         });
         let listed = InstrumentListed {
             instrument: id,

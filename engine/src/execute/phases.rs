@@ -221,6 +221,9 @@ impl Execute {
             ..Message::blank()
         };
         self.reporter.fact(out, changed);
+        if phase == Phase::Continuous {
+            self.resume_stops(instrument);
+        }
     }
 
     fn set_phase_timer(&mut self, instrument: &mut Instrument, due: Nanos) {

@@ -8,13 +8,27 @@ use exahour_wire::ids::OrderId;
 use exahour_wire::message::Message;
 use exahour_wire::orders::ReplaceOrder;
 use exahour_wire::reject::Reject;
-use exahour_wire::units::Quantity;
+use exahour_wire::units::{Price, Quantity};
 
 use super::{Execute, Instrument};
 use crate::batch::EventSink;
 use crate::book::{Order, Slot};
 use crate::reporter::Output;
-use crate::trading::UNPRICED;
+use crate::trading::{PARKED, UNPRICED};
+
+impl Instrument {
+    /// As [`Instrument::is_out_of_bounds`]; the limit of a stop order is held against its stop price.
+    #[inline]
+    fn is_out_of_bounds_for(&self, order: &Order, price: Price) -> bool {
+        match &self.stops {
+            Some(stops) if order.flags.contains(PARKED) => {
+                let stop = stops.at(order.level);
+                self.terms.outside_collar(price, stop.price)
+            }
+            _ => self.is_out_of_bounds(price),
+        }
+    }
+}
 
 impl Execute {
     /// Rejects the replace, or carries it out and matches the order where it lost its place.
@@ -88,11 +102,12 @@ impl Execute {
             return Ok(());
         }
         let leaves = Quantity(replace.quantity.0 - traded);
-        if replace.price != order.price && instrument.is_out_of_bounds(replace.price) {
+        if replace.price != order.price && instrument.is_out_of_bounds_for(&order, replace.price) {
             return Err(Reject::PriceOutsideCollar);
         }
-        let price = match replace.price == order.price {
-            true => order.price,
+        let stays = replace.price == order.price || order.flags.contains(PARKED);
+        let price = match stays {
+            true => replace.price,
             false => instrument.within_band(order.side, replace.price, out.time),
         };
         let replace = &ReplaceOrder { price, ..*replace };
@@ -120,9 +135,12 @@ impl Execute {
         replace: &ReplaceOrder,
         out: &mut Output<'_, S>,
     ) {
-        let keeps = replace.price == order.price && leaves < order.leaves;
+        let parked = order.flags.contains(PARKED);
+        let keeps = parked || replace.price == order.price && leaves < order.leaves;
         let book = instrument.book.side_mut(order.side);
-        if keeps {
+        if parked {
+            // It has no place in the book, and its stop price is the same.
+        } else if keeps {
             book.shrink(&mut self.orders, slot, Quantity(order.leaves.0 - leaves.0));
         } else {
             book.take_out(&mut self.orders, slot);
@@ -157,7 +175,9 @@ impl Execute {
         };
         self.activity(order.session, out.time).replace(leaves);
         self.reporter.report(out, order.session, replaced);
-        if keeps {
+        if parked {
+            // Nothing of the market has changed.
+        } else if keeps {
             self.outlook_may_change(instrument, out.time);
         } else {
             self.match_and_rest(instrument, slot, out);

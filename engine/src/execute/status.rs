@@ -7,12 +7,13 @@ use exahour_wire::events::OrderStatus;
 use exahour_wire::message::Message;
 use exahour_wire::orders::OrderStatusRequest;
 use exahour_wire::reject::Reject;
-use exahour_wire::units::Quantity;
+use exahour_wire::units::{Price, Quantity};
 
 use super::Execute;
 use crate::batch::EventSink;
+use crate::book::Order;
 use crate::reporter::Output;
-use crate::trading::UNPRICED;
+use crate::trading::{PARKED, UNPRICED};
 
 impl Execute {
     /// Reports the state of an order of the sender's participant.
@@ -40,10 +41,22 @@ impl Execute {
             side: order.side.into(),
             time_in_force: order.time_in_force.into(),
             self_trade_prevention: order.self_trade_prevention.into(),
-            flags: OrderFlags(order.flags.0 & !UNPRICED.0),
+            flags: OrderFlags(order.flags.0 & !(UNPRICED.0 | PARKED.0)),
+            stop_price: self.stop_price(order),
             ..Message::blank()
         };
         self.reporter.report(out, question.session, status);
         Ok(())
+    }
+
+    /// What an order waits for that is not in the market.
+    fn stop_price(&self, order: &Order) -> Price {
+        let instrument = self.positions.at(order.position).instrument;
+        let instrument = self.instruments[instrument.0 as usize].as_ref();
+        let stops = instrument.and_then(|instrument| instrument.stops.as_ref());
+        match stops {
+            Some(stops) if order.flags.contains(PARKED) => stops.at(order.level).price,
+            _ => Price::NONE,
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! Always holds: afterwards the book is not crossed, and no order is left that was good for this
 //! auction only. Who is filled does not depend on who owns the orders: where both sides of a trade
 //! have one owner, their lots meet without a trade.
-//! Does not: elect stop orders; that belongs behind `trade_all`, where the auction's price stands.
+//! Its trades elect stop orders; these are let in when trading goes on (`stops`).
 
 use exahour_wire::codes::TimeInForce;
 use exahour_wire::codes::{Allocation, CancelReason, Liquidity, SelfTradePrevention, Side};
@@ -181,6 +181,7 @@ impl Execute {
         let trade = self.trade_log.next_id();
         instrument.last_trade = Some(price);
         self.count_trade(instrument, price, lots, out.time);
+        self.touch_stops(instrument, price);
         let fills = [buy, sell].map(|slot| OrderFilled {
             trade,
             liquidity: Liquidity::Auction.into(),

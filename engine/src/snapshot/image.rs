@@ -10,7 +10,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// The version of the format.
-pub const FORMAT: u32 = 5;
+pub const FORMAT: u32 = 7;
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
 pub(crate) struct StateImage {
@@ -42,6 +42,8 @@ pub(super) struct CountersImage {
     pub(super) orders_max: u32,
     /// The end of day for which a timer was set last.
     pub(super) day_end: u64,
+    /// When stop orders that a command left are let in.
+    pub(super) elect_at: u64,
 }
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
@@ -138,6 +140,18 @@ pub(super) struct InstrumentImage {
     /// Best price first, oldest first.
     pub(super) bids: Vec<OrderImage>,
     pub(super) asks: Vec<OrderImage>,
+    /// Stop orders that wait for their price: buys, then sells, the nearest price first.
+    pub(super) waiting: Vec<StopImage>,
+    /// Those whose price was reached, in the order in which they are let in.
+    pub(super) elected: Vec<StopImage>,
+}
+
+/// A stop order that is not in the market.
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct StopImage {
+    pub(super) stop_price: i64,
+    pub(super) side: u8,
+    pub(super) order: OrderImage,
 }
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]

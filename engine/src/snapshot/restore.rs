@@ -25,7 +25,7 @@ use super::image::{
     TermsImage, TradingImage,
 };
 use crate::admit::{AccountOwner, KillSwitch, Participant, Session, Throttle};
-use crate::book::{Book, Extent, NO_ORDER, Order, SERIAL_MAX};
+use crate::book::{Book, Extent, NO_ORDER, Order, SERIAL_MAX, Slot};
 use crate::by_side::BySide;
 use crate::capacity::Capacity;
 use crate::divisor::Divisor;
@@ -34,11 +34,13 @@ use crate::guards::{Band, Breaker, Intervals, LimitState, Running, Second, Windo
 use crate::ledger::Account;
 use crate::positions::Position;
 use crate::stages::{Admission, Execution};
+use crate::stops::{Stop, Stops};
 use crate::terms::Terms;
 use crate::timers::Due;
 use crate::trade_log::{Party, Trade};
 use crate::trading::{
-    Calendar, Call, CircuitBreaker, Day, Guard, Joins, Outlook, PriceBand, Reopening, Told, Trading,
+    Calendar, Call, CircuitBreaker, Day, Guard, Joins, Outlook, PARKED, PriceBand, Reopening, Told,
+    Trading,
 };
 
 type Result<T> = std::result::Result<T, SnapshotError>;
@@ -233,7 +235,10 @@ impl Stages {
     }
 
     fn counters(&mut self, image: &StateImage) -> Result<()> {
-        let orders = |instrument: &InstrumentImage| instrument.bids.len() + instrument.asks.len();
+        let orders = |instrument: &InstrumentImage| {
+            let resting = instrument.bids.len() + instrument.asks.len();
+            resting + instrument.waiting.len() + instrument.elected.len()
+        };
         let live: usize = image.instruments.iter().map(orders).sum();
         let places = live + image.free_slots.len();
         ensure(
@@ -252,6 +257,7 @@ impl Stages {
         execute.transfers = counters.transfers;
         execute.auction_seed = Digest(counters.auction_seed);
         execute.day_end = Nanos(counters.day_end);
+        execute.elect_at = Nanos(counters.elect_at);
         Ok(())
     }
 
@@ -269,17 +275,72 @@ impl Stages {
             expired: image.expired,
             trading: trading(&image.trading)?,
             book: Book::new(self.execute().index_seed),
+            stops: None,
         };
         for (side, orders) in [(Side::Buy, &image.bids), (Side::Sell, &image.asks)] {
             for order in orders {
-                self.order(&mut instrument, side, order)?;
+                let slot = self.order(&instrument, side, order)?;
+                self.rest(&mut instrument, slot)?;
             }
+        }
+        self.stops(&mut instrument, image)?;
+        if instrument.has_stops_to_trigger() {
+            self.execute().electing.insert(id);
         }
         self.execute().list(instrument);
         Ok(())
     }
 
-    fn order(&mut self, instrument: &mut Instrument, side: Side, image: &OrderImage) -> Result<()> {
+    /// Puts an order last at its price.
+    fn rest(&mut self, instrument: &mut Instrument, slot: Slot) -> Result<()> {
+        let orders = &mut self.execute().orders;
+        let order = orders.at(slot);
+        let side = order.side;
+        ensure(
+            !order.flags.contains(PARKED),
+            "an order rests that is not in the market",
+        )?;
+        if let Some(call) = &mut instrument.trading.call {
+            call.count_unpriced(order, Joins::Yes);
+        }
+        instrument.book.side_mut(side).append(orders, slot);
+        Ok(())
+    }
+
+    /// Parks the stop orders of an instrument.
+    fn stops(&mut self, instrument: &mut Instrument, image: &InstrumentImage) -> Result<()> {
+        if image.waiting.is_empty() && image.elected.is_empty() {
+            return Ok(());
+        }
+        let mut stops = Stops::new(self.execute().index_seed);
+        let waiting = image.waiting.iter().map(|parked| (parked, false));
+        let elected = image.elected.iter().map(|parked| (parked, true));
+        for (parked, was_elected) in waiting.chain(elected) {
+            let side = code::<Side>(parked.side, "a side is none")?;
+            let price = Price(parked.stop_price);
+            let priced = price.0 > 0 && price <= instrument.terms.price_cap;
+            ensure(priced, "a stop price is out of range")?;
+            let slot = self.order(instrument, side, &parked.order)?;
+            let order = self.execute().orders.at_mut(slot);
+            let parked = order.flags.contains(PARKED);
+            ensure(parked, "a stop order is in the market")?;
+            let stop = Stop {
+                side,
+                price,
+                order: order.id,
+                slot,
+            };
+            order.level = match was_elected {
+                true => stops.elect(stop),
+                false => stops.wait(stop),
+            };
+        }
+        instrument.stops = Some(Box::new(stops));
+        Ok(())
+    }
+
+    /// Puts an order in its place of the table, and says which that is.
+    fn order(&mut self, instrument: &Instrument, side: Side, image: &OrderImage) -> Result<Slot> {
         let account = AccountId(image.account);
         let owner = self.admission.admit.registry.account(account);
         let owner = owner.ok_or(SnapshotError::Contradiction(
@@ -324,15 +385,8 @@ impl Stages {
         let slot = execute.orders.put(order, extent);
         let slot = slot.ok_or(SnapshotError::Contradiction("an order's place is taken"))?;
         execute.names.enter_again(&mut execute.orders, slot);
-        if let Some(call) = &mut instrument.trading.call {
-            call.count_unpriced(execute.orders.at(slot), Joins::Yes);
-        }
-        instrument
-            .book
-            .side_mut(side)
-            .append(&mut execute.orders, slot);
         execute.dated += usize::from(order.time_in_force == TimeInForce::GoodTillDate);
-        Ok(())
+        Ok(slot)
     }
 
     fn trades(&mut self, image: &StateImage) -> Result<()> {
@@ -419,17 +473,22 @@ impl Stages {
             if let Some(call) = &trading.call {
                 due.push((call.tell_at, Due::Indicative(id)));
             }
+            let mut date = |slot: Slot| {
+                let order = execute.orders.at(slot);
+                if order.time_in_force == TimeInForce::GoodTillDate {
+                    let expire_at = execute.orders.extent(slot).expire_at;
+                    due.push((expire_at, Due::Order(order.id.0)));
+                }
+                true
+            };
             for side in [Side::Buy, Side::Sell] {
-                instrument.book.side(side).walk(&execute.orders, |slot| {
-                    let order = execute.orders.at(slot);
-                    if order.time_in_force == TimeInForce::GoodTillDate {
-                        let expire_at = execute.orders.extent(slot).expire_at;
-                        due.push((expire_at, Due::Order(order.id.0)));
-                    }
-                    true
-                });
+                instrument.book.side(side).walk(&execute.orders, &mut date);
+            }
+            for stop in instrument.stops.iter().flat_map(|stops| stops.all()) {
+                date(stop.slot);
             }
         }
+        due.push((execute.elect_at, Due::Election));
         for (id, session) in execute.sessions.iter().enumerate() {
             if session.cancel_at != Nanos::NEVER {
                 due.push((session.cancel_at, Due::SessionCancel(id as u32)));

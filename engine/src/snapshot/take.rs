@@ -5,13 +5,15 @@ use exahour_wire::codes::{Enumeration, Side};
 use super::image::{
     AccountImage, ActivityImage, BandImage, BreakerImage, CallImage, CountersImage, GuardImage,
     HashImage, InstrumentImage, ObligationImage, OrderImage, ParticipantImage, PartyImage,
-    PositionImage, RunningImage, SecondImage, SessionImage, StateImage, SwitchImage, TermsImage,
-    ThrottleImage, TradeImage, TradingImage,
+    PositionImage, RunningImage, SecondImage, SessionImage, StateImage, StopImage, SwitchImage,
+    TermsImage, ThrottleImage, TradeImage, TradingImage,
 };
 use crate::admit::{Admit, KillSwitch};
+use crate::book::Slot;
 use crate::execute::{Execute, Instrument};
 use crate::guards::Window;
 use crate::stages::{Admission, Execution};
+use crate::stops::Stop;
 use crate::terms::Terms;
 use crate::trade_log::{Party, Trade};
 use crate::trading::{CircuitBreaker, Guard, Trading};
@@ -34,6 +36,7 @@ pub(super) fn image_of(admission: &Admission, execution: &Execution) -> StateIma
             auction_seed: execute.auction_seed.0,
             orders_max: execute.orders.live_max(),
             day_end: execute.day_end.0,
+            elect_at: execute.elect_at.0,
         },
         participants: participants
             .filter(|(_, participant)| participant.exists)
@@ -143,6 +146,12 @@ fn positions(execute: &Execute) -> Vec<PositionImage> {
 }
 
 fn instrument_image(execute: &Execute, instrument: &Instrument) -> InstrumentImage {
+    let parked = instrument.stops.as_deref();
+    let waiting = parked.iter().flat_map(|stops| {
+        let [buys, sells] = [Side::Buy, Side::Sell].map(|side| stops.waiting(side));
+        buys.chain(sells)
+    });
+    let elected = parked.iter().flat_map(|stops| stops.elected());
     InstrumentImage {
         id: instrument.id.0,
         terms: terms_image(&instrument.terms),
@@ -152,6 +161,8 @@ fn instrument_image(execute: &Execute, instrument: &Instrument) -> InstrumentIma
         trading: trading_image(&instrument.trading),
         bids: orders(execute, instrument, Side::Buy),
         asks: orders(execute, instrument, Side::Sell),
+        waiting: stops(execute, waiting),
+        elected: stops(execute, elected),
     }
 }
 
@@ -255,24 +266,37 @@ fn terms_image(terms: &Terms) -> TermsImage {
 fn orders(execute: &Execute, instrument: &Instrument, side: Side) -> Vec<OrderImage> {
     let mut images = Vec::new();
     instrument.book.side(side).walk(&execute.orders, |slot| {
-        let (order, extent) = (execute.orders.at(slot), execute.orders.extent(slot));
-        images.push(OrderImage {
-            id: order.id.0,
-            price: order.price.0,
-            leaves: order.leaves.0,
-            total: extent.total.0,
-            client_order_id: order.client_order_id.0,
-            expire_at: extent.expire_at.0,
-            session: order.session.0,
-            account: execute.positions.at(order.position).account.0,
-            position: order.position,
-            time_in_force: order.time_in_force.repr(),
-            self_trade_prevention: order.self_trade_prevention.repr(),
-            flags: order.flags.0,
-        });
+        images.push(order_image(execute, slot));
         true
     });
     images
+}
+
+fn order_image(execute: &Execute, slot: Slot) -> OrderImage {
+    let (order, extent) = (execute.orders.at(slot), execute.orders.extent(slot));
+    OrderImage {
+        id: order.id.0,
+        price: order.price.0,
+        leaves: order.leaves.0,
+        total: extent.total.0,
+        client_order_id: order.client_order_id.0,
+        expire_at: extent.expire_at.0,
+        session: order.session.0,
+        account: execute.positions.at(order.position).account.0,
+        position: order.position,
+        time_in_force: order.time_in_force.repr(),
+        self_trade_prevention: order.self_trade_prevention.repr(),
+        flags: order.flags.0,
+    }
+}
+
+fn stops<'a>(execute: &Execute, stops: impl Iterator<Item = &'a Stop>) -> Vec<StopImage> {
+    let images = stops.map(|stop| StopImage {
+        stop_price: stop.price.0,
+        side: stop.side.repr(),
+        order: order_image(execute, stop.slot),
+    });
+    images.collect()
 }
 
 fn trade_image(trade: &Trade) -> TradeImage {

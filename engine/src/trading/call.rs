@@ -12,7 +12,8 @@ use crate::book::{Book, Order};
 use crate::by_side::BySide;
 use crate::terms::Terms;
 
-/// The mark of an order without a limit: a bit of the flags that no client can set.
+/// The mark of an order without a limit, in a call or until its stop price is reached: a bit of the
+/// flags that no client can set.
 pub(crate) const UNPRICED: OrderFlags = OrderFlags(1 << 7);
 
 const MILLION: i64 = 1_000_000;

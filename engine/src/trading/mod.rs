@@ -12,7 +12,7 @@ mod calendar;
 mod call;
 mod guard;
 
-use exahour_wire::codes::{Phase, TimeInForce};
+use exahour_wire::codes::{OrderFlags, Phase, TimeInForce};
 use exahour_wire::ids::InstrumentId;
 use exahour_wire::reject::Reject;
 use exahour_wire::units::Nanos;
@@ -21,6 +21,9 @@ pub(crate) use band::{PriceBand, Told, moved_into, next_second};
 pub(crate) use calendar::{Calendar, Day};
 pub(crate) use call::{Call, Joins, Outlook, Reopening, UNPRICED};
 pub(crate) use guard::{CircuitBreaker, Guard, PriceLimits};
+
+/// The mark of a stop order that is not in the market: a bit of the flags that no client can set.
+pub(crate) const PARKED: OrderFlags = OrderFlags(1 << 6);
 
 /// How an instrument trades now.
 pub(crate) struct Trading {

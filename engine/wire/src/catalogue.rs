@@ -38,7 +38,7 @@ declarations! {
     events: [
         OrderAccepted, OrderRejected, OrderCancelled, OrderReplaced, OrderFilled, OrderReduced,
         CommandDone, CommandRejected, SequenceGap, DuplicateIgnored, OrderStatus, SessionActivity,
-        DeadManFired, TradeBusted, TradeCorrected, SessionOpened, SessionReady, SessionClosed,
+        DeadManFired, TradeBusted, TradeCorrected, OrderTriggered, SessionOpened, SessionReady, SessionClosed,
         SessionExpelled, ParticipantCreated, AccountCreated, SessionCreated,
         InstrumentListed, PositionLimitSet, KillSwitchSet, AccessKeyRegistered,
         KillSwitchReleaseRequested, MoneyMoved,

@@ -70,6 +70,9 @@ pub const BAND_CLOSING: Millis = Millis(25 * 60_000);
 /// How often the outlook of an auction is published, at most.
 pub const INDICATIVE_INTERVAL: Millis = Millis(100);
 
+/// How many stop orders one command, or one timer, may let into the market.
+pub const ELECTIONS_MAX: u32 = 64;
+
 /// Messages refused by the throttle in a row before the session is logged out.
 pub const THROTTLE_REFUSALS_MAX: u32 = 100;
 

@@ -97,6 +97,8 @@ enumeration! {
         TradeAlreadyBusted = 45,
         /// The order asks for something that is not served, or not for its type.
         NotSupported = 46,
+        /// The stop price is missing, out of range or not a multiple of the tick.
+        StopPriceInvalid = 47,
         /// Nothing stands on the other side to take a price from.
         NothingToMeet = 51,
         /// Orders are only collected for an auction: nothing trades at once.
@@ -107,7 +109,7 @@ enumeration! {
         NoCall = 62,
         /// Orders are being collected for an auction, whose rules cannot change.
         CallUnderWay = 63,
-        /// The order has no price until its auction, so none can be changed.
+        /// The order has no limit of its own, so it cannot be replaced.
         UnpricedOrder = 64,
         /// The order takes its price from what it meets, which is nobody in a call.
         PriceUnknownInCall = 65,

@@ -4,7 +4,7 @@ use exahour_wire::codes::{Raw, TerminationCode};
 use exahour_wire::events::{
     CommandDone, CommandRejected, DeadManFired, EventPrefix, MachineReady, OrderAccepted,
     OrderCancelled, OrderFilled, OrderReduced, OrderRejected, OrderReplaced, OrderStatus,
-    SequenceGap, SessionActivity, TradeBusted, TradeCorrected,
+    OrderTriggered, SequenceGap, SessionActivity, TradeBusted, TradeCorrected,
 };
 use exahour_wire::ids::MessageSequence;
 use exahour_wire::message::{Message, peek_header};
@@ -85,6 +85,7 @@ impl<'a> Report<'a> {
             OrderStatus::TEMPLATE_ID => self.read().map(TypedReport::Status),
             SessionActivity::TEMPLATE_ID => self.read().map(TypedReport::Activity),
             DeadManFired::TEMPLATE_ID => self.read().map(TypedReport::DeadMan),
+            OrderTriggered::TEMPLATE_ID => self.read().map(TypedReport::Triggered),
             TradeBusted::TEMPLATE_ID => self.read().map(TypedReport::Busted),
             TradeCorrected::TEMPLATE_ID => self.read().map(TypedReport::Corrected),
             MachineReady::TEMPLATE_ID => self.read().map(TypedReport::MachineReady),
@@ -122,6 +123,8 @@ pub enum TypedReport {
     Activity(SessionActivity),
     /// Nothing was heard of this session for as long as it had said.
     DeadMan(DeadManFired),
+    /// A stop order is in the market.
+    Triggered(OrderTriggered),
     /// A trade was undone.
     Busted(TradeBusted),
     /// A trade was undone and made anew.
@@ -144,7 +147,7 @@ mod tests {
 
     #[test]
     fn every_numbered_report_of_the_schema_has_its_kind() {
-        let numbered = |template: &u16| matches!(template, 301..=306 | 310..=312 | 314..=318 | 353);
+        let numbered = |template: &u16| matches!(template, 301..=306 | 310..=312 | 314..=319 | 353);
         let mut seen = 0;
         for message in MESSAGES.iter().filter(|it| numbered(&it.template_id)) {
             let header = Header {
@@ -163,6 +166,6 @@ mod tests {
             assert!(known, "{}", message.name);
             seen += 1;
         }
-        assert_eq!(seen, 15);
+        assert_eq!(seen, 16);
     }
 }

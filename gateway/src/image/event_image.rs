@@ -4,15 +4,19 @@
 //! the last command is over. Changes are told to the caller as they happen.
 //!
 //! Always holds: an order that was accepted, or lost its place, is outside the book until its
-//! command is over, and rests then with what is left; levels, tops and statistics are told after all
-//! changes of a command, each once.
+//! command is over or another order comes, and rests then with what is left; levels, tops and statistics
+//! are told after all changes of a command, each once. A stop order is nowhere until it is triggered.
 //! Does not: number or encode what it tells (that is `feed::publisher`).
 
-use exahour_wire::codes::{Enumeration, LevelAction, Liquidity, Phase, Priority, Raw, Side};
+use std::collections::HashSet;
+
+use exahour_wire::codes::{
+    Enumeration, LevelAction, Liquidity, OrderType, Phase, Priority, Raw, Side,
+};
 use exahour_wire::events::{
-    EventPrefix, FrameEnd, IndicativePrice, InstrumentExpired, InstrumentListed, InstrumentSettled,
-    IntervalPriced, OrderAccepted, OrderCancelled, OrderFilled, OrderReduced, OrderReplaced,
-    PhaseChanged, TradeBusted, TradeCorrected,
+    AuctionUncrossed, EventPrefix, FrameEnd, IndicativePrice, InstrumentExpired, InstrumentListed,
+    InstrumentSettled, IntervalPriced, OrderAccepted, OrderCancelled, OrderFilled, OrderReduced,
+    OrderReplaced, OrderTriggered, PhaseChanged, TradeBusted, TradeCorrected,
 };
 use exahour_wire::ids::{CommandSequence, EventSequence, InstrumentId, OrderId, TradeId};
 use exahour_wire::market_data::{
@@ -24,6 +28,7 @@ use exahour_wire::units::{Nanos, Price, Quantity};
 use super::books::{Books, LevelView, Top};
 use super::day_statistics::DayStatistics;
 use super::fault::ImageFault;
+use super::order_hash::OrderHash;
 use super::queue::RestingOrder;
 
 /// A public change of a book.
@@ -107,6 +112,8 @@ pub struct BookImage {
     time: Nanos,
     /// Orders of the present command that are outside the book and may rest when it is over.
     pending: Vec<RestingOrder>,
+    /// Stop orders that are not in the market.
+    parked: HashSet<OrderId, OrderHash>,
     /// Instruments that the present command touched, in the order touched.
     touched: Vec<InstrumentId>,
     /// Levels that the present command touched, as they were before each touch.
@@ -136,6 +143,7 @@ impl BookImage {
             command: CommandSequence::NONE,
             time: Nanos(0),
             pending: Vec::new(),
+            parked: HashSet::with_hasher(OrderHash),
             touched: Vec::new(),
             touched_levels: Vec::new(),
             traded: Vec::new(),
@@ -224,18 +232,9 @@ impl BookImage {
         &mut self,
         on_change: &mut impl FnMut(Nanos, Change),
     ) -> Result<(), ImageFault> {
-        for place in 0..self.pending.len() {
-            let resting = self.pending[place];
-            if resting.quantity.0 == 0 {
-                continue;
-            }
-            let level = self.books.add(resting)?;
-            self.touch(&resting, level);
-            on_change(self.time, Change::Added(resting));
-        }
-        self.pending.clear();
         let time = self.time;
         let mut tell = |change| on_change(time, change);
+        self.rest_pending(&mut tell)?;
         self.tell_levels(&mut tell)?;
         for instrument in self.touched.drain(..) {
             let book = self.books.book_mut(instrument)?;
@@ -305,7 +304,9 @@ impl BookImage {
         let time = self.time;
         let mut tell = |change| on_change(time, change);
         match template {
-            OrderAccepted::TEMPLATE_ID => self.on_accepted(&read(event)?),
+            OrderAccepted::TEMPLATE_ID => self.on_accepted(&read(event)?, &mut tell),
+            OrderTriggered::TEMPLATE_ID => self.on_triggered(&read(event)?, &mut tell),
+            AuctionUncrossed::TEMPLATE_ID => self.rest_pending(&mut tell),
             OrderCancelled::TEMPLATE_ID => self.on_cancelled(&read(event)?, &mut tell),
             OrderReplaced::TEMPLATE_ID => self.on_replaced(&read(event)?, &mut tell),
             OrderFilled::TEMPLATE_ID => self.on_filled(&read(event)?, &mut tell),
@@ -339,7 +340,32 @@ impl BookImage {
         }
     }
 
-    fn on_accepted(&mut self, accepted: &OrderAccepted) -> Result<(), ImageFault> {
+    /// What is left of the orders that came rests.
+    fn rest_pending(&mut self, tell: &mut impl FnMut(Change)) -> Result<(), ImageFault> {
+        for place in 0..self.pending.len() {
+            let resting = self.pending[place];
+            if resting.quantity.0 == 0 {
+                continue;
+            }
+            let level = self.books.add(resting)?;
+            self.touch(&resting, level);
+            tell(Change::Added(resting));
+        }
+        self.pending.clear();
+        Ok(())
+    }
+
+    fn on_accepted(
+        &mut self,
+        accepted: &OrderAccepted,
+        tell: &mut impl FnMut(Change),
+    ) -> Result<(), ImageFault> {
+        let stops = [OrderType::Stop, OrderType::StopLimit].map(Raw::from);
+        if stops.contains(&accepted.order_type) {
+            self.parked.insert(accepted.order);
+            return Ok(());
+        }
+        self.rest_pending(tell)?;
         self.pending.push(RestingOrder {
             order: accepted.order,
             instrument: accepted.instrument,
@@ -350,11 +376,33 @@ impl BookImage {
         Ok(())
     }
 
+    fn on_triggered(
+        &mut self,
+        triggered: &OrderTriggered,
+        tell: &mut impl FnMut(Change),
+    ) -> Result<(), ImageFault> {
+        if !self.parked.remove(&triggered.order) {
+            return Err(ImageFault::UnknownOrder(triggered.order));
+        }
+        self.rest_pending(tell)?;
+        self.pending.push(RestingOrder {
+            order: triggered.order,
+            instrument: triggered.instrument,
+            side: decode(triggered.side, OrderTriggered::TEMPLATE_ID)?,
+            price: triggered.price,
+            quantity: triggered.quantity,
+        });
+        Ok(())
+    }
+
     fn on_cancelled(
         &mut self,
         cancelled: &OrderCancelled,
         tell: &mut impl FnMut(Change),
     ) -> Result<(), ImageFault> {
+        if self.parked.remove(&cancelled.order) {
+            return Ok(());
+        }
         if let Some(order) = self.pending_mut(cancelled.order) {
             order.quantity = Quantity(0);
             return Ok(());
@@ -370,6 +418,10 @@ impl BookImage {
         replaced: &OrderReplaced,
         tell: &mut impl FnMut(Change),
     ) -> Result<(), ImageFault> {
+        if self.parked.contains(&replaced.order) {
+            return Ok(());
+        }
+        self.rest_pending(tell)?;
         match decode(replaced.priority, OrderReplaced::TEMPLATE_ID)? {
             Priority::Kept => self.shrink(replaced.order, replaced.leaves, tell),
             Priority::Lost => {

@@ -16,7 +16,10 @@ use exahour_wire::units::{Nanos, Price, Quantity};
 
 use crate::admission::{Sender, ensure};
 use crate::ledger::Open;
-use crate::orders::{ensure_collar, ensure_limit, ensure_notional, ensure_phase, ensure_quantity};
+use crate::orders::{
+    ensure_collar, ensure_collar_around, ensure_limit, ensure_notional, ensure_phase,
+    ensure_quantity,
+};
 use crate::twin::{Order, Twin};
 
 /// Where a scope and a target point.
@@ -124,6 +127,7 @@ impl Twin {
             time_in_force: order.time_in_force.into(),
             self_trade_prevention: order.prevention.into(),
             flags,
+            stop_price: order.stop.map_or(Price::NONE, Price),
             ..OrderStatus::blank()
         };
         self.report(sender.session, event);
@@ -151,7 +155,7 @@ impl Twin {
             ensure(named.is_none(), Reject::DuplicateClientOrderId)?;
         }
         ensure_phase(&self.instruments[&order.instrument], order.time_in_force)?;
-        let priced = order.order_type != OrderType::Market;
+        let priced = ![OrderType::Market, OrderType::Stop].contains(&order.order_type);
         ensure(priced, Reject::UnpricedOrder)?;
         if total <= order.traded {
             let reason = CancelReason::ReplacedToNothing;
@@ -159,9 +163,12 @@ impl Twin {
             return Ok(());
         }
         if price != order.limit {
-            ensure_collar(instrument, price)?;
+            match order.stop {
+                None => ensure_collar(instrument, price)?,
+                Some(stop) => ensure_collar_around(instrument, price, stop)?,
+            }
         }
-        let price = match price == order.limit {
+        let price = match price == order.limit || order.stop.is_some() {
             true => price,
             false => instrument.within_band(order.side, price, self.now),
         };
@@ -210,7 +217,8 @@ impl Twin {
     }
 
     fn carry_out_replace(&mut self, order: &Order, command: &ReplaceOrder, leaves: u64) {
-        let kept = command.price.0 == order.limit && leaves < order.leaves;
+        let smaller = command.price.0 == order.limit && leaves < order.leaves;
+        let kept = order.stop.is_some() || smaller;
         if !kept {
             self.take_out_of_book(order);
         }
@@ -239,6 +247,7 @@ impl Twin {
         };
         self.report(order.session, event);
         match kept {
+            true if order.stop.is_some() => {}
             true => self.call_changed(order.instrument),
             false => self.place(order.id),
         }

@@ -22,6 +22,7 @@ mod phases;
 mod reports;
 mod sessions;
 mod shown;
+mod stops;
 mod time;
 mod twin;
 

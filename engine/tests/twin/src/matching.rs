@@ -165,6 +165,7 @@ impl Twin {
         if let Some(instrument) = self.instruments.get_mut(&maker.instrument) {
             instrument.last_trade_price = Some(price);
         }
+        self.elect_stops(maker.instrument, price);
         let buyer_and_seller = match taker.side {
             Side::Buy => (taker.account, maker.account),
             Side::Sell => (maker.account, taker.account),
@@ -250,6 +251,9 @@ impl Twin {
     fn remove(&mut self, id: OrderId) {
         if let Some(order) = self.orders.remove(&id) {
             self.take_out_of_book(&order);
+            if let Some(instrument) = self.instruments.get_mut(&order.instrument) {
+                instrument.elected.retain(|other| *other != id);
+            }
             self.free_slots.push(id.0 & 0xFF_FFFF);
         }
     }
@@ -258,7 +262,9 @@ impl Twin {
     pub(crate) fn cancel(&mut self, id: OrderId, reason: CancelReason, request: ClientOrderId) {
         let order = self.orders[&id];
         self.remove(id);
-        self.call_changed(order.instrument);
+        if order.stop.is_none() {
+            self.call_changed(order.instrument);
+        }
         let event = OrderCancelled {
             client_order_id: order.client_order_id,
             order: id,

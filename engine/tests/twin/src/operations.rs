@@ -176,6 +176,7 @@ impl Twin {
             band: None,
             bids: Default::default(),
             asks: Default::default(),
+            elected: Default::default(),
         };
         self.instruments.insert(id, instrument);
         self.fact(listing(command));

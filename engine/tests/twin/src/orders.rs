@@ -64,12 +64,17 @@ impl Twin {
         let stopped =
             self.is_stopped_sender(sender) || self.is_stopped(Scope::Account, command.account.0);
         ensure(!stopped, Reject::KillSwitchEngaged)?; // 4
-        let codes = known_codes(command)?; // 5
-        ensure_served(beyond)?;
+        let codes = known_codes(sender, command)?; // 5
+        let is_stop = [OrderType::Stop, OrderType::StopLimit].contains(&codes.order_type);
+        ensure_served(beyond, is_stop)?;
         ensure_quantity(instrument, command.quantity)?; // 6
         match codes.order_type {
-            OrderType::Limit => ensure_limit(instrument, command.price)?, // 7
+            OrderType::Limit | OrderType::StopLimit => ensure_limit(instrument, command.price)?, // 7
             _ => ensure(command.price == Price::NONE, Reject::PriceOutOfRange)?,
+        }
+        let stop = is_stop.then_some(beyond.stop_price);
+        if let Some(stop) = stop {
+            ensure_limit(instrument, stop).map_err(|_| Reject::StopPriceInvalid)?;
         }
         let dated = codes.time_in_force == TimeInForce::GoodTillDate;
         let date_fits = match dated {
@@ -93,9 +98,17 @@ impl Twin {
                 ensure_collar(instrument, met)?;
                 met
             }
+            OrderType::StopLimit => {
+                ensure_collar_around(instrument, command.price.0, beyond.stop_price.0)?;
+                command.price.0
+            }
+            OrderType::Stop => protected_from(instrument, codes.side, beyond.stop_price.0),
             _ => protected_limit(instrument, codes.side),
         };
-        let limit = instrument.within_band(codes.side, limit, self.now);
+        let limit = match is_stop {
+            true => limit,
+            false => instrument.within_band(codes.side, limit, self.now),
+        };
         ensure_notional(instrument, limit, command.quantity.0)?; // 12
         let open = Open {
             side: codes.side,
@@ -108,7 +121,13 @@ impl Twin {
         self.ensure_funds(command.instrument, command.account, &before, &after)?; // 14
         ensure(self.orders.len() < self.orders_max, Reject::TooManyOrders)?; // 15
         let order = self.accept(command, participant, &codes, limit);
-        self.place(order);
+        if let Some(order) = self.orders.get_mut(&order) {
+            order.stop = stop.map(|stop| stop.0);
+        }
+        match is_stop {
+            true => self.park(order),
+            false => self.place(order),
+        }
         Ok(())
     }
 
@@ -141,6 +160,7 @@ impl Twin {
             traded: 0,
             leaves: command.quantity.0,
             expires_at,
+            stop: None,
         };
         self.orders.insert(id, order);
         let event = OrderAccepted {
@@ -242,19 +262,20 @@ impl Twin {
 }
 
 /// Rule 5.5.
-fn known_codes(command: &NewOrder) -> Result<Codes, Reject> {
+fn known_codes(sender: &Sender, command: &NewOrder) -> Result<Codes, Reject> {
     let side = command.side.decode().ok_or(Reject::InvalidSide)?;
     let order_type = command
         .order_type
         .decode()
         .ok_or(Reject::InvalidOrderType)?;
-    ensure(
-        matches!(
-            order_type,
-            OrderType::Market | OrderType::Limit | OrderType::MarketToLimit
-        ),
-        Reject::InvalidOrderType,
-    )?;
+    let is_stop = [OrderType::Stop, OrderType::StopLimit].contains(&order_type);
+    let others = [
+        OrderType::Market,
+        OrderType::Limit,
+        OrderType::MarketToLimit,
+    ];
+    let served = others.contains(&order_type) || is_stop && sender.template() == 108;
+    ensure(served, Reject::InvalidOrderType)?;
     let time_in_force = command
         .time_in_force
         .decode()
@@ -269,13 +290,15 @@ fn known_codes(command: &NewOrder) -> Result<Codes, Reject> {
     );
     let market = order_type == OrderType::Market;
     let for_auction = time_in_force == TimeInForce::GoodForAuction;
-    ensure(
-        !market || at_once || for_auction,
-        Reject::InvalidTimeInForce,
-    )?;
+    let lives = match (market, is_stop) {
+        (true, _) => at_once || for_auction,
+        (_, true) => !at_once && !for_auction,
+        _ => true,
+    };
+    ensure(lives, Reject::InvalidTimeInForce)?;
     ensure(!command.flags.has_unknown(), Reject::InvalidFlags)?;
     let post_only = command.flags.contains(OrderFlags::POST_ONLY);
-    let may_rest_only = order_type == OrderType::Limit && !at_once;
+    let may_rest_only = [OrderType::Limit, OrderType::StopLimit].contains(&order_type) && !at_once;
     ensure(!post_only || may_rest_only, Reject::InvalidFlags)?;
     Ok(Codes {
         side,
@@ -286,8 +309,9 @@ fn known_codes(command: &NewOrder) -> Result<Codes, Reject> {
 }
 
 /// Rule 5.5, the end: what an order asks for beyond a plain one.
-fn ensure_served(beyond: &NewAdvancedOrder) -> Result<(), Reject> {
-    ensure(beyond.stop_price == Price::NONE, Reject::NotSupported)?;
+fn ensure_served(beyond: &NewAdvancedOrder, is_stop: bool) -> Result<(), Reject> {
+    let fits = is_stop || beyond.stop_price == Price::NONE;
+    ensure(fits, Reject::NotSupported)?;
     ensure(beyond.display_quantity.0 == 0, Reject::NotSupported)?;
     ensure(beyond.minimum_quantity.0 == 0, Reject::NotSupported)?;
     ensure(
@@ -331,12 +355,22 @@ pub(crate) fn ensure_phase(
 
 /// Rule 5.11, for a limit.
 pub(crate) fn ensure_collar(instrument: &Instrument, limit: i64) -> Result<(), Reject> {
+    ensure_collar_around(instrument, limit, instrument.reference())?;
+    let in_range = instrument.call.is_none_or(|call| call.admits(limit));
+    ensure(in_range, Reject::PriceOutsideCollar)
+}
+
+/// The same around any price, whatever call is under way: rule 5.11.
+pub(crate) fn ensure_collar_around(
+    instrument: &Instrument,
+    limit: i64,
+    reference: i64,
+) -> Result<(), Reject> {
     let collar = i128::from(instrument.definition.collar.0);
-    let reference = i128::from(instrument.reference());
+    let reference = i128::from(reference);
     let distance = (i128::from(limit) - reference).abs();
     let inside = collar == 0 || distance * MILLION <= reference * collar;
-    let in_range = instrument.call.is_none_or(|call| call.admits(limit));
-    ensure(inside && in_range, Reject::PriceOutsideCollar)
+    ensure(inside, Reject::PriceOutsideCollar)
 }
 
 /// Rule 5.12.
@@ -356,7 +390,11 @@ fn protected_limit(instrument: &Instrument, side: Side) -> i64 {
         return call.worst(side);
     }
     let best = instrument.best(side.opposite());
-    let start = best.unwrap_or(instrument.reference());
+    protected_from(instrument, side, best.unwrap_or(instrument.reference()))
+}
+
+/// The worst price of an order without a limit that starts from a price.
+fn protected_from(instrument: &Instrument, side: Side, start: i64) -> i64 {
     let protection = i128::from(instrument.definition.protection.0);
     let room = (i128::from(start) * protection / MILLION) as i64;
     let tick = instrument.tick();

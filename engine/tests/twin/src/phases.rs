@@ -340,6 +340,9 @@ impl Twin {
             high_price: price(|call| call.high),
             ..PhaseChanged::blank()
         });
+        if phase == Phase::Continuous {
+            self.elect_by_last_price(id);
+        }
     }
 
     /// Something of a call has changed: what it would come to is looked at in a while.
@@ -392,7 +395,7 @@ impl Twin {
         let orders: Vec<&Order> = self
             .orders
             .values()
-            .filter(|order| order.instrument == id)
+            .filter(|order| order.instrument == id && order.stop.is_none())
             .collect();
         let at = |price: i64| -> (i128, i128) {
             let lots = |side: Side| -> i128 {
@@ -556,6 +559,7 @@ impl Twin {
             if let Some(instrument) = self.instruments.get_mut(&buyer.instrument) {
                 instrument.last_trade_price = Some(price);
             }
+            self.elect_stops(buyer.instrument, price);
             let accounts = (buyer.account, seller.account);
             self.settle_trade(buyer.instrument, accounts, (price, lots), trade);
             self.remove_if_done(buy);

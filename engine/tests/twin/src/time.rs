@@ -25,6 +25,7 @@ enum Due {
     PhaseEnd(InstrumentId),
     Outlook(InstrumentId),
     BandLook(InstrumentId),
+    Election,
 }
 
 impl Twin {
@@ -51,7 +52,9 @@ impl Twin {
                 Due::PhaseEnd(id) => self.end_phase(id, at),
                 Due::Outlook(id) => self.tell_outlook(id),
                 Due::BandLook(id) => self.look_at_band(id),
+                Due::Election => self.elect_at = None,
             }
+            self.trigger_stops();
         }
     }
 
@@ -116,6 +119,7 @@ impl Twin {
             .chain(instruments)
             .chain(days)
             .chain(watched)
+            .chain(self.elect_at.map(|at| (at, Due::Election)))
             .min()
     }
 

@@ -10,13 +10,15 @@ use exahour_wire::codes::{
     CancelOnDisconnect, ContractKind, OrderType, Permissions, Phase, Scope, SelfTradePrevention,
     Side, TimeInForce,
 };
+use exahour_wire::events::StateHashed;
 use exahour_wire::ids::{
     AccountId, ClientOrderId, CommandSequence, InstrumentId, ObligationId, OrderId, ParticipantId,
     SessionId,
 };
+use exahour_wire::internal::TakeStateHash;
 use exahour_wire::limits::ORDERS_MAX;
 use exahour_wire::limits::{MONEY_MAX, PRICE_MAX, PRICE_RANGE_FACTOR};
-use exahour_wire::message::{AccessKey, Digest, messages};
+use exahour_wire::message::{AccessKey, Digest, Message, messages};
 use exahour_wire::operations::CreateInstrument;
 use exahour_wire::units::{Millis, Nanos};
 
@@ -63,6 +65,8 @@ pub struct Twin {
     pub(crate) trades: Vec<Trade>,
     /// The secret of random ends.
     pub(crate) auction_seed: Digest,
+    /// When stop orders that a command left are let in.
+    pub(crate) elect_at: Option<Nanos>,
 }
 
 /// Numbers given out so far.
@@ -136,6 +140,8 @@ pub(crate) struct Instrument {
     pub(crate) band: Option<Band>,
     pub(crate) bids: Queue,
     pub(crate) asks: Queue,
+    /// Stop orders whose price was reached, in the order in which they are let in.
+    pub(crate) elected: VecDeque<OrderId>,
 }
 
 impl Instrument {
@@ -213,6 +219,8 @@ pub(crate) struct Order {
     /// Lots still open.
     pub(crate) leaves: u64,
     pub(crate) expires_at: Option<Nanos>,
+    /// The stop price of an order that is not in the market.
+    pub(crate) stop: Option<i64>,
 }
 
 impl Order {
@@ -267,6 +275,10 @@ impl Twin {
         self.fire_due_timers();
         for record in messages(commands) {
             self.execute(record);
+            self.trigger_stops();
+            if TakeStateHash::read(record).is_some() {
+                self.fact(StateHashed::blank());
+            }
             self.command.0 += 1;
         }
         events.append(&mut self.output);

@@ -253,6 +253,8 @@ event! {
         flags: OrderFlags,
         /// Zero.
         pad_1: Pad<4>,
+        /// The stop price that it waits for; none for an order that is in the market.
+        stop_price: Price,
     }
 }
 
@@ -343,5 +345,35 @@ event! {
         side: Raw<Side>,
         /// Zero.
         pad_1: Pad<7>,
+    }
+}
+
+event! {
+    /// A stop order is in the market from now on. What it trades and whether it rests follows.
+    OrderTriggered = 319 {
+        /// The sender's name for the order.
+        client_order_id: ClientOrderId,
+        /// The exchange's name for the order.
+        order: OrderId,
+        /// Its limit; of a stop order without one, where its protection ends.
+        price: Price,
+        /// Lots.
+        quantity: Quantity,
+        /// The stop price, which a trade has reached.
+        stop_price: Price,
+        /// Whose account.
+        account: AccountId,
+        /// Which contract.
+        instrument: InstrumentId,
+        /// Buy or sell.
+        side: Raw<Side>,
+        /// What it is now.
+        order_type: Raw<OrderType>,
+        /// How long it lives now.
+        time_in_force: Raw<TimeInForce>,
+        /// What it asks for beyond.
+        flags: OrderFlags,
+        /// Zero.
+        pad_1: Pad<4>,
     }
 }

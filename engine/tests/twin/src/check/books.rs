@@ -7,8 +7,8 @@ use exahour_wire::codes::{
 };
 use exahour_wire::events::{
     AuctionUncrossed, DeliveryAssigned, EventPrefix, InstrumentExpired, InstrumentSettled,
-    OrderAccepted, OrderCancelled, OrderFilled, OrderReduced, OrderReplaced, PhaseChanged,
-    TradeBusted, TradeCorrected,
+    OrderAccepted, OrderCancelled, OrderFilled, OrderReduced, OrderReplaced, OrderTriggered,
+    PhaseChanged, TradeBusted, TradeCorrected,
 };
 use exahour_wire::message::Message;
 use exahour_wire::units::{Nanos, Price};
@@ -41,6 +41,14 @@ pub(super) struct Books {
     queues: BTreeMap<(u32, Side), Queues>,
     /// The order that came in or lost its place in this command.
     arriving: Option<u64>,
+    /// Stop orders that are not in the market, with the lowest and the highest price that can have
+    /// elected each.
+    parked: BTreeMap<u64, Option<(i64, i64)>>,
+    /// The lowest and the highest price of all trades of an instrument, and the last one: an amended
+    /// trade may bring any of them back.
+    traded_at: BTreeMap<u32, (i64, i64, i64)>,
+    /// Instruments of which trades were amended.
+    amended: BTreeSet<u32>,
     /// The maker's half of a trade whose taker's half must come next.
     maker: Option<OrderFilled>,
     trades: u64,
@@ -83,6 +91,8 @@ impl Books {
             self.on_uncrossed(&uncrossed)
         } else if let Some(accepted) = OrderAccepted::read(event) {
             self.on_accepted(prefix, &accepted)
+        } else if let Some(triggered) = OrderTriggered::read(event) {
+            self.on_triggered(&triggered)
         } else if let Some(filled) = OrderFilled::read(event) {
             self.on_filled(&filled)
         } else if let Some(cancelled) = OrderCancelled::read(event) {
@@ -129,6 +139,7 @@ impl Books {
 
     fn on_uncrossed(&mut self, uncrossed: &AuctionUncrossed) -> Result<(), Violation> {
         let id = uncrossed.instrument.0;
+        self.rest_arrived()?;
         must(self.called.remove(&id), || {
             "an auction follows a call".to_owned()
         })?;
@@ -204,14 +215,69 @@ impl Books {
         let taken = self.orders.keys().any(|id| id & 0xFF_FFFF == slot);
         must(!taken, || "a place of the table holds one order".to_owned())?;
         self.orders.insert(accepted.order.0, order);
+        let stop = [OrderType::Stop, OrderType::StopLimit].map(Raw::from);
+        if stop.contains(&accepted.order_type) {
+            let id = accepted.instrument.0;
+            let traded = self.traded_at.get(&id);
+            let reached = traded.map(|(low, high, last)| match self.amended.contains(&id) {
+                true => (*low, *high),
+                false => (*last, *last),
+            });
+            self.parked.insert(accepted.order.0, reached);
+            return Ok(());
+        }
         self.arrive(accepted.order.0)
     }
 
+    /// A stop order comes into the market: not before a trade has been at its stop price.
+    fn on_triggered(&mut self, triggered: &OrderTriggered) -> Result<(), Violation> {
+        let id = triggered.order.0;
+        let order = self.order(id)?;
+        let parked = self.parked.remove(&id);
+        let reached = parked.ok_or("only a stop order is triggered, once")?;
+        let open = !self.called.contains(&order.instrument);
+        must(open, || "a call triggers nothing".to_owned())?;
+        let (low, high) = reached.ok_or("a stop order is triggered by a trade")?;
+        let reached = match order.side {
+            Side::Buy => high >= triggered.stop_price.0,
+            Side::Sell => low <= triggered.stop_price.0,
+        };
+        must(reached, || {
+            format!("no trade has been at {}", triggered.stop_price.0)
+        })?;
+        let limit = triggered.price.0;
+        let no_worse = rank(order.side, limit) <= rank(order.side, order.limit);
+        must(no_worse && triggered.quantity.0 == order.leaves, || {
+            format!("{order:?} is what comes, at its limit or, by a price band, a better one")
+        })?;
+        self.orders.insert(
+            id,
+            Order {
+                limit,
+                order_type: triggered.order_type,
+                time_in_force: triggered.time_in_force,
+                ..order
+            },
+        );
+        self.arrive(id)
+    }
+
     fn arrive(&mut self, id: u64) -> Result<(), Violation> {
-        let earlier = self.arriving.replace(id);
-        must(earlier.is_none(), || {
-            "one order arrives at a time".to_owned()
-        })
+        self.rest_arrived()?;
+        self.arriving = Some(id);
+        Ok(())
+    }
+
+    /// The order that came rests with what is left.
+    fn rest_arrived(&mut self) -> Result<(), Violation> {
+        let Some(id) = self.arriving.take() else {
+            return Ok(());
+        };
+        let order = self.order(id)?;
+        self.check_may_rest(&order)?;
+        let place = rank(order.side, order.limit);
+        self.queue(&order).entry(place).or_default().push_back(id);
+        self.check_uncrossed(order.instrument)
     }
 
     fn queue(&mut self, order: &Order) -> &mut Queues {
@@ -247,6 +313,7 @@ impl Books {
         if let Some(order) = self.orders.remove(&id) {
             self.take_from_book(id, &order);
         }
+        self.parked.remove(&id);
         if self.arriving == Some(id) {
             self.arriving = None;
         }
@@ -273,6 +340,18 @@ impl Books {
         Ok(())
     }
 
+    /// Takes note of the price of a trade.
+    fn trade_at(&mut self, instrument: u32, at: i64) {
+        let seen = self.traded_at.entry(instrument).or_insert((at, at, at));
+        *seen = (seen.0.min(at), seen.1.max(at), at);
+        for (id, reached) in &mut self.parked {
+            if self.orders[id].instrument == instrument {
+                let (low, high) = reached.unwrap_or((at, at));
+                *reached = Some((low.min(at), high.max(at)));
+            }
+        }
+    }
+
     /// A side of a trade is told what has become of it.
     fn on_amended(
         &mut self,
@@ -294,6 +373,8 @@ impl Books {
             "what was assigned to delivery is not amended".to_owned()
         })?;
         (stands.1, stands.2) = after;
+        self.amended.insert(of.0);
+        self.trade_at(of.0, after.0);
         let fewer = i128::from(before.1) - i128::from(after.1);
         let change = match side {
             Side::Buy => -fewer,
@@ -318,6 +399,10 @@ impl Books {
         let of = (order.instrument, order.account);
         *self.positions.entry(of).or_default() += change;
         self.touched.insert(order.instrument);
+        must(!self.parked.contains_key(&id), || {
+            "a stop order trades when it is triggered".to_owned()
+        })?;
+        self.trade_at(order.instrument, filled.price.0);
         let told = (order.account, filled.price.0, filled.quantity.0);
         self.sides.insert((filled.trade.0, order.side), told);
         let auction = filled.liquidity == Liquidity::Auction.into();
@@ -438,9 +523,13 @@ impl Books {
         let smaller = replaced.price.0 == order.limit && replaced.leaves.0 < order.leaves;
         let priority = replaced.priority.decode();
         let kept = priority.ok_or("a priority is kept or lost")? == Priority::Kept;
-        must(smaller == kept, || {
+        let parked = self.parked.contains_key(&id);
+        must((parked || smaller) == kept, || {
             "only a smaller size at the same price keeps its place".to_owned()
         })?;
+        if !parked {
+            self.rest_arrived()?;
+        }
         if !kept {
             self.take_from_book(id, &order);
             self.arrive(id)?;
@@ -512,13 +601,7 @@ impl Books {
     }
 
     pub(super) fn at_end_of_command(&mut self, time: u64) -> Result<(), Violation> {
-        if let Some(id) = self.arriving.take() {
-            let order = self.order(id)?;
-            self.check_may_rest(&order)?;
-            let place = rank(order.side, order.limit);
-            self.queue(&order).entry(place).or_default().push_back(id);
-            self.check_uncrossed(order.instrument)?;
-        }
+        self.rest_arrived()?;
         self.check_auction_over()?;
         must(self.maker.is_none(), || "a trade has two halves".to_owned())?;
         for instrument in std::mem::take(&mut self.touched) {

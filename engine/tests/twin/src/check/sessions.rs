@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use exahour_wire::events::{
     AccountCreated, EventPrefix, OrderAccepted, OrderCancelled, OrderFilled, OrderReduced,
-    OrderReplaced, SessionCreated, SessionOpened, TradeBusted, TradeCorrected,
+    OrderReplaced, OrderTriggered, SessionCreated, SessionOpened, TradeBusted, TradeCorrected,
 };
 use exahour_wire::message::Message;
 
@@ -53,7 +53,7 @@ impl Sessions {
 
     fn on_number(&mut self, prefix: &EventPrefix) -> Result<(), Violation> {
         let template = prefix.header.template_id;
-        let may_be_numbered = matches!(template, 301..=306 | 310..=312 | 314..=318 | 353);
+        let may_be_numbered = matches!(template, 301..=306 | 310..=312 | 314..=319 | 353);
         let addressed = may_be_numbered || matches!(template, 313 | 320..=323);
         must(addressed || prefix.session.0 == 0, || {
             "what is no report is addressed to nobody".to_owned()
@@ -89,6 +89,8 @@ impl Sessions {
             cancelled.order
         } else if let Some(replaced) = OrderReplaced::read(event) {
             replaced.order
+        } else if let Some(triggered) = OrderTriggered::read(event) {
+            triggered.order
         } else if let Some(reduced) = OrderReduced::read(event) {
             reduced.order
         } else if let Some(busted) = TradeBusted::read(event) {

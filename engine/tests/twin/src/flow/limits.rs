@@ -20,7 +20,7 @@ use exahour_wire::units::{Hours, Money, Nanos, Price, Quantity};
 /// When all of this happens.
 pub const TIME: Nanos = Nanos(1_800_000_000_000_000_000);
 
-const REFERENCE: i64 = 1_000_000_000;
+pub(super) const REFERENCE: i64 = 1_000_000_000;
 const HIGHEST: i64 = REFERENCE * PRICE_RANGE_FACTOR;
 const LOTS: i64 = MONEY_MAX.0 / HIGHEST;
 
@@ -36,7 +36,7 @@ pub fn fortunes(contracts: u32) -> Vec<Vec<u8>> {
         records.extend(member(id));
     }
     for id in 1..=contracts {
-        records.push(contract(id));
+        records.push(contract(id, Nanos(1)));
         records.push(order(1, id, Side::Sell));
         records.push(order(2, id, Side::Buy));
     }
@@ -76,7 +76,7 @@ fn deposit(account: u32) -> Vec<u8> {
 }
 
 /// A participant, its account and its session, ready to trade.
-fn member(id: u32) -> Vec<Vec<u8>> {
+pub(super) fn member(id: u32) -> Vec<Vec<u8>> {
     let name = Text32::new("A member").unwrap_or_default();
     let participant = CreateParticipant {
         participant: ParticipantId(id),
@@ -116,7 +116,8 @@ fn member(id: u32) -> Vec<Vec<u8>> {
     ]
 }
 
-fn contract(id: u32) -> Vec<u8> {
+/// A contract without margin that trades for so long.
+pub(super) fn contract(id: u32, lasts: Nanos) -> Vec<u8> {
     let command = CreateInstrument {
         instrument: InstrumentId(id),
         kind: ContractKind::Future.into(),
@@ -129,8 +130,8 @@ fn contract(id: u32) -> Vec<u8> {
         symbol: Text16::new("GPU").unwrap_or_default(),
         zone: Text8::new("EU").unwrap_or_default(),
         tick: Price(1),
-        delivery_start: Nanos(TIME.0 + 1),
-        last_trade_at: Nanos(TIME.0 + 1),
+        delivery_start: TIME.after(lasts),
+        last_trade_at: TIME.after(lasts),
         initial_margin: Money(0),
         reference_price: Price(REFERENCE),
         quantity_max: QUANTITY_MAX,

@@ -185,7 +185,7 @@ impl Market {
                 };
                 records.push(command.bytes().to_vec());
             }
-            if dice.percent(25) {
+            if dice.percent(50) {
                 let command = SetPriceBand {
                     instrument: InstrumentId(self.instruments_listed),
                     ..phases::band(dice)

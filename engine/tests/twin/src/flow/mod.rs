@@ -6,7 +6,9 @@
 //! Always holds: the same seed and the same events give the same stream; batch times never fall.
 //! Does not: know what a command will do.
 
+mod advanced;
 mod amends;
+pub mod cascade;
 mod dice;
 mod hostile;
 pub mod limits;

@@ -19,10 +19,11 @@ use exahour_wire::operations::{
     SessionActivityRequest, SetPositionLimit, SettlePrice, Withdraw,
 };
 use exahour_wire::orders::{
-    CancelOrder, DeadMan, MassCancel, NewAdvancedOrder, NewOrder, OrderStatusRequest, ReplaceOrder,
+    CancelOrder, DeadMan, MassCancel, NewOrder, OrderStatusRequest, ReplaceOrder,
 };
 use exahour_wire::units::{Millis, Money, Nanos, Price, Quantity};
 
+use super::advanced;
 use super::amends::amend;
 use super::dice::Dice;
 use super::market::{Instrument, Market, PARTICIPANTS, Session, owner};
@@ -50,8 +51,8 @@ pub(super) fn command(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u
         return phases::resume(halted);
     }
     match dice.below(1_000) {
-        0..530 => new_order(market, dice, now).bytes().to_vec(),
-        530..560 => new_advanced_order(market, dice, now),
+        0..500 => new_order(market, dice, now).bytes().to_vec(),
+        500..560 => advanced::new_order(market, dice, now),
         560..645 => cancel_order(market, dice),
         645..655 => order_status(market, dice),
         655..660 => dead_man(market, dice),
@@ -166,7 +167,7 @@ pub(super) fn any_instrument(market: &Market, dice: &mut Dice) -> InstrumentId {
     InstrumentId(dice.below(u64::from(market.instruments_listed) + 2) as u32)
 }
 
-fn price_near(instrument: &Instrument, dice: &mut Dice) -> Price {
+pub(super) fn price_near(instrument: &Instrument, dice: &mut Dice) -> Price {
     let tick = instrument.definition.tick.0;
     let ticks = match dice.below(60) {
         0 => instrument.mid * 2,
@@ -200,7 +201,8 @@ fn time_in_force(dice: &mut Dice) -> TimeInForce {
     }
 }
 
-fn new_order(market: &mut Market, dice: &mut Dice, now: Nanos) -> NewOrder {
+/// Any order that a `NewOrder` can say.
+pub(super) fn new_order(market: &mut Market, dice: &mut Dice, now: Nanos) -> NewOrder {
     let (session, sequence) = sender(market, dice, Permissions::TRADE);
     let account = account_of(session.participant, dice);
     let contract = instrument(market, dice);
@@ -264,39 +266,6 @@ fn new_order(market: &mut Market, dice: &mut Dice, now: Nanos) -> NewOrder {
         flags: OrderFlags(u8::from(post_only)),
         ..NewOrder::blank()
     }
-}
-
-/// An order that asks for more, or could.
-fn new_advanced_order(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u8> {
-    let plain = new_order(market, dice, now);
-    let asks = |dice: &mut Dice| u64::from(dice.percent(5));
-    NewAdvancedOrder {
-        session: plain.session,
-        sequence: plain.sequence,
-        client_order_id: plain.client_order_id,
-        price: plain.price,
-        quantity: plain.quantity,
-        expire_at: plain.expire_at,
-        account: plain.account,
-        instrument: plain.instrument,
-        side: plain.side,
-        order_type: plain.order_type,
-        time_in_force: plain.time_in_force,
-        self_trade_prevention: plain.self_trade_prevention,
-        flags: plain.flags,
-        peg: Raw::new(asks(dice) as u8),
-        stop_price: match dice.percent(5) {
-            true => Price(1),
-            false => Price::NONE,
-        },
-        display_quantity: Quantity(asks(dice)),
-        minimum_quantity: Quantity(asks(dice)),
-        peg_offset: Price(asks(dice) as i64),
-        linked: ClientOrderId(asks(dice)),
-        ..NewAdvancedOrder::blank()
-    }
-    .bytes()
-    .to_vec()
 }
 
 /// Names of an order that a session might cancel, mostly.

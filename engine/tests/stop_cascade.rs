@@ -1,0 +1,127 @@
+//! Cascades of more stop orders than one command may let into the market: each comes, once, in its
+//! turn, and no command or timer lets in more than it may.
+
+#![allow(clippy::unwrap_used)] // A test may fail where it stands.
+
+use exahour_engine::{Batch, Capacity, Engine};
+use exahour_twin::Twin;
+use exahour_twin::flow::cascade::{Shape, before, spark};
+use exahour_twin::flow::limits::TIME;
+use exahour_wire::events::{EventPrefix, OrderCancelled, OrderFilled, OrderTriggered};
+use exahour_wire::ids::CommandSequence;
+use exahour_wire::internal::Tick;
+use exahour_wire::limits::ELECTIONS_MAX;
+use exahour_wire::message::{Message, messages};
+use exahour_wire::units::Nanos;
+
+const STOPS: u32 = 1_300;
+
+/// Engine and twin, which must say the same.
+struct Pair {
+    engine: Engine,
+    twin: Twin,
+    sent: u64,
+    time: Nanos,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let capacity = Capacity {
+            orders: 1,
+            positions: 1,
+            index_seed: 1,
+        };
+        Self {
+            engine: Engine::new(&capacity),
+            twin: Twin::new(),
+            sent: 0,
+            time: TIME,
+        }
+    }
+
+    /// The events of a batch.
+    fn apply(&mut self, records: &[Vec<u8>]) -> Vec<u8> {
+        let first = CommandSequence(self.sent + 1);
+        self.sent += records.len() as u64;
+        let commands = records.concat();
+        let batch = Batch {
+            time: self.time,
+            first,
+            commands: &commands,
+        };
+        let (mut events, mut others) = (Vec::new(), Vec::new());
+        self.engine.apply(&batch, &mut events).unwrap();
+        self.twin.apply(self.time, first, &commands, &mut others);
+        assert!(events == others, "at {:?}", self.time);
+        events
+    }
+
+    /// The engine goes on from its own snapshot.
+    fn restart(&mut self) {
+        let bytes = self.engine.snapshot().unwrap();
+        let capacity = Capacity {
+            orders: 7,
+            positions: 7,
+            index_seed: 7,
+        };
+        let hash = self.engine.state_hash();
+        self.engine = Engine::restore(&bytes, &hash, &capacity).unwrap();
+    }
+}
+
+fn triggered(events: &[u8]) -> Vec<OrderTriggered> {
+    messages(events).filter_map(OrderTriggered::read).collect()
+}
+
+/// Lets a cascade run, with ticks at the time that the engine asks for, and gives what was triggered.
+fn run(shape: Shape, restarts: bool) -> Vec<OrderTriggered> {
+    let mut pair = Pair::new();
+    let quiet = pair.apply(&before(shape, STOPS));
+    assert!(triggered(&quiet).is_empty());
+    assert!(messages(&quiet).all(|event| OrderFilled::read(event).is_none()));
+
+    let mut all = triggered(&pair.apply(&[spark()]));
+    assert_eq!(all.len(), ELECTIONS_MAX as usize);
+    for _ in 0..STOPS {
+        if restarts {
+            pair.restart();
+        }
+        if all.len() == STOPS as usize {
+            break;
+        }
+        let due = pair.engine.next_due().unwrap();
+        assert_eq!(due, Nanos(pair.time.0 + 1), "what is left is due at once");
+        pair.time = due;
+        // The timer and the tick each let in as many as they may.
+        let events = pair.apply(&[Tick::blank().bytes().to_vec()]);
+        let left = STOPS as usize - all.len();
+        let more = triggered(&events);
+        assert_eq!(more.len(), left.min(2 * ELECTIONS_MAX as usize));
+        all.extend(more);
+        assert!(messages(&events).all(|event| OrderCancelled::read(event).is_none()));
+    }
+    let rest = pair.apply(&[Tick::blank().bytes().to_vec()]);
+    assert!(messages(&rest).all(|event| EventPrefix::peek(event).is_none()));
+    all
+}
+
+#[test]
+fn each_of_a_ladder_comes_by_its_price() {
+    let all = run(Shape::Ladder, false);
+    assert_eq!(all.len(), STOPS as usize);
+    let in_turn = |pair: &[OrderTriggered]| pair[0].stop_price.0 + 1 == pair[1].stop_price.0;
+    assert!(all.windows(2).all(in_turn));
+}
+
+#[test]
+fn each_of_a_heap_comes_by_its_time() {
+    let all = run(Shape::Heap, false);
+    assert_eq!(all.len(), STOPS as usize);
+    assert!(all.windows(2).all(|pair| pair[0].order < pair[1].order));
+}
+
+#[test]
+fn a_cascade_goes_on_from_a_snapshot() {
+    assert_eq!(run(Shape::Ladder, true), run(Shape::Ladder, false));
+    assert_eq!(run(Shape::Heap, true), run(Shape::Heap, false));
+}

@@ -1,0 +1,77 @@
+//! Orders that ask for more than a `NewOrder` can say.
+//!
+//! Always holds: what is asked for is mostly served, and now and then nonsense.
+
+use exahour_wire::codes::{OrderFlags, OrderType, Raw, TimeInForce};
+use exahour_wire::ids::ClientOrderId;
+use exahour_wire::message::Message;
+use exahour_wire::orders::{NewAdvancedOrder, NewOrder};
+use exahour_wire::units::{Nanos, Price, Quantity};
+
+use super::dice::Dice;
+use super::market::Market;
+use super::realistic;
+
+/// An order that asks for more, or could.
+pub(super) fn new_order(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u8> {
+    let mut plain = realistic::new_order(market, dice, now);
+    let asks = |dice: &mut Dice| u64::from(dice.below(50) == 0);
+    let stop_price = match dice.below(100) {
+        0..70 => make_stop(&mut plain, market, dice),
+        70 => Price(1),
+        _ => Price::NONE,
+    };
+    NewAdvancedOrder {
+        session: plain.session,
+        sequence: plain.sequence,
+        client_order_id: plain.client_order_id,
+        price: plain.price,
+        quantity: plain.quantity,
+        expire_at: plain.expire_at,
+        account: plain.account,
+        instrument: plain.instrument,
+        side: plain.side,
+        order_type: plain.order_type,
+        time_in_force: plain.time_in_force,
+        self_trade_prevention: plain.self_trade_prevention,
+        flags: plain.flags,
+        peg: Raw::new(asks(dice) as u8),
+        stop_price,
+        display_quantity: Quantity(asks(dice)),
+        minimum_quantity: Quantity(asks(dice)),
+        peg_offset: Price(asks(dice) as i64),
+        linked: ClientOrderId(asks(dice)),
+        ..NewAdvancedOrder::blank()
+    }
+    .bytes()
+    .to_vec()
+}
+
+/// Makes a stop order of an order, mostly near the market, and gives its stop price.
+fn make_stop(plain: &mut NewOrder, market: &Market, dice: &mut Dice) -> Price {
+    let limited = dice.percent(50);
+    let immediate = [TimeInForce::ImmediateOrCancel, TimeInForce::FillOrKill]
+        .map(Raw::from)
+        .contains(&plain.time_in_force);
+    if (immediate || plain.time_in_force == TimeInForce::GoodForAuction.into()) && dice.percent(95)
+    {
+        plain.time_in_force = TimeInForce::GoodTillCancelled.into();
+    }
+    plain.order_type = match limited {
+        true => OrderType::StopLimit.into(),
+        false => OrderType::Stop.into(),
+    };
+    let known = market.instruments.get(&plain.instrument.0).copied();
+    let Some(known) = known else {
+        return Price(1);
+    };
+    plain.price = match limited {
+        true => realistic::price_near(&known, dice),
+        false if dice.percent(98) => Price::NONE,
+        false => plain.price,
+    };
+    if !limited && dice.percent(95) {
+        plain.flags = OrderFlags::NONE;
+    }
+    realistic::price_near(&known, dice)
+}

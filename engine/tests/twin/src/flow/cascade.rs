@@ -1,0 +1,105 @@
+//! More stop orders than one command may let into the market.
+
+use exahour_wire::codes::{OrderType, Side, TimeInForce};
+use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId, MessageSequence, SessionId};
+use exahour_wire::message::Message;
+use exahour_wire::operations::Deposit;
+use exahour_wire::orders::{NewAdvancedOrder, NewOrder};
+use exahour_wire::units::{Money, Nanos, Price, Quantity};
+
+use super::limits::{REFERENCE, contract, member};
+
+/// How the stop prices of a cascade lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Each trades a tick higher, which elects the next.
+    Ladder,
+    /// One trade elects all of them.
+    Heap,
+}
+
+const MAKER: u32 = 1;
+const STOPS: u32 = 2;
+const TAKER: u32 = 3;
+
+/// The market before the cascade: so many stop orders to buy a lot, entered in no order, and a lot
+/// offered for each at every tick above the reference.
+#[must_use]
+pub fn before(shape: Shape, stops: u32) -> Vec<Vec<u8>> {
+    let mut records = Vec::new();
+    for id in [MAKER, STOPS, TAKER] {
+        records.extend(member(id));
+        let command = Deposit {
+            account: AccountId(100 + id),
+            amount: Money(1_000_000_000_000),
+            ..Deposit::blank()
+        };
+        records.push(command.bytes().to_vec());
+    }
+    records.push(contract(1, Nanos::DAY));
+    for step in 0..=stops {
+        records.push(offer(step));
+    }
+    for place in 0..stops {
+        // A prime, so that every step comes once.
+        let step = (u64::from(place) * 7_919 % u64::from(stops)) as u32;
+        records.push(stop(shape, place, step, stops));
+    }
+    records
+}
+
+/// The order whose trade begins it.
+#[must_use]
+pub fn spark() -> Vec<u8> {
+    let command = NewOrder {
+        side: Side::Buy.into(),
+        ..plain(TAKER, 1, REFERENCE)
+    };
+    command.bytes().to_vec()
+}
+
+fn offer(step: u32) -> Vec<u8> {
+    let command = NewOrder {
+        side: Side::Sell.into(),
+        ..plain(MAKER, step + 1, REFERENCE + i64::from(step))
+    };
+    command.bytes().to_vec()
+}
+
+fn stop(shape: Shape, place: u32, step: u32, stops: u32) -> Vec<u8> {
+    let (stop_price, limit) = match shape {
+        Shape::Ladder => (REFERENCE + i64::from(step), REFERENCE + i64::from(step) + 1),
+        Shape::Heap => (REFERENCE, REFERENCE + i64::from(stops)),
+    };
+    let plain = plain(STOPS, place + 1, limit);
+    let command = NewAdvancedOrder {
+        session: plain.session,
+        sequence: plain.sequence,
+        client_order_id: plain.client_order_id,
+        price: plain.price,
+        quantity: plain.quantity,
+        account: plain.account,
+        instrument: plain.instrument,
+        side: Side::Buy.into(),
+        order_type: OrderType::StopLimit.into(),
+        time_in_force: plain.time_in_force,
+        stop_price: Price(stop_price),
+        ..NewAdvancedOrder::blank()
+    };
+    command.bytes().to_vec()
+}
+
+fn plain(member: u32, number: u32, price: i64) -> NewOrder {
+    NewOrder {
+        session: SessionId(member),
+        sequence: MessageSequence(number),
+        client_order_id: ClientOrderId(u64::from(number)),
+        price: Price(price),
+        quantity: Quantity(1),
+        account: AccountId(100 + member),
+        instrument: InstrumentId(1),
+        order_type: OrderType::Limit.into(),
+        time_in_force: TimeInForce::GoodTillCancelled.into(),
+        ..NewOrder::blank()
+    }
+}
