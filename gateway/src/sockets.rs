@@ -11,7 +11,7 @@
 //! second call that would only say so.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream as BlockingStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream as BlockingStream};
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream, UdpSocket};
@@ -78,6 +78,7 @@ enum Room {
 #[derive(Debug)]
 struct Connection {
     stream: TcpStream,
+    from: IpAddr,
     readiness: Readiness,
     room: Room,
 }
@@ -103,7 +104,7 @@ pub struct Sockets {
     connections: Box<[Option<Connection>]>,
     free: Vec<Slot>,
     /// Accepted, and without a slot yet.
-    waiting: Option<TcpStream>,
+    waiting: Option<(TcpStream, IpAddr)>,
     acceptable: bool,
     accepts_left: usize,
     turn: u32,
@@ -191,9 +192,9 @@ impl Sockets {
     /// Takes a waiting connection, a bounded number of times in a turn; [`Accepted::Full`] comes at most
     /// once, so looking for somebody to evict is bounded too.
     pub fn accept(&mut self) -> Option<Accepted> {
-        if let Some(stream) = self.waiting.take() {
+        if let Some((stream, from)) = self.waiting.take() {
             return Some(match self.free.pop() {
-                Some(slot) => self.place(stream, slot),
+                Some(slot) => self.place(stream, from, slot),
                 None => Accepted::Refused,
             });
         }
@@ -201,8 +202,8 @@ impl Sockets {
             return None;
         }
         self.accepts_left -= 1;
-        let stream = match self.listener.accept() {
-            Ok((stream, _)) => stream,
+        let (stream, from) = match self.listener.accept() {
+            Ok((stream, from)) => (stream, from.ip()),
             Err(error) => {
                 // Where files ran out the connection still waits: it is tried again next turn.
                 self.acceptable = error.kind() != io::ErrorKind::WouldBlock;
@@ -211,14 +212,14 @@ impl Sockets {
             }
         };
         let Some(slot) = self.free.pop() else {
-            self.waiting = Some(stream);
+            self.waiting = Some((stream, from));
             self.accepts_left = 0;
             return Some(Accepted::Full);
         };
-        Some(self.place(stream, slot))
+        Some(self.place(stream, from, slot))
     }
 
-    fn place(&mut self, mut stream: TcpStream, slot: Slot) -> Accepted {
+    fn place(&mut self, mut stream: TcpStream, from: IpAddr, slot: Slot) -> Accepted {
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registry = self.poll.registry();
         let ready = stream
@@ -231,10 +232,18 @@ impl Sockets {
         }
         self.connections[slot.0] = Some(Connection {
             stream,
+            from,
             readiness: Readiness::Maybe,
             room: Room::Maybe,
         });
         Accepted::Connection(slot)
+    }
+
+    /// The address that a connection came from; unspecified where there is none.
+    #[must_use]
+    pub fn from(&self, slot: Slot) -> IpAddr {
+        let connection = self.connections.get(slot.0).and_then(Option::as_ref);
+        connection.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |it| it.from)
     }
 
     /// Reads what is there, if anything may be, into `room`.

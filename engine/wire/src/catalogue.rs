@@ -47,7 +47,7 @@ declarations! {
         PriceBandMoved, CircuitBreakerSet, IntervalPriced,
     ],
     market_data: [
-        FeedRequest, FeedReject, DropCopyRequest, FeedHeartbeat, FeedPacket, InstrumentDefinition,
+        FeedRequest, FeedReject, DropCopyRequest, FeedHeartbeat, FeedRangeRequest, FeedRange, FeedPacket, InstrumentDefinition,
         SnapshotBegin, SnapshotOrder, SnapshotEnd, OrderAdded, OrderExecuted, OrderShrunk,
         OrderDeleted, TopOfBook, TradeReport, InstrumentPhase, PriceLevel, Statistics, TradeBust,
         TradeCorrection, IntervalPrice, IndicativeAuction, AuctionTrade,

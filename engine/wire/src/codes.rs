@@ -531,6 +531,10 @@ enumeration! {
         Credentials = 4,
         /// The time stamp is used, or older than the port, or too far ahead.
         Stale = 5,
+        /// More messages were asked for than are sent again for one request.
+        TooMany = 6,
+        /// The client asks for lost messages faster than they are sent again.
+        Throttled = 7,
     }
 }
 

@@ -76,6 +76,34 @@ message! {
 }
 
 message! {
+    /// A client asks for messages of a feed that it lost, and for nothing after them.
+    FeedRangeRequest = 504 {
+        /// The first number wanted.
+        from_sequence: FeedSequence,
+        /// How many; at least one.
+        count: u32,
+        /// Which feed.
+        depth: Raw<FeedDepth>,
+        /// Zero.
+        pad_1: Pad<3>,
+    }
+}
+
+message! {
+    /// Messages of a feed follow again, each as it was.
+    FeedRange = 505 {
+        /// The first number that follows.
+        from_sequence: FeedSequence,
+        /// How many follow.
+        count: u32,
+        /// Which feed.
+        depth: Raw<FeedDepth>,
+        /// Zero.
+        pad_1: Pad<3>,
+    }
+}
+
+message! {
     /// The header of a multicast packet: framed messages follow it, numbered without a hole.
     FeedPacket = 506 {
         /// The number of the packet on its feed, from 1 at each start of the node.

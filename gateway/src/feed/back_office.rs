@@ -222,7 +222,7 @@ impl BackOffices {
                 Err(_) => None,
             };
             let Some(request) = request else {
-                peer.refuse(&self.reject(FeedRejectCode::BadRequest));
+                peer.answer(&self.reject(FeedRejectCode::BadRequest));
                 return Verdict::Finish;
             };
             let office = match self.authenticate(&request) {
@@ -232,7 +232,7 @@ impl BackOffices {
             match office {
                 Ok(office) => peer.state = office,
                 Err(code) => {
-                    peer.refuse(&self.reject(code));
+                    peer.answer(&self.reject(code));
                     // Who cannot prove who it is does not get another try on this connection.
                     if matches!(code, FeedRejectCode::Credentials | FeedRejectCode::Stale) {
                         return Verdict::Finish;

@@ -37,6 +37,10 @@ fn reason(reject: &FeedReject) -> String {
         Some(FeedRejectCode::Stale) => "this machine's clock is not the exchange's: requests are \
              stamped too early, or more than 30 s ahead"
             .to_owned(),
+        Some(FeedRejectCode::TooMany) => "more was asked for than is sent again at once".to_owned(),
+        Some(FeedRejectCode::Throttled) => {
+            "lost messages are asked for faster than they are sent again".to_owned()
+        }
         Some(FeedRejectCode::BadRequest) => "it does not know such a request".to_owned(),
         None => format!("code {}", reject.code.0),
     }

@@ -128,9 +128,29 @@ impl History {
         }))
     }
 
+    /// Copies messages from `from` up to but not including `end`, as many as fit, and gives the number to
+    /// go on with.
+    ///
+    /// # Errors
+    /// [`Overrun`] where `from` is not kept any more.
+    pub fn copy_until(
+        &self,
+        from: FeedSequence,
+        end: FeedSequence,
+        buffer: &mut SendBuffer,
+    ) -> Result<FeedSequence, Overrun> {
+        if from.0 < self.oldest {
+            return Err(Overrun);
+        }
+        let (after, [first, second]) = self.fitting(from.0, end.0.min(self.next), buffer.room());
+        buffer.write(first);
+        buffer.write(second);
+        Ok(FeedSequence(after))
+    }
+
     /// The bytes of all messages lie one after the other: one copy moves as many as fit.
     fn copy_all(&self, from: u64, buffer: &mut SendBuffer) -> u64 {
-        let (end, [first, second]) = self.fitting(from, buffer.room());
+        let (end, [first, second]) = self.fitting(from, self.next, buffer.room());
         buffer.write(first);
         buffer.write(second);
         end
@@ -148,17 +168,18 @@ impl History {
         if from.0 < self.oldest {
             return Err(Overrun);
         }
-        let (end, parts) = self.fitting(from.0, bytes_max);
+        let (end, parts) = self.fitting(from.0, self.next, bytes_max);
         Ok((FeedSequence(end), parts))
     }
 
-    fn fitting(&self, from: u64, bytes_max: usize) -> (u64, [&[u8]; 2]) {
-        if from >= self.next {
+    /// Messages from `from` on, below `end`, which is at most the next number.
+    fn fitting(&self, from: u64, end: u64, bytes_max: usize) -> (u64, [&[u8]; 2]) {
+        if from >= end {
             return (from, [&[], &[]]);
         }
         let start = self.entry(from).offset;
         let limit = start + bytes_max as u64;
-        let (mut low, mut high) = (from, self.next);
+        let (mut low, mut high) = (from, end);
         while low < high {
             let middle = low + (high - low).div_ceil(2);
             if self.start_of(middle) <= limit {

@@ -12,6 +12,7 @@
 
 pub mod market_data;
 
+pub mod allowance;
 pub mod subscribers;
 
 pub mod drop_copy;

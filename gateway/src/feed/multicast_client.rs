@@ -9,6 +9,9 @@
 //! B --+        ^                        |
 //! port: snapshot or missing messages ---+
 //! ```
+//! What is missing in the middle is asked for as a range. Where the port refuses that, or the image is
+//! empty, or no line is heard, it is asked for its stream until the lines go on.
+//!
 //! Always holds: while the image is whole it is exactly the book after the last message applied; what
 //! is held is bounded. Where no line is heard the port alone feeds it.
 //! Does not: give up on a lost connection; a request that can never be met is an error.
@@ -20,10 +23,11 @@ use std::time::Duration;
 use exahour_wire::codes::{FeedDepth, FeedRejectCode};
 use exahour_wire::framing::{Cut, FRAMING_BYTES, cut};
 use exahour_wire::ids::FeedSequence;
-use exahour_wire::market_data::{FeedPacket, FeedReject};
+use exahour_wire::market_data::{FeedPacket, FeedRangeRequest, FeedReject};
 use exahour_wire::message::Message;
 use exahour_wire::units::Nanos;
 
+use super::allowance::RANGE_MESSAGES_MAX;
 use super::client::FeedRefused;
 use super::link::{Link, Lost, Retry};
 use super::multicast::{PACKET_SILENCE_MAX, lines_of};
@@ -59,8 +63,10 @@ pub struct Counts {
     pub missed: [u64; 2],
     /// Packets that were none.
     pub malformed: u64,
-    /// How often the port had to be asked.
+    /// How often the port had to be connected to.
     pub recoveries: u64,
+    /// How many ranges of messages it was asked for.
+    pub ranges: u64,
 }
 
 /// A client of the multicast feed.
@@ -95,8 +101,18 @@ enum More {
 #[derive(Debug)]
 struct Recovery {
     link: Link,
+    asked: Asked,
     /// Whether a line was heard since it was made.
     lines_heard: bool,
+}
+
+/// What the port was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// A snapshot or updates, and everything after them.
+    Stream,
+    /// What is missing up to but not including this number.
+    Range(FeedSequence),
 }
 
 impl MulticastClient {
@@ -323,21 +339,69 @@ impl MulticastClient {
             }
         };
         self.apply_held(on_message);
-        let lines_go_on = self.recovery.as_ref().is_some_and(|it| it.lines_heard);
-        let next = self.image.next_sequence();
-        if lines_go_on && self.image.whole() && next >= self.told_end {
-            self.recovery = None;
-            self.missing = None;
+        if self.go_on(now).is_err() {
+            self.disconnect(now);
         }
         Ok(heard)
+    }
+
+    /// Ends a recovery that has brought what was missing, or asks for the next range.
+    fn go_on(&mut self, now: Steady) -> Result<(), Lost> {
+        let Some(Recovery {
+            asked, lines_heard, ..
+        }) = self.recovery
+        else {
+            return Ok(());
+        };
+        let next = self.image.next_sequence();
+        let complete = self.image.whole() && next >= self.told_end;
+        match asked {
+            Asked::Stream if !(complete && lines_heard) => {}
+            Asked::Range(end) if next < end && !complete => {}
+            Asked::Range(_) if !complete => return self.ask(now),
+            Asked::Stream | Asked::Range(_) => {
+                self.recovery = None;
+                self.missing = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks over the link that is open: for a range where the image needs only that.
+    fn ask(&mut self, now: Steady) -> Result<(), Lost> {
+        let silent = self.silent(now);
+        let Some(recovery) = &mut self.recovery else {
+            return Ok(());
+        };
+        let next = self.image.next_sequence();
+        let held = self.held.range(next..).next().map(|(first, _)| *first);
+        let end = held.unwrap_or(self.told_end).min(self.told_end);
+        if silent || !self.image.whole() || end <= next {
+            recovery.asked = Asked::Stream;
+            return recovery.link.send(&self.image.ask());
+        }
+        let missing = (end.0 - next.0).min(RANGE_MESSAGES_MAX.into());
+        recovery.asked = Asked::Range(FeedSequence(next.0 + missing));
+        self.counts.ranges += 1;
+        recovery.link.send(&FeedRangeRequest {
+            from_sequence: next,
+            // At most the largest range.
+            count: missing as u32,
+            depth: self.image.depth().into(),
+            ..FeedRangeRequest::blank()
+        })
+    }
+
+    /// Whether no line was heard for so long that the port must feed the image.
+    fn silent(&self, now: Steady) -> bool {
+        self.heard
+            .is_some_and(|heard| now >= heard.after(LINES_SILENT_MAX))
     }
 
     /// Whether something is missing for longer than the other line may take, or no line is heard.
     fn due(&mut self, now: Steady) -> bool {
         let next = self.image.next_sequence();
-        let silent = self
-            .heard
-            .is_some_and(|heard| now >= heard.after(LINES_SILENT_MAX));
+        let silent = self.silent(now);
         if self.image.whole() && self.told_end <= next && !silent {
             self.missing = None;
             return false;
@@ -352,14 +416,14 @@ impl MulticastClient {
     }
 
     fn connect(&mut self, now: Steady) -> Result<(), Lost> {
-        let mut link = Link::connect(self.port, now).map_err(|_| Lost)?;
+        let link = Link::connect(self.port, now).map_err(|_| Lost)?;
         self.counts.recoveries += 1;
-        link.send(&self.image.ask())?;
         self.recovery = Some(Recovery {
             link,
+            asked: Asked::Stream,
             lines_heard: false,
         });
-        Ok(())
+        self.ask(now)
     }
 
     fn disconnect(&mut self, now: Steady) {
@@ -372,7 +436,7 @@ impl MulticastClient {
         now: Steady,
         on_message: &mut impl FnMut(&[u8], Applied),
     ) -> Result<usize, Ended> {
-        let Some(Recovery { link, .. }) = &mut self.recovery else {
+        let Some(Recovery { link, asked, .. }) = &mut self.recovery else {
             return Ok(0);
         };
         link.poll(now)?;
@@ -381,6 +445,12 @@ impl MulticastClient {
         while let Some(message) = link.next_message()? {
             count += 1;
             self.retry.on_heard();
+            if *asked != Asked::Stream && FeedReject::read(message).is_some() {
+                // Too old, too many or too often: the stream brings it, or a snapshot.
+                *asked = Asked::Stream;
+                ask_again = true;
+                continue;
+            }
             let was_whole = self.image.whole();
             let applied = self.image.apply(message).map_err(|_| Ended::Lost)?;
             on_message(message, applied);

@@ -7,8 +7,10 @@
 //! taken, whoever has asked for nothing longest makes way.
 //! Does not: know what is asked or sent; sockets are in `sockets`.
 
+use std::net::IpAddr;
+
 use exahour_wire::framing::FRAMING_BYTES;
-use exahour_wire::market_data::FeedReject;
+use exahour_wire::market_data::{FeedRange, FeedReject};
 use exahour_wire::message::Message;
 use exahour_wire::units::Nanos;
 
@@ -17,6 +19,9 @@ use crate::clock::Steady;
 use crate::error::GatewayError;
 use crate::inbox::{BadFrame, Inbox};
 use crate::sockets::{Accepted, Received, Slot, Sockets, Written};
+
+// The largest answer to a request is a refusal.
+const _: () = assert!(FeedReject::BYTES >= FeedRange::BYTES);
 
 /// Bytes of requests read at once: clients say little here.
 const READ_BYTES: usize = 256;
@@ -61,6 +66,8 @@ pub trait Serve {
 #[derive(Debug)]
 pub struct Peer<S> {
     inbox: Inbox,
+    /// The address that it came from.
+    pub from: IpAddr,
     /// What is on its way to the client.
     pub buffer: SendBuffer,
     /// What the service keeps for it.
@@ -74,8 +81,9 @@ pub struct Peer<S> {
 
 impl<S: Default> Peer<S> {
     /// A connection that was just accepted.
-    pub fn new(send_bytes: usize, now: Steady) -> Self {
+    pub fn new(from: IpAddr, send_bytes: usize, now: Steady) -> Self {
         Peer {
+            from,
             inbox: Inbox::new(READ_BYTES),
             buffer: SendBuffer::new(send_bytes),
             state: S::default(),
@@ -105,9 +113,9 @@ impl<S: Default> Peer<S> {
         self.inbox.next_message()
     }
 
-    /// Writes a refusal; [`Peer::next_request`] has left room for it.
-    pub fn refuse(&mut self, reject: &FeedReject) {
-        let written = self.buffer.push(reject.bytes());
+    /// Writes the answer to a request; [`Peer::next_request`] has left room for it.
+    pub fn answer(&mut self, message: &impl Message) {
+        let written = self.buffer.push(message.bytes());
         assert!(written, "a request is taken only with room to answer it");
     }
 }
@@ -150,7 +158,8 @@ impl<S: Default> Peers<S> {
             work += 1;
             match accepted {
                 Accepted::Connection(slot) => {
-                    self.peers[slot.0] = Some(Peer::new(self.send_bytes, now));
+                    let from = self.sockets.from(slot);
+                    self.peers[slot.0] = Some(Peer::new(from, self.send_bytes, now));
                 }
                 Accepted::Full => self.make_room(service),
                 Accepted::Refused => {}

@@ -6,19 +6,25 @@
 //! Silent --SnapshotThenUpdates--> Queued --shadow--> Snapshot --last book--> Live
 //!    +--------------------UpdatesFrom------------------------------------------^
 //! ```
+//! FeedRangeRequest: Range, then Answered once all of it is written
 //! Each depth has a history, numbers and a shadow of its own.
 //! A new request on a connection replaces the one before; a refused one leaves it as it was.
 //!
 //! Always holds: a live client is only a number in the history, so it costs nothing while it does
 //! not read; it is cut off when it is too far behind. Does not: touch sockets or the clock.
 
-use exahour_wire::codes::{FeedDepth, FeedRejectCode, FeedRequestKind};
+use std::net::IpAddr;
+
+use exahour_wire::codes::{FeedDepth, FeedRejectCode, FeedRequestKind, Raw};
 use exahour_wire::events::FrameEnd;
-use exahour_wire::ids::FeedSequence;
-use exahour_wire::market_data::{FeedHeartbeat, FeedReject, FeedRequest};
+use exahour_wire::ids::{FeedSequence, InstrumentId};
+use exahour_wire::market_data::{
+    FeedHeartbeat, FeedRange, FeedRangeRequest, FeedReject, FeedRequest,
+};
 use exahour_wire::message::{Message, peek_length};
 use exahour_wire::units::Nanos;
 
+use super::allowance::{Allowances, RANGE_MESSAGES_MAX};
 use super::peers::{HEARTBEAT_AFTER, Peer, REQUEST_WITHIN, Serve, Verdict};
 use super::publisher::Publisher;
 use super::snapshot::{Shadow, SnapshotProgress, SnapshotWalk};
@@ -59,6 +65,20 @@ pub enum Stage {
         /// Of what.
         wanted: Wanted,
     },
+    /// It is sent messages that it lost; the requests behind wait.
+    Range {
+        /// Of which feed.
+        depth: FeedDepth,
+        /// The next one.
+        next: FeedSequence,
+        /// The one after the last.
+        end: FeedSequence,
+    },
+    /// It was sent what it had lost, and may ask again.
+    Answered {
+        /// Since when.
+        since: Steady,
+    },
 }
 
 /// What a client asked for.
@@ -76,6 +96,7 @@ pub struct Subscribers {
     publisher: Publisher,
     /// By the number of the depth.
     channels: [Channel; 3],
+    allowances: Allowances,
 }
 
 /// What snapshots of one depth are made from, and who waits for one.
@@ -102,6 +123,7 @@ impl Subscribers {
                 shadow: Shadow::new(depth, orders_room),
                 queue: Queue::Empty,
             }),
+            allowances: Allowances::default(),
         }
     }
 
@@ -155,14 +177,20 @@ impl Subscribers {
         history.bytes_since(next) * 4 / history.capacity_bytes()
     }
 
-    fn reject(&self, code: FeedRejectCode, request: &FeedRequest) -> FeedReject {
+    fn reject(
+        &self,
+        code: FeedRejectCode,
+        depth: Raw<FeedDepth>,
+        instrument: InstrumentId,
+    ) -> FeedReject {
         // Where no such depth is known, the numbers are those of the deepest.
-        let depth = request.depth.decode().unwrap_or(FeedDepth::Orders);
-        let history = self.publisher.history(depth);
+        let history = self
+            .publisher
+            .history(depth.decode().unwrap_or(FeedDepth::Orders));
         FeedReject {
             oldest_sequence: history.oldest(),
             next_sequence: history.next(),
-            instrument: request.instrument,
+            instrument,
             code: code.into(),
             ..FeedReject::blank()
         }
@@ -189,28 +217,91 @@ impl Subscribers {
         }
     }
 
-    /// Takes all requests that there is room to answer.
-    fn take_requests(&mut self, peer: &mut Peer<Stage>) -> Verdict {
-        loop {
+    /// What a request for lost messages leads to, or why it is refused.
+    fn judge_range(
+        &mut self,
+        request: &FeedRangeRequest,
+        client: IpAddr,
+        now: Steady,
+    ) -> Result<Stage, FeedRejectCode> {
+        let depth = request.depth.decode().ok_or(FeedRejectCode::BadRequest)?;
+        if request.count == 0 {
+            return Err(FeedRejectCode::BadRequest);
+        }
+        if request.count > RANGE_MESSAGES_MAX {
+            return Err(FeedRejectCode::TooMany);
+        }
+        let (history, next) = (self.publisher.history(depth), request.from_sequence);
+        let end = next.0.checked_add(request.count.into()).map(FeedSequence);
+        let end = end.ok_or(FeedRejectCode::OutOfRange)?;
+        if next < history.oldest() || end > history.next() {
+            return Err(FeedRejectCode::OutOfRange);
+        }
+        if !self.allowances.try_take(client, request.count, now) {
+            return Err(FeedRejectCode::Throttled);
+        }
+        Ok(Stage::Range { depth, next, end })
+    }
+
+    /// Takes all requests that there is room to answer; none while lost messages are on their way.
+    fn take_requests(&mut self, peer: &mut Peer<Stage>, now: Steady) -> Verdict {
+        while !matches!(peer.state, Stage::Range { .. }) {
             let request = match peer.next_request() {
                 Ok(None) => return Verdict::Stay,
-                Ok(Some(message)) if peek_length(message) != Some(message.len()) => None,
-                Ok(Some(message)) => FeedRequest::read(message),
+                Ok(Some(message)) => Request::read(message),
                 Err(_) => None,
             };
-            let Some(request) = request else {
-                // Nothing that follows can be trusted to be a request either.
-                peer.refuse(&self.reject(FeedRejectCode::BadRequest, &FeedRequest::blank()));
-                return Verdict::Finish;
+            let judged = match request {
+                Some(Request::Feed(request)) => self.judge(&request).map_err(|code| {
+                    let (depth, instrument) = (request.depth, request.instrument);
+                    self.reject(code, depth, instrument)
+                }),
+                Some(Request::Range(request)) => {
+                    let judged = self.judge_range(&request, peer.from, now);
+                    judged.map_err(|code| self.reject(code, request.depth, InstrumentId::NONE))
+                }
+                None => {
+                    // Nothing that follows can be trusted to be a request either.
+                    let (code, depth) = (FeedRejectCode::BadRequest, FeedDepth::Orders.into());
+                    peer.answer(&self.reject(code, depth, InstrumentId::NONE));
+                    return Verdict::Finish;
+                }
             };
-            match self.judge(&request) {
+            match judged {
                 Ok(stage) => {
+                    if let Stage::Range { depth, next, end } = stage {
+                        let head = FeedRange {
+                            from_sequence: next,
+                            // It was a count of 32 bits.
+                            count: (end.0 - next.0) as u32,
+                            depth: depth.into(),
+                            ..FeedRange::blank()
+                        };
+                        peer.answer(&head);
+                    }
                     let before = std::mem::replace(&mut peer.state, stage);
                     self.gone(before);
                 }
-                Err(code) => peer.refuse(&self.reject(code, &request)),
+                Err(reject) => peer.answer(&reject),
             }
         }
+        Verdict::Stay
+    }
+
+    /// Writes of what was lost as much as fits.
+    fn serve_range(&self, peer: &mut Peer<Stage>, now: Steady) -> Verdict {
+        let Stage::Range { depth, next, end } = &mut peer.state else {
+            return Verdict::Stay;
+        };
+        let history = self.publisher.history(*depth);
+        let Ok(after) = history.copy_until(*next, *end, &mut peer.buffer) else {
+            return Verdict::Cut;
+        };
+        *next = after;
+        if *next == *end {
+            peer.state = Stage::Answered { since: now };
+        }
+        Verdict::Stay
     }
 
     /// Lets a queued client begin, unless the shadow is too far behind or lacks its instrument.
@@ -264,11 +355,28 @@ impl Subscribers {
     }
 }
 
+/// What a client may say.
+enum Request {
+    Feed(FeedRequest),
+    Range(FeedRangeRequest),
+}
+
+impl Request {
+    /// The request that a whole message is; `None` where it is none.
+    fn read(message: &[u8]) -> Option<Self> {
+        if peek_length(message) != Some(message.len()) {
+            return None;
+        }
+        let feed = FeedRequest::read(message).map(Request::Feed);
+        feed.or_else(|| FeedRangeRequest::read(message).map(Request::Range))
+    }
+}
+
 impl Serve for Subscribers {
     type State = Stage;
 
     fn serve(&mut self, peer: &mut Peer<Stage>, now: Steady) -> Verdict {
-        if self.take_requests(peer) == Verdict::Finish {
+        if self.take_requests(peer, now) == Verdict::Finish {
             return Verdict::Finish;
         }
         if let Stage::Queued(wanted) = peer.state {
@@ -276,7 +384,9 @@ impl Serve for Subscribers {
         }
         match &mut peer.state {
             Stage::Silent if now > peer.since.after(REQUEST_WITHIN) => return Verdict::Cut,
-            Stage::Silent | Stage::Queued(_) | Stage::Live { .. } => {}
+            Stage::Answered { since } if now > since.after(REQUEST_WITHIN) => return Verdict::Cut,
+            Stage::Range { .. } => return self.serve_range(peer, now),
+            Stage::Silent | Stage::Answered { .. } | Stage::Queued(_) | Stage::Live { .. } => {}
             Stage::Snapshot { wanted, walk, .. } => {
                 let (wanted, shadow) = (*wanted, &self.channels[wanted.depth as usize].shadow);
                 match shadow.write(walk, &mut peer.buffer) {
@@ -301,7 +411,7 @@ impl Serve for Subscribers {
     }
 
     fn has_asked(state: &Stage) -> bool {
-        !matches!(state, Stage::Silent)
+        !matches!(state, Stage::Silent | Stage::Answered { .. })
     }
 
     fn gone(&mut self, state: Stage) {

@@ -13,10 +13,10 @@
 use exahour_wire::codes::{FeedDepth, FeedRejectCode, FeedRequestKind, LevelAction};
 use exahour_wire::ids::{FeedSequence, InstrumentId};
 use exahour_wire::market_data::{
-    AuctionTrade, FeedHeartbeat, FeedReject, FeedRequest, IndicativeAuction, InstrumentDefinition,
-    InstrumentPhase, IntervalPrice, OrderAdded, OrderDeleted, OrderExecuted, OrderShrunk,
-    PriceLevel, SnapshotBegin, SnapshotEnd, SnapshotOrder, Statistics, TopOfBook, TradeBust,
-    TradeCorrection, TradeReport,
+    AuctionTrade, FeedHeartbeat, FeedRange, FeedReject, FeedRequest, IndicativeAuction,
+    InstrumentDefinition, InstrumentPhase, IntervalPrice, OrderAdded, OrderDeleted, OrderExecuted,
+    OrderShrunk, PriceLevel, SnapshotBegin, SnapshotEnd, SnapshotOrder, Statistics, TopOfBook,
+    TradeBust, TradeCorrection, TradeReport,
 };
 use exahour_wire::message::{Header, Message, peek_header};
 use exahour_wire::units::Nanos;
@@ -64,6 +64,8 @@ pub enum Applied {
     Duplicate,
     /// It said that the image is complete up to here.
     Heartbeat,
+    /// It said which messages follow again.
+    Range,
     /// The exchange refused a request.
     Refused(FeedReject),
 }
@@ -257,6 +259,7 @@ impl FeedImage {
         let template = peek_header(message).map_or(0, |header| header.template_id);
         match template {
             FeedHeartbeat::TEMPLATE_ID => self.on_heartbeat(&read(message)?),
+            FeedRange::TEMPLATE_ID => Ok(Applied::Range),
             FeedReject::TEMPLATE_ID => Ok(Applied::Refused(read(message)?)),
             SnapshotBegin::TEMPLATE_ID => self.on_begin(&read(message)?),
             SnapshotOrder::TEMPLATE_ID => self.on_order(&read(message)?),

@@ -13,3 +13,4 @@ mod images;
 mod market;
 mod market_data;
 mod multicast;
+mod ranges;

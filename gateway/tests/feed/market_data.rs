@@ -525,7 +525,7 @@ fn no_bytes_of_a_client_harm_the_port() {
     let (mut finished, mut stayed) = (0, 0);
     for seed in 0..3000 {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut peer: Peer<Stage> = Peer::new(0, Steady(1));
+        let mut peer: Peer<Stage> = Peer::new([127, 0, 0, 1].into(), 0, Steady(1));
         let mut bytes: Vec<u8> = (0..rng.random_range(1..6))
             .flat_map(|_| right.clone())
             .collect();

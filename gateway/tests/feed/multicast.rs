@@ -117,7 +117,8 @@ fn clients_that_join_anywhere_and_lose_anything_hold_the_books() {
     if !permitted() {
         return;
     }
-    let (mut recoveries, mut missed, mut compared, mut amends) = (0, 0, [0; 3], 0);
+    let (mut recoveries, mut ranges, mut missed) = (0, 0, 0);
+    let (mut compared, mut amends) = ([0; 3], 0);
     for seed in seeds(6) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut exchange = Exchange::new(seed);
@@ -152,6 +153,7 @@ fn clients_that_join_anywhere_and_lose_anything_hold_the_books() {
                 }
                 if rng.random_bool(0.005) {
                     recoveries += client.counts().recoveries;
+                    ranges += client.counts().ranges;
                     missed += client.counts().missed.iter().sum::<u64>();
                     *client = join(place);
                 }
@@ -169,14 +171,14 @@ fn clients_that_join_anywhere_and_lose_anything_hold_the_books() {
             });
             exchange.check(client.image(), &format!("seed {seed}, at the end"));
             recoveries += client.counts().recoveries;
+            ranges += client.counts().ranges;
             missed += client.counts().missed.iter().sum::<u64>();
         }
         amends += exchange.amends;
     }
-    println!(
-        "{recoveries} recoveries, {missed} packets missed, {compared:?} compared, {amends} amends"
-    );
-    assert!(recoveries > 100 && missed > 1000 && amends > 20);
+    println!("{recoveries} recoveries, {ranges} ranges, {missed} packets missed");
+    println!("{compared:?} compared, {amends} amends");
+    assert!(recoveries > 100 && ranges > 20 && missed > 1000 && amends > 20);
     assert!(compared.iter().all(|count| *count > 300));
 }
 

@@ -56,7 +56,7 @@ forms! {
         InstrumentSettled InstrumentExpired DeliveryAssigned MachineReady DeliverySettled
         StateHashed CalendarSet PhaseChanged AuctionUncrossed IndicativePrice PriceBandSet PriceBandMoved
         CircuitBreakerSet IntervalPriced;
-    market_data: FeedRequest FeedReject DropCopyRequest FeedHeartbeat FeedPacket InstrumentDefinition
+    market_data: FeedRequest FeedReject DropCopyRequest FeedHeartbeat FeedRangeRequest FeedRange FeedPacket InstrumentDefinition
         SnapshotBegin SnapshotOrder SnapshotEnd OrderAdded OrderExecuted OrderShrunk OrderDeleted
         TopOfBook TradeReport InstrumentPhase PriceLevel Statistics TradeBust TradeCorrection IntervalPrice IndicativeAuction AuctionTrade;
 }
