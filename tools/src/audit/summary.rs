@@ -7,7 +7,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use exahour_wire::codes::Raw;
-use exahour_wire::events::{CommandRejected, OrderFilled, OrderRejected};
+use exahour_wire::events::{
+    CommandRejected, OrderFilled, OrderRejected, TradeBusted, TradeCorrected,
+};
+use exahour_wire::ids::TradeId;
+use exahour_wire::limits::TRADES_KEPT;
 use exahour_wire::message::Message;
 use exahour_wire::reject::Reject;
 use exahour_wire::units::Nanos;
@@ -48,6 +52,7 @@ struct ChosenFindings<'a> {
     rejects: &'a BTreeMap<String, u64>,
     trades: u64,
     lots: u64,
+    busted: u64,
 }
 
 /// Counts over the rows chosen.
@@ -56,8 +61,12 @@ pub(super) struct Summary {
     commands: BTreeMap<&'static str, u64>,
     rejects: BTreeMap<String, u64>,
     events: u64,
+    /// Trades as they stand now: without those busted.
     trades: u64,
     lots: u64,
+    busted: u64,
+    /// The lots of the newest of these trades, which may still be undone.
+    recent: BTreeMap<TradeId, u64>,
     frames: u64,
     last_frame: u64,
 }
@@ -74,7 +83,6 @@ impl Summary {
             *self.commands.entry(name_of(record.command)).or_default() += 1;
         }
         let mut any = whole;
-        let mut trades = Vec::new();
         for event in &record.events {
             if !whole && !selection.chooses(event.bytes, registry) {
                 continue;
@@ -85,18 +93,42 @@ impl Summary {
                 self.reject(rejected.reason);
             } else if let Some(rejected) = CommandRejected::read(event.bytes) {
                 self.reject(rejected.reason);
-            } else if let Some(fill) = OrderFilled::read(event.bytes) {
-                // A trade gives two of these; where one side is chosen it still counts once.
-                if !trades.contains(&fill.trade) {
-                    trades.push(fill.trade);
-                    self.trades += 1;
-                    self.lots = self.lots.saturating_add(fill.quantity.0);
-                }
+            } else {
+                self.count_trade(event.bytes);
             }
         }
         if any && record.index != self.last_frame {
             self.frames += 1;
             self.last_frame = record.index;
+        }
+    }
+
+    /// Counts a trade, or what became of one that was counted. Each side is told; where one is chosen it
+    /// still counts once.
+    fn count_trade(&mut self, event: &[u8]) {
+        if let Some(fill) = OrderFilled::read(event) {
+            let lots = fill.quantity.0;
+            if self.recent.insert(fill.trade, lots).is_none() {
+                self.trades += 1;
+                self.lots = self.lots.saturating_add(lots);
+            }
+            let kept = fill.trade.0.saturating_sub(TRADES_KEPT.into());
+            while let Some(oldest) = self.recent.first_entry()
+                && oldest.key().0 <= kept
+            {
+                oldest.remove();
+            }
+        } else if let Some(busted) = TradeBusted::read(event) {
+            if let Some(lots) = self.recent.remove(&busted.trade) {
+                self.trades -= 1;
+                self.busted += 1;
+                self.lots -= lots;
+            }
+        } else if let Some(corrected) = TradeCorrected::read(event)
+            && let Some(lots) = self.recent.get_mut(&corrected.trade)
+        {
+            self.lots = self.lots - *lots + corrected.quantity.0;
+            *lots = corrected.quantity.0;
         }
     }
 
@@ -126,6 +158,7 @@ impl Summary {
                 rejects: &self.rejects,
                 trades: self.trades,
                 lots: self.lots,
+                busted: self.busted,
             },
         }
     }
@@ -177,6 +210,9 @@ impl Summary {
             writeln!(out, "  reject   {reason} {count}")?;
         }
         writeln!(out, "trades     {}, {} lots", self.trades, self.lots)?;
+        if self.busted > 0 {
+            writeln!(out, "busted     {}", self.busted)?;
+        }
         match self.frames {
             0 if selection.is_narrow() => writeln!(
                 out,
@@ -184,5 +220,58 @@ impl Summary {
             ),
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use exahour_wire::ids::OrderId;
+    use exahour_wire::units::Quantity;
+
+    use super::*;
+
+    fn fill(trade: u64, order: u64, lots: u64) -> Vec<u8> {
+        let fill = OrderFilled {
+            trade: TradeId(trade),
+            order: OrderId(order),
+            quantity: Quantity(lots),
+            ..OrderFilled::blank()
+        };
+        fill.bytes().to_vec()
+    }
+
+    #[test]
+    fn trades_count_once_and_as_they_stand_now() {
+        let mut summary = Summary::default();
+        for trade in 1..=3 {
+            for order in [1, 2] {
+                summary.count_trade(&fill(trade, order, 10));
+            }
+        }
+        assert_eq!((summary.trades, summary.lots), (3, 30));
+        let corrected = TradeCorrected {
+            trade: TradeId(2),
+            quantity: Quantity(4),
+            ..TradeCorrected::blank()
+        };
+        let busted = TradeBusted {
+            trade: TradeId(3),
+            ..TradeBusted::blank()
+        };
+        for _side in 0..2 {
+            summary.count_trade(corrected.bytes());
+            summary.count_trade(busted.bytes());
+        }
+        let counted = (summary.trades, summary.lots, summary.busted);
+        assert_eq!(counted, (2, 14, 1));
+        // What was not chosen when it was made is not chosen when it is undone.
+        let foreign = TradeBusted {
+            trade: TradeId(9),
+            ..busted
+        };
+        summary.count_trade(foreign.bytes());
+        assert_eq!((summary.trades, summary.busted), (2, 1));
+        summary.count_trade(&fill(u64::from(TRADES_KEPT) + 2, 1, 1));
+        assert_eq!(summary.recent.len(), 1, "memory is bounded");
     }
 }

@@ -48,6 +48,18 @@ fn an_order_is_entered_shown_traded_and_cancelled() {
         "{text}"
     );
 
+    for (feed, orders) in [
+        ("orders", Value::from(1)),
+        ("levels", Value::from(1)),
+        ("top", Value::Null),
+    ] {
+        let book = json(&["book", "1", "--data", &data, "--feed", feed, "--json"]);
+        assert_eq!(book["asks"][0]["quantity"], 6, "{feed}");
+        assert_eq!(book["orders"], orders, "{feed}");
+        assert_eq!(book["statistics"]["trades"], 1, "{feed}");
+        assert_eq!(book["statistics"]["turnover"], "10000000", "{feed}");
+    }
+
     let number = number.to_string();
     let cancelled = succeed(&["cancel", &number, "--session", "2", "--data", &data]);
     assert!(
@@ -159,10 +171,48 @@ fn orders_do_what_their_options_say() {
 fn a_watched_book_shows_what_changes() {
     let exchange = Exchange::start();
     let data = exchange.data();
-    let mut watch = exahour(&["book", "1", "--watch", "--json", "--data", &data])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    watch(&data, &["book", "1", "--watch", "--json", "--data", &data]);
+}
+
+/// Where the machine permits no multicast, the port alone brings the same.
+#[test]
+fn a_book_is_watched_over_multicast() {
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let [a, b] = [21, 22].map(|line| format!("239.{line}.{high}.{low}:21000"));
+    let line = |group: &str| format!("{{ group = \"{group}\", interface = \"127.0.0.1\" }}");
+    let exchange = Exchange::start_with(&format!(
+        "[multicast]\na = {}\nb = {}\nhops = 0\n",
+        line(&a),
+        line(&b)
+    ));
+    let data = exchange.data();
+    let words = ["book", "1", "--watch", "--json", "--data", &data];
+    let lines = ["--multicast", &a, &b, "--interface", "127.0.0.1"];
+    watch(&data, &[&words[..], &lines, &["--feed", "levels"]].concat());
+    let none = [
+        "book",
+        "1",
+        "--data",
+        &data,
+        "--multicast",
+        "127.0.0.1:1",
+        &b,
+    ];
+    let refused = refuse(&none);
+    assert!(
+        refused.contains("127.0.0.1:1: not a multicast group"),
+        "{refused}"
+    );
+    let unlisted = fail(&[&["book", "77", "--data", &data][..], &lines].concat());
+    assert!(
+        unlisted.contains("no instrument 77 is listed"),
+        "{unlisted}"
+    );
+}
+
+/// Watches an empty book, and then one with an order.
+fn watch(data: &str, words: &[&str]) {
+    let mut watch = exahour(words).stdout(Stdio::piped()).spawn().unwrap();
     let out = BufReader::new(watch.stdout.take().unwrap());
     let (books, shown) = mpsc::channel();
     let reader = std::thread::spawn(move || {
@@ -174,7 +224,7 @@ fn a_watched_book_shows_what_changes() {
         }
     });
     assert_eq!(shown.recv_timeout(PATIENCE).unwrap(), 0);
-    succeed(&["order", "buy", "1", "@", "2.40", "1", "--data", &data]);
+    succeed(&["order", "buy", "1", "@", "2.40", "1", "--data", data]);
     assert_eq!(shown.recv_timeout(PATIENCE).unwrap(), 1);
     watch.kill().unwrap();
     watch.wait().unwrap();
