@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! event log -> Publisher -> History -> cursor of each client -> SendBuffer -> socket
-//!                              |-> Multicast -> packets -> groups A and B
+//!            of each depth:    |-> Multicast -> packets -> groups A and B
 //!                              +-> Shadow -> snapshot of a joining client -> SendBuffer
 //! event log -> DropCopy: one cursor for each back office -> SendBuffer -> socket
 //! ```

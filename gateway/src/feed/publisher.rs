@@ -67,21 +67,23 @@ impl Publisher {
 
 #[cfg(test)]
 mod tests {
-    use exahour_wire::codes::{Liquidity, Phase, Priority, Side};
+    use exahour_wire::codes::{Liquidity, Phase, Priority, Raw, Side};
     use exahour_wire::events::{
         IndicativePrice, InstrumentExpired, InstrumentListed, InstrumentSettled, OrderAccepted,
-        OrderCancelled, OrderFilled, OrderReplaced, PhaseChanged,
+        OrderCancelled, OrderFilled, OrderReplaced, PhaseChanged, TradeBusted, TradeCorrected,
     };
     use exahour_wire::ids::{CommandSequence, FeedSequence, InstrumentId, OrderId, TradeId};
     use exahour_wire::limits::MESSAGE_BYTES_MAX;
     use exahour_wire::market_data::{
         AuctionTrade, IndicativeAuction, InstrumentDefinition, InstrumentPhase, OrderAdded,
-        OrderDeleted, OrderExecuted, OrderShrunk, PriceLevel, Statistics, TopOfBook, TradeReport,
+        OrderDeleted, OrderExecuted, OrderShrunk, PriceLevel, Statistics, TopOfBook, TradeBust,
+        TradeCorrection, TradeReport,
     };
-    use exahour_wire::message::Message;
+    use exahour_wire::message::{Message, messages};
     use exahour_wire::units::{Price, Quantity};
 
     use super::*;
+    use crate::feed::updates::DEPTHS;
 
     const INSTRUMENT: InstrumentId = InstrumentId(9);
 
@@ -285,6 +287,69 @@ mod tests {
             "700 top 0 at none",
         ];
         assert_eq!(told(FeedDepth::Top), best);
+    }
+
+    /// Both sides are told of a bust and of a correction; the public hears of each once, at every depth.
+    #[test]
+    fn what_became_of_a_trade_is_told_once() {
+        let mut bytes = batch();
+        let mut event = messages(&bytes).count() as u64;
+        let (trade, price, quantity) = (TradeId(7), Price(50), Quantity(4));
+        for side in [Side::Buy, Side::Sell].map(Raw::from) {
+            event += 1;
+            let corrected = TradeCorrected {
+                event: EventSequence(event),
+                command: CommandSequence(8),
+                instrument: INSTRUMENT,
+                trade,
+                price_before: price,
+                quantity_before: quantity,
+                price: Price(45),
+                quantity: Quantity(2),
+                side,
+                ..TradeCorrected::blank()
+            };
+            bytes.extend_from_slice(corrected.bytes());
+        }
+        for side in [Side::Buy, Side::Sell].map(Raw::from) {
+            event += 1;
+            let busted = TradeBusted {
+                event: EventSequence(event),
+                command: CommandSequence(9),
+                instrument: INSTRUMENT,
+                trade,
+                price: Price(45),
+                quantity: Quantity(2),
+                side,
+                ..TradeBusted::blank()
+            };
+            bytes.extend_from_slice(busted.bytes());
+        }
+        let mut publisher = Publisher::new(0, 0);
+        publisher.on_batch(&bytes, FrameEnd::Command).unwrap();
+        for depth in DEPTHS {
+            let history = publisher.history(depth);
+            let mut room = [0; MESSAGE_BYTES_MAX];
+            let mut last = Vec::new();
+            for number in history.next().0 - 4..history.next().0 {
+                let message = history.message(FeedSequence(number), &mut room).unwrap();
+                last.push(if let Some(m) = TradeCorrection::read(message) {
+                    let (before, now) = (m.quantity_before, m.quantity);
+                    format!("{} corrected {before} to {now}", m.trade)
+                } else if let Some(m) = TradeBust::read(message) {
+                    format!("{} busted {} at {}", m.trade, m.quantity, m.price.0)
+                } else {
+                    words(message)
+                });
+            }
+            let expected = [
+                "7 corrected 4 to 2",
+                "0 1 traded 2 for 90",
+                "7 busted 2 at 45",
+                "0 0 traded 0 for 0",
+            ];
+            assert_eq!(last, expected, "{depth:?}");
+        }
     }
 
     /// A call, its outlook, its auction: both orders rested, and the trade is told once.
