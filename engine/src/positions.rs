@@ -86,6 +86,44 @@ impl Position {
         bought.max(sold) + self.adverse.at(Side::Buy) + self.adverse.at(Side::Sell)
     }
 
+    /// What it would be with `more` lots open on a side in place of `fewer`, each with what they would
+    /// pay at once.
+    #[inline(always)]
+    pub(crate) fn with_open(
+        &self,
+        side: Side,
+        (fewer, freed): (u64, i128),
+        (more, taken): (u64, i128),
+        terms: &Terms,
+        settlement: Price,
+    ) -> Change {
+        let other = side.opposite();
+        let open = *self.open.at(side) - fewer + more;
+        let adverse = *self.adverse.at(side) - freed + taken;
+        let worst = open.cast_signed() + signed(side, self.net);
+        let (long, short) = terms.margins(settlement);
+        let margins = BySide::new(long, short);
+        let this = wide_product(worst.max(0), *margins.at(side));
+        let opposite = wide_product(self.worst(other).max(0), *margins.at(other));
+        let lock = this.max(opposite) + adverse + self.adverse.at(other);
+        Change {
+            side,
+            open,
+            adverse,
+            lock,
+            more: lock - self.lock,
+            worst,
+        }
+    }
+
+    /// Makes a change.
+    #[inline]
+    pub(crate) fn take(&mut self, change: &Change) {
+        *self.open.at_mut(change.side) = change.open;
+        *self.adverse.at_mut(change.side) = change.adverse;
+        self.lock = change.lock;
+    }
+
     /// The largest position that may be reached.
     #[inline]
     pub(crate) fn limit(&self, terms: &Terms) -> i64 {
@@ -121,11 +159,17 @@ const _: () = {
     assert!(PRICE_MAX.0 as u128 * hours < 1 << 63);
 };
 
-/// A position as it would be, with the lock that it would need.
+/// What would change of a position with other open orders on one side. Only this is written then: a
+/// position that was copied, changed in part and copied back would make the processor wait for itself.
 pub(crate) struct Change {
-    pub(crate) after: Position,
+    side: Side,
+    open: u64,
+    adverse: i128,
+    lock: i128,
     /// What it would lock beyond what it locks now; negative where that is less.
     pub(crate) more: i128,
+    /// The most lots that could be held on that side.
+    pub(crate) worst: i64,
 }
 
 /// All positions.

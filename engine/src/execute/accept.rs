@@ -139,7 +139,7 @@ impl Execute {
         Ok(())
     }
 
-    /// Checks value, position limit and funds, and gives the position with the order in it.
+    /// Checks value, position limit and funds, and gives what changes of the position with the order in it.
     #[inline(always)]
     fn check_risk(
         &self,
@@ -154,21 +154,25 @@ impl Execute {
         if value.is_none_or(|value| value > terms.notional_max) {
             return Err(Reject::NotionalTooLarge);
         }
+        let none;
         let position = match found {
-            Some(slot) => *self.positions.at(slot),
-            None => Position::new(new.account, new.instrument),
+            Some(slot) => self.positions.at(slot),
+            None => {
+                none = Position::new(new.account, new.instrument);
+                &none
+            }
         };
         let before = (Quantity(0), Price(0));
         self.check_exposure(instrument, position, side, price, before, new.quantity)
     }
 
     /// Checks position limit and funds for `quantity` lots at `price` in place of `before` lots at
-    /// another price, and gives the position with these in it.
+    /// another price, and gives what changes of the position with these in it.
     #[inline(always)]
     pub(super) fn check_exposure(
         &self,
         instrument: &Instrument,
-        position: Position,
+        position: &Position,
         side: Side,
         price: Price,
         (before, price_before): (Quantity, Price),
@@ -176,29 +180,26 @@ impl Execute {
     ) -> Result<Change, Reject> {
         let terms = &instrument.terms;
         let settlement = instrument.settlement;
-        let mut after = position;
-        if before.0 > 0 {
-            let freed = adverse(side, price_before, settlement, before, terms);
-            after.close(side, before.0, freed);
-        }
+        let freed = adverse(side, price_before, settlement, before, terms);
         let taken = adverse(side, price, settlement, quantity, terms);
-        after.open(side, quantity.0, taken);
-        if after.worst(side) > position.limit(terms) {
+        let (fewer, more) = ((before.0, freed), (quantity.0, taken));
+        let change = position.with_open(side, fewer, more, terms, settlement);
+        if change.worst > position.limit(terms) {
             return Err(Reject::PositionLimit);
         }
-        after.lock = after.required(terms, settlement);
-        let more = after.lock - position.lock;
-        if more > self.ledger.available(position.account).max(0) {
+        if change.more > self.ledger.available(position.account).max(0) {
             return Err(Reject::InsufficientFunds);
         }
-        Ok(Change { after, more })
+        Ok(change)
     }
 
     /// Makes a change that was checked, and since then nothing else was.
     #[inline]
     pub(super) fn commit(&mut self, slot: u32, change: &Change) {
-        *self.positions.at_mut(slot) = change.after;
-        self.ledger.lock(change.after.account, change.more);
+        let position = self.positions.at_mut(slot);
+        position.take(change);
+        let account = position.account;
+        self.ledger.lock(account, change.more);
     }
 
     /// Reports an order that was entered.

@@ -17,7 +17,7 @@ use exahour_wire::units::{Price, Quantity};
 use super::{Execute, Instrument, Request};
 use crate::batch::EventSink;
 use crate::by_side::signed;
-use crate::positions::Change;
+use crate::positions::Position;
 use crate::reporter::Output;
 use crate::terms::Terms;
 use crate::trade_log::{Party, Trade};
@@ -107,8 +107,9 @@ impl Execute {
         if trade.buyer.account != trade.seller.account {
             let bought = self.check_side(instrument, trade, amended, Side::Buy)?;
             let sold = self.check_side(instrument, trade, amended, Side::Sell)?;
-            for (slot, change) in [bought, sold] {
-                self.commit(slot, &change);
+            for (slot, after, more) in [bought, sold] {
+                *self.positions.at_mut(slot) = after;
+                self.ledger.lock(after.account, more);
             }
         }
         self.trade_log.amend(id, amended.price, amended.quantity);
@@ -123,14 +124,14 @@ impl Execute {
         Ok(())
     }
 
-    /// What becomes of the position of one side, if that may be.
+    /// What becomes of the position of one side and what it locks beyond before, if that may be.
     fn check_side(
         &self,
         instrument: &Instrument,
         trade: &Trade,
         amended: Amended,
         side: Side,
-    ) -> Result<(u32, Change), Reject> {
+    ) -> Result<(u32, Position, i128), Reject> {
         let party = match side {
             Side::Buy => trade.buyer,
             Side::Sell => trade.seller,
@@ -160,7 +161,7 @@ impl Execute {
         if change < 0 && self.ledger.available(party.account) + change < 0 {
             return Err(Reject::BalanceTooLow);
         }
-        Ok((slot, Change { after, more }))
+        Ok((slot, after, more))
     }
 
     fn tell_amended<S: EventSink>(

@@ -117,7 +117,7 @@ impl Execute {
             return Err(Reject::NotionalTooLarge);
         }
         let before = (order.leaves, order.price);
-        let (side, position) = (order.side, *self.positions.at(order.position));
+        let (side, position) = (order.side, self.positions.at(order.position));
         let change =
             self.check_exposure(instrument, position, side, replace.price, before, leaves)?;
         self.commit(order.position, &change);
