@@ -114,6 +114,12 @@ fn the_flows_lead_everywhere() {
         assert!(coverage.of("OrderFilled") > fills, "{style:?}");
         assert!(coverage.of("filled Auction") > 20, "{style:?}");
         assert!(coverage.of("DeliverySettled") > 50, "{style:?}");
+        for kind in ["entered", "changed", "cancelled", "filled", "refused"] {
+            assert!(
+                coverage.of(&format!("quote {kind}")) > 50,
+                "{style:?} {kind}"
+            );
+        }
         assert!(coverage.of("leaning on a band") > 20, "{style:?}");
     }
     assert!(

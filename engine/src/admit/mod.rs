@@ -10,6 +10,7 @@
 mod kill_switch;
 mod operations;
 mod orders;
+mod quotes;
 mod registry;
 mod sessions;
 mod throttle;
@@ -22,6 +23,7 @@ use exahour_wire::units::Nanos;
 use exahour_wire::{internal, operations as ops, orders as entry};
 
 pub(crate) use kill_switch::KillSwitch;
+pub(crate) use quotes::QuoteFaults;
 pub(crate) use registry::{AccountOwner, Participant, Registry};
 pub(crate) use sessions::{Session, Sessions};
 pub(crate) use throttle::Throttle;
@@ -77,12 +79,31 @@ impl Admit {
         let Some(prefix) = CommandPrefix::peek(command) else {
             return Verdict::IGNORE;
         };
-        let mut verdict = self.sessions.admit(prefix.session, prefix.sequence, now);
+        if header.template_id == entry::MassQuote::TEMPLATE_ID {
+            return self.admit_quotes(command, &prefix, now);
+        }
+        let sessions = &mut self.sessions;
+        let mut verdict = sessions.admit(prefix.session, prefix.sequence, 1, now);
         if verdict.outcome == Outcome::Carry {
             let checked = self.check(command, header.template_id, prefix.session, now);
             if let Err(reject) = checked {
                 verdict.outcome = Outcome::Refuse(reject);
             }
+        }
+        verdict
+    }
+
+    #[cold]
+    fn admit_quotes(&mut self, command: &[u8], prefix: &CommandPrefix, now: Nanos) -> Verdict {
+        let (session, sequence) = (prefix.session, prefix.sequence);
+        let messages = quotes::messages(command);
+        let mut verdict = self.sessions.admit(session, sequence, messages, now);
+        if verdict.outcome == Outcome::Carry {
+            let sender = self.sessions.sender(session);
+            let checked = entry::MassQuote::read(command)
+                .ok_or(Reject::UnknownTemplate)
+                .and_then(|command| quotes::check(&self.registry, sender, &command));
+            verdict.outcome = checked.map_or_else(Outcome::Refuse, Outcome::CarryQuotes);
         }
         verdict
     }

@@ -16,7 +16,7 @@ use super::sessions::{Sender, Sessions};
 use crate::terms::Terms;
 
 #[inline]
-fn may_trade(sender: &Sender) -> Result<(), Reject> {
+pub(super) fn may_trade(sender: &Sender) -> Result<(), Reject> {
     let allowed =
         sender.session != SessionId::NONE && sender.permissions.contains(Permissions::TRADE);
     if allowed {
@@ -32,7 +32,7 @@ fn instrument(registry: &Registry, id: InstrumentId) -> Result<&Terms, Reject> {
 }
 
 #[inline]
-fn killed(registry: &Registry, sender: &Sender) -> bool {
+pub(super) fn killed(registry: &Registry, sender: &Sender) -> bool {
     sender.killed
         || registry
             .participant(sender.participant)
@@ -40,7 +40,7 @@ fn killed(registry: &Registry, sender: &Sender) -> bool {
 }
 
 #[inline]
-fn check_quantity(terms: &Terms, quantity: Quantity) -> Result<(), Reject> {
+pub(super) fn check_quantity(terms: &Terms, quantity: Quantity) -> Result<(), Reject> {
     if quantity.0 == 0 {
         return Err(Reject::QuantityZero);
     }

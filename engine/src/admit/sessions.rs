@@ -115,12 +115,13 @@ impl Sessions {
         }
     }
 
-    /// Judges a message by its session, number and rate.
+    /// Judges a message, which counts as so many, by its session, number and rate.
     #[inline]
     pub(crate) fn admit(
         &mut self,
         id: SessionId,
         sequence: MessageSequence,
+        messages: u32,
         now: Nanos,
     ) -> Verdict {
         if id == SessionId::NONE {
@@ -140,7 +141,7 @@ impl Sessions {
         });
         session.expected = MessageSequence(sequence.0 + 1);
         let mut outcome = Outcome::Carry;
-        if !session.throttle.take(now) {
+        if !session.throttle.take(messages, now) {
             outcome = Outcome::Refuse(Reject::Throttled);
             if session.throttle.refusals == THROTTLE_REFUSALS_MAX {
                 session.throttle.refusals = 0;

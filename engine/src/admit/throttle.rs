@@ -32,9 +32,9 @@ impl Throttle {
         }
     }
 
-    /// Takes one message's worth; whether there was enough.
+    /// Takes the worth of so many messages; whether there was enough.
     #[inline]
-    pub(crate) fn take(&mut self, now: Nanos) -> bool {
+    pub(crate) fn take(&mut self, messages: u32, now: Nanos) -> bool {
         if self.rate == 0 {
             return true;
         }
@@ -43,11 +43,12 @@ impl Throttle {
         self.last = now;
         // The minimum is at most 2^32 x 10^9, which fits 64 bits.
         self.tokens = (u128::from(self.tokens) + gained).min(full) as u64;
-        if self.tokens < ONE_MESSAGE {
+        let worth = u64::from(messages) * ONE_MESSAGE;
+        if self.tokens < worth {
             self.refusals += 1;
             return false;
         }
-        self.tokens -= ONE_MESSAGE;
+        self.tokens -= worth;
         self.refusals = 0;
         true
     }
@@ -60,11 +61,20 @@ mod tests {
     #[test]
     fn a_rate_is_sustained_exactly_and_a_burst_once() {
         let mut throttle = Throttle::new(10, 3, Nanos(0));
-        let taken: Vec<bool> = (0..4).map(|_| throttle.take(Nanos(0))).collect();
+        let taken: Vec<bool> = (0..4).map(|_| throttle.take(1, Nanos(0))).collect();
         assert_eq!(taken, [true, true, true, false]);
-        assert!(!throttle.take(Nanos(99_999_999)));
-        assert!(throttle.take(Nanos(100_000_000)));
-        assert!(!throttle.take(Nanos(100_000_000)));
-        assert!(throttle.take(Nanos(u64::MAX)));
+        assert!(!throttle.take(1, Nanos(99_999_999)));
+        assert!(throttle.take(1, Nanos(100_000_000)));
+        assert!(!throttle.take(1, Nanos(100_000_000)));
+        assert!(throttle.take(1, Nanos(u64::MAX)));
+    }
+
+    #[test]
+    fn one_that_counts_as_many_takes_all_or_nothing() {
+        let mut throttle = Throttle::new(10, 3, Nanos(0));
+        assert!(!throttle.take(4, Nanos(0)));
+        assert!(throttle.take(3, Nanos(0)));
+        assert!(!throttle.take(2, Nanos(199_999_999)));
+        assert!(throttle.take(2, Nanos(200_000_000)));
     }
 }

@@ -6,6 +6,8 @@ use exahour_wire::codes::{EstablishmentRejectCode, NegotiationRejectCode};
 use exahour_wire::ids::{MessageSequence, SessionVersion};
 use exahour_wire::reject::Reject;
 
+use super::quotes::QuoteFaults;
+
 /// Messages of a session that never came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gap {
@@ -20,6 +22,8 @@ pub(crate) enum Outcome {
     Ignore,
     /// Carry it out.
     Carry,
+    /// Carry out those sides of a mass quote that have nothing wrong.
+    CarryQuotes(QuoteFaults),
     /// Reject it, in a numbered report.
     Refuse(Reject),
     /// Reject it, without a number: its session does not exist or is not ready.

@@ -19,6 +19,7 @@ mod marking;
 mod matching;
 mod operations;
 mod phases;
+mod quotes;
 mod replace;
 mod sessions;
 mod status;
@@ -178,13 +179,19 @@ impl Execute {
         }
         let is_numbered = matches!(
             verdict.outcome,
-            Outcome::Carry | Outcome::Refuse(_) | Outcome::Expel { .. }
+            Outcome::Carry | Outcome::CarryQuotes(_) | Outcome::Refuse(_) | Outcome::Expel { .. }
         );
         if is_numbered && CLIENT_TEMPLATES.contains(&request.template) {
             self.hear(request.session, out.time);
         }
         let result = match verdict.outcome {
             Outcome::Carry => self.carry_out(command, request, out),
+            Outcome::CarryQuotes(faults) => {
+                if let Some(command) = entry::MassQuote::read(command) {
+                    self.mass_quote(&command, faults, request, out);
+                }
+                Ok(())
+            }
             Outcome::Refuse(reject) => Err(reject),
             Outcome::RefuseUnready => {
                 self.refuse_unready(out, request, command);

@@ -23,7 +23,7 @@ declarations! {
     ],
     orders: [
         NewOrder, CancelOrder, ReplaceOrder, MassCancel, OrderStatusRequest, DeadMan,
-        NewAdvancedOrder,
+        NewAdvancedOrder, MassQuote,
     ],
     operations: [
         CreateParticipant, CreateAccount, CreateSession, CreateInstrument, SetPositionLimit,

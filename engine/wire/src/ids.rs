@@ -8,6 +8,8 @@ use std::fmt;
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::codes::Side;
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident($repr:ty)) => {
         $(#[$doc])*
@@ -52,6 +54,19 @@ id!(
     /// An order or request, named by its sender; unique among the live orders of a session.
     ClientOrderId(u64)
 );
+impl ClientOrderId {
+    /// The name of a session's quote: the order that a mass quote enters for one side of a contract.
+    #[inline]
+    #[must_use]
+    pub const fn of_quote(instrument: InstrumentId, side: Side) -> Self {
+        let side = match side {
+            Side::Buy => 0,
+            Side::Sell => 1,
+        };
+        Self(1 << 63 | (instrument.0 as u64) << 1 | side)
+    }
+}
+
 id!(
     /// One match between two orders.
     TradeId(u64)

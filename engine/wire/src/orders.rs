@@ -223,3 +223,233 @@ impl NewAdvancedOrder {
         }
     }
 }
+
+message! {
+    /// Enters, changes or pulls up to six quotes of one account, each a bid and an offer.
+    MassQuote = 109 {
+        /// The session.
+        session: SessionId,
+        /// The number of this message.
+        sequence: MessageSequence,
+        /// The sender's name for this request.
+        request: ClientOrderId,
+        /// Whose account.
+        account: AccountId,
+        /// What happens against an order of the same owner.
+        self_trade_prevention: Raw<SelfTradePrevention>,
+        /// What every side that is entered asks for beyond.
+        flags: OrderFlags,
+        /// Zero.
+        pad_1: Pad<2>,
+        /// The contract of the first quote, or zero.
+        instrument_1: InstrumentId,
+        /// The contract of the second quote, or zero.
+        instrument_2: InstrumentId,
+        /// The contract of the third quote, or zero.
+        instrument_3: InstrumentId,
+        /// The contract of the fourth quote, or zero.
+        instrument_4: InstrumentId,
+        /// The contract of the fifth quote, or zero.
+        instrument_5: InstrumentId,
+        /// The contract of the sixth quote, or zero.
+        instrument_6: InstrumentId,
+        /// The limit of the bid of the first quote.
+        bid_price_1: Price,
+        /// The limit of the bid of the second quote.
+        bid_price_2: Price,
+        /// The limit of the bid of the third quote.
+        bid_price_3: Price,
+        /// The limit of the bid of the fourth quote.
+        bid_price_4: Price,
+        /// The limit of the bid of the fifth quote.
+        bid_price_5: Price,
+        /// The limit of the bid of the sixth quote.
+        bid_price_6: Price,
+        /// How many lots the first quote bids for; zero to pull it.
+        bid_quantity_1: Quantity,
+        /// How many lots the second quote bids for; zero to pull it.
+        bid_quantity_2: Quantity,
+        /// How many lots the third quote bids for; zero to pull it.
+        bid_quantity_3: Quantity,
+        /// How many lots the fourth quote bids for; zero to pull it.
+        bid_quantity_4: Quantity,
+        /// How many lots the fifth quote bids for; zero to pull it.
+        bid_quantity_5: Quantity,
+        /// How many lots the sixth quote bids for; zero to pull it.
+        bid_quantity_6: Quantity,
+        /// The limit of the offer of the first quote.
+        ask_price_1: Price,
+        /// The limit of the offer of the second quote.
+        ask_price_2: Price,
+        /// The limit of the offer of the third quote.
+        ask_price_3: Price,
+        /// The limit of the offer of the fourth quote.
+        ask_price_4: Price,
+        /// The limit of the offer of the fifth quote.
+        ask_price_5: Price,
+        /// The limit of the offer of the sixth quote.
+        ask_price_6: Price,
+        /// How many lots the first quote offers; zero to pull it.
+        ask_quantity_1: Quantity,
+        /// How many lots the second quote offers; zero to pull it.
+        ask_quantity_2: Quantity,
+        /// How many lots the third quote offers; zero to pull it.
+        ask_quantity_3: Quantity,
+        /// How many lots the fourth quote offers; zero to pull it.
+        ask_quantity_4: Quantity,
+        /// How many lots the fifth quote offers; zero to pull it.
+        ask_quantity_5: Quantity,
+        /// How many lots the sixth quote offers; zero to pull it.
+        ask_quantity_6: Quantity,
+        /// Zero.
+        pad_2: Pad<4>,
+        /// Zero.
+        pad_3: Pad<4>,
+    }
+}
+
+/// How many quotes a [`MassQuote`] holds.
+pub const QUOTES_MAX: usize = 6;
+
+/// One quote of a [`MassQuote`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quote {
+    /// Which contract.
+    pub instrument: InstrumentId,
+    /// The limit of the bid.
+    pub bid_price: Price,
+    /// Lots bid for; zero to pull the bid.
+    pub bid_quantity: Quantity,
+    /// The limit of the offer.
+    pub ask_price: Price,
+    /// Lots offered; zero to pull the offer.
+    pub ask_quantity: Quantity,
+}
+
+impl Quote {
+    /// Limit and lots of one side.
+    #[inline]
+    #[must_use]
+    pub fn side(&self, side: Side) -> (Price, Quantity) {
+        match side {
+            Side::Buy => (self.bid_price, self.bid_quantity),
+            Side::Sell => (self.ask_price, self.ask_quantity),
+        }
+    }
+
+    /// Whether it would trade with itself.
+    #[inline]
+    #[must_use]
+    pub fn is_crossed(&self) -> bool {
+        self.bid_quantity.0 > 0 && self.ask_quantity.0 > 0 && self.bid_price >= self.ask_price
+    }
+}
+
+impl MassQuote {
+    /// The quotes, in order; those of no contract are not meant.
+    #[inline]
+    #[must_use]
+    pub fn quotes(&self) -> [Quote; QUOTES_MAX] {
+        [
+            Quote {
+                instrument: self.instrument_1,
+                bid_price: self.bid_price_1,
+                bid_quantity: self.bid_quantity_1,
+                ask_price: self.ask_price_1,
+                ask_quantity: self.ask_quantity_1,
+            },
+            Quote {
+                instrument: self.instrument_2,
+                bid_price: self.bid_price_2,
+                bid_quantity: self.bid_quantity_2,
+                ask_price: self.ask_price_2,
+                ask_quantity: self.ask_quantity_2,
+            },
+            Quote {
+                instrument: self.instrument_3,
+                bid_price: self.bid_price_3,
+                bid_quantity: self.bid_quantity_3,
+                ask_price: self.ask_price_3,
+                ask_quantity: self.ask_quantity_3,
+            },
+            Quote {
+                instrument: self.instrument_4,
+                bid_price: self.bid_price_4,
+                bid_quantity: self.bid_quantity_4,
+                ask_price: self.ask_price_4,
+                ask_quantity: self.ask_quantity_4,
+            },
+            Quote {
+                instrument: self.instrument_5,
+                bid_price: self.bid_price_5,
+                bid_quantity: self.bid_quantity_5,
+                ask_price: self.ask_price_5,
+                ask_quantity: self.ask_quantity_5,
+            },
+            Quote {
+                instrument: self.instrument_6,
+                bid_price: self.bid_price_6,
+                bid_quantity: self.bid_quantity_6,
+                ask_price: self.ask_price_6,
+                ask_quantity: self.ask_quantity_6,
+            },
+        ]
+    }
+
+    /// Puts a quote at a place.
+    ///
+    /// # Panics
+    /// If there is no such place: they count from zero to less than [`QUOTES_MAX`].
+    pub fn set_quote(&mut self, place: usize, quote: Quote) {
+        let (instrument, bid_price, bid_quantity, ask_price, ask_quantity) = match place {
+            0 => (
+                &mut self.instrument_1,
+                &mut self.bid_price_1,
+                &mut self.bid_quantity_1,
+                &mut self.ask_price_1,
+                &mut self.ask_quantity_1,
+            ),
+            1 => (
+                &mut self.instrument_2,
+                &mut self.bid_price_2,
+                &mut self.bid_quantity_2,
+                &mut self.ask_price_2,
+                &mut self.ask_quantity_2,
+            ),
+            2 => (
+                &mut self.instrument_3,
+                &mut self.bid_price_3,
+                &mut self.bid_quantity_3,
+                &mut self.ask_price_3,
+                &mut self.ask_quantity_3,
+            ),
+            3 => (
+                &mut self.instrument_4,
+                &mut self.bid_price_4,
+                &mut self.bid_quantity_4,
+                &mut self.ask_price_4,
+                &mut self.ask_quantity_4,
+            ),
+            4 => (
+                &mut self.instrument_5,
+                &mut self.bid_price_5,
+                &mut self.bid_quantity_5,
+                &mut self.ask_price_5,
+                &mut self.ask_quantity_5,
+            ),
+            5 => (
+                &mut self.instrument_6,
+                &mut self.bid_price_6,
+                &mut self.bid_quantity_6,
+                &mut self.ask_price_6,
+                &mut self.ask_quantity_6,
+            ),
+            _ => panic!("no quote has place {place}"),
+        };
+        *instrument = quote.instrument;
+        *bid_price = quote.bid_price;
+        *bid_quantity = quote.bid_quantity;
+        *ask_price = quote.ask_price;
+        *ask_quantity = quote.ask_quantity;
+    }
+}

@@ -15,6 +15,7 @@ mod operations;
 mod order_entry;
 mod phases;
 mod phrase;
+mod quotes;
 mod runner;
 mod session_control;
 mod statement;

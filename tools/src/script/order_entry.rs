@@ -1,4 +1,4 @@
-//! The short forms of order entry: `buy`, `sell`, `cancel`, `status`, `replace`, `mass-cancel`, `dead-man`.
+//! The short forms of order entry: `buy`, `sell`, `cancel`, `status`, `replace`, `mass-cancel`, `dead-man`, `quote`.
 //!
 //! Called by the statement parser. Every default is stated in docs/SCRIPT.md.
 
@@ -12,6 +12,7 @@ use exahour_wire::units::{Price, Quantity};
 
 use super::memory::Memory;
 use super::phrase::{Phrase, Word, number_of, price_of};
+use super::quotes::mass_quote;
 use super::session_control::millis;
 use super::statement::{Draft, Sender, order_named};
 use crate::text::Misfit;
@@ -33,6 +34,7 @@ pub(super) fn parse(
         "status" => Draft::new(&status(sender, phrase, memory)?),
         "replace" => Draft::new(&replace(sender, phrase, memory)?),
         "dead-man" => Draft::new(&dead_man(phrase)?),
+        "quote" => Draft::new(&mass_quote(sender, phrase, memory)?),
         "mass-cancel" => Draft::new(&mass_cancel(sender, phrase)?),
         _ => return Ok(None),
     };

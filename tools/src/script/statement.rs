@@ -202,7 +202,7 @@ fn parse_commands(
     Ok(drafts)
 }
 
-const VERBS: &str = "buy, sell, cancel, status, replace, mass-cancel, dead-man; participant, account, session, \
+const VERBS: &str = "buy, sell, cancel, status, replace, mass-cancel, dead-man, quote; participant, account, session, \
     instrument, limit, deposit, withdraw, kill, release, confirm, activity, bust, correct, settle, key, machine, deliver, fail; \
     calendar, halt, resume, auction-seed, breaker, price-band; \
     connect, disconnect, open, ready, restart, tick, hash, checkpoint; send; at, after, batch, \

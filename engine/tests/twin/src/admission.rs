@@ -90,6 +90,7 @@ impl Twin {
             104 => self.mass_cancel(sender, &read(record)),
             105 => self.order_status(sender, &read(record)),
             107 => self.arm_dead_man(sender, &read(record)),
+            109 => self.mass_quote(sender, &read(record)),
             108 => self.new_advanced_order(sender, &read(record)),
             150 => self.create_participant(sender, &read(record)),
             151 => self.create_account(sender, &read(record)),
@@ -152,7 +153,11 @@ impl Twin {
                 *heard_at = now;
             }
         }
-        if self.takes_token(id) {
+        let messages = match sender.template() {
+            109 => 2 * crate::quotes::named(&read(record)).len() as i128,
+            _ => 1,
+        };
+        if self.takes_tokens(id, messages.max(1)) {
             return true;
         }
         self.reject(sender, record, Reject::Throttled);
@@ -160,8 +165,8 @@ impl Twin {
         false
     }
 
-    /// Rule 3.4: whether the throttle lets a message through.
-    fn takes_token(&mut self, id: SessionId) -> bool {
+    /// Rule 3.4: whether the throttle lets a message through that counts as so many.
+    fn takes_tokens(&mut self, id: SessionId, messages: i128) -> bool {
         let now = self.now;
         let Some(session) = self.sessions.get_mut(&id) else {
             return false;
@@ -173,11 +178,11 @@ impl Twin {
         session.last_message_at = now;
         let full = session.burst * BILLION;
         session.tokens = (session.tokens + elapsed * session.rate).min(full);
-        if session.tokens < BILLION {
+        if session.tokens < messages * BILLION {
             session.refusals += 1;
             return false;
         }
-        session.tokens -= BILLION;
+        session.tokens -= messages * BILLION;
         session.refusals = 0;
         true
     }

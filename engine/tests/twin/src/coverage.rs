@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use exahour_wire::catalogue::declaration;
-use exahour_wire::codes::{CancelReason, Enumeration, Liquidity, Phase};
+use exahour_wire::codes::{CancelReason, Enumeration, Liquidity, Phase, Side};
 use exahour_wire::events::{
-    CommandRejected, OrderCancelled, OrderFilled, OrderRejected, PhaseChanged, PriceBandMoved,
+    CommandRejected, OrderAccepted, OrderCancelled, OrderFilled, OrderRejected, OrderReplaced,
+    PhaseChanged, PriceBandMoved,
 };
+use exahour_wire::ids::{ClientOrderId, InstrumentId};
 use exahour_wire::message::{Message, messages, peek_header};
 use exahour_wire::reject::Reject;
 use exahour_wire::units::Nanos;
@@ -22,6 +24,9 @@ impl Coverage {
             let template = peek_header(event).map_or(0, |header| header.template_id);
             if let Some(declaration) = declaration(template) {
                 self.see(declaration.name.to_owned());
+            }
+            if let Some(kind) = quoted(event) {
+                self.see(format!("quote {kind}"));
             }
             if let Some(rejected) = OrderRejected::read(event) {
                 self.see(format!("{:?}", rejected.reason));
@@ -78,4 +83,16 @@ impl Coverage {
             .filter(|what| !self.0.contains_key(what))
             .collect()
     }
+}
+
+/// What became of a quote, if the event is about one.
+fn quoted(event: &[u8]) -> Option<&'static str> {
+    let first = ClientOrderId::of_quote(InstrumentId::NONE, Side::Buy);
+    let (name, kind) = OrderAccepted::read(event)
+        .map(|it| (it.client_order_id, "entered"))
+        .or_else(|| OrderReplaced::read(event).map(|it| (it.original, "changed")))
+        .or_else(|| OrderCancelled::read(event).map(|it| (it.client_order_id, "cancelled")))
+        .or_else(|| OrderFilled::read(event).map(|it| (it.client_order_id, "filled")))
+        .or_else(|| OrderRejected::read(event).map(|it| (it.client_order_id, "refused")))?;
+    (name >= first).then_some(kind)
 }

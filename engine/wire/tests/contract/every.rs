@@ -43,7 +43,7 @@ forms! {
         EstablishmentReject Sequence NotApplied RetransmitRequest Retransmission RetransmitReject
         Terminate Busy;
     orders: NewOrder CancelOrder ReplaceOrder MassCancel OrderStatusRequest DeadMan
-        NewAdvancedOrder;
+        NewAdvancedOrder MassQuote;
     operations: CreateParticipant CreateAccount CreateSession CreateInstrument SetPositionLimit
         Deposit Withdraw KillSwitch SettlePrice RegisterAccessKey DeliveryStarted ConfirmDelivery
         DeliveryFailed ConfirmRelease SessionActivityRequest BustTrade CorrectTrade SetCalendar

@@ -10,6 +10,7 @@ use exahour_wire::events::{
     OrderAccepted, OrderCancelled, OrderFilled, OrderReduced, OrderReplaced, OrderTriggered,
     PhaseChanged, TradeBusted, TradeCorrected,
 };
+use exahour_wire::ids::{ClientOrderId, InstrumentId};
 use exahour_wire::message::Message;
 use exahour_wire::units::{Nanos, Price};
 
@@ -75,6 +76,11 @@ fn rank(side: Side, limit: i64) -> i64 {
         Side::Buy => limit,
         Side::Sell => -limit,
     }
+}
+
+/// Whether this is the name of a side of a quote.
+fn is_quote(name: ClientOrderId) -> bool {
+    name >= ClientOrderId::of_quote(InstrumentId::NONE, Side::Buy)
 }
 
 impl Books {
@@ -214,6 +220,9 @@ impl Books {
         let slot = accepted.order.0 & 0xFF_FFFF;
         let taken = self.orders.keys().any(|id| id & 0xFF_FFFF == slot);
         must(!taken, || "a place of the table holds one order".to_owned())?;
+        if is_quote(accepted.client_order_id) {
+            self.rest_arrived()?;
+        }
         self.orders.insert(accepted.order.0, order);
         let stop = [OrderType::Stop, OrderType::StopLimit].map(Raw::from);
         if stop.contains(&accepted.order_type) {
@@ -515,7 +524,14 @@ impl Books {
 
     fn on_replaced(&mut self, replaced: &OrderReplaced) -> Result<(), Violation> {
         let id = replaced.order.0;
-        let order = self.order(id)?;
+        let mut order = self.order(id)?;
+        if is_quote(replaced.client_order_id) {
+            self.rest_arrived()?;
+            if replaced.quantity == replaced.leaves {
+                // What has traded of a quote counts no more when it is quoted anew.
+                order.traded = 0;
+            }
+        }
         must(
             replaced.quantity.0 == order.traded + replaced.leaves.0,
             || format!("the new total counts the {} that traded", order.traded),

@@ -14,6 +14,7 @@ mod hostile;
 pub mod limits;
 mod market;
 mod phases;
+mod quotes;
 mod realistic;
 
 use exahour_wire::ids::CommandSequence;

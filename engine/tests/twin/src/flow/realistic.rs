@@ -28,6 +28,7 @@ use super::amends::amend;
 use super::dice::Dice;
 use super::market::{Instrument, Market, PARTICIPANTS, Session, owner};
 use super::phases;
+use super::quotes;
 
 /// The next command.
 pub(super) fn command(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u8> {
@@ -51,7 +52,8 @@ pub(super) fn command(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u
         return phases::resume(halted);
     }
     match dice.below(1_000) {
-        0..500 => new_order(market, dice, now).bytes().to_vec(),
+        0..60 => quotes::mass_quote(market, dice).bytes().to_vec(),
+        60..500 => new_order(market, dice, now).bytes().to_vec(),
         500..560 => advanced::new_order(market, dice, now),
         560..645 => cancel_order(market, dice),
         645..655 => order_status(market, dice),
@@ -93,7 +95,7 @@ pub(super) fn flood(market: &mut Market, dice: &mut Dice) -> Vec<Vec<u8>> {
 }
 
 /// A session that may do it, mostly; and the number of its message, mostly the next one.
-fn sender(
+pub(super) fn sender(
     market: &mut Market,
     dice: &mut Dice,
     permission: Permissions,
@@ -139,7 +141,7 @@ pub(super) fn sender_or_exchange(
     (session.id, sequence, session.participant)
 }
 
-fn account_of(participant: u32, dice: &mut Dice) -> AccountId {
+pub(super) fn account_of(participant: u32, dice: &mut Dice) -> AccountId {
     if dice.percent(1) {
         return AccountId(dice.between(98, 112) as u32);
     }
