@@ -5,6 +5,8 @@
 //!
 //! Always holds: what the engine would reject is refused here by name, before anything is written.
 
+mod guards;
+
 use std::fmt;
 
 use exahour_engine::{Batch, Capacity, Engine};
@@ -20,6 +22,8 @@ use exahour_wire::record::Record;
 use exahour_wire::reject::Reject;
 use exahour_wire::units::{DecimalError, Hours, Money, Nanos, PartsPerMillion, Price, Quantity};
 use serde::Deserialize;
+
+pub use guards::{GenesisCalendar, time_of_day};
 
 use crate::sequencer::BATCH_BYTES_MAX;
 
@@ -210,6 +214,18 @@ pub struct GenesisInstrument {
     pub collar_ppm: u32,
     /// How far a market order may trade from the best price, in parts per million.
     pub protection_ppm: u32,
+    /// When it trades; without, around the clock.
+    #[serde(default)]
+    pub calendar: Option<GenesisCalendar>,
+    /// How far prices may move within 300 s before it is halted, in parts per million; zero for any distance.
+    #[serde(default)]
+    pub circuit_breaker_ppm: u32,
+    /// The contract whose halts it follows; zero for none.
+    #[serde(default)]
+    pub halts_with: u32,
+    /// How far from the mean price of 300 s it trades, in parts per million; zero for any distance.
+    #[serde(default)]
+    pub price_band_ppm: u32,
 }
 
 /// What a new exchange starts with.
@@ -254,6 +270,10 @@ impl Genesis {
         for (index, instrument) in self.instrument.iter().enumerate() {
             let entry = Entry::new("instrument", index, instrument.id);
             named.push((entry, instrument.command(entry, now)?));
+        }
+        for (index, instrument) in self.instrument.iter().enumerate() {
+            let entry = Entry::new("instrument", index, instrument.id);
+            instrument.guards(entry, &mut named)?;
         }
         let bytes = named.iter().map(|(_, record)| record.bytes().len()).sum();
         if named.len() > GENESIS_COUNT_MAX || bytes > GENESIS_BYTES_MAX {

@@ -35,7 +35,7 @@ mod written;
 pub use config::{ConfigError, ListenConfig, NodeConfig, SessionConfig};
 pub use error::NodeError;
 pub use event_log::EventLog;
-pub use genesis::{Genesis, GenesisError};
+pub use genesis::{Genesis, GenesisCalendar, GenesisError, time_of_day};
 pub use node::{Addresses, Node};
 pub use on_disk::Recovery;
 pub use replay::{Replay, ReplayReport, replay};

@@ -39,6 +39,7 @@ enum Command {
     Orders(desk::orders::Arguments),
     Book(desk::book::Arguments),
     Key(desk::key::Arguments),
+    Operate(Box<desk::operate::Arguments>),
     Settle(settle::Arguments),
     Deliveries(deliveries::Arguments),
     Script(script::Arguments),
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         Command::Orders(arguments) => desk::orders::run(&arguments).map(done),
         Command::Book(arguments) => desk::book::run(&arguments).map(done),
         Command::Key(arguments) => desk::key::run(&arguments).map(done),
+        Command::Operate(arguments) => desk::operate::run(&arguments).map(done),
         Command::Settle(arguments) => settle::run(&arguments).map(done).map_err(exit::judged),
         Command::Deliveries(arguments) => {
             deliveries::run(&arguments).map(done).map_err(exit::judged)

@@ -1,4 +1,4 @@
-//! The small client: `order`, `cancel`, `orders`, `book` and `key` from the command line.
+//! The small client: `order`, `cancel`, `orders`, `book`, `key` and `operate` from the command line.
 //!
 //! Called by the command line. Each call connects, does one thing and leaves; orders stay.
 //!
@@ -8,6 +8,7 @@
 pub mod book;
 pub mod cancel;
 pub mod key;
+pub mod operate;
 pub mod order;
 pub mod orders;
 

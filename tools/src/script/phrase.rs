@@ -8,7 +8,9 @@
 use exahour_wire::codes::{Enumeration, Raw};
 use exahour_wire::units::{DecimalError, Money, Nanos, PartsPerMillion, Price};
 
-use crate::text::{Misfit, is_large_span, not_decimal, parse_span, parse_time, same_name, words};
+use crate::text::{
+    Misfit, is_large_span, not_decimal, parse_parts, parse_span, parse_time, same_name, words,
+};
 
 /// A word and the bytes of the line before it.
 #[derive(Clone, Copy, Debug)]
@@ -193,15 +195,8 @@ impl<'a> Phrase<'a> {
     pub(super) fn fraction(&mut self) -> Result<PartsPerMillion, Misfit> {
         let expected = "a fraction such as 5%, 0.25% or 50000 (parts per million)";
         let word = self.word(expected)?;
-        let Some(percent) = word.text.strip_suffix('%') else {
-            return number_of(word, word.text, expected).map(PartsPerMillion);
-        };
-        let wrong = || word.misfit(format!("`{}` is not a fraction", word.text), expected);
-        let hundredths = percent.parse::<Price>().map_err(|_| wrong())?.0;
-        let parts = u32::try_from(hundredths / 100)
-            .ok()
-            .filter(|_| hundredths % 100 == 0);
-        parts.map(PartsPerMillion).ok_or_else(wrong)
+        parse_parts(word.text)
+            .ok_or_else(|| word.misfit(format!("`{}` is not a fraction", word.text), expected))
     }
 
     /// The next word as a value of an enumeration; case and hyphens do not matter.
@@ -295,16 +290,6 @@ mod tests {
         assert!(phrase.option().unwrap().is_none());
         assert_eq!((phrase.sequence, phrase.request), (Some(5), Some(9)));
         assert_eq!(phrase.overrides[0].text, "price=none");
-    }
-
-    #[test]
-    fn fractions_are_exact() {
-        let fraction = |text| Phrase::new(text).fraction().map(|parts| parts.0).ok();
-        assert_eq!(fraction("5%"), Some(50_000));
-        assert_eq!(fraction("0.0001%"), Some(1));
-        assert_eq!(fraction("70"), Some(70));
-        assert_eq!(fraction("0.00001%"), None);
-        assert_eq!(fraction("-1%"), None);
     }
 
     #[test]

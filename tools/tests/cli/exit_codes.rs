@@ -20,6 +20,7 @@ const CALLS: &[&[&str]] = &[
     &["orders", "--data", NOWHERE],
     &["book", "1", "--data", NOWHERE],
     &["key", NOWHERE, "--data", NOWHERE],
+    &["operate", "halt", "1", "--data", NOWHERE],
     &["settle", "--data", NOWHERE, "--once"],
     &["deliveries", "--state", NOWHERE],
     &["script", NOWHERE],

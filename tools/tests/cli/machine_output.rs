@@ -69,8 +69,16 @@ fn every_subcommand_has_json() {
     let names = commands
         .lines()
         .filter_map(|it| it.split_whitespace().next());
-    for name in names.filter(|it| !["help", "journal"].contains(it)) {
+    for name in names.filter(|it| !["help", "journal", "operate"].contains(it)) {
         assert!(succeed(&[name, "--help"]).contains("--json"), "{name}");
+    }
+    let operations = succeed(&["operate", "--help"]);
+    let (_, operations) = operations.split_once("Commands:\n").unwrap();
+    let (operations, _) = operations.split_once("\n\n").unwrap();
+    for line in operations.lines() {
+        let name = line.split_whitespace().next().unwrap();
+        let help = || succeed(&["operate", name, "--help"]);
+        assert!(name == "help" || help().contains("--json"), "{name}");
     }
     for name in ["inspect", "dump"] {
         assert!(

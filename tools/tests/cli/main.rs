@@ -14,5 +14,6 @@ mod help;
 mod key;
 mod machine_output;
 mod node;
+mod operate;
 mod reader_left;
 mod settle;

@@ -1,0 +1,420 @@
+//! `exahour operate`: what an operator says about when and at which prices a contract trades, and about
+//! trades that should not have been.
+//!
+//! Called by the command line.
+//!
+//! Always holds: one command of the exchange for each call; whether it may be is for the exchange to say.
+
+use std::fs::File;
+use std::io::{Read, stdin};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, Subcommand};
+use exahour_replicas::time_of_day;
+use exahour_wire::codes::Allocation;
+use exahour_wire::ids::{InstrumentId, SessionId, TradeId};
+use exahour_wire::message::{Digest, Message};
+use exahour_wire::operations::{
+    BustTrade, CorrectTrade, HaltTrading, ResumeTrading, SetAuctionSeed, SetCalendar,
+    SetCircuitBreaker, SetPriceBand,
+};
+use exahour_wire::units::{Millis, PartsPerMillion, Price, Quantity};
+
+use super::order::span;
+use super::{Seen, follow, fresh_name, leave};
+use crate::connection::NodeArguments;
+use crate::listings::InstrumentName;
+use crate::output::print;
+use crate::text::parse_parts;
+
+/// Halt, resume and guard trading, set trading days, bust and correct trades.
+#[derive(Clone, Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    operation: Operation,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Operation {
+    Halt(Halt),
+    Resume(Resume),
+    Calendar(Calendar),
+    AuctionSeed(AuctionSeed),
+    CircuitBreaker(CircuitBreaker),
+    PriceBand(PriceBand),
+    Bust(Bust),
+    Correct(Correct),
+}
+
+/// Who says it, and to which node.
+#[derive(Clone, Debug, Args)]
+struct Sender {
+    /// The session that says it; it needs the permission `operator`.
+    #[arg(long, value_name = "N", default_value_t = 9)]
+    session: u32,
+    #[command(flatten)]
+    node: NodeArguments,
+    /// Write the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Halt an instrument: orders are collected until an auction ends the halt.
+#[derive(Clone, Debug, Args)]
+struct Halt {
+    /// Its number or symbol.
+    #[arg(value_name = "INSTRUMENT")]
+    instrument: InstrumentName,
+    /// For how long, such as 90s or 15m [default: until it is resumed].
+    #[arg(long = "for", value_name = "SPAN", value_parser = millis)]
+    duration: Option<Millis>,
+    #[command(flatten)]
+    sender: Sender,
+}
+
+/// End a halt with an auction.
+#[derive(Clone, Debug, Args)]
+struct Resume {
+    /// The instrument's number or symbol.
+    #[arg(value_name = "INSTRUMENT")]
+    instrument: InstrumentName,
+    #[command(flatten)]
+    sender: Sender,
+}
+
+/// Set an instrument's trading day and the rules of its auctions; without times it trades around the
+/// clock.
+#[derive(Clone, Debug, Args)]
+struct Calendar {
+    /// Its number or symbol.
+    #[arg(value_name = "INSTRUMENT")]
+    instrument: InstrumentName,
+    /// When orders are collected for the opening auction, in UTC, such as 07:50.
+    #[arg(long, value_name = "TIME", value_parser = day_time, requires_all = ["uncross", "closing_call", "closing_uncross"])]
+    call_start: Option<Millis>,
+    /// When the opening auction is held.
+    #[arg(long, value_name = "TIME", value_parser = day_time, requires = "call_start")]
+    uncross: Option<Millis>,
+    /// When orders are collected for the closing auction.
+    #[arg(long, value_name = "TIME", value_parser = day_time, requires = "call_start")]
+    closing_call: Option<Millis>,
+    /// When the closing auction is held; 24:00 at the latest.
+    #[arg(long, value_name = "TIME", value_parser = day_time, requires = "call_start")]
+    closing_uncross: Option<Millis>,
+    /// How much later, by chance, an auction may be held, such as 30s.
+    #[arg(long, value_name = "SPAN", value_parser = millis, requires = "call_start")]
+    random_end: Option<Millis>,
+    /// How far an auction's price may be from the reference price, such as 10% [default: any distance].
+    #[arg(long, value_name = "FRACTION", value_parser = fraction)]
+    collar: Option<PartsPerMillion>,
+    /// At the last price that an auction serves the largest orders come first [default: the oldest].
+    #[arg(long)]
+    by_size: bool,
+    #[command(flatten)]
+    sender: Sender,
+}
+
+/// Set the secret from which the random ends of auctions are drawn.
+#[derive(Clone, Debug, Args)]
+struct AuctionSeed {
+    /// A file of 64 hexadecimal digits, as `openssl rand -hex 32` writes them; - for standard input. It
+    /// is read, never printed; it stands in the journal, which is the operator's own.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    sender: Sender,
+}
+
+/// Set the circuit breaker of an instrument: a trade further than this from any price of the last 300 s
+/// halts it instead.
+#[derive(Clone, Debug, Args)]
+struct CircuitBreaker {
+    /// The instrument's number or symbol.
+    #[arg(value_name = "INSTRUMENT")]
+    instrument: InstrumentName,
+    /// How far prices may move, such as 15%; 0 for no breaker.
+    #[arg(value_name = "FRACTION", value_parser = fraction)]
+    threshold: PartsPerMillion,
+    /// Another instrument, whose halts it follows.
+    #[arg(long, value_name = "INSTRUMENT")]
+    linked: Option<InstrumentName>,
+    #[command(flatten)]
+    sender: Sender,
+}
+
+/// Set the price band of an instrument: no trade further than this from the mean price of the last
+/// 300 s.
+#[derive(Clone, Debug, Args)]
+struct PriceBand {
+    /// The instrument's number or symbol.
+    #[arg(value_name = "INSTRUMENT")]
+    instrument: InstrumentName,
+    /// How wide it is to each side, such as 5%; 0 for no band.
+    #[arg(value_name = "FRACTION", value_parser = fraction)]
+    width: PartsPerMillion,
+    #[command(flatten)]
+    sender: Sender,
+}
+
+/// Undo a trade.
+#[derive(Clone, Debug, Args)]
+struct Bust {
+    /// Its number, as `OrderFilled` and the feed tell it.
+    #[arg(value_name = "TRADE", value_parser = clap::value_parser!(u64).range(1..))]
+    trade: u64,
+    #[command(flatten)]
+    sender: Sender,
+}
+
+/// Undo a trade and make it anew at another price, or of fewer lots.
+#[derive(Clone, Debug, Args)]
+struct Correct {
+    /// Its number, as `OrderFilled` and the feed tell it.
+    #[arg(value_name = "TRADE", value_parser = clap::value_parser!(u64).range(1..))]
+    trade: u64,
+    /// What its price should have been, in dollars.
+    #[arg(value_name = "PRICE", value_parser = price)]
+    price: Price,
+    /// How many lots it should have been; not more than it is.
+    #[arg(value_name = "LOTS", value_parser = clap::value_parser!(u64).range(1..))]
+    lots: u64,
+    #[command(flatten)]
+    sender: Sender,
+}
+
+/// Says it.
+///
+/// # Errors
+/// Where nobody listens, something that is named is not there, or the exchange refuses.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    match &arguments.operation {
+        Operation::Halt(it) => halt(it),
+        Operation::Resume(it) => resume(it),
+        Operation::Calendar(it) => calendar(it),
+        Operation::AuctionSeed(it) => auction_seed(it),
+        Operation::CircuitBreaker(it) => circuit_breaker(it),
+        Operation::PriceBand(it) => price_band(it),
+        Operation::Bust(it) => bust(it),
+        Operation::Correct(it) => correct(it),
+    }
+}
+
+fn halt(arguments: &Halt) -> Result<()> {
+    let instrument = arguments.sender.instrument(&arguments.instrument)?;
+    let command = HaltTrading {
+        request: fresh_name(),
+        instrument,
+        duration: arguments.duration.unwrap_or(Millis(0)),
+        ..HaltTrading::blank()
+    };
+    let until = match arguments.duration {
+        Some(duration) => format!("for {} ms", duration.0),
+        None => "until it is resumed".to_owned(),
+    };
+    let done = format!("instrument {instrument} is halted {until}");
+    arguments.sender.say(&command, &done)
+}
+
+fn resume(arguments: &Resume) -> Result<()> {
+    let instrument = arguments.sender.instrument(&arguments.instrument)?;
+    let command = ResumeTrading {
+        request: fresh_name(),
+        instrument,
+        ..ResumeTrading::blank()
+    };
+    let done = format!("the halt of instrument {instrument} has ended");
+    arguments.sender.say(&command, &done)
+}
+
+fn calendar(arguments: &Calendar) -> Result<()> {
+    let instrument = arguments.sender.instrument(&arguments.instrument)?;
+    let given = |time: Option<Millis>| time.unwrap_or(Millis(0));
+    let allocation = match arguments.by_size {
+        true => Allocation::Size,
+        false => Allocation::Time,
+    };
+    let command = SetCalendar {
+        request: fresh_name(),
+        instrument,
+        call_start: given(arguments.call_start),
+        uncross: given(arguments.uncross),
+        closing_call: given(arguments.closing_call),
+        closing_uncross: given(arguments.closing_uncross),
+        random_end: given(arguments.random_end),
+        collar: arguments.collar.unwrap_or(PartsPerMillion(0)),
+        allocation: allocation.into(),
+        ..SetCalendar::blank()
+    };
+    let day = match arguments.uncross {
+        Some(_) => "has a trading day",
+        None => "trades around the clock",
+    };
+    let done = format!("instrument {instrument} {day}");
+    arguments.sender.say(&command, &done)
+}
+
+fn auction_seed(arguments: &AuctionSeed) -> Result<()> {
+    let command = SetAuctionSeed {
+        request: fresh_name(),
+        seed: read_seed(&arguments.file)?,
+        ..SetAuctionSeed::blank()
+    };
+    let done = "the random ends of auctions are drawn from another secret";
+    arguments.sender.say(&command, done)
+}
+
+fn circuit_breaker(arguments: &CircuitBreaker) -> Result<()> {
+    let sender = &arguments.sender;
+    let instrument = sender.instrument(&arguments.instrument)?;
+    let linked = match &arguments.linked {
+        Some(linked) => sender.instrument(linked)?,
+        None => InstrumentId::NONE,
+    };
+    let command = SetCircuitBreaker {
+        request: fresh_name(),
+        instrument,
+        linked,
+        threshold: arguments.threshold,
+        ..SetCircuitBreaker::blank()
+    };
+    let guard = match arguments.threshold.0 {
+        0 => "no breaker of its own".to_owned(),
+        parts => format!("a breaker at {parts} millionths"),
+    };
+    let follows = match linked {
+        InstrumentId::NONE => String::new(),
+        linked => format!(", and follows the halts of instrument {linked}"),
+    };
+    let done = format!("instrument {instrument} has {guard}{follows}");
+    sender.say(&command, &done)
+}
+
+fn price_band(arguments: &PriceBand) -> Result<()> {
+    let instrument = arguments.sender.instrument(&arguments.instrument)?;
+    let command = SetPriceBand {
+        request: fresh_name(),
+        instrument,
+        width: arguments.width,
+        ..SetPriceBand::blank()
+    };
+    let band = match arguments.width.0 {
+        0 => "no price band".to_owned(),
+        parts => format!("a price band of {parts} millionths"),
+    };
+    let done = format!("instrument {instrument} has {band}");
+    arguments.sender.say(&command, &done)
+}
+
+fn bust(arguments: &Bust) -> Result<()> {
+    let command = BustTrade {
+        request: fresh_name(),
+        trade: TradeId(arguments.trade),
+        ..BustTrade::blank()
+    };
+    let done = format!("trade {} is undone", arguments.trade);
+    arguments.sender.say(&command, &done)
+}
+
+fn correct(arguments: &Correct) -> Result<()> {
+    let command = CorrectTrade {
+        request: fresh_name(),
+        trade: TradeId(arguments.trade),
+        price: arguments.price,
+        quantity: Quantity(arguments.lots),
+        ..CorrectTrade::blank()
+    };
+    let Correct { trade, lots, .. } = arguments;
+    let done = format!("trade {trade} is one of {lots} lots at {}", arguments.price);
+    arguments.sender.say(&command, &done)
+}
+
+impl Sender {
+    fn instrument(&self, name: &InstrumentName) -> Result<InstrumentId> {
+        name.resolve(&self.node)
+    }
+
+    /// Sends a command, waits for its answer, and says what is so now.
+    fn say<M: Message>(&self, command: &M, done: &str) -> Result<()> {
+        let mut client = self.node.connect(SessionId(self.session))?;
+        client.send(command)?;
+        let outcome = follow(&mut client, Duration::ZERO, self.json, |_| Seen::Enough);
+        leave(client);
+        outcome?;
+        match self.json {
+            true => Ok(()),
+            false => print(&format!("{done}\n")),
+        }
+    }
+}
+
+/// More than any file of 64 digits has.
+const FILE_MAX: u64 = 4_096;
+
+fn read_seed(path: &Path) -> Result<Digest> {
+    let mut text = String::new();
+    let read = match path.as_os_str() == "-" {
+        true => stdin().take(FILE_MAX).read_to_string(&mut text),
+        false => File::open(path).and_then(|file| file.take(FILE_MAX).read_to_string(&mut text)),
+    };
+    read.with_context(|| format!("cannot read {}", path.display()))?;
+    parse_seed(&text).with_context(|| {
+        let path = path.display();
+        format!("{path} will not do: `openssl rand -hex 32 > {path}` writes what is needed")
+    })
+}
+
+fn parse_seed(text: &str) -> Result<Digest> {
+    let digits = text.trim().as_bytes();
+    ensure!(digits.len() == 64, "it has not 64 digits");
+    let mut seed = [0; 32];
+    for (byte, pair) in seed.iter_mut().zip(digits.chunks_exact(2)) {
+        for digit in pair {
+            let value = char::from(*digit).to_digit(16);
+            let value = value.context("not all of it is hexadecimal digits")?;
+            *byte = *byte << 4 | value.to_le_bytes()[0];
+        }
+    }
+    Ok(Digest(seed))
+}
+
+fn millis(text: &str) -> Result<Millis, String> {
+    let span = span(text)?;
+    let whole = span.subsec_nanos().is_multiple_of(1_000_000) && !span.is_zero();
+    let millis = u32::try_from(span.as_millis()).ok().filter(|_| whole);
+    millis
+        .map(Millis)
+        .ok_or_else(|| "expected whole milliseconds, from 1ms to 49 days".to_owned())
+}
+
+fn day_time(text: &str) -> Result<Millis, String> {
+    time_of_day(text)
+        .ok_or_else(|| "expected a time of day in UTC such as 07:50 or 07:50:30".to_owned())
+}
+
+fn fraction(text: &str) -> Result<PartsPerMillion, String> {
+    parse_parts(text).ok_or_else(|| {
+        "expected a fraction such as 5%, 0.25% or 50000 (parts per million)".to_owned()
+    })
+}
+
+fn price(text: &str) -> Result<Price, String> {
+    text.parse::<Price>()
+        .map_err(|error| format!("expected a price in dollars such as 2.50: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_is_64_hexadecimal_digits() {
+        let seed = parse_seed(&format!("{}ff\n", "0a".repeat(31))).unwrap();
+        assert_eq!((seed.0[0], seed.0[31]), (0x0a, 0xff));
+        for (text, why) in [("0a", "64 digits"), (&"xy".repeat(32), "hexadecimal")] {
+            let refused = parse_seed(text).unwrap_err().to_string();
+            assert!(refused.contains(why), "{refused}");
+        }
+    }
+}
