@@ -12,7 +12,7 @@ use exahour_wire::codes::{
 use exahour_wire::events::{OrderCancelled, OrderFilled};
 use exahour_wire::ids::{AccountId, ClientOrderId, SessionId};
 use exahour_wire::message::Message;
-use exahour_wire::orders::NewOrder;
+use exahour_wire::orders::NewAdvancedOrder;
 use exahour_wire::units::{Nanos, Price, Quantity};
 
 use super::{Seen, follow, fresh_name, leave};
@@ -48,6 +48,10 @@ pub struct Arguments {
     /// Trade at the best prices within the instrument's protection, without a limit.
     #[arg(long)]
     market: bool,
+    /// A stop order: it waits until a trade has been at this price, in dollars, or beyond. Without a limit
+    /// its protection begins there.
+    #[arg(long, value_name = "PRICE", conflicts_with = "market")]
+    stop: Option<String>,
     /// What happens where it would trade with an order of the same owner: none (they trade),
     /// cancel-newest, cancel-oldest, cancel-both or decrement.
     #[arg(long, value_name = "MODE", default_value = "cancel-newest")]
@@ -81,7 +85,11 @@ pub(super) fn span(text: &str) -> Result<Duration, String> {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let order = order(arguments)?;
     let mut client = arguments.node.connect(SessionId(arguments.session))?;
-    client.send(&order)?;
+    if order.stop_price == Price::NONE {
+        client.send(&order.plain())?;
+    } else {
+        client.send(&order)?;
+    }
     let outcome = follow(&mut client, arguments.wait, arguments.json, |report| {
         let filled = OrderFilled::read(report);
         let done = filled.is_some_and(|fill| {
@@ -99,7 +107,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     outcome
 }
 
-fn order(arguments: &Arguments) -> Result<NewOrder> {
+fn order(arguments: &Arguments) -> Result<NewAdvancedOrder> {
     let words = Words::parse(&arguments.words)?;
     let (time_in_force, expire_at) = time_in_force(arguments)?;
     let account = match arguments.account {
@@ -114,11 +122,18 @@ fn order(arguments: &Arguments) -> Result<NewOrder> {
             })?
         }
     };
+    let stop = arguments.stop.as_deref().map(|text| {
+        text.parse::<Price>()
+            .map_err(|error| anyhow!("the stop price `{text}` is {error}"))
+    });
+    let stop = stop.transpose()?;
     let (order_type, price) = match (arguments.market, words.price) {
+        (false, Some(price)) if stop.is_some() => (OrderType::StopLimit, price),
+        (false, None) if stop.is_some() => (OrderType::Stop, Price::NONE),
         (false, Some(price)) => (OrderType::Limit, price),
         (true, None) => (OrderType::Market, Price::NONE),
         (false, None) => {
-            bail!("a limit is missing: write `@ PRICE` before the instrument, or --market")
+            bail!("a limit is missing: write `@ PRICE` before the instrument, --market or --stop")
         }
         (true, Some(_)) => bail!("a market order has no limit: leave `@ PRICE` or --market out"),
     };
@@ -126,7 +141,7 @@ fn order(arguments: &Arguments) -> Result<NewOrder> {
         true => OrderFlags::POST_ONLY,
         false => OrderFlags::NONE,
     };
-    Ok(NewOrder {
+    Ok(NewAdvancedOrder {
         client_order_id: arguments.name.map_or_else(fresh_name, ClientOrderId),
         price,
         quantity: words.quantity,
@@ -138,7 +153,8 @@ fn order(arguments: &Arguments) -> Result<NewOrder> {
         time_in_force: time_in_force.into(),
         self_trade_prevention: prevention(&arguments.self_trade)?.into(),
         flags,
-        ..NewOrder::blank()
+        stop_price: stop.unwrap_or(Price::NONE),
+        ..NewAdvancedOrder::blank()
     })
 }
 

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use clap::Args;
 use exahour_gateway::clock::{Clock, SystemClock};
-use exahour_wire::codes::{Raw, Side};
+use exahour_wire::codes::{OrderType, Raw, Side};
 use exahour_wire::events::{
-    OrderAccepted, OrderCancelled, OrderFilled, OrderReduced, OrderReplaced,
+    OrderAccepted, OrderCancelled, OrderFilled, OrderReduced, OrderReplaced, OrderTriggered,
 };
 use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId, OrderId, SessionId};
 use exahour_wire::message::Message;
@@ -56,6 +56,8 @@ pub(super) struct LiveOrder {
     price: Price,
     quantity: Quantity,
     leaves: Quantity,
+    /// Whether it is a stop order that is not in the market yet.
+    waits: bool,
 }
 
 #[derive(Serialize)]
@@ -69,6 +71,8 @@ struct JsonOrder {
     price: String,
     quantity: u64,
     leaves: u64,
+    /// Whether it is a stop order that is not in the market yet.
+    waits: bool,
 }
 
 /// Lists the orders.
@@ -95,11 +99,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 price: it.price.to_string(),
                 quantity: it.quantity.0,
                 leaves: it.leaves.0,
+                waits: it.waits,
             };
             print_json(&line)?;
         } else {
             print(&format!(
-                "order {order}: {:?} {} of {} @ {} in {}, account {}, session {}, name {}\n",
+                "order {order}: {:?} {} of {} @ {} in {}, account {}, session {}, name {}{}\n",
                 it.side,
                 it.leaves,
                 it.quantity,
@@ -107,7 +112,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 it.instrument,
                 it.account,
                 it.session,
-                it.name
+                it.name,
+                if it.waits {
+                    ", waits for its stop price"
+                } else {
+                    ""
+                }
             ))?;
         }
     }
@@ -166,6 +176,11 @@ fn note(event: &[u8], live: &mut BTreeMap<OrderId, LiveOrder>) {
             order.quantity = it.quantity;
             order.leaves = it.leaves;
         }
+    } else if let Some(it) = OrderTriggered::read(event) {
+        if let Some(order) = live.get_mut(&it.order) {
+            order.price = it.price;
+            order.waits = false;
+        }
     } else if let Some(it) = OrderAccepted::read(event) {
         live.insert(
             it.order,
@@ -178,6 +193,9 @@ fn note(event: &[u8], live: &mut BTreeMap<OrderId, LiveOrder>) {
                 price: it.price,
                 quantity: it.quantity,
                 leaves: it.quantity,
+                waits: [OrderType::Stop, OrderType::StopLimit]
+                    .map(Raw::from)
+                    .contains(&it.order_type),
             },
         );
     }
@@ -217,5 +235,27 @@ mod tests {
         };
         note(cancelled.bytes(), &mut live);
         assert_eq!(live.keys().copied().collect::<Vec<_>>(), [OrderId(3)]);
+    }
+
+    #[test]
+    fn a_stop_order_waits_until_it_is_triggered() {
+        let mut live = BTreeMap::new();
+        let accepted = OrderAccepted {
+            order: OrderId(1),
+            price: Price(9),
+            quantity: Quantity(10),
+            order_type: OrderType::StopLimit.into(),
+            ..OrderAccepted::blank()
+        };
+        note(accepted.bytes(), &mut live);
+        assert!(live[&OrderId(1)].waits);
+        let triggered = OrderTriggered {
+            order: OrderId(1),
+            price: Price(8),
+            ..OrderTriggered::blank()
+        };
+        note(triggered.bytes(), &mut live);
+        let order = &live[&OrderId(1)];
+        assert_eq!((order.waits, order.price), (false, Price(8)));
     }
 }

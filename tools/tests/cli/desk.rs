@@ -165,6 +165,13 @@ fn orders_do_what_their_options_say() {
         "2100-01-01T00:00:00Z",
     ]);
     assert_eq!(dated[0]["timeInForce"], "GoodTillDate");
+    let stop = order(&["buy", "1", "1", "--stop", "2.80"]);
+    assert_eq!(stop[0]["orderType"], "Stop");
+    let limited = order(&["buy", "1", "@", "2.85", "1", "--stop", "2.80"]);
+    assert_eq!(limited[0]["orderType"], "StopLimit");
+    assert_eq!(limited.len(), 1);
+    let refused = fail(&["order", "buy", "1", "1", "--stop", "2.805", "--data", &data]);
+    assert!(refused.contains("StopPriceInvalid"), "{refused}");
 }
 
 #[test]
