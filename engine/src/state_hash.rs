@@ -10,7 +10,7 @@ use exahour_wire::message::Digest;
 use exahour_wire::units::{Millis, Nanos};
 
 use crate::admit::{Admit, KillSwitch};
-use crate::book::Slot;
+use crate::book::{ICEBERG, Slot};
 use crate::execute::{Execute, Instrument};
 use crate::guards::Window;
 use crate::trading::{CircuitBreaker, Guard, Trading};
@@ -246,6 +246,10 @@ fn feed_order(feed: &mut Feed, execute: &Execute, slot: Slot) {
         u64::from(order.flags.0),
     ]);
     feed.signed(order.price.0);
+    if order.flags.contains(ICEBERG) {
+        let reserve = execute.orders.reserve(slot);
+        feed.numbers([reserve.display.0, reserve.hidden.0]);
+    }
 }
 
 fn feed_trading(feed: &mut Feed, trading: &Trading) {

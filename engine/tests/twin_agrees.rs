@@ -97,7 +97,7 @@ fn the_flows_lead_everywhere() {
         (Style::Realistic, 12, 2_000),
     ] {
         let mut coverage = Coverage::default();
-        for seed in 0..24 {
+        for seed in 0..32 {
             let mut flow = Flow::with_orders_max(seed, style, orders);
             let mut twin = Twin::new();
             for _ in 0..COMMANDS / 5 {

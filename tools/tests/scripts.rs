@@ -1,7 +1,8 @@
 //! Runs every rule script and compares; `UPDATE_EXPECT=1` rewrites what differs.
 //!
 //! Always holds: every reason to refuse or to cancel, and every event of the engine, is earned by
-//! some script; what cannot be earned is listed here with the reason.
+//! some script; what cannot be earned is listed here with the reason. Followers of a script's events
+//! agree on the books.
 
 #![allow(clippy::unwrap_used)]
 
@@ -10,8 +11,13 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
+use exahour_gateway::feed::publisher::Publisher;
+use exahour_gateway::image::{Applied, BookImage, FeedImage};
 use exahour_tools::script::{Source, Verdict, check_script};
 use exahour_tools::text::{Kind, form_of, forms};
+use exahour_wire::codes::FeedDepth;
+use exahour_wire::events::FrameEnd;
+use exahour_wire::limits::MESSAGE_BYTES_MAX;
 use exahour_wire::message::messages;
 
 /// Values that no script can earn, and why.
@@ -133,4 +139,46 @@ fn every_reason_and_every_event_is_earned_by_a_script() {
         }
     }
     assert!(missing.is_empty(), "no script earns {}", missing.join(", "));
+}
+
+/// What a follower of the event log makes of it, and what a client makes of the feed, is the same.
+#[test]
+fn the_feed_follows_every_script() {
+    let (mut orders, mut room) = (0, [0; MESSAGE_BYTES_MAX]);
+    let market = std::fs::read_to_string(folder().join("setup/market.script")).unwrap();
+    for path in scripts() {
+        // What another script leads to is not among a script's events, so it stands in it here.
+        let script = std::fs::read_to_string(&path).unwrap();
+        let whole = script.replace("include \"setup/market.script\"", &market);
+        let verdict = check_script(&Source::file(&path), BufReader::new(whole.as_bytes()));
+        let events = verdict.unwrap_or_else(|error| panic!("{error}")).events;
+        let mut books = BookImage::new();
+        books
+            .apply_batch(&events, FrameEnd::Command, &mut |_, _| ())
+            .unwrap_or_else(|fault| panic!("{}: {fault}", path.display()));
+        let mut publisher = Publisher::new(1 << 20, 0);
+        publisher.on_batch(&events, FrameEnd::Command).unwrap();
+        let mut feed = FeedImage::from_start(FeedDepth::Orders);
+        while let Some(message) = publisher
+            .history(FeedDepth::Orders)
+            .message(feed.next_sequence(), &mut room)
+        {
+            assert_eq!(
+                feed.apply(message),
+                Ok(Applied::Update),
+                "{}",
+                path.display()
+            );
+        }
+        for (instrument, _) in books.books().all() {
+            let told: Vec<_> = feed.books().orders_of(instrument).collect();
+            let right: Vec<_> = books.books().orders_of(instrument).collect();
+            assert_eq!(told, right, "{}: instrument {instrument}", path.display());
+            orders += right.len();
+        }
+    }
+    assert!(
+        orders > 50,
+        "only {orders} orders rest at the ends of all scripts"
+    );
 }

@@ -13,6 +13,7 @@ use exahour_wire::units::{Nanos, Price, Quantity};
 
 use super::registry::Registry;
 use super::sessions::{Sender, Sessions};
+use crate::execute::check_parts;
 use crate::terms::Terms;
 
 #[inline]
@@ -103,6 +104,10 @@ pub(super) fn check_new(
     }
     check_served(advanced, stop)?;
     check_quantity(terms, order.quantity)?;
+    if let Some(advanced) = advanced {
+        let rests = !immediate && matches!(order_type, OrderType::Limit | OrderType::MarketToLimit);
+        check_display(advanced.display_quantity, order.quantity, rests)?;
+    }
     if limited {
         terms.check_limit(order.price)?;
     } else if order.price != Price::NONE {
@@ -123,6 +128,17 @@ pub(super) fn check_new(
     }
 }
 
+/// Whether an order, if it rests at all, may show so few lots at a time; zero: it shows all.
+fn check_display(display: Quantity, total: Quantity, rests: bool) -> Result<(), Reject> {
+    if display == Quantity(0) {
+        return Ok(());
+    }
+    if !rests || display > total {
+        return Err(Reject::DisplayInvalid);
+    }
+    check_parts(display, total)
+}
+
 /// Whether everything that an order asks for is served, and for its type.
 #[inline]
 fn check_served(
@@ -134,7 +150,6 @@ fn check_served(
     };
     let served = advanced.peg == PegReference::None.into()
         && (stop.is_some() || advanced.stop_price == Price::NONE)
-        && advanced.display_quantity == Quantity(0)
         && advanced.minimum_quantity == Quantity(0)
         && advanced.peg_offset == Price(0)
         && advanced.linked == ClientOrderId::NONE;

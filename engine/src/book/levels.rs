@@ -12,7 +12,7 @@
 //! goes when it becomes the best one, or the worst of too many.
 //!
 //! Always holds: neither the best nor a far level is empty; every near key is above every far one; near
-//! ones are few only where there are no far ones; a level's total is its orders' sum.
+//! ones are few only where there are no far ones; a level's total is its orders' sum of lots shown.
 
 use exahour_wire::codes::Side;
 use exahour_wire::units::{Price, Quantity};
@@ -20,6 +20,7 @@ use exahour_wire::units::{Price, Quantity};
 use crate::by_side::{BySide, signed};
 
 use super::far::Far;
+use super::hidden::Hidden;
 use super::level::{LevelIndex, LevelTable, NEAR, NO_LEVEL};
 use super::near::{NEAR_MAX, Near, Place};
 use super::orders::{NO_ORDER, OrderTable, Slot};
@@ -251,6 +252,8 @@ impl Levels {
 /// Both sides of one instrument's book.
 pub struct Book {
     sides: BySide<Levels>,
+    /// What stands behind the levels' totals.
+    pub(crate) hidden: Hidden,
 }
 
 impl Book {
@@ -260,6 +263,7 @@ impl Book {
     pub fn new(seed: u64) -> Self {
         Self {
             sides: BySide::new(Levels::new(Side::Buy, seed), Levels::new(Side::Sell, seed)),
+            hidden: Hidden::default(),
         }
     }
 

@@ -4,16 +4,20 @@
 //! book with their queues. Called by `execute` only; knows nothing of money or sessions.
 //!
 //! Always holds: levels are in price order, orders of a level in time order, and a level's total is
-//! the sum of its orders' open lots.
+//! the sum of its orders' lots that are shown.
 
 mod far;
+mod hidden;
 mod level;
 mod levels;
 mod names;
 mod near;
 mod orders;
+mod reserves;
 
+pub use hidden::Hidden;
 pub use levels::{Book, Levels};
 pub(crate) use names::Names;
-pub(crate) use orders::SERIAL_MAX;
 pub use orders::{Extent, NO_EXTENT, NO_ORDER, Order, OrderTable, Slot, VACANT};
+pub(crate) use orders::{ICEBERG, SERIAL_MAX};
+pub use reserves::Reserve;

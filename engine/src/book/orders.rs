@@ -16,6 +16,7 @@ use exahour_wire::ids::{ClientOrderId, OrderId, ParticipantId, SessionId};
 use exahour_wire::limits::ORDERS_MAX;
 use exahour_wire::units::{Nanos, Price, Quantity};
 
+use super::reserves::{Reserve, Reserves};
 use crate::capacity::Capacity;
 
 /// The place of an order in the table.
@@ -23,6 +24,9 @@ pub type Slot = u32;
 
 /// No order.
 pub const NO_ORDER: Slot = u32::MAX;
+
+/// The mark of an order that shows a part at a time: a bit of the flags that no client can set.
+pub(crate) const ICEBERG: OrderFlags = OrderFlags(1 << 5);
 
 const SLOT_BITS: u32 = 24;
 const _: () = assert!(1 << SLOT_BITS == ORDERS_MAX);
@@ -39,7 +43,7 @@ pub struct Order {
     pub id: OrderId,
     /// Its limit.
     pub price: Price,
-    /// Lots still open.
+    /// Lots still open, of an iceberg order in a queue those that are shown.
     pub leaves: Quantity,
     /// Its sender's name for it.
     pub client_order_id: ClientOrderId,
@@ -109,6 +113,7 @@ pub struct OrderTable {
     orders: Vec<Order>,
     /// By slot.
     extents: Vec<Extent>,
+    reserves: Reserves,
     /// Free slots, the next one to be used last.
     free: Vec<Slot>,
     /// How many may live, at most [`ORDERS_MAX`].
@@ -133,6 +138,7 @@ impl OrderTable {
         Self {
             orders,
             extents: Vec::with_capacity(expected),
+            reserves: Reserves::new(),
             free: Vec::with_capacity(expected),
             live_max: ORDERS_MAX,
             live: 0,
@@ -242,6 +248,27 @@ impl OrderTable {
     #[inline]
     pub(crate) fn extent_mut(&mut self, slot: Slot) -> &mut Extent {
         &mut self.extents[slot as usize]
+    }
+
+    /// All open lots of the order at a place, shown or not.
+    #[inline]
+    #[must_use]
+    pub fn open(&self, slot: Slot) -> Quantity {
+        let order = self.at(slot);
+        if order.flags.contains(ICEBERG) {
+            return Quantity(order.leaves.0 + self.reserves.at(slot).hidden.0);
+        }
+        order.leaves
+    }
+
+    /// What an iceberg order shows at a time, and hides now.
+    pub(crate) fn reserve(&self, slot: Slot) -> Reserve {
+        self.reserves.at(slot)
+    }
+
+    /// Sets what an iceberg order shows at a time, and hides now.
+    pub(crate) fn set_reserve(&mut self, slot: Slot, reserve: Reserve) {
+        self.reserves.set(slot, reserve);
     }
 
     /// The places of all live orders for which `wanted` holds, by ascending id, into `found`.

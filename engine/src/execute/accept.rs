@@ -51,7 +51,7 @@ impl Execute {
         result
     }
 
-    #[inline]
+    #[inline(always)]
     fn check_and_enter<S: EventSink>(
         &mut self,
         instrument: &mut Instrument,
@@ -131,6 +131,9 @@ impl Execute {
             flags: instrument.marked(new.flags, order_type),
         });
         self.names.enter(&mut self.orders, slot, name);
+        if let Some(advanced) = advanced {
+            self.mark_iceberg(slot, advanced.display_quantity);
+        }
         self.report_accepted(slot, new, out);
         match stop {
             None => self.match_and_rest(instrument, slot, out),

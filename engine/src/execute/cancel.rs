@@ -166,20 +166,15 @@ impl Execute {
         request: ClientOrderId,
         out: &mut Output<'_, S>,
     ) {
-        let order = self.orders.at(slot);
-        let side = order.side;
-        if order.flags.contains(PARKED) {
+        if self.orders.at(slot).flags.contains(PARKED) {
             self.unpark(instrument, slot);
             self.finish_cancel(instrument, slot, reason, request, out);
             return;
         }
         if let Some(call) = &mut instrument.trading.call {
-            call.count_unpriced(order, Joins::No);
+            call.count_unpriced(self.orders.at(slot), Joins::No);
         }
-        instrument
-            .book
-            .side_mut(side)
-            .take_out(&mut self.orders, slot);
+        self.take_from_book(instrument, slot);
         self.outlook_may_change(instrument, out.time);
         self.finish_cancel(instrument, slot, reason, request, out);
     }

@@ -105,7 +105,7 @@ impl Execute {
                 order.side,
                 order.price,
                 instrument.settlement,
-                order.leaves,
+                orders.open(slot),
                 &instrument.terms,
             );
             positions.at_mut(order.position).open(order.side, 0, cost);

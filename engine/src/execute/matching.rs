@@ -17,7 +17,7 @@ use exahour_wire::units::{Nanos, Price, Quantity};
 
 use super::{Execute, Instrument, buyer_and_seller};
 use crate::batch::EventSink;
-use crate::book::Slot;
+use crate::book::{ICEBERG, Slot};
 use crate::guards::Band;
 use crate::positions::adverse;
 use crate::reporter::Output;
@@ -92,10 +92,7 @@ impl Execute {
         if immediate {
             self.cancel_incoming(instrument, slot, CancelReason::ImmediateRest, out);
         } else {
-            instrument
-                .book
-                .side_mut(side)
-                .append(&mut self.orders, slot);
+            self.rest(instrument, slot, out);
         }
     }
 
@@ -104,17 +101,12 @@ impl Execute {
         &mut self,
         instrument: &mut Instrument,
         slot: Slot,
-        out: &Output<'_, S>,
+        out: &mut Output<'_, S>,
     ) {
-        let order = self.orders.at(slot);
-        let side = order.side;
         if let Some(call) = &mut instrument.trading.call {
-            call.count_unpriced(order, Joins::Yes);
+            call.count_unpriced(self.orders.at(slot), Joins::Yes);
         }
-        instrument
-            .book
-            .side_mut(side)
-            .append(&mut self.orders, slot);
+        self.rest(instrument, slot, out);
         self.outlook_may_change(instrument, out.time);
     }
 
@@ -127,17 +119,27 @@ impl Execute {
         let own_counts = taker.self_trade_prevention == SelfTradePrevention::None;
         let skips_own = taker.self_trade_prevention == SelfTradePrevention::CancelOldest;
         let mut wanted = taker.leaves.0;
+        // What orders of the present level hide comes behind all that it shows.
+        let (mut level, mut behind, mut stopped) = (Price::NONE, 0, false);
         instrument
             .book
             .side(taker.side.opposite())
             .walk(&self.orders, |slot| {
                 let maker = self.orders.at(slot);
+                if maker.price != level {
+                    wanted = wanted.saturating_sub(std::mem::take(&mut behind));
+                    level = maker.price;
+                }
                 let within = match taker.side {
                     Side::Buy => maker.price <= taker.price,
                     Side::Sell => maker.price >= taker.price,
                 };
                 let own = !own_counts && maker.participant == taker.participant;
-                if !within || own && !skips_own {
+                if !within || wanted == 0 {
+                    return false;
+                }
+                if own && !skips_own {
+                    stopped = true;
                     return false;
                 }
                 if !own {
@@ -147,10 +149,13 @@ impl Execute {
                     }
                     limits = limits.after(maker.price);
                     wanted = wanted.saturating_sub(maker.leaves.0);
+                    if maker.flags.contains(ICEBERG) {
+                        behind += self.orders.reserve(slot).hidden.0;
+                    }
                 }
                 wanted > 0
             });
-        wanted == 0
+        wanted == 0 || !stopped && wanted <= behind
     }
 
     #[inline]
@@ -220,11 +225,7 @@ impl Execute {
         self.relock(instrument, self.orders.at(maker_slot).position);
         self.relock(instrument, self.orders.at(taker_slot).position);
         if maker_leaves == quantity {
-            instrument
-                .book
-                .side_mut(maker_side)
-                .take_out(&mut self.orders, maker_slot);
-            self.forget(maker_slot);
+            self.end_shown(instrument, maker_slot, out);
         }
         self.step_after(taker_slot)
     }
@@ -254,7 +255,7 @@ impl Execute {
             order: order.id,
             price,
             quantity,
-            leaves: order.leaves,
+            leaves: self.orders.open(slot),
             account: position.account,
             instrument: position.instrument,
             side: order.side.into(),
@@ -329,11 +330,7 @@ impl Execute {
                 self.reduce(instrument, maker, quantity, out);
                 self.reduce(instrument, taker, quantity, out);
                 if self.orders.at(maker).leaves.0 == 0 {
-                    instrument
-                        .book
-                        .side_mut(side)
-                        .take_out(&mut self.orders, maker);
-                    self.forget(maker);
+                    self.end_shown(instrument, maker, out);
                 }
                 self.step_after(taker)
             }
@@ -356,7 +353,7 @@ impl Execute {
             client_order_id: order.client_order_id,
             order: order.id,
             quantity,
-            leaves: order.leaves,
+            leaves: self.orders.open(slot),
             account: position.account,
             instrument: position.instrument,
             side: order.side.into(),

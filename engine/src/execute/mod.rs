@@ -15,6 +15,7 @@ mod cancel;
 mod dead_man;
 mod delivery;
 mod expiry;
+mod iceberg;
 mod marking;
 mod matching;
 mod operations;
@@ -59,6 +60,7 @@ use uncross::AuctionRoom;
 pub(crate) use activity::Activity;
 pub(crate) use dead_man::DeadMan;
 pub(crate) use delivery::Obligation;
+pub(crate) use iceberg::check_parts;
 pub(crate) use sessions::SessionFlow;
 
 /// One instrument as it trades.

@@ -10,9 +10,10 @@ use exahour_wire::orders::ReplaceOrder;
 use exahour_wire::reject::Reject;
 use exahour_wire::units::{Price, Quantity};
 
+use super::iceberg::{First, check_parts};
 use super::{Execute, Instrument};
 use crate::batch::EventSink;
-use crate::book::{Order, Slot};
+use crate::book::{ICEBERG, Order, Slot};
 use crate::reporter::Output;
 use crate::trading::{PARKED, UNPRICED};
 
@@ -90,7 +91,8 @@ impl Execute {
         replace: &ReplaceOrder,
         out: &mut Output<'_, S>,
     ) -> Result<(), Reject> {
-        let order = *self.orders.at(slot);
+        let mut order = *self.orders.at(slot);
+        order.leaves = self.orders.open(slot);
         instrument.trading.check_entry(order.time_in_force)?;
         if order.flags.contains(UNPRICED) {
             return Err(Reject::UnpricedOrder);
@@ -102,6 +104,10 @@ impl Execute {
             return Ok(());
         }
         let leaves = Quantity(replace.quantity.0 - traded);
+        if order.flags.contains(ICEBERG) {
+            let display = self.orders.reserve(slot).display;
+            check_parts(display, replace.quantity)?;
+        }
         if replace.price != order.price && instrument.is_out_of_bounds_for(&order, replace.price) {
             return Err(Reject::PriceOutsideCollar);
         }
@@ -137,18 +143,18 @@ impl Execute {
     ) {
         let parked = order.flags.contains(PARKED);
         let keeps = parked || replace.price == order.price && leaves < order.leaves;
-        let book = instrument.book.side_mut(order.side);
-        if parked {
-            // It has no place in the book, and its stop price is the same.
-        } else if keeps {
-            book.shrink(&mut self.orders, slot, Quantity(order.leaves.0 - leaves.0));
+        if keeps && !parked {
+            let by = Quantity(order.leaves.0 - leaves.0);
+            self.shrink_resting(instrument, slot, by, First::Hidden);
         } else {
-            book.take_out(&mut self.orders, slot);
+            // A stop order has no place in the book, and its stop price is the same.
+            if !parked {
+                self.take_from_book(instrument, slot);
+            }
+            let changed = self.orders.at_mut(slot);
+            changed.price = replace.price;
+            changed.leaves = leaves;
         }
-
-        let changed = self.orders.at_mut(slot);
-        changed.price = replace.price;
-        changed.leaves = leaves;
         self.orders.extent_mut(slot).total = replace.quantity;
         if order.client_order_id != replace.client_order_id {
             self.names

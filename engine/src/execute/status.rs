@@ -11,7 +11,7 @@ use exahour_wire::units::{Price, Quantity};
 
 use super::Execute;
 use crate::batch::EventSink;
-use crate::book::Order;
+use crate::book::{ICEBERG, Order};
 use crate::reporter::Output;
 use crate::trading::{PARKED, UNPRICED};
 
@@ -25,14 +25,15 @@ impl Execute {
         let names = (question.order, question.client_order_id);
         let slot = self.find_own(question.session, names, question.instrument)?;
         let (order, extent) = (self.orders.at(slot), self.orders.extent(slot));
+        let leaves = self.orders.open(slot);
         let status = OrderStatus {
             request: question.request,
             client_order_id: order.client_order_id,
             order: order.id,
             price: order.price,
             quantity: extent.total,
-            leaves: order.leaves,
-            filled: Quantity(extent.total.0 - order.leaves.0),
+            leaves,
+            filled: Quantity(extent.total.0 - leaves.0),
             expire_at: extent.expire_at,
             account: self.positions.at(order.position).account,
             instrument: question.instrument,
@@ -41,7 +42,7 @@ impl Execute {
             side: order.side.into(),
             time_in_force: order.time_in_force.into(),
             self_trade_prevention: order.self_trade_prevention.into(),
-            flags: OrderFlags(order.flags.0 & !(UNPRICED.0 | PARKED.0)),
+            flags: OrderFlags(order.flags.0 & !(UNPRICED.0 | PARKED.0 | ICEBERG.0)),
             stop_price: self.stop_price(order),
             ..Message::blank()
         };

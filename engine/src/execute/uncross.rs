@@ -14,6 +14,7 @@ use exahour_wire::ids::ClientOrderId;
 use exahour_wire::message::Message;
 use exahour_wire::units::{Price, Quantity};
 
+use super::iceberg::First;
 use super::{Execute, Instrument};
 use crate::auction::{Allotment, Claim, Clearing, Interest, Level, allot, allot_by_size, clear};
 use crate::batch::EventSink;
@@ -125,7 +126,7 @@ impl Execute {
             let claim = Claim {
                 key: slot,
                 price: if unpriced { Price::NONE } else { order.price },
-                lots: order.leaves,
+                lots: self.orders.open(slot),
             };
             if unpriced {
                 room.claims.push(claim);
@@ -151,9 +152,8 @@ impl Execute {
         let later = if buyer.id > seller.id { buyer } else { seller };
         let prevents = buyer.participant == seller.participant
             && later.self_trade_prevention != SelfTradePrevention::None;
-        for (side, slot) in [(Side::Buy, buy), (Side::Sell, sell)] {
-            let book = instrument.book.side_mut(side);
-            book.shrink(&mut self.orders, slot, lots);
+        for slot in [buy, sell] {
+            self.shrink_resting(instrument, slot, lots, First::Shown);
         }
         if prevents {
             self.reduce(instrument, buy, lots, out);
@@ -161,11 +161,9 @@ impl Execute {
         } else {
             self.trade_in_auction(instrument, (buy, sell), price, lots, out);
         }
-        for (side, slot) in [(Side::Buy, buy), (Side::Sell, sell)] {
+        for slot in [buy, sell] {
             if self.orders.at(slot).leaves.0 == 0 {
-                let book = instrument.book.side_mut(side);
-                book.take_out(&mut self.orders, slot);
-                self.forget(slot);
+                self.end_shown(instrument, slot, out);
             }
         }
     }

@@ -10,7 +10,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// The version of the format.
-pub const FORMAT: u32 = 7;
+pub const FORMAT: u32 = 8;
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
 pub(crate) struct StateImage {
@@ -264,6 +264,9 @@ pub(super) struct OrderImage {
     pub(super) time_in_force: u8,
     pub(super) self_trade_prevention: u8,
     pub(super) flags: u8,
+    /// What an iceberg order shows at a time and what it hides; `leaves` are shown. Else zeros.
+    pub(super) display: u64,
+    pub(super) hidden: u64,
 }
 
 /// A trade as it stands: without lots where it was busted.

@@ -25,11 +25,13 @@ use super::image::{
     TermsImage, TradingImage,
 };
 use crate::admit::{AccountOwner, KillSwitch, Participant, Session, Throttle};
-use crate::book::{Book, Extent, NO_ORDER, Order, SERIAL_MAX, Slot};
+use crate::book::{Book, Extent, ICEBERG, NO_ORDER, Order, Reserve, SERIAL_MAX, Slot};
 use crate::by_side::BySide;
 use crate::capacity::Capacity;
 use crate::divisor::Divisor;
-use crate::execute::{Activity, DeadMan, Execute, Instrument, Obligation, SessionFlow, TakenHash};
+use crate::execute::{
+    Activity, DeadMan, Execute, Instrument, Obligation, SessionFlow, TakenHash, check_parts,
+};
 use crate::guards::{Band, Breaker, Intervals, LimitState, Running, Second, Window};
 use crate::ledger::Account;
 use crate::positions::Position;
@@ -296,6 +298,10 @@ impl Stages {
         let orders = &mut self.execute().orders;
         let order = orders.at(slot);
         let side = order.side;
+        if order.flags.contains(ICEBERG) {
+            let hidden = orders.reserve(slot).hidden;
+            instrument.book.hidden.add(side, order.price, hidden);
+        }
         ensure(
             !order.flags.contains(PARKED),
             "an order rests that is not in the market",
@@ -378,13 +384,19 @@ impl Stages {
         });
         ensure(same, "an order is in another's position")?;
         let total = extent.total;
-        let open = order.leaves.0 > 0 && order.leaves <= total && total <= QUANTITY_MAX;
+        let reserve = reserve(&order, image, total)?;
+        let all = order.leaves.0.checked_add(reserve.hidden.0);
+        let fits = all.is_some_and(|all| all <= total.0);
+        let open = order.leaves.0 > 0 && fits && total <= QUANTITY_MAX;
         ensure(open, "an order's lots are out of range")?;
         let priced = order.price.0 > 0 && order.price <= instrument.terms.price_cap;
         ensure(priced, "an order's price is out of range")?;
         let slot = execute.orders.put(order, extent);
         let slot = slot.ok_or(SnapshotError::Contradiction("an order's place is taken"))?;
         execute.names.enter_again(&mut execute.orders, slot);
+        if order.flags.contains(ICEBERG) {
+            execute.orders.set_reserve(slot, reserve);
+        }
         execute.dated += usize::from(order.time_in_force == TimeInForce::GoodTillDate);
         Ok(slot)
     }
@@ -511,6 +523,23 @@ fn party(image: &PartyImage) -> Party {
         session: SessionId(image.session),
         account: AccountId(image.account),
     }
+}
+
+/// What an iceberg order shows at a time and hides; nothing for another.
+fn reserve(order: &Order, image: &OrderImage, total: Quantity) -> Result<Reserve> {
+    let reserve = Reserve {
+        display: Quantity(image.display),
+        hidden: Quantity(image.hidden),
+    };
+    let fits = match order.flags.contains(ICEBERG) {
+        true => {
+            let display = reserve.display;
+            check_parts(display, total).is_ok() && order.leaves <= display
+        }
+        false => reserve == Reserve::default(),
+    };
+    ensure(fits, "what an order shows is out of range")?;
+    Ok(reserve)
 }
 
 /// How an instrument trades; the orders of a call are not counted yet.

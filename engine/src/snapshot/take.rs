@@ -9,7 +9,7 @@ use super::image::{
     TermsImage, ThrottleImage, TradeImage, TradingImage,
 };
 use crate::admit::{Admit, KillSwitch};
-use crate::book::Slot;
+use crate::book::{ICEBERG, Reserve, Slot};
 use crate::execute::{Execute, Instrument};
 use crate::guards::Window;
 use crate::stages::{Admission, Execution};
@@ -274,6 +274,10 @@ fn orders(execute: &Execute, instrument: &Instrument, side: Side) -> Vec<OrderIm
 
 fn order_image(execute: &Execute, slot: Slot) -> OrderImage {
     let (order, extent) = (execute.orders.at(slot), execute.orders.extent(slot));
+    let reserve = match order.flags.contains(ICEBERG) {
+        true => execute.orders.reserve(slot),
+        false => Reserve::default(),
+    };
     OrderImage {
         id: order.id.0,
         price: order.price.0,
@@ -287,6 +291,8 @@ fn order_image(execute: &Execute, slot: Slot) -> OrderImage {
         time_in_force: order.time_in_force.repr(),
         self_trade_prevention: order.self_trade_prevention.repr(),
         flags: order.flags.0,
+        display: reserve.display.0,
+        hidden: reserve.hidden.0,
     }
 }
 

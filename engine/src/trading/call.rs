@@ -148,7 +148,7 @@ impl Call {
             } else {
                 0
             };
-            let lots = Quantity(lots.0 - unpriced);
+            let lots = Quantity(lots.0 + book.hidden.at(side, price).0 - unpriced);
             if lots.0 > 0 {
                 levels.push(Level { price, lots });
             }

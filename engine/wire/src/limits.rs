@@ -73,6 +73,11 @@ pub const INDICATIVE_INTERVAL: Millis = Millis(100);
 /// How many stop orders one command, or one timer, may let into the market.
 pub const ELECTIONS_MAX: u32 = 64;
 
+/// The most parts in which an iceberg order shows itself: it shows at least so small a part of all.
+///
+/// It bounds how many trades one order can add to what an order that comes may cause.
+pub const DISPLAY_PARTS_MAX: u64 = 100;
+
 /// Messages refused by the throttle in a row before the session is logged out.
 pub const THROTTLE_REFUSALS_MAX: u32 = 100;
 
@@ -98,5 +103,7 @@ const _: () = assert!(BATCH_MESSAGES_MAX <= u16::MAX as usize);
 const _: () = assert!(MESSAGE_BYTES_MAX.is_multiple_of(RECORD_LINE_BYTES));
 // Any position, at any price, must be valued in 128 bits without overflow.
 const _: () = assert!(POSITION_MAX.0 < 1 << 50 && PRICE_MAX.0 < 1 << 40 && HOURS_MAX.0 < 1 << 14);
+// What all parts come to must be counted in 64 bits.
+const _: () = assert!(QUANTITY_MAX.0 < u64::MAX / DISPLAY_PARTS_MAX);
 // A position must be able to hold the largest order many times over.
 const _: () = assert!(POSITION_MAX.0 >= QUANTITY_MAX.0 * 100);

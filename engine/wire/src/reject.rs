@@ -101,6 +101,8 @@ enumeration! {
         StopPriceInvalid = 47,
         /// Nothing stands on the other side to take a price from.
         NothingToMeet = 51,
+        /// The displayed quantity does not fit the order's, or it never rests.
+        DisplayInvalid = 53,
         /// The bid of a quote is at its offer or above.
         CrossedQuote = 55,
         /// Orders are only collected for an auction: nothing trades at once.

@@ -3,8 +3,8 @@
 use exahour_wire::codes::{Raw, TerminationCode};
 use exahour_wire::events::{
     CommandDone, CommandRejected, DeadManFired, EventPrefix, MachineReady, OrderAccepted,
-    OrderCancelled, OrderFilled, OrderReduced, OrderRejected, OrderReplaced, OrderStatus,
-    OrderTriggered, SequenceGap, SessionActivity, TradeBusted, TradeCorrected,
+    OrderCancelled, OrderFilled, OrderReduced, OrderRejected, OrderReplaced, OrderShown,
+    OrderStatus, OrderTriggered, SequenceGap, SessionActivity, TradeBusted, TradeCorrected,
 };
 use exahour_wire::ids::MessageSequence;
 use exahour_wire::message::{Message, peek_header};
@@ -79,6 +79,7 @@ impl<'a> Report<'a> {
             OrderReplaced::TEMPLATE_ID => self.read().map(TypedReport::Replaced),
             OrderFilled::TEMPLATE_ID => self.read().map(TypedReport::Filled),
             OrderReduced::TEMPLATE_ID => self.read().map(TypedReport::Reduced),
+            OrderShown::TEMPLATE_ID => self.read().map(TypedReport::Shown),
             CommandDone::TEMPLATE_ID => self.read().map(TypedReport::Done),
             CommandRejected::TEMPLATE_ID => self.read().map(TypedReport::CommandRejected),
             SequenceGap::TEMPLATE_ID => self.read().map(TypedReport::Gap),
@@ -110,6 +111,8 @@ pub enum TypedReport {
     Filled(OrderFilled),
     /// Self-trade prevention took a part of an order.
     Reduced(OrderReduced),
+    /// An iceberg order shows its next lots.
+    Shown(OrderShown),
     /// Another command was carried out.
     Done(CommandDone),
     /// Another command was refused.
@@ -147,7 +150,8 @@ mod tests {
 
     #[test]
     fn every_numbered_report_of_the_schema_has_its_kind() {
-        let numbered = |template: &u16| matches!(template, 301..=306 | 310..=312 | 314..=319 | 353);
+        let numbered =
+            |template: &u16| matches!(template, 301..=306 | 310..=312 | 314..=319 | 324 | 353);
         let mut seen = 0;
         for message in MESSAGES.iter().filter(|it| numbered(&it.template_id)) {
             let header = Header {
@@ -166,6 +170,6 @@ mod tests {
             assert!(known, "{}", message.name);
             seen += 1;
         }
-        assert_eq!(seen, 16);
+        assert_eq!(seen, 17);
     }
 }

@@ -77,7 +77,8 @@ impl Histories {
                 trade,
                 price,
                 quantity,
-            } => self.auctioned(time, order, (trade, price, quantity)),
+                shown,
+            } => self.auctioned(time, order, (trade, price, quantity), shown),
             Change::Level {
                 instrument,
                 side,
@@ -192,8 +193,9 @@ impl Histories {
         });
     }
 
-    fn auctioned(&mut self, time: Nanos, order: RestingOrder, made: Made) {
-        self.executed(time, order, made);
+    fn auctioned(&mut self, time: Nanos, order: RestingOrder, made: Made, shown: Quantity) {
+        // What an order had not shown is not told of it either, only of the trade.
+        self.executed(time, order, (made.0, made.1, shown));
         // Both halves of the trade rested; it is told once, with the buyer's.
         if order.side != Side::Buy {
             return;

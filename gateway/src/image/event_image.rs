@@ -8,7 +8,7 @@
 //! are told after all changes of a command, each once. A stop order is nowhere until it is triggered.
 //! Does not: number or encode what it tells (that is `feed::publisher`).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use exahour_wire::codes::{
     Enumeration, LevelAction, Liquidity, OrderType, Phase, Priority, Raw, Side,
@@ -16,7 +16,7 @@ use exahour_wire::codes::{
 use exahour_wire::events::{
     AuctionUncrossed, EventPrefix, FrameEnd, IndicativePrice, InstrumentExpired, InstrumentListed,
     InstrumentSettled, IntervalPriced, OrderAccepted, OrderCancelled, OrderFilled, OrderReduced,
-    OrderReplaced, OrderTriggered, PhaseChanged, TradeBusted, TradeCorrected,
+    OrderReplaced, OrderShown, OrderTriggered, PhaseChanged, TradeBusted, TradeCorrected,
 };
 use exahour_wire::ids::{CommandSequence, EventSequence, InstrumentId, OrderId, TradeId};
 use exahour_wire::market_data::{
@@ -59,6 +59,8 @@ pub enum Change {
         price: Price,
         /// Lots traded.
         quantity: Quantity,
+        /// Those of them that the order had shown.
+        shown: Quantity,
     },
     /// A trade was undone.
     Busted(TradeBusted),
@@ -121,6 +123,8 @@ pub struct BookImage {
     /// Instruments in which the present command made, undid or corrected trades.
     traded: Vec<InstrumentId>,
     statistics: DayStatistics,
+    /// Lots of iceberg orders that are open and not shown.
+    hidden: HashMap<OrderId, u64, OrderHash>,
 }
 
 impl Default for BookImage {
@@ -148,6 +152,7 @@ impl BookImage {
             touched_levels: Vec::new(),
             traded: Vec::new(),
             statistics: DayStatistics::default(),
+            hidden: HashMap::with_hasher(OrderHash),
         }
     }
 
@@ -311,6 +316,7 @@ impl BookImage {
             OrderReplaced::TEMPLATE_ID => self.on_replaced(&read(event)?, &mut tell),
             OrderFilled::TEMPLATE_ID => self.on_filled(&read(event)?, &mut tell),
             OrderReduced::TEMPLATE_ID => self.on_reduced(&read(event)?, &mut tell),
+            OrderShown::TEMPLATE_ID => self.on_shown(&read(event)?, &mut tell),
             InstrumentListed::TEMPLATE_ID => {
                 let definition = definition_of(&read(event)?);
                 self.books.list(definition)?;
@@ -403,6 +409,7 @@ impl BookImage {
         if self.parked.remove(&cancelled.order) {
             return Ok(());
         }
+        self.forget_hidden(cancelled.order);
         if let Some(order) = self.pending_mut(cancelled.order) {
             order.quantity = Quantity(0);
             return Ok(());
@@ -423,8 +430,9 @@ impl BookImage {
         }
         self.rest_pending(tell)?;
         match decode(replaced.priority, OrderReplaced::TEMPLATE_ID)? {
-            Priority::Kept => self.shrink(replaced.order, replaced.leaves, tell),
+            Priority::Kept => self.on_made_smaller(replaced, tell),
             Priority::Lost => {
+                self.forget_hidden(replaced.order);
                 let (was, level) = self.books.remove(replaced.order)?;
                 self.touch(&was, level);
                 tell(Change::Deleted(was));
@@ -444,17 +452,20 @@ impl BookImage {
         filled: &OrderFilled,
         tell: &mut impl FnMut(Change),
     ) -> Result<(), ImageFault> {
+        let shown = self.shown_of(filled.order, filled.leaves);
         if let Some(order) = self.pending_mut(filled.order) {
-            order.quantity = filled.leaves;
+            order.quantity = shown;
             return Ok(());
         }
-        let (was, level) = self.books.shrink(filled.order, filled.leaves)?;
-        if was.quantity.0 - filled.leaves.0 != filled.quantity.0 {
+        let auction = filled.liquidity == Liquidity::Auction.into();
+        let (was, level) = self.books.shrink(filled.order, shown)?;
+        let less = Quantity(was.quantity.0 - shown.0);
+        if less != filled.quantity && !(auction && shown.0 == 0 && less < filled.quantity) {
             return Err(ImageFault::WrongSize(filled.order));
         }
         self.touch(&was, level);
         let order = RestingOrder {
-            quantity: filled.leaves,
+            quantity: shown,
             ..was
         };
         let (trade, price, quantity) = (filled.trade, filled.price, filled.quantity);
@@ -472,6 +483,7 @@ impl BookImage {
                 trade,
                 price,
                 quantity,
+                shown: less,
             },
             Liquidity::Maker | Liquidity::Taker => Change::Executed {
                 order,
@@ -488,11 +500,76 @@ impl BookImage {
         reduced: &OrderReduced,
         tell: &mut impl FnMut(Change),
     ) -> Result<(), ImageFault> {
+        let shown = self.shown_of(reduced.order, reduced.leaves);
         if let Some(order) = self.pending_mut(reduced.order) {
-            order.quantity = reduced.leaves;
+            order.quantity = shown;
             return Ok(());
         }
-        self.shrink(reduced.order, reduced.leaves, tell)
+        self.shrink(reduced.order, shown, tell)
+    }
+
+    /// An iceberg order that is outside the book will rest with what it shows; one that has shown all
+    /// it might stands last at its price.
+    fn on_shown(
+        &mut self,
+        shown: &OrderShown,
+        tell: &mut impl FnMut(Change),
+    ) -> Result<(), ImageFault> {
+        let hidden = shown.leaves.0.checked_sub(shown.quantity.0);
+        let hidden = hidden.ok_or(ImageFault::WrongSize(shown.order))?;
+        self.hidden.insert(shown.order, hidden);
+        if let Some(order) = self.pending_mut(shown.order) {
+            order.quantity = shown.quantity;
+            return Ok(());
+        }
+        let resting = RestingOrder {
+            order: shown.order,
+            instrument: shown.instrument,
+            side: decode(shown.side, OrderShown::TEMPLATE_ID)?,
+            price: shown.price,
+            quantity: shown.quantity,
+        };
+        let level = self.books.add(resting)?;
+        self.touch(&resting, level);
+        tell(Change::Added(resting));
+        Ok(())
+    }
+
+    /// An order was made smaller where it stands: what it hides went first.
+    fn on_made_smaller(
+        &mut self,
+        replaced: &OrderReplaced,
+        tell: &mut impl FnMut(Change),
+    ) -> Result<(), ImageFault> {
+        let Some(hidden) = self.hidden.get_mut(&replaced.order) else {
+            return self.shrink(replaced.order, replaced.leaves, tell);
+        };
+        let order = self.books.order(replaced.order);
+        let order = order.ok_or(ImageFault::UnknownOrder(replaced.order))?;
+        let shown = order.quantity.min(replaced.leaves);
+        *hidden = replaced.leaves.0 - shown.0;
+        match shown == order.quantity {
+            true => Ok(()),
+            false => self.shrink(replaced.order, shown, tell),
+        }
+    }
+
+    /// What an order shows of so many open lots, of which those that it shows went first.
+    fn shown_of(&mut self, order: OrderId, leaves: Quantity) -> Quantity {
+        if self.hidden.is_empty() {
+            return leaves;
+        }
+        let hidden = self.hidden.get(&order).copied().unwrap_or(0);
+        if leaves.0 == 0 {
+            self.hidden.remove(&order);
+        }
+        Quantity(leaves.0.saturating_sub(hidden))
+    }
+
+    fn forget_hidden(&mut self, order: OrderId) {
+        if !self.hidden.is_empty() {
+            self.hidden.remove(&order);
+        }
     }
 
     fn on_busted(

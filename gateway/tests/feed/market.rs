@@ -13,8 +13,8 @@ use exahour_wire::codes::{
 use exahour_wire::events::{
     AccountCreated, CommandDone, DeliveryAssigned, DeliverySettled, FrameEnd, InstrumentExpired,
     InstrumentListed, InstrumentSettled, MachineReady, MoneyMoved, OrderAccepted, OrderCancelled,
-    OrderFilled, OrderReduced, OrderRejected, OrderReplaced, SessionCreated, TradeBusted,
-    TradeCorrected,
+    OrderFilled, OrderReduced, OrderRejected, OrderReplaced, OrderShown, SessionCreated,
+    TradeBusted, TradeCorrected,
 };
 use exahour_wire::ids::{
     AccountId, CommandSequence, EventSequence, InstrumentId, MessageSequence, ObligationId,
@@ -39,6 +39,16 @@ struct Order {
     open: u64,
     filled: u64,
     session: SessionId,
+    /// Lots shown at a time, of an iceberg order.
+    display: Option<u64>,
+    /// Open lots that are not shown.
+    hidden: u64,
+}
+
+impl Order {
+    fn shown(&self) -> u64 {
+        self.open - self.hidden
+    }
 }
 
 /// What an incoming order does against one of its own participant.
@@ -169,7 +179,7 @@ impl Market {
                 instrument,
                 side: order.side,
                 price: order.price,
-                quantity: Quantity(order.open),
+                quantity: Quantity(order.shown()),
             })
             .collect();
         // A stable sort keeps time order within a price.
@@ -328,6 +338,8 @@ impl Market {
             open: self.rng.random_range(1..=20),
             filled: 0,
             session,
+            display: self.chance(4).then_some(3),
+            hidden: 0,
         };
         self.next_order += 1;
         let time_in_force = match self.rng.random_range(0..10) {
@@ -395,7 +407,7 @@ impl Market {
             };
             let mut maker = self.orders[place];
             let own = participant_of(maker.session) == participant_of(taker.session);
-            let quantity = maker.open.min(taker.open);
+            let quantity = maker.shown().min(taker.open);
             match prevention {
                 Prevention::CancelNewest if own => {
                     return self.cancelled(&taker, CancelReason::SelfTrade);
@@ -414,15 +426,41 @@ impl Market {
                 _ => self.trade(&mut maker, &mut taker, quantity),
             }
             self.orders[place] = maker;
-            if maker.open == 0 {
+            if maker.shown() == 0 {
                 self.orders.remove(place);
+                if maker.open > 0 {
+                    self.rest(maker);
+                }
             }
         }
         if taker.open > 0 && immediate {
             self.cancelled(&taker, CancelReason::ImmediateRest);
         } else if taker.open > 0 {
-            self.orders.push(taker);
+            self.rest(taker);
         }
+    }
+
+    /// Puts an order last at its price, with what it shows.
+    fn rest(&mut self, mut order: Order) {
+        if let Some(display) = order.display {
+            let shown = order.open.min(display);
+            order.hidden = order.open - shown;
+            event!(
+                self,
+                order.session,
+                OrderShown {
+                    order: order.order,
+                    price: order.price,
+                    quantity: Quantity(shown),
+                    display_quantity: Quantity(display),
+                    leaves: Quantity(order.open),
+                    account: account_of(participant_of(order.session)),
+                    instrument: order.instrument,
+                    side: order.side.into(),
+                }
+            );
+        }
+        self.orders.push(order);
     }
 
     fn trade(&mut self, maker: &mut Order, taker: &mut Order, quantity: u64) {
@@ -575,12 +613,15 @@ impl Market {
         let mut order = self.orders[place];
         let kept = order.open > 1 && self.chance(2);
         if kept {
+            let shown = order.shown();
             order.open = self.rng.random_range(1..order.open);
+            order.hidden = order.open.saturating_sub(shown);
             self.orders[place] = order;
         } else {
             self.orders.remove(place);
             order.price = Price(self.rng.random_range(95..=105));
             order.open = self.rng.random_range(1..=20);
+            order.hidden = 0;
         }
         let priority = if kept { Priority::Kept } else { Priority::Lost };
         event!(

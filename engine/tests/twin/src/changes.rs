@@ -162,6 +162,9 @@ impl Twin {
             self.cancel(order.id, reason, command.client_order_id);
             return Ok(());
         }
+        if let Some(display) = order.display {
+            ensure(total <= 100 * display, Reject::DisplayInvalid)?;
+        }
         if price != order.limit {
             match order.stop {
                 None => ensure_collar(instrument, price)?,
@@ -222,12 +225,18 @@ impl Twin {
         if !kept {
             self.take_out_of_book(order);
         }
+        // A smaller order first loses what it hides; one that loses its place comes with all its lots.
+        let hidden = match order.display {
+            Some(_) if kept => leaves - order.shown().min(leaves),
+            _ => 0,
+        };
         self.orders.insert(
             order.id,
             Order {
                 client_order_id: command.client_order_id,
                 limit: command.price.0,
                 leaves,
+                hidden,
                 ..*order
             },
         );

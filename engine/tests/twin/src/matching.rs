@@ -4,10 +4,12 @@
 //!
 //! Always holds: a book is never crossed at rest; at one price the oldest order trades first.
 
+use std::collections::VecDeque;
+
 use exahour_wire::codes::{
     CancelReason, Liquidity, OrderType, SelfTradePrevention, Side, TimeInForce,
 };
-use exahour_wire::events::{OrderCancelled, OrderFilled, OrderReduced};
+use exahour_wire::events::{OrderCancelled, OrderFilled, OrderReduced, OrderShown};
 use exahour_wire::ids::{ClientOrderId, InstrumentId, OrderId, TradeId};
 use exahour_wire::message::Message;
 use exahour_wire::units::{Price, Quantity};
@@ -72,29 +74,38 @@ impl Twin {
         let book = &self.instruments[&incoming.instrument];
         let mut lots = 0;
         let mut prices = Vec::new();
-        for id in book.in_order_of_trading(incoming.side.opposite()) {
-            let resting = &self.orders[&id];
+        let mut waiting: VecDeque<Order> = book
+            .in_order_of_trading(incoming.side.opposite())
+            .iter()
+            .map(|id| self.orders[id])
+            .collect();
+        while let Some(resting) = waiting.pop_front() {
             if !within(incoming.side, incoming.limit, resting.limit) {
                 break;
             }
             let own = resting.participant == incoming.participant;
             let counts = !own || incoming.prevention == SelfTradePrevention::None;
-            if counts {
-                if !self.is_admissible(incoming.instrument, resting.limit, &prices) {
-                    break;
+            if !counts {
+                match incoming.prevention {
+                    SelfTradePrevention::CancelOldest => continue,
+                    _ => break,
                 }
-                if !in_band(book.band_now(self.now), resting.limit) {
-                    break;
-                }
-                prices.push(resting.limit);
             }
-            match incoming.prevention {
-                SelfTradePrevention::None => lots += i128::from(resting.leaves),
-                _ if !own => lots += i128::from(resting.leaves),
-                SelfTradePrevention::CancelOldest => {}
-                SelfTradePrevention::CancelNewest
-                | SelfTradePrevention::CancelBoth
-                | SelfTradePrevention::Decrement => break,
+            if !self.is_admissible(incoming.instrument, resting.limit, &prices) {
+                break;
+            }
+            if !in_band(book.band_now(self.now), resting.limit) {
+                break;
+            }
+            prices.push(resting.limit);
+            lots += i128::from(resting.shown());
+            if resting.hidden > 0 {
+                // What it hides comes again behind everybody at its price.
+                let behind = waiting.iter().take_while(|it| it.limit == resting.limit);
+                let mut again = resting;
+                again.leaves = resting.hidden;
+                again.hidden = resting.hidden - resting.hidden.min(resting.display.unwrap_or(0));
+                waiting.insert(behind.count(), again);
             }
         }
         lots
@@ -136,16 +147,17 @@ impl Twin {
                     self.cancel(incoming.id, reason, ClientOrderId::NONE);
                 }
                 SelfTradePrevention::Decrement => {
-                    let lots = resting.leaves.min(incoming.leaves);
+                    let lots = resting.shown().min(incoming.leaves);
                     self.reduce(resting.id, lots);
                     self.reduce(incoming.id, lots);
+                    self.show_next(resting.id);
                 }
             }
         }
     }
 
     fn trade(&mut self, maker: &Order, taker: &Order) {
-        let lots = maker.leaves.min(taker.leaves);
+        let lots = maker.shown().min(taker.leaves);
         let price = maker.limit;
         self.counts.trades += 1;
         let trade = TradeId(self.counts.trades);
@@ -171,6 +183,7 @@ impl Twin {
             Side::Sell => (maker.account, taker.account),
         };
         self.settle_trade(maker.instrument, buyer_and_seller, (price, lots), trade);
+        self.show_next(maker.id);
     }
 
     pub(crate) fn fill(
@@ -182,7 +195,7 @@ impl Twin {
         let Some(order) = self.orders.get_mut(&id) else {
             return;
         };
-        order.leaves -= lots;
+        order.lose(lots);
         order.traded += lots;
         let order = *order;
         let event = OrderFilled {
@@ -205,7 +218,7 @@ impl Twin {
         let Some(order) = self.orders.get_mut(&id) else {
             return;
         };
-        order.leaves -= lots;
+        order.lose(lots);
         let order = *order;
         let event = OrderReduced {
             client_order_id: order.client_order_id,
@@ -221,10 +234,42 @@ impl Twin {
         self.remove_if_done(id);
     }
 
+    /// Puts an order last at its price, with as many of its lots as it shows.
     fn rest(&mut self, order: &Order) {
         if let Some(instrument) = self.instruments.get_mut(&order.instrument) {
             let queue = instrument.queue(order.side);
             queue.entry(order.limit).or_default().push_back(order.id);
+        }
+        let Some(display) = order.display else {
+            return;
+        };
+        let shown = order.leaves.min(display);
+        if let Some(resting) = self.orders.get_mut(&order.id) {
+            resting.hidden = order.leaves - shown;
+        }
+        let event = OrderShown {
+            client_order_id: order.client_order_id,
+            order: order.id,
+            price: Price(order.limit),
+            quantity: Quantity(shown),
+            display_quantity: Quantity(display),
+            leaves: Quantity(order.leaves),
+            account: order.account,
+            instrument: order.instrument,
+            side: order.side.into(),
+            ..OrderShown::blank()
+        };
+        self.report(order.session, event);
+    }
+
+    /// Once a resting order has nothing left of what it showed, its next lots are shown, last at its price.
+    pub(crate) fn show_next(&mut self, id: OrderId) {
+        let Some(order) = self.orders.get(&id).copied() else {
+            return;
+        };
+        if order.shown() == 0 {
+            self.take_out_of_book(&order);
+            self.rest(&order);
         }
     }
 

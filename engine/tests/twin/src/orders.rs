@@ -31,6 +31,20 @@ struct Codes {
     prevention: SelfTradePrevention,
 }
 
+impl Codes {
+    fn at_once(&self) -> bool {
+        matches!(
+            self.time_in_force,
+            TimeInForce::ImmediateOrCancel | TimeInForce::FillOrKill
+        )
+    }
+}
+
+/// A number of lots that was asked for, if it was.
+fn asked(lots: Quantity) -> Option<u64> {
+    (lots.0 > 0).then_some(lots.0)
+}
+
 impl Twin {
     /// `NewOrder`, which asks for nothing beyond.
     pub(crate) fn new_order(&mut self, sender: &Sender, command: &NewOrder) -> Result<(), Reject> {
@@ -68,6 +82,13 @@ impl Twin {
         let is_stop = [OrderType::Stop, OrderType::StopLimit].contains(&codes.order_type);
         ensure_served(beyond, is_stop)?;
         ensure_quantity(instrument, command.quantity)?; // 6
+        let display = asked(beyond.display_quantity);
+        if let Some(display) = display {
+            let types = [OrderType::Limit, OrderType::MarketToLimit];
+            let rests = types.contains(&codes.order_type) && !codes.at_once();
+            let fits = display <= command.quantity.0 && command.quantity.0 <= 100 * display;
+            ensure(rests && fits, Reject::DisplayInvalid)?;
+        }
         match codes.order_type {
             OrderType::Limit | OrderType::StopLimit => ensure_limit(instrument, command.price)?, // 7
             _ => ensure(command.price == Price::NONE, Reject::PriceOutOfRange)?,
@@ -120,7 +141,7 @@ impl Twin {
         self.ensure_position_limit(command.instrument, command.account, &after, open.side)?; // 13
         self.ensure_funds(command.instrument, command.account, &before, &after)?; // 14
         ensure(self.orders.len() < self.orders_max, Reject::TooManyOrders)?; // 15
-        let order = self.accept(command, participant, &codes, limit);
+        let order = self.accept(command, participant, &codes, (limit, display));
         if let Some(order) = self.orders.get_mut(&order) {
             order.stop = stop.map(|stop| stop.0);
         }
@@ -136,7 +157,7 @@ impl Twin {
         command: &NewOrder,
         participant: ParticipantId,
         codes: &Codes,
-        limit: i64,
+        (limit, display): (i64, Option<u64>),
     ) -> OrderId {
         let id = self.next_order_id();
         let expires_at = match codes.time_in_force {
@@ -159,6 +180,8 @@ impl Twin {
             limit,
             traded: 0,
             leaves: command.quantity.0,
+            display,
+            hidden: 0,
             expires_at,
             stop: None,
         };
@@ -312,7 +335,6 @@ fn known_codes(sender: &Sender, command: &NewOrder) -> Result<Codes, Reject> {
 fn ensure_served(beyond: &NewAdvancedOrder, is_stop: bool) -> Result<(), Reject> {
     let fits = is_stop || beyond.stop_price == Price::NONE;
     ensure(fits, Reject::NotSupported)?;
-    ensure(beyond.display_quantity.0 == 0, Reject::NotSupported)?;
     ensure(beyond.minimum_quantity.0 == 0, Reject::NotSupported)?;
     ensure(
         beyond.peg == PegReference::None.into(),

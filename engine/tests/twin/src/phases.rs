@@ -540,6 +540,8 @@ impl Twin {
             if one_owner && later != SelfTradePrevention::None {
                 self.reduce(buy, lots);
                 self.reduce(sell, lots);
+                self.show_next(buy);
+                self.show_next(sell);
                 continue;
             }
             self.counts.trades += 1;
@@ -564,6 +566,8 @@ impl Twin {
             self.settle_trade(buyer.instrument, accounts, (price, lots), trade);
             self.remove_if_done(buy);
             self.remove_if_done(sell);
+            self.show_next(buy);
+            self.show_next(sell);
         }
     }
 }

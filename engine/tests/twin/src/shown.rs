@@ -39,7 +39,7 @@ impl Twin {
                 order: id,
                 side,
                 price: Price(order.limit),
-                quantity: Quantity(order.leaves),
+                quantity: Quantity(order.shown()),
             }
         })
         .collect()

@@ -218,6 +218,10 @@ pub(crate) struct Order {
     pub(crate) traded: u64,
     /// Lots still open.
     pub(crate) leaves: u64,
+    /// Lots that an iceberg order shows at a time.
+    pub(crate) display: Option<u64>,
+    /// Open lots that stand in the book and are not shown.
+    pub(crate) hidden: u64,
     pub(crate) expires_at: Option<Nanos>,
     /// The stop price of an order that is not in the market.
     pub(crate) stop: Option<i64>,
@@ -226,6 +230,18 @@ pub(crate) struct Order {
 impl Order {
     pub(crate) fn total(&self) -> u64 {
         self.traded + self.leaves
+    }
+
+    /// Open lots that are shown; of an order that is in no book, all.
+    pub(crate) fn shown(&self) -> u64 {
+        self.leaves - self.hidden
+    }
+
+    /// Takes lots away, those that are shown first.
+    pub(crate) fn lose(&mut self, lots: u64) {
+        let shown = self.shown().saturating_sub(lots);
+        self.leaves -= lots;
+        self.hidden = self.leaves - shown;
     }
 }
 

@@ -377,3 +377,29 @@ event! {
         pad_1: Pad<4>,
     }
 }
+
+event! {
+    /// An iceberg order rests, or shows its next lots, last at its price.
+    OrderShown = 324 {
+        /// The sender's name for the order.
+        client_order_id: ClientOrderId,
+        /// The exchange's name for the order.
+        order: OrderId,
+        /// Its limit.
+        price: Price,
+        /// Lots that it shows now.
+        quantity: Quantity,
+        /// Lots that it shows at a time.
+        display_quantity: Quantity,
+        /// Lots still open, shown or not.
+        leaves: Quantity,
+        /// Whose account.
+        account: AccountId,
+        /// Which contract.
+        instrument: InstrumentId,
+        /// Buy or sell.
+        side: Raw<Side>,
+        /// Zero.
+        pad_1: Pad<7>,
+    }
+}

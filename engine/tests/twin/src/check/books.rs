@@ -7,8 +7,8 @@ use exahour_wire::codes::{
 };
 use exahour_wire::events::{
     AuctionUncrossed, DeliveryAssigned, EventPrefix, InstrumentExpired, InstrumentSettled,
-    OrderAccepted, OrderCancelled, OrderFilled, OrderReduced, OrderReplaced, OrderTriggered,
-    PhaseChanged, TradeBusted, TradeCorrected,
+    OrderAccepted, OrderCancelled, OrderFilled, OrderReduced, OrderReplaced, OrderShown,
+    OrderTriggered, PhaseChanged, TradeBusted, TradeCorrected,
 };
 use exahour_wire::ids::{ClientOrderId, InstrumentId};
 use exahour_wire::message::Message;
@@ -26,6 +26,10 @@ struct Order {
     total: u64,
     traded: u64,
     leaves: u64,
+    /// Open lots that stand in the book and are not shown.
+    hidden: u64,
+    /// Lots that it shows at a time, once it has told.
+    display: Option<u64>,
     order_type: Raw<OrderType>,
     time_in_force: Raw<TimeInForce>,
     post_only: bool,
@@ -50,6 +54,8 @@ pub(super) struct Books {
     traded_at: BTreeMap<u32, (i64, i64, i64)>,
     /// Instruments of which trades were amended.
     amended: BTreeSet<u32>,
+    /// Resting orders that have shown all they might, and must show their next lots.
+    used_up: BTreeSet<u64>,
     /// The maker's half of a trade whose taker's half must come next.
     maker: Option<OrderFilled>,
     trades: u64,
@@ -107,6 +113,8 @@ impl Books {
             self.on_replaced(&replaced)
         } else if let Some(reduced) = OrderReduced::read(event) {
             self.on_reduced(&reduced)
+        } else if let Some(shown) = OrderShown::read(event) {
+            self.on_shown(&shown)
         } else if let Some(busted) = TradeBusted::read(event) {
             let before = (busted.price.0, busted.quantity.0);
             let side = (busted.trade.0, busted.side);
@@ -212,6 +220,8 @@ impl Books {
             total: accepted.quantity.0,
             traded: 0,
             leaves: accepted.quantity.0,
+            hidden: 0,
+            display: None,
             order_type: accepted.order_type,
             time_in_force: accepted.time_in_force,
             post_only: accepted.flags.contains(OrderFlags::POST_ONLY),
@@ -334,7 +344,9 @@ impl Books {
         must(lots > 0 && lots <= order.leaves, || {
             format!("at most what is open, {}, is taken", order.leaves)
         })?;
+        let shown = (order.leaves - order.hidden).saturating_sub(lots);
         order.leaves -= lots;
+        order.hidden = order.leaves - shown;
         order.traded += traded;
         order.total -= lots - traded;
         must(order.leaves == leaves, || {
@@ -345,6 +357,37 @@ impl Books {
         })?;
         if leaves == 0 {
             self.remove(id);
+        } else if shown == 0 {
+            self.used_up.insert(id);
+        }
+        Ok(())
+    }
+
+    /// An order rests and shows a part, or shows its next lots: last at its price.
+    fn on_shown(&mut self, told: &OrderShown) -> Result<(), Violation> {
+        let id = told.order.0;
+        let mut order = self.order(id)?;
+        let arrives = self.arriving == Some(id);
+        must(arrives || self.used_up.remove(&id), || {
+            "the next lots are shown once all that was shown is gone".to_owned()
+        })?;
+        let display = told.display_quantity.0;
+        must(order.display.is_none_or(|before| before == display), || {
+            format!("an order shows {:?} lots at a time", order.display)
+        })?;
+        let shows = told.quantity.0 == display.min(order.leaves) && told.quantity.0 > 0;
+        must(shows, || {
+            format!("{display} of {} lots are shown", order.leaves)
+        })?;
+        let same = (told.leaves.0, told.price.0) == (order.leaves, order.limit);
+        must(same, || format!("{} lots are open", order.leaves))?;
+        order.display = Some(display);
+        order.hidden = order.leaves - told.quantity.0;
+        self.orders.insert(id, order);
+        if !arrives {
+            self.take_from_book(id, &order);
+            let place = rank(order.side, order.limit);
+            self.queue(&order).entry(place).or_default().push_back(id);
         }
         Ok(())
     }
@@ -441,6 +484,9 @@ impl Books {
                 let first = self.first(order.instrument, order.side);
                 must(first == Some(id), || {
                     format!("the oldest order at the best price trades first: {first:?}")
+                })?;
+                must(filled.quantity.0 <= order.leaves - order.hidden, || {
+                    "no more than what is shown trades at once".to_owned()
                 })?;
                 self.maker = Some(*filled);
             }
@@ -546,6 +592,12 @@ impl Books {
         if !parked {
             self.rest_arrived()?;
         }
+        let mut hidden = 0;
+        if kept && order.display.is_some() {
+            // What it hides goes first.
+            let shown = (order.leaves - order.hidden).min(replaced.leaves.0);
+            hidden = replaced.leaves.0 - shown;
+        }
         if !kept {
             self.take_from_book(id, &order);
             self.arrive(id)?;
@@ -556,6 +608,7 @@ impl Books {
             order_type: OrderType::Limit.into(),
             total: replaced.quantity.0,
             leaves: replaced.leaves.0,
+            hidden,
             ..order
         };
         self.orders.insert(id, changed);
@@ -619,6 +672,9 @@ impl Books {
     pub(super) fn at_end_of_command(&mut self, time: u64) -> Result<(), Violation> {
         self.rest_arrived()?;
         self.check_auction_over()?;
+        must(self.used_up.is_empty(), || {
+            "an order with open lots shows some".to_owned()
+        })?;
         must(self.maker.is_none(), || "a trade has two halves".to_owned())?;
         for instrument in std::mem::take(&mut self.touched) {
             let lots = self

@@ -17,8 +17,8 @@ pub(super) fn new_order(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec
     let mut plain = realistic::new_order(market, dice, now);
     let asks = |dice: &mut Dice| u64::from(dice.below(50) == 0);
     let stop_price = match dice.below(100) {
-        0..70 => make_stop(&mut plain, market, dice),
-        70 => Price(1),
+        0..50 => make_stop(&mut plain, market, dice),
+        50 => Price(1),
         _ => Price::NONE,
     };
     NewAdvancedOrder {
@@ -37,7 +37,10 @@ pub(super) fn new_order(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec
         flags: plain.flags,
         peg: Raw::new(asks(dice) as u8),
         stop_price,
-        display_quantity: Quantity(asks(dice)),
+        display_quantity: match stop_price == Price::NONE && dice.percent(80) {
+            true => Quantity(dice.between(1, plain.quantity.0.clamp(1, 9) + 1)),
+            false => Quantity(asks(dice)),
+        },
         minimum_quantity: Quantity(asks(dice)),
         peg_offset: Price(asks(dice) as i64),
         linked: ClientOrderId(asks(dice)),
