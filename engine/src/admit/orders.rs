@@ -107,6 +107,10 @@ pub(super) fn check_new(
     if let Some(advanced) = advanced {
         let rests = !immediate && matches!(order_type, OrderType::Limit | OrderType::MarketToLimit);
         check_display(advanced.display_quantity, order.quantity, rests)?;
+        let minimum = advanced.minimum_quantity;
+        if minimum > order.quantity || minimum > Quantity(0) && post_only {
+            return Err(Reject::MinimumInvalid);
+        }
     }
     if limited {
         terms.check_limit(order.price)?;
@@ -150,7 +154,7 @@ fn check_served(
     };
     let served = advanced.peg == PegReference::None.into()
         && (stop.is_some() || advanced.stop_price == Price::NONE)
-        && advanced.minimum_quantity == Quantity(0)
+        && (stop.is_none() || advanced.minimum_quantity == Quantity(0))
         && advanced.peg_offset == Price(0)
         && advanced.linked == ClientOrderId::NONE;
     if served {

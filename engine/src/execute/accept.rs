@@ -74,6 +74,10 @@ impl Execute {
             .decode()
             .ok_or(Reject::InvalidSelfTradePrevention)?;
         instrument.trading.check_entry(time_in_force)?;
+        let minimum = advanced.map_or(Quantity(0), |it| it.minimum_quantity);
+        if minimum > Quantity(0) && instrument.trading.call.is_some() {
+            return Err(Reject::ImmediateInCall);
+        }
         let name = self
             .names
             .vacant(&self.orders, new.session, new.client_order_id)
@@ -136,7 +140,7 @@ impl Execute {
         }
         self.report_accepted(slot, new, out);
         match stop {
-            None => self.match_and_rest(instrument, slot, out),
+            None => self.match_and_rest(instrument, slot, minimum, out),
             Some(stop) => self.park(instrument, slot, stop),
         }
         Ok(())

@@ -32,12 +32,13 @@ enum Step {
 }
 
 impl Execute {
-    /// Matches the order at `slot` and rests what is left of it.
+    /// Matches the order at `slot`, if so many lots of it can trade at once, and rests what is left.
     #[inline]
     pub(super) fn match_and_rest<S: EventSink>(
         &mut self,
         instrument: &mut Instrument,
         slot: Slot,
+        minimum: Quantity,
         out: &mut Output<'_, S>,
     ) {
         if instrument.trading.call.is_some() {
@@ -57,9 +58,11 @@ impl Execute {
             self.cancel_incoming(instrument, slot, CancelReason::PostOnly, out);
             return;
         }
-        if time_in_force == TimeInForce::FillOrKill
-            && !self.fills_wholly(instrument, slot, out.time)
-        {
+        let at_once = match time_in_force {
+            TimeInForce::FillOrKill => taker.leaves,
+            _ => minimum,
+        };
+        if at_once > Quantity(0) && !self.fills(instrument, slot, at_once, out.time) {
             self.cancel_incoming(instrument, slot, CancelReason::NotFillable, out);
             return;
         }
@@ -110,15 +113,21 @@ impl Execute {
         self.outlook_may_change(instrument, out.time);
     }
 
-    /// Whether enough lots stand within the order's limit and the guards', not counting its owner's
+    /// Whether so many lots stand within the order's limit and the guards', not counting its owner's
     /// own.
-    fn fills_wholly(&self, instrument: &mut Instrument, taker: Slot, now: Nanos) -> bool {
+    fn fills(
+        &self,
+        instrument: &mut Instrument,
+        taker: Slot,
+        at_once: Quantity,
+        now: Nanos,
+    ) -> bool {
         let taker = self.orders.at(taker);
         let band = instrument.band(now).map(|(_, band)| band);
         let mut limits = instrument.trading.price_limits(now);
         let own_counts = taker.self_trade_prevention == SelfTradePrevention::None;
         let skips_own = taker.self_trade_prevention == SelfTradePrevention::CancelOldest;
-        let mut wanted = taker.leaves.0;
+        let mut wanted = at_once.0;
         // What orders of the present level hide comes behind all that it shows.
         let (mut level, mut behind, mut stopped) = (Price::NONE, 0, false);
         instrument

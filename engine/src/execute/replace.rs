@@ -186,7 +186,7 @@ impl Execute {
         } else if keeps {
             self.outlook_may_change(instrument, out.time);
         } else {
-            self.match_and_rest(instrument, slot, out);
+            self.match_and_rest(instrument, slot, Quantity(0), out);
         }
     }
 }

@@ -9,7 +9,7 @@ use exahour_wire::codes::{OrderFlags, OrderType, Phase, TimeInForce};
 use exahour_wire::events::OrderTriggered;
 use exahour_wire::limits::ELECTIONS_MAX;
 use exahour_wire::message::Message;
-use exahour_wire::units::{Nanos, Price};
+use exahour_wire::units::{Nanos, Price, Quantity};
 
 use super::{Execute, Instrument};
 use crate::batch::EventSink;
@@ -157,7 +157,7 @@ impl Execute {
         };
         let session = order.session;
         self.reporter.report(out, session, triggered);
-        self.match_and_rest(instrument, stop.slot, out);
+        self.match_and_rest(instrument, stop.slot, Quantity(0), out);
     }
 
     /// Moves the limit of an order that comes into the market into the price band; so it can cost less,

@@ -345,7 +345,7 @@ enumeration! {
         MassCancel = 2,
         /// The rest of an immediate-or-cancel or market order.
         ImmediateRest = 3,
-        /// A fill-or-kill order that could not be filled.
+        /// Fewer lots could trade at once than it asked for.
         NotFillable = 4,
         /// Its day ended or its date was reached.
         Expired = 5,

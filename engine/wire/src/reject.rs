@@ -105,6 +105,8 @@ enumeration! {
         DisplayInvalid = 53,
         /// The bid of a quote is at its offer or above.
         CrossedQuote = 55,
+        /// The minimum quantity is above the order's, or it is never to trade at once.
+        MinimumInvalid = 54,
         /// Orders are only collected for an auction: nothing trades at once.
         ImmediateInCall = 60,
         /// The calendar says that no order may be entered or changed now.

@@ -172,7 +172,7 @@ impl Twin {
         }
         self.enter_phase(id, Phase::Halted, until);
         if !immediate {
-            self.place(taker);
+            self.place(taker, 0);
         }
         self.halt_followers(id, until);
     }

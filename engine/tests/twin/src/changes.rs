@@ -258,7 +258,7 @@ impl Twin {
         match kept {
             true if order.stop.is_some() => {}
             true => self.call_changed(order.instrument),
-            false => self.place(order.id),
+            false => self.place(order.id, 0),
         }
     }
 

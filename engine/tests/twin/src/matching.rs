@@ -33,7 +33,8 @@ fn in_band(band: Option<(i64, i64, i64)>, price: i64) -> bool {
 
 impl Twin {
     /// Matches an order that is in no book, and rests what is left.
-    pub(crate) fn place(&mut self, id: OrderId) {
+    /// At least `minimum` lots must trade at once, if it is to trade at all.
+    pub(crate) fn place(&mut self, id: OrderId, minimum: u64) {
         let order = self.orders[&id];
         if self.instruments[&order.instrument].call.is_some() {
             self.rest(&order);
@@ -44,8 +45,11 @@ impl Twin {
         if order.post_only && would_trade {
             return self.cancel(id, CancelReason::PostOnly, ClientOrderId::NONE);
         }
-        let whole = order.time_in_force == TimeInForce::FillOrKill;
-        if whole && self.fillable(&order) < i128::from(order.leaves) {
+        let wanted = match order.time_in_force {
+            TimeInForce::FillOrKill => order.leaves,
+            _ => minimum,
+        };
+        if self.fillable(&order) < i128::from(wanted) {
             return self.cancel(id, CancelReason::NotFillable, ClientOrderId::NONE);
         }
         self.match_incoming(id);
@@ -69,7 +73,7 @@ impl Twin {
         self.instruments[&instrument].best(side)
     }
 
-    /// What of the other side a fill-or-kill order can count on.
+    /// What of the other side an order can count on that must trade at once.
     fn fillable(&self, incoming: &Order) -> i128 {
         let book = &self.instruments[&incoming.instrument];
         let mut lots = 0;

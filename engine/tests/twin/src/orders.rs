@@ -89,6 +89,12 @@ impl Twin {
             let fits = display <= command.quantity.0 && command.quantity.0 <= 100 * display;
             ensure(rests && fits, Reject::DisplayInvalid)?;
         }
+        let minimum = asked(beyond.minimum_quantity);
+        let waits = command.flags.contains(OrderFlags::POST_ONLY);
+        if let Some(minimum) = minimum {
+            ensure(minimum <= command.quantity.0, Reject::MinimumInvalid)?;
+            ensure(!waits, Reject::MinimumInvalid)?;
+        }
         match codes.order_type {
             OrderType::Limit | OrderType::StopLimit => ensure_limit(instrument, command.price)?, // 7
             _ => ensure(command.price == Price::NONE, Reject::PriceOutOfRange)?,
@@ -105,6 +111,11 @@ impl Twin {
         ensure(date_fits, Reject::ExpireTimeInvalid)?; // 8
         ensure(!instrument.expired, Reject::InstrumentClosed)?; // 9
         ensure_phase(instrument, codes.time_in_force)?;
+        let at_once = minimum.is_some();
+        ensure(
+            !at_once || instrument.call.is_none(),
+            Reject::ImmediateInCall,
+        )?;
         let named = self.order_named(sender.session, command.client_order_id);
         ensure(named.is_none(), Reject::DuplicateClientOrderId)?; // 10
         let limit = match codes.order_type {
@@ -147,7 +158,7 @@ impl Twin {
         }
         match is_stop {
             true => self.park(order),
-            false => self.place(order),
+            false => self.place(order, beyond.minimum_quantity.0),
         }
         Ok(())
     }
@@ -335,7 +346,8 @@ fn known_codes(sender: &Sender, command: &NewOrder) -> Result<Codes, Reject> {
 fn ensure_served(beyond: &NewAdvancedOrder, is_stop: bool) -> Result<(), Reject> {
     let fits = is_stop || beyond.stop_price == Price::NONE;
     ensure(fits, Reject::NotSupported)?;
-    ensure(beyond.minimum_quantity.0 == 0, Reject::NotSupported)?;
+    let whole = !is_stop || beyond.minimum_quantity.0 == 0;
+    ensure(whole, Reject::NotSupported)?;
     ensure(
         beyond.peg == PegReference::None.into(),
         Reject::NotSupported,

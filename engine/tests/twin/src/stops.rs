@@ -116,6 +116,6 @@ impl Twin {
             ..OrderTriggered::blank()
         };
         self.report(order.session, event);
-        self.place(id);
+        self.place(id, 0);
     }
 }

@@ -41,7 +41,10 @@ pub(super) fn new_order(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec
             true => Quantity(dice.between(1, plain.quantity.0.clamp(1, 9) + 1)),
             false => Quantity(asks(dice)),
         },
-        minimum_quantity: Quantity(asks(dice)),
+        minimum_quantity: match dice.percent(40) {
+            true => Quantity(dice.between(1, plain.quantity.0.clamp(1, 9) + 1)),
+            false => Quantity(0),
+        },
         peg_offset: Price(asks(dice) as i64),
         linked: ClientOrderId(asks(dice)),
         ..NewAdvancedOrder::blank()
