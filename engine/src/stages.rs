@@ -147,8 +147,10 @@ impl Execution {
     fn fire_timers<S: EventSink>(&mut self, out: &mut Output<'_, S>) {
         while let Some((at, due)) = self.execute.timers.take_due(out.time) {
             self.execute.fire(at, due, out);
-            self.execute.trigger_stops(out);
         }
+        // Once, not behind each: a timer of something that is gone comes up here, and not where the
+        // engine went on from a snapshot.
+        self.execute.trigger_stops(out);
     }
 
     #[inline]

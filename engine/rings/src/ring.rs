@@ -148,18 +148,6 @@ impl<T: Copy + Send> Producer<T> {
         self.claim(1).is_ok()
     }
 
-    /// Counts the next slot, as [`Producer::write_next`] left it, among what the next
-    /// [`Producer::publish`] hands over.
-    ///
-    /// # Errors
-    /// [`Full`] when every slot still waits to be read, or to be published.
-    #[inline]
-    pub fn stage_next(&mut self) -> Result<(), Full> {
-        self.claim(1)?;
-        self.tail += 1;
-        Ok(())
-    }
-
     /// Hands all that was staged to the consumer at once.
     #[inline]
     pub fn publish(&mut self) {
@@ -231,6 +219,18 @@ impl<T: Copy + Send + Zeroable> Producer<T> {
             // one that was written.
             write(unsafe { (*cell).assume_init_mut() })
         });
+        Ok(())
+    }
+
+    /// Counts the next slot, as [`Producer::write_next`] left it, among what the next
+    /// [`Producer::publish`] hands over.
+    ///
+    /// # Errors
+    /// [`Full`] when every slot still waits to be read, or to be published.
+    #[inline]
+    pub fn stage_next(&mut self) -> Result<(), Full> {
+        self.claim(1)?;
+        self.tail += 1;
         Ok(())
     }
 
@@ -391,7 +391,8 @@ impl<T: Copy> Shared<T> {
     #[inline(always)]
     fn read<R>(&self, position: u64, visit: impl FnOnce(&T) -> R) -> R {
         self.slot(position).message.with(|cell| {
-            // SAFETY: tail was seen beyond `position`, so the producer wrote this message, and it
+            // SAFETY: tail was seen beyond `position`, so the producer wrote this message, or
+            // counts the zeros or the message that lay there (`stage_next`, where zeros are a `T`), and it
             // does not write here again until head passes `position`, after this borrow.
             visit(unsafe { (*cell).assume_init_ref() })
         })

@@ -1,6 +1,7 @@
 //! Stop orders: parked outside of the book, and let into the market when a trade has reached their price.
 //!
-//! Called when one is entered, behind each command and timer, and when trading goes on after a call.
+//! Called when one is entered, behind each command and behind the timers of a batch, and when trading goes
+//! on after a call.
 //!
 //! Always holds: what was elected is let in where its instrument trades continuously, in the order of
 //! election, and what one command leaves is left to the next or to a timer that is due at once.

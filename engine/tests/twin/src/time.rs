@@ -33,7 +33,7 @@ impl Twin {
     pub(crate) fn fire_due_timers(&mut self) {
         while let Some((at, due)) = self.earliest_timer() {
             if at > self.now {
-                return;
+                break;
             }
             match due {
                 Due::OrderExpiry(id) => {
@@ -54,8 +54,8 @@ impl Twin {
                 Due::BandLook(id) => self.look_at_band(id),
                 Due::Election => self.elect_at = None,
             }
-            self.trigger_stops();
         }
+        self.trigger_stops();
     }
 
     /// When the earliest timer is due, if there is one.

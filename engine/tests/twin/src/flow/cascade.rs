@@ -4,10 +4,10 @@ use exahour_wire::codes::{OrderType, Side, TimeInForce};
 use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId, MessageSequence, SessionId};
 use exahour_wire::message::Message;
 use exahour_wire::operations::Deposit;
-use exahour_wire::orders::{NewAdvancedOrder, NewOrder};
+use exahour_wire::orders::{CancelOrder, NewAdvancedOrder, NewOrder};
 use exahour_wire::units::{Money, Nanos, Price, Quantity};
 
-use super::limits::{REFERENCE, contract, member};
+use super::limits::{REFERENCE, TIME, contract, member};
 
 /// How the stop prices of a cascade lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +21,14 @@ pub enum Shape {
 const MAKER: u32 = 1;
 const STOPS: u32 = 2;
 const TAKER: u32 = 3;
+const DATED: u32 = 4;
 
 /// The market before the cascade: so many stop orders to buy a lot, entered in no order, and a lot
 /// offered for each at every tick above the reference.
 #[must_use]
 pub fn before(shape: Shape, stops: u32) -> Vec<Vec<u8>> {
     let mut records = Vec::new();
-    for id in [MAKER, STOPS, TAKER] {
+    for id in [MAKER, STOPS, TAKER, DATED] {
         records.extend(member(id));
         let command = Deposit {
             account: AccountId(100 + id),
@@ -37,6 +38,7 @@ pub fn before(shape: Shape, stops: u32) -> Vec<Vec<u8>> {
         records.push(command.bytes().to_vec());
     }
     records.push(contract(1, Nanos::DAY));
+    records.extend(gone());
     for step in 0..=stops {
         records.push(offer(step));
     }
@@ -44,6 +46,29 @@ pub fn before(shape: Shape, stops: u32) -> Vec<Vec<u8>> {
         // A prime, so that every step comes once.
         let step = (u64::from(place) * 7_919 % u64::from(stops)) as u32;
         records.push(stop(shape, place, step, stops));
+    }
+    records
+}
+
+/// Orders that would end when what is left of a cascade comes, and are cancelled before.
+fn gone() -> Vec<Vec<u8>> {
+    let mut records = Vec::new();
+    for number in 1..=3 {
+        let dated = NewOrder {
+            side: Side::Buy.into(),
+            time_in_force: TimeInForce::GoodTillDate.into(),
+            expire_at: Nanos(TIME.0 + 1),
+            ..plain(DATED, 2 * number - 1, REFERENCE - 1)
+        };
+        let cancel = CancelOrder {
+            session: dated.session,
+            sequence: MessageSequence(2 * number),
+            client_order_id: dated.client_order_id,
+            instrument: dated.instrument,
+            ..CancelOrder::blank()
+        };
+        records.push(dated.bytes().to_vec());
+        records.push(cancel.bytes().to_vec());
     }
     records
 }
