@@ -114,7 +114,11 @@ impl Execute {
     ) -> Result<(), Reject> {
         let (price, quantity) = quote.side(side);
         let (leaves, total) = (self.orders.at(slot).leaves, self.orders.extent(slot).total);
-        if self.orders.at(slot).price == price && leaves == quantity {
+        let placed = match &mut self.instruments[quote.instrument.0 as usize] {
+            Some(instrument) => instrument.within_band(side, price, out.time),
+            None => price,
+        };
+        if self.orders.at(slot).price == placed && leaves == quantity {
             return Ok(());
         }
         let name = ClientOrderId::of_quote(quote.instrument, side);

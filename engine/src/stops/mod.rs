@@ -5,7 +5,7 @@
 //! Always holds: what waits has had no trade at its stop price or beyond since it was entered; what was
 //! elected goes by the trade that elected it, then buys before sells, then the nearest stop price, then
 //! the order's id. Each step takes about log2(n) for n stop orders, whatever prices are chosen; memory is
-//! a node for each that lives.
+//! a node for each of the most that lived at once.
 //! Does not: know the orders, beyond their places in the table.
 
 mod forest;

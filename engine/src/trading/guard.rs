@@ -1,6 +1,6 @@
 //! The price guards of an instrument: its circuit breaker, whose halts it follows, its price band.
 //!
-//! Always holds: every trade of the instrument since the breaker was set, or since the last auction
+//! Always holds: every trade of the instrument since its guard was set, or since the last auction
 //! with a price, has been counted.
 
 use exahour_wire::ids::InstrumentId;

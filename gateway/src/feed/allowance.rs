@@ -4,7 +4,8 @@
 //!
 //! Always holds: memory is bounded; an address gets no more than [`BURST_MESSAGES`] at once and
 //! [`MESSAGES_PER_SECOND`] in the long run, however many connections it makes.
-//! Does not: bound what is sent live, which is bounded by what happens.
+//! Does not: bound what is sent live, nor who asks for a snapshot or for all that is kept, again and again:
+//! of these a connection gets one at a time, at the pace at which it reads.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

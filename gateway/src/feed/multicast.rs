@@ -120,7 +120,7 @@ impl Multicast {
         while next < history.next() && sent < PACKETS_PER_TURN {
             let room = PACKET_BYTES_MAX - FeedPacket::BYTES;
             let Ok((after, parts)) = history.framed(next, room) else {
-                // More came in a turn than is kept: clients see the hole and ask for a snapshot.
+                // More came than is kept, in turns that sent less: clients see the hole and ask for a snapshot.
                 next = history.oldest();
                 continue;
             };

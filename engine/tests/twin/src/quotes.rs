@@ -128,7 +128,8 @@ impl Twin {
             self.cancel(former.id, CancelReason::Requested, sender.request);
             return Ok(());
         }
-        if former.limit == price.0 && former.leaves == lots.0 {
+        let placed = contract.within_band(side, price.0, self.now);
+        if former.limit == placed && former.leaves == lots.0 {
             return Ok(());
         }
         self.requote(sender, &former, price, lots)
