@@ -83,24 +83,7 @@ impl Execute {
             .vacant(&self.orders, new.session, new.client_order_id)
             .ok_or(Reject::DuplicateClientOrderId)?;
         let stop = advanced.and_then(|advanced| stop_of(order_type, advanced));
-        let price = match (order_type, stop) {
-            (OrderType::Limit | OrderType::StopLimit, _) => new.price,
-            (OrderType::MarketToLimit, _) => instrument.met_first(side)?,
-            (_, None) => instrument.protected(side),
-            (_, Some(stop)) => instrument.terms.protected(side, stop),
-        };
-        let outside = match stop {
-            None => order_type != OrderType::Market && instrument.is_out_of_bounds(price),
-            Some(_) if order_type == OrderType::Stop => false,
-            Some(stop) => instrument.terms.outside_collar(price, stop),
-        };
-        if outside {
-            return Err(Reject::PriceOutsideCollar);
-        }
-        let price = match stop {
-            None => instrument.within_band(side, price, out.time),
-            Some(_) => price,
-        };
+        let price = instrument.limit_of(new.price, order_type, side, stop, out.time)?;
         let found = self.positions.find_again(new.account, new.instrument);
         let change = self.check_risk(instrument, found, new, side, price)?;
         if !self.orders.has_room() {
@@ -294,6 +277,37 @@ impl Execute {
 }
 
 impl Instrument {
+    /// The limit that an order comes with: its own, or what its type makes of the market; in the collar,
+    /// and, where it does not wait as a stop order, moved into the price band.
+    #[inline(always)]
+    fn limit_of(
+        &mut self,
+        own: Price,
+        order_type: OrderType,
+        side: Side,
+        stop: Option<Price>,
+        now: Nanos,
+    ) -> Result<Price, Reject> {
+        let price = match (order_type, stop) {
+            (OrderType::Limit | OrderType::StopLimit, _) => own,
+            (OrderType::MarketToLimit, _) => self.met_first(side)?,
+            (_, None) => self.protected(side),
+            (_, Some(stop)) => self.terms.protected(side, stop),
+        };
+        let outside = match stop {
+            None => order_type != OrderType::Market && self.is_out_of_bounds(price),
+            Some(_) if order_type == OrderType::Stop => false,
+            Some(stop) => self.terms.outside_collar(price, stop),
+        };
+        if outside {
+            return Err(Reject::PriceOutsideCollar);
+        }
+        Ok(match stop {
+            None => self.within_band(side, price, now),
+            Some(_) => price,
+        })
+    }
+
     /// Whether a limit is further away than the collar or the call under way allows.
     #[inline]
     pub(super) fn is_out_of_bounds(&self, price: Price) -> bool {
