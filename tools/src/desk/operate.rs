@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use exahour_replicas::time_of_day;
 use exahour_wire::codes::Allocation;
 use exahour_wire::ids::{InstrumentId, SessionId, TradeId};
@@ -27,7 +27,7 @@ use super::{Seen, follow, fresh_name, leave};
 use crate::connection::NodeArguments;
 use crate::listings::InstrumentName;
 use crate::output::print;
-use crate::text::parse_parts;
+use crate::text::{parse_parts_with_unit, percent};
 
 /// Halt, resume and guard trading, set trading days, bust and correct trades.
 #[derive(Clone, Debug, Args)]
@@ -84,13 +84,18 @@ struct Resume {
     sender: Sender,
 }
 
-/// Set an instrument's trading day and the rules of its auctions; without times it trades around the
-/// clock.
+/// Set an instrument's trading day and the rules of its auctions, or say that it trades around the clock.
+///
+/// What was set before is replaced, the collar and the order of filling too.
 #[derive(Clone, Debug, Args)]
+#[command(group = ArgGroup::new("hours").args(["call_start", "around_the_clock"]).required(true))]
 struct Calendar {
     /// Its number or symbol.
     #[arg(value_name = "INSTRUMENT")]
     instrument: InstrumentName,
+    /// No trading day: it trades at all times, and a day that was set is taken away.
+    #[arg(long, conflicts_with_all = ["uncross", "closing_call", "closing_uncross", "random_end"])]
+    around_the_clock: bool,
     /// When orders are collected for the opening auction, in UTC, such as 07:50.
     #[arg(long, value_name = "TIME", value_parser = day_time, requires_all = ["uncross", "closing_call", "closing_uncross"])]
     call_start: Option<Millis>,
@@ -106,7 +111,8 @@ struct Calendar {
     /// How much later, by chance, an auction may be held, such as 30s.
     #[arg(long, value_name = "SPAN", value_parser = millis, requires = "call_start")]
     random_end: Option<Millis>,
-    /// How far an auction's price may be from the reference price, such as 10% [default: any distance].
+    /// How far an auction's price may be from the reference price, such as 10% or
+    /// 100000ppm [default: any distance].
     #[arg(long, value_name = "FRACTION", value_parser = fraction)]
     collar: Option<PartsPerMillion>,
     /// At the last price that an auction serves the largest orders come first [default: the oldest].
@@ -134,7 +140,7 @@ struct CircuitBreaker {
     /// The instrument's number or symbol.
     #[arg(value_name = "INSTRUMENT")]
     instrument: InstrumentName,
-    /// How far prices may move, such as 15%; 0 for no breaker.
+    /// How far prices may move, such as 15% or 150000ppm; 0 for no breaker.
     #[arg(value_name = "FRACTION", value_parser = fraction)]
     threshold: PartsPerMillion,
     /// Another instrument, whose halts it follows.
@@ -151,7 +157,7 @@ struct PriceBand {
     /// The instrument's number or symbol.
     #[arg(value_name = "INSTRUMENT")]
     instrument: InstrumentName,
-    /// How wide it is to each side, such as 5%; 0 for no band.
+    /// How wide it is to each side, such as 5% or 50000ppm; 0 for no band.
     #[arg(value_name = "FRACTION", value_parser = fraction)]
     width: PartsPerMillion,
     #[command(flatten)]
@@ -247,11 +253,15 @@ fn calendar(arguments: &Calendar) -> Result<()> {
         allocation: allocation.into(),
         ..SetCalendar::blank()
     };
-    let day = match arguments.uncross {
-        Some(_) => "has a trading day",
-        None => "trades around the clock",
+    let day = match arguments.around_the_clock {
+        true => "trades around the clock",
+        false => "has a trading day",
     };
-    let done = format!("instrument {instrument} {day}");
+    let collar = match command.collar {
+        PartsPerMillion(0) => "its auctions have no collar".to_owned(),
+        collar => format!("its auctions have a collar of {}", percent(collar)),
+    };
+    let done = format!("instrument {instrument} {day}; {collar}");
     arguments.sender.say(&command, &done)
 }
 
@@ -279,9 +289,9 @@ fn circuit_breaker(arguments: &CircuitBreaker) -> Result<()> {
         threshold: arguments.threshold,
         ..SetCircuitBreaker::blank()
     };
-    let guard = match arguments.threshold.0 {
-        0 => "no breaker of its own".to_owned(),
-        parts => format!("a breaker at {parts} millionths"),
+    let guard = match arguments.threshold {
+        PartsPerMillion(0) => "no breaker of its own".to_owned(),
+        threshold => format!("a breaker at {}", percent(threshold)),
     };
     let follows = match linked {
         InstrumentId::NONE => String::new(),
@@ -299,9 +309,9 @@ fn price_band(arguments: &PriceBand) -> Result<()> {
         width: arguments.width,
         ..SetPriceBand::blank()
     };
-    let band = match arguments.width.0 {
-        0 => "no price band".to_owned(),
-        parts => format!("a price band of {parts} millionths"),
+    let band = match arguments.width {
+        PartsPerMillion(0) => "no price band".to_owned(),
+        width => format!("a price band of {} to each side", percent(width)),
     };
     let done = format!("instrument {instrument} has {band}");
     arguments.sender.say(&command, &done)
@@ -394,8 +404,9 @@ fn day_time(text: &str) -> Result<Millis, String> {
 }
 
 fn fraction(text: &str) -> Result<PartsPerMillion, String> {
-    parse_parts(text).ok_or_else(|| {
-        "expected a fraction such as 5%, 0.25% or 50000 (parts per million)".to_owned()
+    parse_parts_with_unit(text).ok_or_else(|| {
+        "expected a fraction with its unit: percent such as 15%, or parts per million such as 150000ppm"
+            .to_owned()
     })
 }
 

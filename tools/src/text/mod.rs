@@ -17,7 +17,7 @@ pub use form::{Bits, FieldForm, Kind, MessageForm, Names, form_named, form_of, f
 pub use json::{JsonForm, json_of};
 pub use line::{Misfit, TextError, Verbosity, is_quiet_by_default, parse_line, write_line};
 pub(crate) use line::{field_names, parse_fields, words};
-pub use parts::parse_parts;
+pub use parts::{parse_parts, parse_parts_with_unit, percent};
 pub(crate) use time::is_large_span;
 pub use time::{parse_span, parse_time, write_time};
 pub use value::{ValueError, is_nothing, set_value, write_value};

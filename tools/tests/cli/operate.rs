@@ -72,11 +72,38 @@ fn trading_is_halted_resumed_and_given_a_day() {
         (&told["message"], &told["template"]),
         (&"CommandDone".into(), &170.into())
     );
-    let around = operate(&data, &["calendar", "1"]);
+    // A day is not taken away by leaving it out.
+    for nothing in [&["calendar", "1"][..], &["calendar", "1", "--collar", "5%"]] {
+        let words = [&["operate"], nothing, &["--data", &data]].concat();
+        let refused = refuse(&words);
+        assert!(refused.contains("--around-the-clock"), "{refused}");
+    }
+    let around = operate(
+        &data,
+        &[
+            "calendar",
+            "1",
+            "--around-the-clock",
+            "--collar",
+            "25000ppm",
+        ],
+    );
     assert!(
-        around.contains("instrument 1 trades around the clock"),
+        around.contains("instrument 1 trades around the clock; its auctions have a collar of 2.5%"),
         "{around}"
     );
+    let both = refuse(
+        &[
+            &["operate"],
+            &day[..10],
+            &["--around-the-clock", "--data", &data],
+        ]
+        .concat(),
+    );
+    assert!(both.contains("cannot be used with"), "{both}");
+    let mixed = ["--around-the-clock", "--random-end", "5s", "--data", &data];
+    let mixed = refuse(&[&["operate", "calendar", "1"], &mixed[..]].concat());
+    assert!(mixed.contains("cannot be used with"), "{mixed}");
     let late = refused(
         &data,
         &[&day[..8], &["--closing-uncross", "23:00"]].concat(),
@@ -127,7 +154,7 @@ fn prices_are_guarded_and_trades_undone() {
     let mut exchange = Exchange::start();
     let data = exchange.data();
     let band = operate(&data, &["price-band", "1", "2%"]);
-    assert!(band.contains("a price band of 20000 millionths"), "{band}");
+    assert!(band.contains("a price band of 2% to each side"), "{band}");
     let follows = operate(
         &data,
         &["circuit-breaker", "2", "0", "--linked", "GPU-H100-EU"],
@@ -137,10 +164,7 @@ fn prices_are_guarded_and_trades_undone() {
         "{follows}"
     );
     let breaker = operate(&data, &["circuit-breaker", "1", "15%"]);
-    assert!(
-        breaker.contains("a breaker at 150000 millionths"),
-        "{breaker}"
-    );
+    assert!(breaker.contains("a breaker at 15%"), "{breaker}");
 
     // The band ends at 2.55.
     let bid = [
@@ -191,8 +215,13 @@ fn prices_are_guarded_and_trades_undone() {
     );
     let wide = refused(&data, &["price-band", "1", "101%"]);
     assert!(wide.contains("InvalidDefinition"), "{wide}");
-    let none = refuse(&["operate", "price-band", "1", "wide", "--data", &data]);
-    assert!(none.contains("a fraction such as 5%"), "{none}");
+    for unclear in ["wide", "15", "150000"] {
+        let refused = refuse(&["operate", "price-band", "1", unclear, "--data", &data]);
+        assert!(
+            refused.contains("15%") && refused.contains("150000ppm"),
+            "{refused}"
+        );
+    }
 
     exchange.stop();
     assert!(count(&exchange.replay(), "events_compared") > 10);
@@ -256,7 +285,7 @@ fn a_genesis_says_when_and_at_which_prices_contracts_trade() {
     assert!(day.contains("Call") || day.contains("Continuous"), "{day}");
     // Where there is a call its rules cannot change; so the calendar is there.
     if day.contains("Call") {
-        let refused = refused(&data, &["calendar", "1"]);
+        let refused = refused(&data, &["calendar", "1", "--around-the-clock"]);
         assert!(refused.contains("CallUnderWay"), "{refused}");
     }
     operate(&data, &["halt", "2", "--for", "1h"]);
