@@ -29,7 +29,7 @@ use crate::text::{parse_span, parse_time};
 pub struct Arguments {
     /// `buy` or `sell`, lots, `@` and the limit in dollars (left out with --market), the instrument's
     /// number or symbol.
-    #[arg(value_names = ["buy|sell", "LOTS", "[@ PRICE] INSTRUMENT"], required = true, num_args = 3..=5)]
+    #[arg(value_names = ["buy|sell", "LOTS", "[@ PRICE] INSTRUMENT"], required = true, num_args = 1..=5)]
     words: Vec<String>,
     /// The session that enters it.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -45,7 +45,7 @@ pub struct Arguments {
     /// It is cancelled where it would trade on arrival.
     #[arg(long)]
     post_only: bool,
-    /// Trade at the best prices within the instrument's protection, without a limit.
+    /// Trade at the best prices within the instrument's protection, without a limit: `buy 3 1 --market`.
     #[arg(long)]
     market: bool,
     /// A stop order: it waits until a trade has been at this price, in dollars, or beyond. Without a limit
@@ -170,7 +170,8 @@ struct Words {
 impl Words {
     /// Reads `buy 10 @ 2.50 1`, `buy 10 @2.50 1` or `buy 10 1`.
     fn parse(words: &[String]) -> Result<Self> {
-        const FORM: &str = "write `buy 10 @ 2.50 1`: side, lots, `@` and limit, instrument";
+        const FORM: &str = "write `buy 10 @ 2.50 1`: side, lots, `@` and limit, instrument; or \
+            `buy 10 1 --market`";
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let (side, quantity, price, instrument) = match words[..] {
             [side, quantity, "@", price, instrument] => (side, quantity, Some(price), instrument),

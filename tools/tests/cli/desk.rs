@@ -33,11 +33,14 @@ fn an_order_is_entered_shown_traded_and_cancelled() {
     assert_eq!(book["asks"][0]["queue"][0]["order"], number);
     assert_eq!(book["bids"].as_array().unwrap().len(), 0);
 
-    let bought = succeed(&["order", "buy", "4", "1", "--market", "--data", &data]);
+    // Options may stand between the words.
+    let bought = succeed(&["order", "buy", "4", "--market", "1", "--data", &data]);
     assert!(
         bought.contains("OrderFilled") && bought.contains("quantity=4"),
         "{bought}"
     );
+    let refused = refuse(&["order", "buy", "3", "--market", "--data", &data]);
+    assert!(refused.contains("`buy 10 1 --market`"), "{refused}");
     let live = json(&["orders", "--session", "2", "--data", &data, "--json"]);
     assert_eq!(live["order"], number);
     assert_eq!(live["leaves"], 6);
