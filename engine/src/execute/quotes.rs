@@ -113,12 +113,13 @@ impl Execute {
         out: &mut Output<'_, S>,
     ) -> Result<(), Reject> {
         let (price, quantity) = quote.side(side);
-        let (leaves, total) = (self.orders.at(slot).leaves, self.orders.extent(slot).total);
+        let (leaves, total) = (self.orders.open(slot), self.orders.extent(slot).total);
         let placed = match &mut self.instruments[quote.instrument.0 as usize] {
             Some(instrument) => instrument.within_band(side, price, out.time),
             None => price,
         };
-        if self.orders.at(slot).price == placed && leaves == quantity {
+        let stays = [price, placed].contains(&self.orders.at(slot).price);
+        if stays && leaves == quantity {
             return Ok(());
         }
         let name = ClientOrderId::of_quote(quote.instrument, side);

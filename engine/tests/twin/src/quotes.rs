@@ -129,7 +129,8 @@ impl Twin {
             return Ok(());
         }
         let placed = contract.within_band(side, price.0, self.now);
-        if former.limit == placed && former.leaves == lots.0 {
+        let stays = former.limit == price.0 || former.limit == placed;
+        if stays && former.leaves == lots.0 {
             return Ok(());
         }
         self.requote(sender, &former, price, lots)

@@ -21,10 +21,15 @@ pub(super) fn new_order(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec
         50 => Price(1),
         _ => Price::NONE,
     };
+    let side = plain.side.decode().filter(|_| dice.percent(15));
+    let name = match side {
+        Some(side) => ClientOrderId::of_quote(plain.instrument, side),
+        None => plain.client_order_id,
+    };
     NewAdvancedOrder {
         session: plain.session,
         sequence: plain.sequence,
-        client_order_id: plain.client_order_id,
+        client_order_id: name,
         price: plain.price,
         quantity: plain.quantity,
         expire_at: plain.expire_at,
