@@ -17,7 +17,7 @@ use exahour_wire::ids::{
     AccountId, ClientOrderId, InstrumentId, MessageSequence, OrderId, SessionId,
 };
 use exahour_wire::message::Message;
-use exahour_wire::orders::{CancelOrder, NewOrder, ReplaceOrder};
+use exahour_wire::orders::{CancelOrder, NewOrder, OrderStatusRequest, ReplaceOrder};
 use exahour_wire::reject::Reject;
 use exahour_wire::units::{Price, Quantity};
 
@@ -32,6 +32,8 @@ pub(super) enum Request {
     Replace { before: u64 },
     /// Cancel it.
     Cancel,
+    /// Answer last.
+    Last,
 }
 
 /// A request that is not answered yet.
@@ -194,6 +196,19 @@ impl Desk {
         Ok(Changed::Sent)
     }
 
+    /// Asks for an order that nobody has: its answer comes behind everything else that this session is told
+    /// of what was sent before, on whichever session.
+    pub(super) fn ask_last(&mut self) -> Result<()> {
+        let nobodys = ClientOrderId(u64::MAX);
+        let question = OrderStatusRequest {
+            request: nobodys,
+            client_order_id: nobodys,
+            instrument: self.instrument,
+            ..OrderStatusRequest::blank()
+        };
+        self.send(&question, nobodys, Request::Last, Instant::now())
+    }
+
     fn send<M: Message>(
         &mut self,
         command: &M,
@@ -293,6 +308,7 @@ impl Desk {
                         order.cancelling = false;
                     }
                 }
+                Request::Last => {}
             }
             false
         });
@@ -332,6 +348,9 @@ impl Desk {
                     self.answered(counts)?;
                 }
             }
+            TypedReport::Rejected(_) if self.is_asked_last() => {
+                self.pending.pop_front();
+            }
             TypedReport::Rejected(it) => {
                 counts.reject(it.reason);
                 let pending = self.answered(counts)?;
@@ -351,6 +370,12 @@ impl Desk {
         Ok(())
     }
 
+    /// Whether the next answer is that to [`Desk::ask_last`].
+    fn is_asked_last(&self) -> bool {
+        let next = self.pending.front();
+        next.is_some_and(|it| matches!(it.request, Request::Last))
+    }
+
     fn on_refusal(&mut self, pending: Pending, reason: exahour_wire::codes::Raw<Reject>) {
         let twice = reason.decode() == Some(Reject::DuplicateClientOrderId);
         match pending.request {
@@ -367,6 +392,7 @@ impl Desk {
             Request::Cancel => {
                 self.live.remove(&pending.name);
             }
+            Request::Last => {}
         }
     }
 

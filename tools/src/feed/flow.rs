@@ -162,9 +162,12 @@ impl Flow {
         Ok(())
     }
 
-    /// As [`Flow::drain`], and not to be interrupted: whoever was wants to know what came of it.
+    /// As [`Flow::drain`], and for what else came of it: an order may have traded on one session while
+    /// its counterpart's was answered. Not to be interrupted: whoever was wants to know.
     pub(super) fn drain_to_the_end(&mut self) -> Result<()> {
         self.interrupt = None;
+        self.drain()?;
+        self.desks.iter_mut().try_for_each(Desk::ask_last)?;
         self.drain()
     }
 

@@ -167,7 +167,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let pace = Pace::new(arguments.speed, &first);
     let driven = drive(&mut flow, arguments, &pace, (&mut rows, first), &interrupt);
     let (answered, interrupted) = match driven {
-        Ok(()) => (Ok(()), None),
+        Ok(()) => (flow.drain_to_the_end(), None),
         Err(error) => match error.downcast::<Interrupted>() {
             Ok(interrupted) => (flow.drain_to_the_end(), Some(interrupted)),
             Err(error) => (Err(error), None),
