@@ -290,9 +290,15 @@ impl Nobody<'_> {
         let dir = nobody.dir();
         fs::create_dir(&dir).expect("folder");
         std::os::unix::fs::chown(&dir, Some(NOBODY), Some(NOBODY)).expect("chown");
-        // The build's own folder may be closed to others.
+        // The build's own folder may be closed to others. The copy is made by a process of its own: a child
+        // that another test forks meanwhile would hold what is open for writing here, and nobody may
+        // start what is.
         let program = nobody.program();
-        fs::copy(env!("CARGO_BIN_EXE_exahour-settlement"), &program).expect("copy");
+        let copied = Command::new("cp")
+            .arg(env!("CARGO_BIN_EXE_exahour-settlement"))
+            .arg(&program)
+            .status();
+        assert!(copied.expect("cp").success());
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("executable");
         nobody
     }
