@@ -142,12 +142,6 @@ impl<T: Copy + Send> Producer<T> {
         Ok(())
     }
 
-    /// Whether a message can be pushed or staged now.
-    #[inline]
-    pub fn has_room(&mut self) -> bool {
-        self.claim(1).is_ok()
-    }
-
     /// Hands all that was staged to the consumer at once.
     #[inline]
     pub fn publish(&mut self) {
