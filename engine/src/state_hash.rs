@@ -10,7 +10,7 @@ use exahour_wire::message::Digest;
 use exahour_wire::units::{Millis, Nanos};
 
 use crate::admit::{Admit, KillSwitch};
-use crate::book::{ICEBERG, Slot};
+use crate::book::{HELD, ICEBERG, Slot};
 use crate::execute::{Execute, Instrument};
 use crate::guards::Window;
 use crate::trading::{CircuitBreaker, Guard, Trading};
@@ -249,6 +249,9 @@ fn feed_order(feed: &mut Feed, execute: &Execute, slot: Slot) {
     if order.flags.contains(ICEBERG) {
         let reserve = execute.orders.reserve(slot);
         feed.numbers([reserve.display.0, reserve.hidden.0]);
+    }
+    if order.flags.contains(HELD) {
+        feed.signed(execute.orders.held_at(slot).0);
     }
 }
 

@@ -13,11 +13,10 @@ mod levels;
 mod names;
 mod near;
 mod orders;
-mod reserves;
+mod sparse;
 
 pub use hidden::Hidden;
 pub use levels::{Book, Levels};
 pub(crate) use names::Names;
-pub use orders::{Extent, NO_EXTENT, NO_ORDER, Order, OrderTable, Slot, VACANT};
-pub(crate) use orders::{ICEBERG, SERIAL_MAX};
-pub use reserves::Reserve;
+pub use orders::{Extent, NO_EXTENT, NO_ORDER, Order, OrderTable, Reserve, Slot, VACANT};
+pub(crate) use orders::{HELD, ICEBERG, SERIAL_MAX};

@@ -16,7 +16,7 @@ use exahour_wire::ids::{ClientOrderId, OrderId, ParticipantId, SessionId};
 use exahour_wire::limits::ORDERS_MAX;
 use exahour_wire::units::{Nanos, Price, Quantity};
 
-use super::reserves::{Reserve, Reserves};
+use super::sparse::Sparse;
 use crate::capacity::Capacity;
 
 /// The place of an order in the table.
@@ -27,6 +27,9 @@ pub const NO_ORDER: Slot = u32::MAX;
 
 /// The mark of an order that shows a part at a time: a bit of the flags that no client can set.
 pub(crate) const ICEBERG: OrderFlags = OrderFlags(1 << 5);
+
+/// The mark of an order that is held at another price than its own, likewise.
+pub(crate) const HELD: OrderFlags = OrderFlags(1 << 4);
 
 const SLOT_BITS: u32 = 24;
 const _: () = assert!(1 << SLOT_BITS == ORDERS_MAX);
@@ -82,6 +85,15 @@ pub struct Extent {
     pub expire_at: Nanos,
 }
 
+/// What an order shows at a time, and what it does not show now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reserve {
+    /// Lots it shows at most; above zero.
+    pub display: Quantity,
+    /// Open lots behind those that it shows; none while the order is in no queue.
+    pub hidden: Quantity,
+}
+
 /// What stands in a place that holds no order: nothing, for nobody.
 pub const VACANT: Order = Order {
     id: OrderId::NONE,
@@ -113,7 +125,10 @@ pub struct OrderTable {
     orders: Vec<Order>,
     /// By slot.
     extents: Vec<Extent>,
-    reserves: Reserves,
+    /// Of iceberg orders.
+    reserves: Sparse<Reserve>,
+    /// Of orders that are held at another price than their own.
+    held: Sparse<Price>,
     /// Free slots, the next one to be used last.
     free: Vec<Slot>,
     /// How many may live, at most [`ORDERS_MAX`].
@@ -138,7 +153,8 @@ impl OrderTable {
         Self {
             orders,
             extents: Vec::with_capacity(expected),
-            reserves: Reserves::new(),
+            reserves: Sparse::new(),
+            held: Sparse::new(),
             free: Vec::with_capacity(expected),
             live_max: ORDERS_MAX,
             live: 0,
@@ -261,6 +277,31 @@ impl OrderTable {
         order.leaves
     }
 
+    /// The price that exposure and locks count for the order at a place: the worst at which it may
+    /// trade, as long as nothing but its owner changes it.
+    #[inline]
+    #[must_use]
+    pub fn held_at(&self, slot: Slot) -> Price {
+        let order = self.at(slot);
+        if order.flags.contains(HELD) {
+            return self.held.at(slot);
+        }
+        order.price
+    }
+
+    /// Has an order held at this price from now on, wherever its own goes.
+    pub fn hold(&mut self, slot: Slot, price: Price) {
+        let flags = &mut self.at_mut(slot).flags;
+        *flags = OrderFlags(flags.0 | HELD.0);
+        self.held.set(slot, price);
+    }
+
+    /// Has an order held at its own price again.
+    pub fn hold_at_own(&mut self, slot: Slot) {
+        let flags = &mut self.at_mut(slot).flags;
+        *flags = OrderFlags(flags.0 & !HELD.0);
+    }
+
     /// What an iceberg order shows at a time, and hides now.
     pub(crate) fn reserve(&self, slot: Slot) -> Reserve {
         self.reserves.at(slot)
@@ -358,5 +399,29 @@ mod tests {
         assert!(!table.has_room());
         table.remove(slot);
         assert!(!table.has_room());
+    }
+
+    #[test]
+    fn an_order_is_held_at_its_own_price_unless_another_is_set() {
+        let mut table = OrderTable::new(&Capacity::default());
+        let make = |price| {
+            move |id| Order {
+                id,
+                price,
+                ..VACANT
+            }
+        };
+        let slot = table.insert(NO_EXTENT, make(Price(7)));
+        assert_eq!(table.held_at(slot), Price(7));
+        table.hold(slot, Price(9));
+        table.at_mut(slot).price = Price(8);
+        assert_eq!(table.held_at(slot), Price(9));
+        table.hold_at_own(slot);
+        assert_eq!(table.held_at(slot), Price(8));
+        // The next order in its place does not inherit it.
+        table.hold(slot, Price(9));
+        table.remove(slot);
+        assert_eq!(table.insert(NO_EXTENT, make(Price(5))), slot);
+        assert_eq!(table.held_at(slot), Price(5));
     }
 }

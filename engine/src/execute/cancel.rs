@@ -201,7 +201,7 @@ impl Execute {
         out: &mut Output<'_, S>,
     ) {
         let order = *self.orders.at(slot);
-        self.release(instrument, &order, order.leaves);
+        self.release(instrument, slot, order.leaves);
         self.report_cancelled(&order, reason, request, out);
         self.forget(slot);
     }

@@ -22,13 +22,6 @@ use super::{Execute, Instrument};
 use crate::batch::EventSink;
 use crate::book::{ICEBERG, Reserve, Slot};
 use crate::reporter::Output;
-use crate::trading::{PARKED, UNPRICED};
-
-// A mark stands for one thing.
-const _: () = assert!(
-    ICEBERG.0 & (UNPRICED.0 | PARKED.0 | OrderFlags::POST_ONLY.0) == 0
-        && UNPRICED.0 & PARKED.0 == 0
-);
 
 /// Which lots of an order go first.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -103,7 +103,7 @@ impl Execute {
             let order = orders.at(slot);
             let cost = adverse(
                 order.side,
-                order.price,
+                orders.held_at(slot),
                 instrument.settlement,
                 orders.open(slot),
                 &instrument.terms,

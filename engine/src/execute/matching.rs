@@ -251,7 +251,7 @@ impl Execute {
         let order = self.orders.at(slot);
         let adverse = adverse(
             order.side,
-            order.price,
+            self.orders.held_at(slot),
             instrument.settlement,
             quantity,
             &instrument.terms,
@@ -355,8 +355,9 @@ impl Execute {
         out: &mut Output<'_, S>,
     ) {
         self.orders.extent_mut(slot).total.0 -= quantity.0;
-        let order = *self.orders.at(slot);
-        self.release(instrument, &order, quantity);
+        self.release(instrument, slot, quantity);
+        let order = self.orders.at(slot);
+        let session = order.session;
         let position = self.positions.at(order.position);
         let reduced = OrderReduced {
             client_order_id: order.client_order_id,
@@ -368,7 +369,7 @@ impl Execute {
             side: order.side.into(),
             ..Message::blank()
         };
-        self.reporter.report(out, order.session, reduced);
+        self.reporter.report(out, session, reduced);
     }
 
     /// Forgets the incoming order if nothing of it is left.

@@ -45,7 +45,7 @@ use exahour_wire::{internal, operations as ops, orders as entry};
 
 use crate::admit::{CLIENT_TEMPLATES, CommandPrefix, Gap, Outcome, Verdict};
 use crate::batch::EventSink;
-use crate::book::{Book, Names, Order, OrderTable, Slot};
+use crate::book::{Book, Names, OrderTable, Slot};
 use crate::capacity::Capacity;
 use crate::ledger::Ledger;
 use crate::positions::{Positions, adverse};
@@ -371,10 +371,11 @@ impl Execute {
 
     /// Takes lots of an open order out of its position, without a trade.
     #[inline]
-    fn release(&mut self, instrument: &Instrument, order: &Order, quantity: Quantity) {
+    fn release(&mut self, instrument: &Instrument, slot: Slot, quantity: Quantity) {
+        let order = self.orders.at(slot);
         let adverse = adverse(
             order.side,
-            order.price,
+            self.orders.held_at(slot),
             instrument.settlement,
             quantity,
             &instrument.terms,
@@ -383,6 +384,20 @@ impl Execute {
             .at_mut(order.position)
             .close(order.side, quantity.0, adverse);
         self.relock(instrument, order.position);
+    }
+
+    /// Brings the lock up to date with the price that an open order is held at, now that it is another
+    /// than before.
+    fn hold_anew(&mut self, instrument: &Instrument, slot: Slot, before: Price) {
+        let (order, open) = (self.orders.at(slot), self.orders.open(slot));
+        let (side, settlement) = (order.side, instrument.settlement);
+        let [freed, taken] = [before, self.orders.held_at(slot)]
+            .map(|price| adverse(side, price, settlement, open, &instrument.terms));
+        let place = order.position;
+        let position = self.positions.at_mut(place);
+        position.close(side, open.0, freed);
+        position.open(side, open.0, taken);
+        self.relock(instrument, place);
     }
 
     /// Forgets an order that is in no queue any more.

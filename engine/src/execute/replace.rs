@@ -122,7 +122,7 @@ impl Execute {
         if value.is_none_or(|value| value > terms.notional_max) {
             return Err(Reject::NotionalTooLarge);
         }
-        let before = (order.leaves, order.price);
+        let before = (order.leaves, self.orders.held_at(slot));
         let (side, position) = (order.side, self.positions.at(order.position));
         let change =
             self.check_exposure(instrument, position, side, replace.price, before, leaves)?;

@@ -2,7 +2,6 @@
 //!
 //! Always holds: a question changes nothing but the numbers of its session.
 
-use exahour_wire::codes::OrderFlags;
 use exahour_wire::events::OrderStatus;
 use exahour_wire::message::Message;
 use exahour_wire::orders::OrderStatusRequest;
@@ -11,9 +10,9 @@ use exahour_wire::units::{Price, Quantity};
 
 use super::Execute;
 use crate::batch::EventSink;
-use crate::book::{ICEBERG, Order};
+use crate::book::Order;
 use crate::reporter::Output;
-use crate::trading::{PARKED, UNPRICED};
+use crate::trading::PARKED;
 
 impl Execute {
     /// Reports the state of an order of the sender's participant.
@@ -42,7 +41,7 @@ impl Execute {
             side: order.side.into(),
             time_in_force: order.time_in_force.into(),
             self_trade_prevention: order.self_trade_prevention.into(),
-            flags: OrderFlags(order.flags.0 & !(UNPRICED.0 | PARKED.0 | ICEBERG.0)),
+            flags: order.flags.known(),
             stop_price: self.stop_price(order),
             ..Message::blank()
         };

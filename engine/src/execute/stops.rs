@@ -15,7 +15,6 @@ use exahour_wire::units::{Nanos, Price, Quantity};
 use super::{Execute, Instrument};
 use crate::batch::EventSink;
 use crate::book::Slot;
-use crate::positions::adverse;
 use crate::reporter::Output;
 use crate::stops::{Stop, Stops};
 use crate::timers::Due;
@@ -153,7 +152,7 @@ impl Execute {
             side: order.side.into(),
             order_type: order_type.into(),
             time_in_force: order.time_in_force.into(),
-            flags: order.flags,
+            flags: order.flags.known(),
             ..Message::blank()
         };
         let session = order.session;
@@ -164,17 +163,10 @@ impl Execute {
     /// Moves the limit of an order that comes into the market into the price band; so it can cost less,
     /// never more.
     fn bring_into_band(&mut self, instrument: &mut Instrument, stop: Stop, now: Nanos) {
+        let held = self.orders.held_at(stop.slot);
         let order = self.orders.at_mut(stop.slot);
-        let before = order.price;
-        order.price = instrument.within_band(stop.side, before, now);
-        let (after, leaves, slot) = (order.price, order.leaves, order.position);
-        let (settlement, terms) = (instrument.settlement, &instrument.terms);
-        let [freed, taken] =
-            [before, after].map(|limit| adverse(stop.side, limit, settlement, leaves, terms));
-        let position = self.positions.at_mut(slot);
-        position.close(stop.side, leaves.0, freed);
-        position.open(stop.side, leaves.0, taken);
-        self.relock(instrument, slot);
+        order.price = instrument.within_band(stop.side, order.price, now);
+        self.hold_anew(instrument, stop.slot, held);
     }
 
     /// The time has come for stop orders that a command had left.

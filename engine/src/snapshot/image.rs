@@ -10,7 +10,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// The version of the format.
-pub const FORMAT: u32 = 8;
+pub const FORMAT: u32 = 9;
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
 pub(crate) struct StateImage {
@@ -267,6 +267,8 @@ pub(super) struct OrderImage {
     /// What an iceberg order shows at a time and what it hides; `leaves` are shown. Else zeros.
     pub(super) display: u64,
     pub(super) hidden: u64,
+    /// What it is held at, where that is another price than its own. Else zero.
+    pub(super) held: i64,
 }
 
 /// A trade as it stands: without lots where it was busted.

@@ -25,8 +25,8 @@ use super::image::{
     TermsImage, TradingImage,
 };
 use crate::admit::{AccountOwner, KillSwitch, Participant, Session, Throttle};
-use crate::book::{Book, Extent, ICEBERG, NO_ORDER, Order, Reserve, SERIAL_MAX, Slot};
-use crate::by_side::BySide;
+use crate::book::{Book, Extent, HELD, ICEBERG, NO_ORDER, Order, Reserve, SERIAL_MAX, Slot};
+use crate::by_side::{BySide, signed};
 use crate::capacity::Capacity;
 use crate::divisor::Divisor;
 use crate::execute::{
@@ -391,11 +391,15 @@ impl Stages {
         ensure(open, "an order's lots are out of range")?;
         let priced = order.price.0 > 0 && order.price <= instrument.terms.price_cap;
         ensure(priced, "an order's price is out of range")?;
+        let held = held(&order, image, &instrument.terms)?;
         let slot = execute.orders.put(order, extent);
         let slot = slot.ok_or(SnapshotError::Contradiction("an order's place is taken"))?;
         execute.names.enter_again(&mut execute.orders, slot);
         if order.flags.contains(ICEBERG) {
             execute.orders.set_reserve(slot, reserve);
+        }
+        if let Some(price) = held {
+            execute.orders.hold(slot, price);
         }
         execute.dated += usize::from(order.time_in_force == TimeInForce::GoodTillDate);
         Ok(slot)
@@ -540,6 +544,22 @@ fn reserve(order: &Order, image: &OrderImage, total: Quantity) -> Result<Reserve
     };
     ensure(fits, "what an order shows is out of range")?;
     Ok(reserve)
+}
+
+/// What an order is held at, if that is another price than its own: one that is no better.
+fn held(order: &Order, image: &OrderImage, terms: &Terms) -> Result<Option<Price>> {
+    let held = Price(image.held);
+    if !order.flags.contains(HELD) {
+        ensure(held == Price(0), "an order is held at two prices")?;
+        return Ok(None);
+    }
+    let in_range = held.0 > 0 && held <= terms.price_cap;
+    let no_better = signed(order.side, held.0) >= signed(order.side, order.price.0);
+    ensure(
+        in_range && no_better,
+        "an order is held at too good a price",
+    )?;
+    Ok(Some(held))
 }
 
 /// How an instrument trades; the orders of a call are not counted yet.

@@ -9,7 +9,7 @@ use super::image::{
     TermsImage, ThrottleImage, TradeImage, TradingImage,
 };
 use crate::admit::{Admit, KillSwitch};
-use crate::book::{ICEBERG, Reserve, Slot};
+use crate::book::{HELD, ICEBERG, Reserve, Slot};
 use crate::execute::{Execute, Instrument};
 use crate::guards::Window;
 use crate::stages::{Admission, Execution};
@@ -278,6 +278,10 @@ fn order_image(execute: &Execute, slot: Slot) -> OrderImage {
         true => execute.orders.reserve(slot),
         false => Reserve::default(),
     };
+    let held = match order.flags.contains(HELD) {
+        true => execute.orders.held_at(slot).0,
+        false => 0,
+    };
     OrderImage {
         id: order.id.0,
         price: order.price.0,
@@ -293,6 +297,7 @@ fn order_image(execute: &Execute, slot: Slot) -> OrderImage {
         flags: order.flags.0,
         display: reserve.display.0,
         hidden: reserve.hidden.0,
+        held,
     }
 }
 

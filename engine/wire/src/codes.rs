@@ -600,6 +600,8 @@ impl OrderFlags {
     pub const NONE: Self = Self(0);
     /// The order must not trade on arrival.
     pub const POST_ONLY: Self = Self(1);
+    /// Every bit that means something.
+    pub const KNOWN: Self = Self::POST_ONLY;
     /// Every choice: bit, name in the schema, description.
     pub const TABLE: &'static [(u8, &'static str, &'static str)] =
         &[(0, "PostOnly", "The order must not trade on arrival.")];
@@ -615,7 +617,14 @@ impl OrderFlags {
     #[inline]
     #[must_use]
     pub fn has_unknown(self) -> bool {
-        self.0 & !Self::POST_ONLY.0 != 0
+        self.0 & !Self::KNOWN.0 != 0
+    }
+
+    /// Those of its bits that mean something.
+    #[inline]
+    #[must_use]
+    pub fn known(self) -> Self {
+        Self(self.0 & Self::KNOWN.0)
     }
 }
 
