@@ -17,6 +17,7 @@ use exahour_gateway::image::Flow;
 use exahour_wire::codes::FeedDepth;
 use exahour_wire::ids::InstrumentId;
 use exahour_wire::limits::INSTRUMENTS_MAX;
+use exahour_wire::market_data::InstrumentDefinition;
 
 use crate::connection::NodeArguments;
 use crate::exit::finding;
@@ -70,7 +71,7 @@ impl InstrumentName {
 /// Everything that is listed.
 #[derive(Debug, Default)]
 pub(crate) struct Listings {
-    symbols: BTreeMap<InstrumentId, String>,
+    definitions: BTreeMap<InstrumentId, InstrumentDefinition>,
 }
 
 impl Listings {
@@ -86,13 +87,10 @@ impl Listings {
             client.poll(clock.steady(), &mut |_, _| {})?;
             let image = client.image();
             if image.whole() {
-                let symbol = |definition: &exahour_wire::market_data::InstrumentDefinition| {
-                    definition.symbol.as_str().unwrap_or_default().to_owned()
-                };
                 let books = image.books().all();
-                let symbols = books.map(|(id, book)| (id, symbol(book.definition())));
+                let definitions = books.map(|(id, book)| (id, *book.definition()));
                 return Ok(Self {
-                    symbols: symbols.collect(),
+                    definitions: definitions.collect(),
                 });
             }
             if Instant::now() > until {
@@ -106,23 +104,50 @@ impl Listings {
 
     /// The instrument of this symbol: the last one listed, where several had it.
     pub(crate) fn id_of(&self, symbol: &str) -> Result<InstrumentId> {
-        let mut newest_first = self.symbols.iter().rev();
-        let found = newest_first.find(|(_, it)| it.eq_ignore_ascii_case(symbol));
-        found.map(|(id, _)| *id).ok_or_else(|| {
-            let listed = self.symbols.iter().take(8);
-            let listed: Vec<String> = listed.map(|(id, it)| format!("{it} ({id})")).collect();
-            let more = if self.symbols.len() > 8 { ", ..." } else { "" };
-            finding(anyhow!(
-                "no instrument `{symbol}` is listed; there are: {}{more}",
-                listed.join(", ")
-            ))
-        })
+        let mut newest_first = self.definitions.iter().rev();
+        let found = newest_first.find(|(_, it)| symbol_of(it).eq_ignore_ascii_case(symbol));
+        found
+            .map(|(id, _)| *id)
+            .ok_or_else(|| self.not_listed(&format!("`{symbol}`")))
+    }
+
+    /// This number, where something is listed under it.
+    pub(crate) fn known(&self, id: InstrumentId) -> Result<InstrumentId> {
+        match self.definitions.contains_key(&id) {
+            true => Ok(id),
+            false => Err(self.not_listed(&id.to_string())),
+        }
+    }
+
+    fn not_listed(&self, name: &str) -> anyhow::Error {
+        let listed = self.definitions.iter().take(8);
+        let listed: Vec<String> = listed
+            .map(|(id, it)| format!("{} ({id})", symbol_of(it)))
+            .collect();
+        let more = match self.definitions.len() > 8 {
+            true => ", ...",
+            false => "",
+        };
+        finding(anyhow!(
+            "no instrument {name} is listed; there are: {}{more}",
+            listed.join(", ")
+        ))
+    }
+
+    /// Everything that is listed, by ascending number.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = InstrumentId> {
+        self.definitions.keys().copied()
+    }
+
+    /// What is listed under a number.
+    pub(crate) fn definition(&self, id: InstrumentId) -> Option<&InstrumentDefinition> {
+        self.definitions.get(&id)
     }
 
     /// The first number from `first` on that nothing is listed under.
     pub(crate) fn free_from(&self, first: InstrumentId) -> Result<InstrumentId> {
         let mut numbers = first.0..=INSTRUMENTS_MAX;
-        let free = numbers.find(|id| !self.symbols.contains_key(&InstrumentId(*id)));
+        let free = numbers.find(|id| !self.definitions.contains_key(&InstrumentId(*id)));
         free.map(InstrumentId).with_context(|| {
             format!(
                 "every instrument from {first} to {INSTRUMENTS_MAX} is listed already: start a new \
@@ -132,8 +157,14 @@ impl Listings {
     }
 }
 
+fn symbol_of(definition: &InstrumentDefinition) -> &str {
+    definition.symbol.as_str().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
+    use exahour_wire::message::{Message, Text16};
+
     use super::*;
 
     #[test]
@@ -158,10 +189,18 @@ mod tests {
     #[test]
     fn listings_are_looked_up() {
         let listed = [(1, "GPU-EU"), (2, "CPU-EU"), (4, "GPU-EU")];
-        let symbols = listed.map(|(id, symbol)| (InstrumentId(id), symbol.to_owned()));
+        let definitions = listed.map(|(id, symbol)| {
+            let definition = InstrumentDefinition {
+                symbol: Text16::new(symbol).unwrap(),
+                ..InstrumentDefinition::blank()
+            };
+            (InstrumentId(id), definition)
+        });
         let listings = Listings {
-            symbols: symbols.into(),
+            definitions: definitions.into(),
         };
+        assert!(listings.known(InstrumentId(2)).is_ok());
+        assert!(listings.known(InstrumentId(3)).is_err());
         assert_eq!(listings.id_of("gpu-eu").unwrap(), InstrumentId(4));
         let refused = listings.id_of("TPU").unwrap_err().to_string();
         assert!(refused.contains("CPU-EU (2)"), "{refused}");

@@ -203,6 +203,10 @@ impl Admit {
                 let command = read!(ops::SessionActivityRequest);
                 operations::check_activity(&self.sessions, sender, command)
             }
+            ops::InstrumentStatusRequest::TEMPLATE_ID => {
+                let question = read!(ops::InstrumentStatusRequest);
+                operations::check_question(registry, question.instrument)
+            }
             ops::BustTrade::TEMPLATE_ID | ops::CorrectTrade::TEMPLATE_ID => {
                 operations::check_operator(sender)
             }

@@ -251,6 +251,14 @@ pub(super) fn check_activity(
         .ok_or(Reject::UnknownSession)
 }
 
+/// What is public may be asked by anybody.
+pub(super) fn check_question(registry: &Registry, instrument: InstrumentId) -> Result<(), Reject> {
+    registry
+        .instrument(instrument)
+        .map(|_| ())
+        .ok_or(Reject::UnknownInstrument)
+}
+
 pub(super) fn check_settle(
     registry: &Registry,
     sender: Sender,

@@ -16,6 +16,7 @@ mod dead_man;
 mod delivery;
 mod expiry;
 mod iceberg;
+mod instrument_status;
 mod marking;
 mod matching;
 mod operations;
@@ -254,6 +255,9 @@ impl Execute {
             ops::SessionActivityRequest::TEMPLATE_ID => {
                 self.tell_activity(read!(ops::SessionActivityRequest), out);
                 Ok(())
+            }
+            ops::InstrumentStatusRequest::TEMPLATE_ID => {
+                self.instrument_status(read!(ops::InstrumentStatusRequest), out)
             }
             entry::DeadMan::TEMPLATE_ID => {
                 self.arm_dead_man(read!(entry::DeadMan), request, out);

@@ -16,7 +16,7 @@ use exahour_wire::units::{Millis, Nanos, PartsPerMillion};
 const MILLION: u32 = 1_000_000;
 
 /// When phases begin: spans after midnight UTC, each at or after the one before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Day {
     pub(crate) call_start: Millis,
     pub(crate) uncross: Millis,

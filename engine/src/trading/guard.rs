@@ -90,6 +90,24 @@ impl PriceLimits {
         is_admissible(price, self.extremes, self.threshold)
     }
 
+    /// The lowest and the highest price on tick that may trade, the latter at most `price_cap`; none where
+    /// every price may. Where prices have been far apart, the lowest is above the highest.
+    pub(crate) fn range(&self, tick: Price, price_cap: Price) -> Option<(Price, Price)> {
+        const MILLION: i64 = 1_000_000;
+        let (lowest, highest) = self.extremes?;
+        let threshold = i64::from(self.threshold.0);
+        // Prices are at most 10^12, so two million times one stays within 63 bits.
+        let high = lowest.0 * (MILLION + threshold) / MILLION;
+        let scaled = highest.0 * (MILLION - threshold);
+        let low = scaled / MILLION + i64::from(scaled % MILLION > 0);
+        let above = low % tick.0;
+        let inwards = if above == 0 { 0 } else { tick.0 - above };
+        Some((
+            Price((low + inwards).max(tick.0)),
+            Price((high - high % tick.0).min(price_cap.0)),
+        ))
+    }
+
     /// As if there had been a trade at this price.
     pub(crate) fn after(self, price: Price) -> Self {
         if self.threshold.0 == 0 {

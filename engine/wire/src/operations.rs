@@ -380,6 +380,24 @@ message! {
 }
 
 message! {
+    /// Asks for the terms of a contract and how it trades now.
+    InstrumentStatusRequest = 167 {
+        /// The session.
+        session: SessionId,
+        /// The number of this message.
+        sequence: MessageSequence,
+        /// The sender's name for this request.
+        request: ClientOrderId,
+        /// Which contract.
+        instrument: InstrumentId,
+        /// Zero.
+        pad_1: Pad<4>,
+        /// Zero.
+        pad_2: Pad<32>,
+    }
+}
+
+message! {
     /// Sets the trading day and the auctions of a contract; with all times zero it has none.
     SetCalendar = 170 {
         /// The session.

@@ -2,9 +2,10 @@
 
 use exahour_wire::codes::{Raw, TerminationCode};
 use exahour_wire::events::{
-    CommandDone, CommandRejected, DeadManFired, EventPrefix, MachineReady, OrderAccepted,
-    OrderCancelled, OrderFilled, OrderReduced, OrderRejected, OrderReplaced, OrderShown,
-    OrderStatus, OrderTriggered, SequenceGap, SessionActivity, TradeBusted, TradeCorrected,
+    CommandDone, CommandRejected, DeadManFired, EventPrefix, InstrumentStatus, InstrumentTerms,
+    MachineReady, OrderAccepted, OrderCancelled, OrderFilled, OrderReduced, OrderRejected,
+    OrderReplaced, OrderShown, OrderStatus, OrderTriggered, SequenceGap, SessionActivity,
+    TradeBusted, TradeCorrected,
 };
 use exahour_wire::ids::MessageSequence;
 use exahour_wire::message::{Message, peek_header};
@@ -85,6 +86,8 @@ impl<'a> Report<'a> {
             SequenceGap::TEMPLATE_ID => self.read().map(TypedReport::Gap),
             OrderStatus::TEMPLATE_ID => self.read().map(TypedReport::Status),
             SessionActivity::TEMPLATE_ID => self.read().map(TypedReport::Activity),
+            InstrumentTerms::TEMPLATE_ID => self.read().map(TypedReport::Terms),
+            InstrumentStatus::TEMPLATE_ID => self.read().map(TypedReport::Instrument),
             DeadManFired::TEMPLATE_ID => self.read().map(TypedReport::DeadMan),
             OrderTriggered::TEMPLATE_ID => self.read().map(TypedReport::Triggered),
             TradeBusted::TEMPLATE_ID => self.read().map(TypedReport::Busted),
@@ -124,6 +127,10 @@ pub enum TypedReport {
     Status(OrderStatus),
     /// What a session sent and traded in a day.
     Activity(SessionActivity),
+    /// The terms of an instrument.
+    Terms(InstrumentTerms),
+    /// How an instrument trades now.
+    Instrument(InstrumentStatus),
     /// Nothing was heard of this session for as long as it had said.
     DeadMan(DeadManFired),
     /// A stop order is in the market.
@@ -150,8 +157,7 @@ mod tests {
 
     #[test]
     fn every_numbered_report_of_the_schema_has_its_kind() {
-        let numbered =
-            |template: &u16| matches!(template, 301..=306 | 310..=312 | 314..=319 | 324 | 353);
+        let numbered = |template: &u16| matches!(template, 301..=306 | 310..=312 | 314..=319 | 324 | 338 | 339 | 353);
         let mut seen = 0;
         for message in MESSAGES.iter().filter(|it| numbered(&it.template_id)) {
             let header = Header {
@@ -170,6 +176,6 @@ mod tests {
             assert!(known, "{}", message.name);
             seen += 1;
         }
-        assert_eq!(seen, 17);
+        assert_eq!(seen, 19);
     }
 }

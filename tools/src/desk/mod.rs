@@ -11,6 +11,7 @@ pub mod key;
 pub mod operate;
 pub mod order;
 pub mod orders;
+mod show;
 
 use std::time::{Duration, Instant};
 

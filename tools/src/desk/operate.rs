@@ -3,7 +3,8 @@
 //!
 //! Called by the command line.
 //!
-//! Always holds: one command of the exchange for each call; whether it may be is for the exchange to say.
+//! Always holds: one command of the exchange for each call, but for `show`, which asks; whether it may
+//! be is for the exchange to say.
 
 use std::fs::File;
 use std::io::{Read, stdin};
@@ -23,13 +24,13 @@ use exahour_wire::operations::{
 use exahour_wire::units::{Millis, PartsPerMillion, Price, Quantity};
 
 use super::order::span;
-use super::{Seen, follow, fresh_name, leave};
+use super::{Seen, follow, fresh_name, leave, show};
 use crate::connection::NodeArguments;
 use crate::listings::InstrumentName;
 use crate::output::print;
 use crate::text::{parse_parts_with_unit, percent};
 
-/// Halt, resume and guard trading, set trading days, bust and correct trades.
+/// Show, halt, resume and guard trading, set trading days, bust and correct trades.
 #[derive(Clone, Debug, Args)]
 pub struct Arguments {
     #[command(subcommand)]
@@ -38,6 +39,7 @@ pub struct Arguments {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Operation {
+    Show(show::Arguments),
     Halt(Halt),
     Resume(Resume),
     Calendar(Calendar),
@@ -196,6 +198,7 @@ struct Correct {
 /// Where nobody listens, something that is named is not there, or the exchange refuses.
 pub fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.operation {
+        Operation::Show(it) => show::run(it),
         Operation::Halt(it) => halt(it),
         Operation::Resume(it) => resume(it),
         Operation::Calendar(it) => calendar(it),

@@ -1,5 +1,5 @@
 //! The short forms of trading days: `calendar`, `halt`, `resume`, `auction-seed`,
-//! `breaker`, `price-band`.
+//! `breaker`, `price-band`; and `instrument-status`, which asks.
 //!
 //! Called by the statement parser. Every default is stated in docs/SCRIPT.md.
 
@@ -7,7 +7,8 @@ use exahour_wire::codes::Allocation;
 use exahour_wire::ids::{ClientOrderId, InstrumentId};
 use exahour_wire::message::{Digest, Message};
 use exahour_wire::operations::{
-    HaltTrading, ResumeTrading, SetAuctionSeed, SetCalendar, SetCircuitBreaker, SetPriceBand,
+    HaltTrading, InstrumentStatusRequest, ResumeTrading, SetAuctionSeed, SetCalendar,
+    SetCircuitBreaker, SetPriceBand,
 };
 
 use super::order_entry::unknown_option;
@@ -28,6 +29,7 @@ pub(super) fn parse(verb: Word<'_>, phrase: &mut Phrase<'_>) -> Result<Option<Ve
         "auction-seed" => auction_seed(phrase)?,
         "breaker" => breaker(phrase)?,
         "price-band" => price_band(phrase)?,
+        "instrument-status" => instrument_status(phrase)?,
         _ => return Ok(None),
     };
     Ok(Some(vec![draft]))
@@ -124,6 +126,17 @@ fn price_band(phrase: &mut Phrase<'_>) -> Result<Draft, Misfit> {
         instrument,
         width,
         ..SetPriceBand::blank()
+    }))
+}
+
+/// `instrument-status INSTRUMENT`.
+fn instrument_status(phrase: &mut Phrase<'_>) -> Result<Draft, Misfit> {
+    let instrument = InstrumentId(phrase.number("an instrument id")?);
+    phrase.finish()?;
+    Ok(Draft::new(&InstrumentStatusRequest {
+        request: request(phrase),
+        instrument,
+        ..InstrumentStatusRequest::blank()
     }))
 }
 

@@ -204,7 +204,7 @@ fn parse_commands(
 
 const VERBS: &str = "buy, sell, cancel, status, replace, mass-cancel, dead-man, quote; participant, account, session, \
     instrument, limit, deposit, withdraw, kill, release, confirm, activity, bust, correct, settle, key, machine, deliver, fail; \
-    calendar, halt, resume, auction-seed, breaker, price-band; \
+    calendar, halt, resume, auction-seed, breaker, price-band, instrument-status; \
     connect, disconnect, open, ready, restart, tick, hash, checkpoint; send; at, after, batch, \
     end, include";
 

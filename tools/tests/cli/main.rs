@@ -17,3 +17,4 @@ mod node;
 mod operate;
 mod reader_left;
 mod settle;
+mod show;

@@ -108,6 +108,7 @@ impl Twin {
             164 => self.session_activity(sender, &read(record)),
             165 => self.bust_trade(sender, &read(record)),
             166 => self.correct_trade(sender, &read(record)),
+            167 => self.instrument_status(sender, &read(record)),
             163 => self.confirm_release(sender, &read(record)),
             170 => self.set_calendar(sender, &read(record)),
             171 => self.set_auction_seed(sender, &read(record)),

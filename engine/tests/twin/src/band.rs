@@ -22,13 +22,13 @@ const MINUTE: u64 = 60 * SECOND;
 /// A band that is set, and what it remembers.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Band {
-    width: i128,
+    pub(crate) width: i128,
     /// Times and prices of trades.
     trades: Vec<(u64, i64)>,
     /// Since when quotes have leaned on the edge.
     leaning_since: Option<u64>,
     /// What was told last: lowest, highest, when trading pauses.
-    told: Option<(i64, i64, u64)>,
+    pub(crate) told: Option<(i64, i64, u64)>,
     pub(crate) look_at: Option<Nanos>,
 }
 

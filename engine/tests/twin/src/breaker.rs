@@ -22,8 +22,8 @@ const HALT: u64 = 300 * SECOND;
 /// A breaker that is set, and what it remembers.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Guard {
-    threshold: i128,
-    linked: InstrumentId,
+    pub(crate) threshold: i128,
+    pub(crate) linked: InstrumentId,
     /// Times and prices of trades.
     trades: Vec<(u64, i64)>,
     /// The end of the interval under way, and its prices and lots.
@@ -44,7 +44,7 @@ impl Guard {
     }
 
     /// Prices that count now: trades up to 300 whole seconds ago, and the interval of 300 s ago.
-    fn prices(&self, now: Nanos) -> Vec<i64> {
+    pub(crate) fn prices(&self, now: Nanos) -> Vec<i64> {
         let counts = |at: u64| at / SECOND + 300 >= now.0 / SECOND;
         let trades = self.trades.iter().filter(|(at, _)| counts(*at));
         let anchor = self

@@ -19,6 +19,7 @@ mod matching;
 mod operations;
 mod orders;
 mod phases;
+mod questions;
 mod quotes;
 mod reports;
 mod sessions;

@@ -36,13 +36,13 @@ pub(crate) struct Calendar {
 /// A call under way.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Call {
-    reference: i64,
-    low: i64,
-    high: i64,
+    pub(crate) reference: i64,
+    pub(crate) low: i64,
+    pub(crate) high: i64,
     drawn: bool,
     /// How often a halt that a breaker began may still be extended; zero for any other.
     pub(crate) extensions_left: u8,
-    told: Outcome,
+    pub(crate) told: Outcome,
     pub(crate) tell_at: Option<Nanos>,
 }
 

@@ -3,8 +3,8 @@
 //! Always holds: the numbered ones, which can be had again, are named in the rulebook.
 
 use crate::codes::{
-    CancelReason, Liquidity, OrderFlags, OrderType, Priority, Raw, SelfTradePrevention, Side,
-    TimeInForce,
+    Allocation, CancelReason, ContractKind, Liquidity, OrderFlags, OrderType, Phase, Priority, Raw,
+    SelfTradePrevention, Side, TimeInForce,
 };
 use crate::ids::{
     AccountId, ClientOrderId, CommandSequence, EventSequence, InstrumentId, MessageSequence,
@@ -12,7 +12,7 @@ use crate::ids::{
 };
 use crate::message::{Pad, message};
 use crate::reject::Reject;
-use crate::units::{Millis, Nanos, Price, Quantity};
+use crate::units::{Hours, Millis, Money, Nanos, PartsPerMillion, Price, Quantity};
 
 event! {
     /// An order was accepted. What it trades and whether it rests follows.
@@ -401,5 +401,113 @@ event! {
         side: Raw<Side>,
         /// Zero.
         pad_1: Pad<7>,
+    }
+}
+
+event! {
+    /// The terms that orders of a contract are held against, as asked for; how it trades follows.
+    InstrumentTerms = 338 {
+        /// The sender's name for the request.
+        request: ClientOrderId,
+        /// The step between prices.
+        tick: Price,
+        /// The price that collars started from when it was listed.
+        reference_price: Price,
+        /// The highest price that a limit may ever have.
+        price_max: Price,
+        /// The largest order in lots.
+        quantity_max: Quantity,
+        /// The largest value of an order.
+        notional_max: Money,
+        /// The largest position in lots, if no smaller one is set for an account.
+        position_max: Quantity,
+        /// Initial margin for one lot.
+        initial_margin: Money,
+        /// The last moment of trading.
+        last_trade_at: Nanos,
+        /// When delivery begins.
+        delivery_start: Nanos,
+        /// Which contract.
+        instrument: InstrumentId,
+        /// The number of the message that asked.
+        client_sequence: MessageSequence,
+        /// How far a limit may be from the reference price; zero for any distance.
+        collar: PartsPerMillion,
+        /// How far a market order may trade from the best price.
+        protection: PartsPerMillion,
+        /// The length of the delivery window.
+        hours: Hours,
+        /// Spot or future.
+        kind: Raw<ContractKind>,
+        /// Zero.
+        pad_1: Pad<3>,
+    }
+}
+
+event! {
+    /// How a contract trades now, as was asked for.
+    InstrumentStatus = 339 {
+        /// The sender's name for the request.
+        request: ClientOrderId,
+        /// When the phase is to end, chance apart; zero where nothing says so.
+        ends_at: Nanos,
+        /// The price at which positions are carried.
+        settlement_price: Price,
+        /// The price of the last trade, or none.
+        last_price: Price,
+        /// The lowest price that the circuit breaker lets trade, or none where every price is let.
+        breaker_low: Price,
+        /// The highest price that the circuit breaker lets trade, or none where every price is let.
+        breaker_high: Price,
+        /// The price that the price band is around, or none.
+        band_reference: Price,
+        /// The lowest price of the price band, or none.
+        band_low: Price,
+        /// The highest price of the price band, or none.
+        band_high: Price,
+        /// When trading pauses if the best quote stays at its edge; zero where none is there.
+        pauses_at: Nanos,
+        /// In a call the price that the auction stays close to, otherwise none.
+        auction_reference: Price,
+        /// In a call the lowest price of the auction, otherwise none.
+        auction_low: Price,
+        /// In a call the highest price of the auction, otherwise none.
+        auction_high: Price,
+        /// What the auction's price would be, as was told last, or none.
+        indicative_price: Price,
+        /// Lots that would trade in the auction, as was told last.
+        indicative_quantity: Quantity,
+        /// Lots of buyers that would find nobody in the auction, as was told last.
+        buy_surplus: Quantity,
+        /// Lots of sellers that would find nobody in the auction, as was told last.
+        sell_surplus: Quantity,
+        /// Which contract.
+        instrument: InstrumentId,
+        /// The number of the message that asked.
+        client_sequence: MessageSequence,
+        /// When orders are collected for the opening auction: a span after midnight UTC.
+        call_start: Millis,
+        /// When the opening auction is held: a span after midnight UTC.
+        uncross: Millis,
+        /// When orders are collected for the closing auction: a span after midnight UTC.
+        closing_call: Millis,
+        /// When the closing auction is held: a span after midnight UTC.
+        closing_uncross: Millis,
+        /// How much later, by chance, an auction may be held.
+        random_end: Millis,
+        /// How far an auction's price may be from the reference price; zero for any distance.
+        auction_collar: PartsPerMillion,
+        /// How far from the mean price trades may be made; zero for no band.
+        band_width: PartsPerMillion,
+        /// How far prices may move before the circuit breaker halts it; zero for no breaker.
+        breaker_threshold: PartsPerMillion,
+        /// The contract whose halts it follows, or zero.
+        linked: InstrumentId,
+        /// The state.
+        phase: Raw<Phase>,
+        /// Who trades at the last price that an auction serves.
+        allocation: Raw<Allocation>,
+        /// Zero.
+        pad_1: Pad<2>,
     }
 }

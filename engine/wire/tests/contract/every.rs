@@ -46,12 +46,13 @@ forms! {
         NewAdvancedOrder MassQuote;
     operations: CreateParticipant CreateAccount CreateSession CreateInstrument SetPositionLimit
         Deposit Withdraw KillSwitch SettlePrice RegisterAccessKey DeliveryStarted ConfirmDelivery
-        DeliveryFailed ConfirmRelease SessionActivityRequest BustTrade CorrectTrade SetCalendar
+        DeliveryFailed ConfirmRelease SessionActivityRequest BustTrade CorrectTrade
+        InstrumentStatusRequest SetCalendar
         SetAuctionSeed HaltTrading ResumeTrading SetPriceBand SetCircuitBreaker;
     internal: OpenSession ReadySession CloseSession Tick Checkpoint NodeStarted TakeStateHash;
     events: OrderAccepted OrderRejected OrderCancelled OrderReplaced OrderFilled OrderReduced
         CommandDone CommandRejected SequenceGap DuplicateIgnored OrderStatus SessionActivity DeadManFired TradeBusted TradeCorrected OrderTriggered SessionOpened SessionReady
-        SessionClosed SessionExpelled OrderShown ParticipantCreated AccountCreated SessionCreated
+        SessionClosed SessionExpelled OrderShown InstrumentTerms InstrumentStatus ParticipantCreated AccountCreated SessionCreated
         InstrumentListed PositionLimitSet KillSwitchSet AccessKeyRegistered KillSwitchReleaseRequested MoneyMoved
         InstrumentSettled InstrumentExpired DeliveryAssigned MachineReady DeliverySettled
         StateHashed CalendarSet PhaseChanged AuctionUncrossed IndicativePrice PriceBandSet PriceBandMoved

@@ -53,7 +53,8 @@ impl Sessions {
 
     fn on_number(&mut self, prefix: &EventPrefix) -> Result<(), Violation> {
         let template = prefix.header.template_id;
-        let may_be_numbered = matches!(template, 301..=306 | 310..=312 | 314..=319 | 324 | 353);
+        let may_be_numbered =
+            matches!(template, 301..=306 | 310..=312 | 314..=319 | 324 | 338 | 339 | 353);
         let addressed = may_be_numbered || matches!(template, 313 | 320..=323);
         must(addressed || prefix.session.0 == 0, || {
             "what is no report is addressed to nobody".to_owned()

@@ -6,7 +6,8 @@ use exahour_wire::codes::{Permissions, Raw};
 use exahour_wire::ids::InstrumentId;
 use exahour_wire::message::{Digest, Message};
 use exahour_wire::operations::{
-    HaltTrading, ResumeTrading, SetAuctionSeed, SetCalendar, SetCircuitBreaker, SetPriceBand,
+    HaltTrading, InstrumentStatusRequest, ResumeTrading, SetAuctionSeed, SetCalendar,
+    SetCircuitBreaker, SetPriceBand,
 };
 use exahour_wire::units::{Millis, Nanos, PartsPerMillion};
 
@@ -20,6 +21,17 @@ const DAY: u64 = 86_400_000;
 pub(super) fn command(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u8> {
     let (session, sequence, _) = sender_or_exchange(market, dice, Permissions::OPERATOR);
     let request = market.fresh_name();
+    if dice.percent(10) {
+        return InstrumentStatusRequest {
+            session,
+            sequence,
+            request,
+            instrument: any_instrument(market, dice),
+            ..InstrumentStatusRequest::blank()
+        }
+        .bytes()
+        .to_vec();
+    }
     let contract = instrument(market, dice);
     let instrument = contract.map_or(any_instrument(market, dice), |contract| {
         contract.definition.instrument
