@@ -270,6 +270,23 @@ pub fn account_of(genesis: &Genesis, session: SessionId) -> Option<AccountId> {
     found.map(|it| AccountId(it.id))
 }
 
+/// The account named, or the first one of the owner of a session.
+///
+/// # Errors
+/// Where none is named and nobody knows whose the session is.
+pub fn account_for(
+    node: &NodeArguments,
+    session: SessionId,
+    named: Option<u32>,
+) -> Result<AccountId> {
+    if let Some(account) = named {
+        return Ok(AccountId(account));
+    }
+    account_of(&node.node_config()?.genesis, session).with_context(|| {
+        format!("the account of session {session} is not known here: name it with --account")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,7 +25,7 @@ use russh::keys::ssh_key::public::KeyData;
 use serde::Serialize;
 
 use super::{Seen, follow, fresh_name, leave};
-use crate::connection::{NodeArguments, account_of};
+use crate::connection::{NodeArguments, account_for};
 use crate::output::{print, print_json, tell};
 use crate::shell::shell_path;
 
@@ -80,7 +80,7 @@ struct Login {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let key = read_key(&arguments.file)?;
     let session = SessionId(arguments.session);
-    let account = account(arguments)?;
+    let account = account_for(&arguments.node, session, arguments.account)?;
     let mut client = arguments.node.connect(session)?;
     client.send(&RegisterAccessKey {
         request: fresh_name(),
@@ -109,19 +109,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         show(arguments, &ready)?;
     }
     Ok(())
-}
-
-fn account(arguments: &Arguments) -> Result<AccountId> {
-    if let Some(account) = arguments.account {
-        return Ok(AccountId(account));
-    }
-    let genesis = arguments.node.node_config()?.genesis;
-    account_of(&genesis, SessionId(arguments.session)).with_context(|| {
-        format!(
-            "the account of session {} is not known here: name it with --account",
-            arguments.session
-        )
-    })
 }
 
 /// The 32 bytes of an Ed25519 key in OpenSSH's form.

@@ -1,4 +1,5 @@
-//! The small client: `order`, `cancel`, `orders`, `book`, `key` and `operate` from the command line.
+//! The small client: `order`, `replace`, `cancel`, `mass-cancel`, `quote`, `status`, `orders`, `book`, `key` and
+//! `operate` from the command line.
 //!
 //! Called by the command line. Each call connects, does one thing and leaves; orders stay.
 //!
@@ -7,11 +8,16 @@
 
 pub mod book;
 pub mod cancel;
+mod choice;
 pub mod key;
+pub mod mass_cancel;
 pub mod operate;
 pub mod order;
 pub mod orders;
+pub mod quote;
+pub mod replace;
 mod show;
+pub mod status;
 
 use std::time::{Duration, Instant};
 
@@ -58,13 +64,35 @@ fn reason_text(reason: Raw<Reject>) -> String {
 }
 
 /// Waits for the answer to the command just sent, then for what else happens for `patience`; shows
-/// every report to `on_report`, which says when it has seen enough.
+/// every report to `on_report`, which says when it has seen enough. A refusal is the end.
 fn follow(
     client: &mut Client,
     patience: Duration,
     json: bool,
+    on_report: impl FnMut(&[u8]) -> Seen,
+) -> Result<()> {
+    follow_all(client, patience, json, Refusals::OfAll, on_report)
+}
+
+/// What a refusal is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusals {
+    /// Of what was sent: nothing else comes.
+    OfAll,
+    /// Where it is of an order: of a part of what was sent, and more comes.
+    OfParts,
+}
+
+/// As [`follow`], where parts of what was sent may be refused by themselves: the first one is the error
+/// that is returned in the end.
+fn follow_all(
+    client: &mut Client,
+    patience: Duration,
+    json: bool,
+    refusals: Refusals,
     mut on_report: impl FnMut(&[u8]) -> Seen,
 ) -> Result<()> {
+    let mut outcome = Ok(());
     let mut until = Instant::now() + ANSWER_WITHIN;
     let mut answered: Option<CommandSequence> = None;
     loop {
@@ -79,19 +107,22 @@ fn follow(
         match event {
             Some(ClientEvent::Report(report)) => {
                 print_message(report.bytes(), json)?;
-                let rejected = OrderRejected::read(report.bytes())
-                    .map(|it| it.reason)
-                    .or_else(|| CommandRejected::read(report.bytes()).map(|it| it.reason));
-                if let Some(reason) = rejected {
+                let part = OrderRejected::read(report.bytes()).map(|it| it.reason);
+                let whole = CommandRejected::read(report.bytes()).map(|it| it.reason);
+                if let Some(reason) = part.or(whole) {
                     let reason = reason_text(reason);
-                    return Err(finding(anyhow!("the exchange refused it: {reason}")));
+                    let refused = Err(finding(anyhow!("the exchange refused it: {reason}")));
+                    if whole.is_some() || refusals == Refusals::OfAll {
+                        return refused;
+                    }
+                    outcome = outcome.and(refused);
                 }
                 if answered.is_none() {
                     answered = Some(report.prefix().command);
                     until = Instant::now() + patience;
                 }
                 match on_report(report.bytes()) {
-                    Seen::Enough => return Ok(()),
+                    Seen::Enough => return outcome,
                     Seen::Part => {}
                 }
             }
@@ -105,7 +136,7 @@ fn follow(
             Some(ClientEvent::Terminated { code, detail }) => {
                 bail!("the exchange ended the session: {code:?} (detail {detail})")
             }
-            None if answered.is_some() => return Ok(()),
+            None if answered.is_some() => return outcome,
             None => bail!(
                 "no answer within {} s: is the node overloaded?",
                 ANSWER_WITHIN.as_secs()

@@ -51,10 +51,10 @@ pub(super) struct LiveOrder {
     pub(super) session: SessionId,
     pub(super) instrument: InstrumentId,
     account: AccountId,
-    name: ClientOrderId,
+    pub(super) name: ClientOrderId,
     side: Raw<Side>,
-    price: Price,
-    quantity: Quantity,
+    pub(super) price: Price,
+    pub(super) quantity: Quantity,
     leaves: Quantity,
     /// Whether it is a stop order that is not in the market yet.
     waits: bool,

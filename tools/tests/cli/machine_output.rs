@@ -97,6 +97,8 @@ fn keys_are_of_one_kind() {
     let order = count(&sold[0], "order").to_string();
     checked(&["book", "1", "--orders", "--data", &data]);
     checked(&["book", "2", "--data", &data]);
+    checked(&["operate", "show", "--data", &data]);
+    checked(&["quote", "1", "1", "@", "2.40", "/", "0", "--data", &data]);
     // A name is the time in nanoseconds where none is given, and otherwise what was given.
     let named = ["--name", "7", "--session", "2", "--data", &data];
     succeed(&[&sell[..6], &named].concat());

@@ -15,6 +15,7 @@ mod key;
 mod machine_output;
 mod node;
 mod operate;
+mod order_entry;
 mod reader_left;
 mod settle;
 mod show;
