@@ -73,6 +73,11 @@ impl FeedClient {
         &self.image
     }
 
+    /// Whether there is a connection now.
+    pub fn connected(&self) -> bool {
+        self.link.is_some()
+    }
+
     /// How many connections were made so far.
     pub fn connections(&self) -> u64 {
         self.connections

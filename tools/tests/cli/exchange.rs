@@ -181,6 +181,13 @@ impl Exchange {
         until("the node ends", || process.try_wait().unwrap())
     }
 
+    /// Sends the node a signal that it outlives.
+    pub(crate) fn interrupt(&self, name: &str) {
+        let id = self.process.as_ref().unwrap().id().to_string();
+        let sent = Command::new("kill").args([name, &id]).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// Waits until the node has ended by itself.
     pub(crate) fn await_end(&mut self) -> ExitStatus {
         let mut process = self.process.take().unwrap();

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod audit;
+mod book;
 mod demo;
 mod desk;
 mod exchange;

@@ -1,0 +1,173 @@
+//! What is shown of a book, in the form that JSON has.
+//!
+//! Called by `book`; written as text by `text`.
+//!
+//! Always holds: two views are equal where nothing that is shown has changed.
+
+use exahour_gateway::image::{Book, Books, FeedImage, LevelView};
+use exahour_wire::codes::{Phase, Side};
+use exahour_wire::ids::InstrumentId;
+use exahour_wire::market_data::{IndicativeAuction, Statistics};
+use exahour_wire::message::Message;
+use exahour_wire::units::{Price, Quantity};
+use serde::Serialize;
+
+use super::{Arguments, Feed};
+use crate::journal::time_value;
+
+/// What is shown of a book beside its number and time.
+#[derive(PartialEq, Serialize)]
+pub(super) struct View {
+    pub(super) phase: String,
+    /// Not known from the best prices alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) orders: Option<u32>,
+    pub(super) bids: Vec<JsonLevel>,
+    pub(super) asks: Vec<JsonLevel>,
+    /// What the auction of the call under way would come to; there is none outside of calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) auction: Option<JsonAuction>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) statistics: Option<JsonStatistics>,
+}
+
+/// What an auction would come to, as told last.
+#[derive(PartialEq, Serialize)]
+pub(super) struct JsonAuction {
+    /// None where nothing would trade.
+    pub(super) price: Option<String>,
+    pub(super) quantity: u64,
+    pub(super) buy_surplus: u64,
+    pub(super) sell_surplus: u64,
+}
+
+/// What traded on a UTC day.
+#[derive(PartialEq, Serialize)]
+pub(super) struct JsonStatistics {
+    pub(super) since: Option<String>,
+    pub(super) open: Option<String>,
+    pub(super) high: Option<String>,
+    pub(super) low: Option<String>,
+    pub(super) last: Option<String>,
+    pub(super) volume: u64,
+    /// In micro-dollars for each hour of the window.
+    pub(super) turnover: String,
+    pub(super) trades: u64,
+}
+
+#[derive(PartialEq, Serialize)]
+pub(super) struct JsonLevel {
+    pub(super) price: String,
+    pub(super) quantity: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) orders: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) queue: Option<Vec<JsonOrder>>,
+}
+
+#[derive(PartialEq, Serialize)]
+pub(super) struct JsonOrder {
+    pub(super) order: u64,
+    pub(super) quantity: u64,
+}
+
+/// What there is to show of a book.
+pub(super) fn view(
+    arguments: &Arguments,
+    instrument: InstrumentId,
+    image: &FeedImage,
+    book: &Book,
+) -> View {
+    let known = arguments.feed != Feed::Top;
+    let levels = |side| {
+        let levels = levels_of(book, arguments.feed, side);
+        let level = |it: LevelView| JsonLevel {
+            price: it.price.to_string(),
+            quantity: it.quantity.0,
+            orders: known.then_some(it.orders),
+            queue: arguments.orders.then(|| {
+                let queue = queue(image.books(), instrument, side, it);
+                let order = |(order, quantity)| JsonOrder { order, quantity };
+                queue.map(order).collect()
+            }),
+        };
+        let shown = levels.into_iter().take(arguments.depth.into());
+        shown.map(level).collect()
+    };
+    View {
+        phase: format!("{:?}", book.phase()),
+        orders: known.then_some(book.orders()),
+        bids: levels(Side::Buy),
+        asks: levels(Side::Sell),
+        auction: auction(book),
+        statistics: book.extras().statistics.as_ref().map(statistics),
+    }
+}
+
+/// What the auction of a call under way would come to.
+fn auction(book: &Book) -> Option<JsonAuction> {
+    let calls = [Phase::PreOpenCall, Phase::ClosingCall, Phase::Halted];
+    if !calls.contains(&book.phase()) {
+        return None;
+    }
+    let nothing = IndicativeAuction {
+        price: Price::NONE,
+        ..IndicativeAuction::blank()
+    };
+    let told = book.extras().indicative.unwrap_or(nothing);
+    Some(JsonAuction {
+        price: (told.price != Price::NONE).then(|| told.price.to_string()),
+        quantity: told.quantity.0,
+        buy_surplus: told.buy_surplus.0,
+        sell_surplus: told.sell_surplus.0,
+    })
+}
+
+/// The levels of a side, best first; of best prices only the best.
+fn levels_of(book: &Book, feed: Feed, side: Side) -> Vec<LevelView> {
+    if feed != Feed::Top {
+        return book.levels(side).collect();
+    }
+    let top = book.top();
+    let (price, quantity) = match side {
+        Side::Buy => (top.bid_price, top.bid_quantity),
+        Side::Sell => (top.ask_price, top.ask_quantity),
+    };
+    let level = LevelView {
+        price,
+        quantity,
+        orders: 0,
+    };
+    (quantity > Quantity(0))
+        .then_some(level)
+        .into_iter()
+        .collect()
+}
+
+fn statistics(told: &Statistics) -> JsonStatistics {
+    let price = |it: Price| (it != Price::NONE).then(|| it.to_string());
+    let turnover = u128::from(told.turnover_high) << 64 | u128::from(told.turnover_low);
+    JsonStatistics {
+        since: time_value(told.since),
+        open: price(told.open),
+        high: price(told.high),
+        low: price(told.low),
+        last: price(told.last),
+        volume: told.volume.0,
+        turnover: turnover.to_string(),
+        trades: told.trades,
+    }
+}
+
+/// The orders of a level, oldest first: number and open lots.
+fn queue(
+    books: &Books,
+    instrument: InstrumentId,
+    side: Side,
+    level: LevelView,
+) -> impl Iterator<Item = (u64, u64)> {
+    let orders = books.orders_of(instrument);
+    orders
+        .filter(move |it| it.side == side && it.price == level.price)
+        .map(|it| (it.order.0, it.quantity.0))
+}
