@@ -121,9 +121,7 @@ impl Listings {
 
     fn not_listed(&self, name: &str) -> anyhow::Error {
         let listed = self.definitions.iter().take(8);
-        let listed: Vec<String> = listed
-            .map(|(id, it)| format!("{} ({id})", symbol_of(it)))
-            .collect();
+        let listed: Vec<String> = listed.map(|(id, _)| self.name_of(*id)).collect();
         let more = match self.definitions.len() > 8 {
             true => ", ...",
             false => "",
@@ -132,6 +130,12 @@ impl Listings {
             "no instrument {name} is listed; there are: {}{more}",
             listed.join(", ")
         ))
+    }
+
+    /// The symbol of what is listed under a number, and the number.
+    pub(crate) fn name_of(&self, id: InstrumentId) -> String {
+        let symbol = self.definition(id).map_or("?", symbol_of);
+        format!("{symbol} ({id})")
     }
 
     /// Everything that is listed, by ascending number.

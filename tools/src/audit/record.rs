@@ -6,11 +6,15 @@
 
 use std::collections::BTreeMap;
 
-use exahour_wire::codes::TransferKind;
+use exahour_wire::codes::{Scope, TransferKind};
 use exahour_wire::events::{
-    AccountCreated, DeliveryAssigned, EventPrefix, InstrumentListed, MoneyMoved, SessionCreated,
+    AccountCreated, CircuitBreakerSet, DeliveryAssigned, EventPrefix, InstrumentListed, MoneyMoved,
+    SessionCreated,
 };
+use exahour_wire::ids::InstrumentId;
 use exahour_wire::message::Message;
+use exahour_wire::operations::SetCircuitBreaker;
+use exahour_wire::orders::{MassCancel, MassQuote};
 use exahour_wire::units::Nanos;
 
 use crate::text::form_of;
@@ -67,6 +71,23 @@ pub(super) fn name_of(message: &[u8]) -> &'static str {
 fn accounts_in(message: &[u8]) -> impl Iterator<Item = u64> {
     const NAMES: [&str; 5] = ["account", "debit", "credit", "buyer", "seller"];
     NAMES.into_iter().filter_map(|name| id_in(message, name))
+}
+
+/// The instruments that a message names elsewhere than in a field of that name: those of quotes, what all
+/// orders of are cancelled, whose halts another follows.
+fn others_in(message: &[u8]) -> impl Iterator<Item = u64> {
+    let quotes = MassQuote::read(message).map(|it| it.quotes());
+    let quoted = quotes.into_iter().flatten().map(|it| it.instrument);
+    let cancelled = MassCancel::read(message)
+        .filter(|it| it.scope == Scope::Instrument.into())
+        .map(|it| InstrumentId(it.target));
+    let followed = SetCircuitBreaker::read(message)
+        .map(|it| it.linked)
+        .or_else(|| CircuitBreakerSet::read(message).map(|it| it.linked));
+    let named = quoted.chain(cancelled).chain(followed);
+    named
+        .filter(|id| *id != InstrumentId::NONE)
+        .map(|id| id.0.into())
 }
 
 /// Whose a session or an account is, and what an instrument is called, as the journal itself says.
@@ -140,6 +161,13 @@ impl Registry {
     pub(super) fn instrument_of(&self, message: &[u8]) -> Option<u64> {
         let delivered = || self.delivery_of(message).map(|it| it.instrument);
         id_in(message, "instrument").or_else(delivered)
+    }
+
+    /// Whether a message is about an instrument: it names it alone or among others, or the obligation
+    /// that it names came of it.
+    pub(super) fn is_about(&self, message: &[u8], is_it: impl Fn(u64) -> bool) -> bool {
+        let one = self.instrument_of(message);
+        one.into_iter().chain(others_in(message)).any(is_it)
     }
 
     /// The accounts that a message names, and those of the obligation it names.

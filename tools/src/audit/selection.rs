@@ -81,12 +81,12 @@ impl Selection {
         let instrument = match &self.instrument {
             None => true,
             Some(InstrumentName::Number(id)) => {
-                registry.instrument_of(message) == Some(u64::from(id.0))
+                registry.is_about(message, |it| it == u64::from(id.0))
             }
-            Some(InstrumentName::Symbol(symbol)) => registry
-                .instrument_of(message)
-                .and_then(|id| registry.symbol_of(id))
-                .is_some_and(|it| it.eq_ignore_ascii_case(symbol)),
+            Some(InstrumentName::Symbol(symbol)) => registry.is_about(message, |it| {
+                let found = registry.symbol_of(it);
+                found.is_some_and(|it| it.eq_ignore_ascii_case(symbol))
+            }),
         };
         who && order && obligation && instrument
     }

@@ -22,12 +22,13 @@ use exahour_wire::operations::{
     SetCircuitBreaker, SetPriceBand,
 };
 use exahour_wire::units::{Millis, PartsPerMillion, Price, Quantity};
+use serde::Serialize;
 
 use super::order::span;
 use super::{Seen, follow, fresh_name, leave, show};
 use crate::connection::NodeArguments;
-use crate::listings::InstrumentName;
-use crate::output::print;
+use crate::listings::{InstrumentName, Listings};
+use crate::output::{print, print_json};
 use crate::text::{parse_parts_with_unit, percent};
 
 /// Show, halt, resume and guard trading, set trading days, bust and correct trades.
@@ -63,7 +64,7 @@ struct Sender {
     json: bool,
 }
 
-/// Halt an instrument: orders are collected until an auction ends the halt.
+/// Halt an instrument, and what follows it: orders are collected until an auction ends the halt.
 #[derive(Clone, Debug, Args)]
 struct Halt {
     /// Its number or symbol.
@@ -218,12 +219,40 @@ fn halt(arguments: &Halt) -> Result<()> {
         duration: arguments.duration.unwrap_or(Millis(0)),
         ..HaltTrading::blank()
     };
+    let Sender { node, json, .. } = &arguments.sender;
+    let listings = Listings::read(node.market_data()?)?;
+    let mut client = node.connect(SessionId(arguments.sender.session))?;
+    client.send(&command)?;
+    let outcome = follow(&mut client, Duration::ZERO, *json, |_| Seen::Enough);
+    // What follows it is halted by the same command, so it is told here.
+    let halted = outcome.and_then(|()| show::halted_with(&mut client, &listings, instrument));
+    leave(client);
+    let halted = halted?;
+    if *json {
+        return print_json(&Halted {
+            instrument: instrument.0,
+            halted_with: halted.iter().map(|id| id.0).collect(),
+        });
+    }
     let until = match arguments.duration {
         Some(duration) => format!("for {} ms", duration.0),
         None => "until it is resumed".to_owned(),
     };
-    let done = format!("instrument {instrument} is halted {until}");
-    arguments.sender.say(&command, &done)
+    let others: Vec<String> = halted.iter().map(|id| listings.name_of(*id)).collect();
+    let others = match others.is_empty() {
+        true => String::new(),
+        false => format!("; halted with it: {}", others.join(", ")),
+    };
+    print(&format!(
+        "instrument {instrument} is halted {until}{others}\n"
+    ))
+}
+
+/// What a halt has halted, the instruments that follow it among them.
+#[derive(Serialize)]
+struct Halted {
+    instrument: u32,
+    halted_with: Vec<u32>,
 }
 
 fn resume(arguments: &Resume) -> Result<()> {

@@ -42,7 +42,26 @@ pub(super) struct Phrase<'a> {
     pub(super) request: Option<u64>,
     /// Every `field=value`, in order.
     pub(super) overrides: Vec<Word<'a>>,
+    /// Every option, in order: none may come twice, or contradict another.
+    options: Vec<Word<'a>>,
 }
+
+/// Options of which a command has one at most: each says the same thing differently.
+const ALTERNATIVES: &[&[&str]] = &[
+    &["@", "market", "market-to-limit"],
+    &["stop", "market", "market-to-limit", "peg"],
+    &["day", "gtc", "ioc", "fok", "gfa", "until"],
+    &["firm", "preemptible"],
+    &[
+        "lost",
+        "terminated",
+        "keep-alive",
+        "slow",
+        "breach",
+        "expelled",
+        "stopped",
+    ],
+];
 
 impl<'a> Phrase<'a> {
     /// The words of a line, up to a word that starts with `#`, unless it names an order.
@@ -64,6 +83,7 @@ impl<'a> Phrase<'a> {
             sequence: None,
             request: None,
             overrides: Vec::new(),
+            options: Vec::new(),
         }
     }
 
@@ -116,6 +136,7 @@ impl<'a> Phrase<'a> {
     /// The next option, after taking those that every command has.
     pub(super) fn option(&mut self) -> Result<Option<Word<'a>>, Misfit> {
         while let Some(word) = self.next() {
+            self.note_option(word)?;
             match word.text {
                 "seq" => self.sequence = Some(self.number("a sequence number")?),
                 "request" => self.request = Some(self.number("a request number")?),
@@ -124,6 +145,25 @@ impl<'a> Phrase<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// Refuses an option that was there before, or contradicts one that was.
+    fn note_option(&mut self, word: Word<'a>) -> Result<(), Misfit> {
+        let name = option_name(word.text);
+        for earlier in self.options.iter().map(|it| it.text) {
+            let other = option_name(earlier);
+            if name == other {
+                let what = format!("`{}` comes after `{earlier}`", word.text);
+                return Err(word.misfit(what, format!("`{name}` once in a command")));
+            }
+            let mut groups = ALTERNATIVES.iter();
+            if groups.any(|group| group.contains(&name) && group.contains(&other)) {
+                let what = format!("`{}` contradicts `{earlier}`", word.text);
+                return Err(word.misfit(what, format!("`{other}` or `{name}`, not both")));
+            }
+        }
+        self.options.push(word);
+        Ok(())
     }
 
     /// Takes the options that every command has; there must be no other.
@@ -241,6 +281,16 @@ impl<'a> Phrase<'a> {
     }
 }
 
+/// What an option says, without its value where that belongs to the same word.
+fn option_name(text: &str) -> &str {
+    match text.find('=') {
+        _ if text.starts_with('@') => "@",
+        // A text in quotes is a value.
+        Some(end) if !text.starts_with('"') => &text[..end],
+        _ => text,
+    }
+}
+
 /// A whole number out of a part of a word.
 pub(super) fn number_of<T: TryFrom<u64>>(
     word: Word<'_>,
@@ -290,6 +340,35 @@ mod tests {
         assert!(phrase.option().unwrap().is_none());
         assert_eq!((phrase.sequence, phrase.request), (Some(5), Some(9)));
         assert_eq!(phrase.overrides[0].text, "price=none");
+    }
+
+    #[test]
+    fn options_neither_repeat_nor_contradict_each_other() {
+        let refused = |line| {
+            let mut phrase = Phrase::new(line);
+            loop {
+                match phrase.option() {
+                    Ok(Some(_)) => {}
+                    Ok(None) => return None,
+                    Err(misfit) => return Some((misfit.offset, misfit.what)),
+                }
+            }
+        };
+        for (line, offset, what) in [
+            ("gtc post-only gtc", 14, "`gtc` comes after `gtc`"),
+            ("@2.50 day @2.60", 10, "`@2.60` comes after `@2.50`"),
+            ("price=1 price=2", 8, "`price=2` comes after `price=1`"),
+            ("seq 1 seq 2", 6, "`seq` comes after `seq`"),
+            ("ioc fok", 4, "`fok` contradicts `ioc`"),
+            ("@2.50 market", 6, "`market` contradicts `@2.50`"),
+            ("lost slow", 5, "`slow` contradicts `lost`"),
+        ] {
+            assert_eq!(refused(line), Some((offset, what.to_owned())), "{line}");
+        }
+        assert_eq!(
+            refused("@2.50 stop gtc post-only price=none quantity=1"),
+            None
+        );
     }
 
     #[test]

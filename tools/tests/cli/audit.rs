@@ -391,3 +391,33 @@ fn a_damaged_event_log_is_written_anew() {
     let replayed = exchange.replay();
     assert_eq!(replayed["events"], replayed["events_compared"]);
 }
+
+#[test]
+fn what_names_several_instruments_is_about_each() {
+    let mut exchange = Exchange::start();
+    let data = exchange.data();
+    let at = |words: &[&str]| succeed(&[words, &["--data", &data]].concat());
+    at(&[
+        "quote", "1", "5", "@", "2.40", "/", "0", "and", "2", "3", "@", "2.30", "/", "0",
+    ]);
+    at(&["operate", "circuit-breaker", "2", "0", "--linked", "1"]);
+    at(&["mass-cancel", "instrument", "2"]);
+    exchange.stop();
+    for instrument in ["1", "2", "GPU-H100-EU-M1"] {
+        let rows = succeed(&["audit", &data, "--instrument", instrument]);
+        // A command that is chosen shows all its events, once.
+        assert_eq!(
+            rows.matches(" MassQuote ").count(),
+            1,
+            "{instrument}: {rows}"
+        );
+        assert_eq!(
+            rows.matches(" OrderAccepted ").count(),
+            2,
+            "{instrument}: {rows}"
+        );
+        assert!(rows.contains("SetCircuitBreaker"), "{instrument}: {rows}");
+        let cancelled = rows.contains(" MassCancel ");
+        assert_eq!(cancelled, instrument != "1", "{instrument}: {rows}");
+    }
+}

@@ -56,7 +56,12 @@ fn an_operator_sees_what_would_be_acted_on() {
     assert_eq!(guarded["followed_by"], json!([2]));
     assert_eq!(shown(&data, "2")["halts_with"], 1);
 
-    operate(&data, &["halt", "1", "--for", "1h"]);
+    let halt = ["operate", "halt", "1", "--for", "1h", "--data", &data];
+    let said = succeed(&halt);
+    assert!(
+        said.contains("instrument 1 is halted for 3600000 ms; halted with it: GPU-H100-EU-M1 (2)"),
+        "{said}"
+    );
     order(&["sell", "3", "@", "2.40", "1", "--session", "2"]);
     order(&["buy", "5", "@", "2.60", "1"]);
     // What the auction would be is told at most 100 ms after it has changed.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use exahour_gateway::client::{Client, ClientEvent, TypedReport};
-use exahour_wire::codes::Raw;
+use exahour_wire::codes::{Phase, Raw};
 use exahour_wire::events::{InstrumentStatus, InstrumentTerms};
 use exahour_wire::ids::{InstrumentId, SessionId};
 use exahour_wire::message::Message;
@@ -79,6 +79,25 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         true => text::table(&shown),
         false => text::in_full(&shown),
     })
+}
+
+/// The instruments that follow another and are halted now.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn halted_with(
+    client: &mut Client,
+    listings: &Listings,
+    leader: InstrumentId,
+) -> Result<Vec<InstrumentId>> {
+    let mut halted = Vec::new();
+    for id in listings.ids().filter(|id| *id != leader) {
+        let (_, status) = ask(client, id)?;
+        if status.linked == leader && status.phase == Phase::Halted.into() {
+            halted.push(id);
+        }
+    }
+    Ok(halted)
 }
 
 /// What the engine answers: the terms of an instrument, and how it trades.
