@@ -76,28 +76,31 @@ impl Serving {
     }
 }
 
+/// The heading of these options in the help of a command: its own come first.
+const REACHED: &str = "Which node";
+
 /// Which node, and whose keys.
 #[derive(Clone, Debug, Args)]
 pub struct NodeArguments {
     /// The node's data folder: its keys and its addresses are read from there.
-    #[arg(long, value_name = "DIR", default_value = "exahour-data")]
+    #[arg(long, value_name = "DIR", default_value = "exahour-data", help_heading = REACHED)]
     pub data: PathBuf,
     /// The file of session keys [default: DATA/keys].
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = REACHED)]
     pub keys: Option<PathBuf>,
     /// The node's configuration: whose a session is, and where the node is reached if DATA does not say
     /// [default for the former: the node's own defaults].
-    #[arg(long, value_name = "FILE.toml")]
+    #[arg(long, value_name = "FILE.toml", help_heading = REACHED)]
     pub config: Option<PathBuf>,
     /// Where orders are entered [default: what the running node wrote into DATA, else as --config
     /// says].
-    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    #[arg(long, value_name = "ADDRESS", value_parser = address, help_heading = REACHED)]
     pub node: Option<SocketAddr>,
     /// Where market data is served, which books and symbols are read from [default: as for --node].
-    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    #[arg(long, value_name = "ADDRESS", value_parser = address, help_heading = REACHED)]
     pub market_data: Option<SocketAddr>,
     /// Where drop copies are served, which live orders are read from [default: as for --node].
-    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    #[arg(long, value_name = "ADDRESS", value_parser = address, help_heading = REACHED)]
     pub drop_copy: Option<SocketAddr>,
 }
 

@@ -11,6 +11,7 @@ use exahour_wire::orders::CancelOrder;
 
 use super::choice::OrderChoice;
 use super::{Seen, follow, fresh_name, leave};
+use crate::listings::InstrumentName;
 
 /// Cancel an order.
 #[derive(Clone, Debug, Args)]
@@ -19,6 +20,10 @@ pub struct Arguments {
     /// The number that the exchange gave the order, as `order` and `orders` print it.
     #[arg(value_name = "ORDER", value_parser = clap::value_parser!(u64).range(1..))]
     order: Option<u64>,
+    /// Its instrument's number or symbol [default: looked up among the live orders of the
+    /// participant].
+    #[arg(long, value_name = "INSTRUMENT")]
+    instrument: Option<InstrumentName>,
     #[command(flatten)]
     choice: OrderChoice,
     /// Write reports as JSON, one a line.
@@ -32,7 +37,7 @@ pub struct Arguments {
 /// Where nobody listens, the order is not live, or the exchange refuses.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let Arguments { order, choice, .. } = arguments;
-    let named = choice.named(*order)?;
+    let named = choice.named(*order, arguments.instrument.as_ref())?;
     let mut client = choice.node.connect(choice.session())?;
     client.send(&CancelOrder {
         request: fresh_name(),

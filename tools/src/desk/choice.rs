@@ -20,10 +20,6 @@ pub(super) struct OrderChoice {
     /// clientOrderId.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     name: Option<u64>,
-    /// Its instrument's number or symbol [default: looked up among the live orders of the
-    /// participant].
-    #[arg(long, value_name = "INSTRUMENT")]
-    instrument: Option<InstrumentName>,
     /// The session that says it.
     #[arg(long, value_name = "N", default_value_t = 1)]
     session: u32,
@@ -58,8 +54,12 @@ impl OrderChoice {
     ///
     /// # Errors
     /// Where the order is not named, or is looked up and not live.
-    pub(super) fn named(&self, order: Option<u64>) -> Result<Named> {
-        let Some(instrument) = &self.instrument else {
+    pub(super) fn named(
+        &self,
+        order: Option<u64>,
+        instrument: Option<&InstrumentName>,
+    ) -> Result<Named> {
+        let Some(instrument) = instrument else {
             let (order, live) = self.live(order)?;
             return Ok(Named {
                 order,

@@ -37,6 +37,9 @@ const FIRST_WORD_WITHIN: Duration = Duration::from_secs(5);
 
 /// Register the SSH key that opens the machines of an account, and wait for one.
 #[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Example:\n  ssh-keygen -t ed25519 -f compute\n  exahour key compute.pub --wait"
+)]
 pub struct Arguments {
     /// The public half of an Ed25519 key, as `ssh-keygen -t ed25519` writes it: FILE.pub.
     #[arg(value_name = "FILE.pub")]

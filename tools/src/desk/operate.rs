@@ -33,6 +33,10 @@ use crate::text::{parse_parts_with_unit, percent};
 
 /// Show, halt, resume and guard trading, set trading days, bust and correct trades.
 #[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  exahour operate show 1\n  exahour operate halt 1 --for 15m\n  \
+                  exahour operate circuit-breaker 2 15% --linked 1\n  exahour operate correct 4711 2.50 3"
+)]
 pub struct Arguments {
     #[command(subcommand)]
     operation: Operation,

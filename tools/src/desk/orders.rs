@@ -28,6 +28,7 @@ const NEXT_WORD_WITHIN: Duration = Duration::from_secs(5);
 
 /// List the live orders of a session, or of all sessions of its firm.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  exahour orders --session 2\n  exahour orders --all --json")]
 pub struct Arguments {
     /// The session, which needs the permission `drop-copy`.
     #[arg(long, value_name = "N", default_value_t = 1)]

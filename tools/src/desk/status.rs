@@ -11,6 +11,7 @@ use exahour_wire::orders::OrderStatusRequest;
 
 use super::choice::OrderChoice;
 use super::{Seen, follow, fresh_name, leave};
+use crate::listings::InstrumentName;
 
 /// Ask for the state of a live order: what is open, what has traded, at which price, until when.
 #[derive(Clone, Debug, Args)]
@@ -21,6 +22,10 @@ pub struct Arguments {
     /// The number that the exchange gave the order, as `order` and `orders` print it.
     #[arg(value_name = "ORDER", value_parser = clap::value_parser!(u64).range(1..))]
     order: Option<u64>,
+    /// Its instrument's number or symbol [default: looked up among the live orders of the
+    /// participant].
+    #[arg(long, value_name = "INSTRUMENT")]
+    instrument: Option<InstrumentName>,
     #[command(flatten)]
     choice: OrderChoice,
     /// Write the report as JSON.
@@ -34,7 +39,7 @@ pub struct Arguments {
 /// Where nobody listens, or the order is not live.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let Arguments { order, choice, .. } = arguments;
-    let named = choice.named(*order)?;
+    let named = choice.named(*order, arguments.instrument.as_ref())?;
     let mut client = choice.node.connect(choice.session())?;
     client.send(&OrderStatusRequest {
         request: fresh_name(),

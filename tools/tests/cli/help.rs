@@ -30,3 +30,24 @@ fn what_an_order_is_made_of_is_named() {
         assert!(help.contains(word), "{word}: {help}");
     }
 }
+
+#[test]
+fn what_a_command_of_the_desk_does_comes_before_where_its_node_is() {
+    for command in [
+        "order",
+        "replace",
+        "cancel",
+        "mass-cancel",
+        "quote",
+        "status",
+        "orders",
+        "book",
+        "key",
+    ] {
+        let help = succeed(&[command, "--help"]);
+        let (own, rest) = help.split_once("Which node:").unwrap();
+        assert!(own.contains("--json") && rest.contains("--data"), "{help}");
+        let (_, example) = rest.split_once("Example").unwrap();
+        assert!(example.contains(&format!("exahour {command}")), "{help}");
+    }
+}

@@ -49,6 +49,14 @@ fn trading_is_halted_resumed_and_given_a_day() {
     let left = json(&["orders", "--session", "2", "--data", &data, "--json"]);
     assert_eq!(left["leaves"], 1);
 
+    exchange.stop();
+    assert!(count(&exchange.replay(), "events_compared") > 10);
+}
+
+#[test]
+fn a_trading_day_is_set_and_taken_away_by_its_name_only() {
+    let exchange = Exchange::start();
+    let data = exchange.data();
     let day = [
         "calendar",
         "1",
@@ -132,7 +140,12 @@ fn trading_is_halted_resumed_and_given_a_day() {
         wrong.contains("a time of day in UTC such as 07:50"),
         "{wrong}"
     );
+}
 
+#[test]
+fn the_secret_of_random_ends_is_read_and_not_told() {
+    let exchange = Exchange::start();
+    let data = exchange.data();
     let seed = exchange.path("seed");
     std::fs::write(&seed, format!("{}\n", "5e".repeat(32))).unwrap();
     let seed = seed.display().to_string();
@@ -144,9 +157,6 @@ fn trading_is_halted_resumed_and_given_a_day() {
     std::fs::write(&seed, "5e").unwrap();
     let short = refuse(&["operate", "auction-seed", &seed, "--data", &data]);
     assert!(short.contains("openssl rand -hex 32"), "{short}");
-
-    exchange.stop();
-    assert!(count(&exchange.replay(), "events_compared") > 10);
 }
 
 #[test]

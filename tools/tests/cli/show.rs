@@ -17,8 +17,8 @@ fn operate(data: &str, words: &[&str]) {
 }
 
 #[test]
-fn an_operator_sees_what_would_be_acted_on() {
-    let mut exchange = Exchange::start();
+fn an_instrument_is_told_as_it_was_listed() {
+    let exchange = Exchange::start();
     let data = exchange.data();
     // What is listed, as it is before anybody said anything.
     let plain = shown(&data, "1");
@@ -35,7 +35,12 @@ fn an_operator_sees_what_would_be_acted_on() {
     ] {
         assert_eq!(plain[nothing], Value::Null, "{nothing}");
     }
+}
 
+#[test]
+fn an_operator_sees_guards_and_the_auction_of_a_halt() {
+    let mut exchange = Exchange::start();
+    let data = exchange.data();
     operate(&data, &["circuit-breaker", "1", "15%"]);
     operate(&data, &["price-band", "1", "2%"]);
     operate(&data, &["circuit-breaker", "2", "0", "--linked", "1"]);
@@ -93,25 +98,17 @@ fn an_operator_sees_what_would_be_acted_on() {
     assert!(lines[1].contains("Halted") && lines[1].ends_with("breaker 15%, band 2%"));
     assert!(lines[2].contains("Halted") && lines[2].ends_with("halts with 1"));
 
-    operate(&data, &["resume", "2"]);
-    operate(
-        &data,
-        &[
-            "calendar",
-            "2",
-            "--call-start",
-            "00:00",
-            "--uncross",
-            "00:00:01",
-            "--closing-call",
-            "23:59:58",
-            "--closing-uncross",
-            "24:00",
-            "--collar",
-            "10%",
-            "--by-size",
-        ],
-    );
+    exchange.stop();
+    exchange.replay();
+}
+
+#[test]
+fn a_trading_day_is_told() {
+    let exchange = Exchange::start();
+    let data = exchange.data();
+    let day = "calendar 2 --call-start 00:00 --uncross 00:00:01 --closing-call 23:59:58 \
+               --closing-uncross 24:00 --collar 10% --by-size";
+    operate(&data, &day.split_whitespace().collect::<Vec<_>>());
     let day = shown(&data, "2");
     assert_eq!(
         day["calendar"],
@@ -123,9 +120,6 @@ fn an_operator_sees_what_would_be_acted_on() {
         (&json!(100_000), &json!("Size"))
     );
     assert!(day["ends_time"].is_string(), "{day}");
-
-    exchange.stop();
-    exchange.replay();
 }
 
 #[test]
