@@ -20,6 +20,7 @@ mod execute;
 pub mod guards;
 mod ledger;
 mod positions;
+mod prefetch;
 mod reporter;
 mod slot_index;
 mod snapshot;

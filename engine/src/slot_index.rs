@@ -16,6 +16,8 @@
 //! Always holds: fewer entries than buckets have room for, so that every search ends. Iteration is not
 //! offered: hash order must never reach an output.
 
+use crate::prefetch::fetch;
+
 /// Words of a bucket.
 const WORDS: usize = 2 * SLOTS;
 
@@ -235,6 +237,12 @@ impl SlotIndex {
     #[inline]
     pub(crate) fn hash_of(&self, high: u64, low: u64) -> u32 {
         hash_of(self.seed, high, low)
+    }
+
+    /// Asks for the bucket in which a search for a hash begins.
+    #[inline]
+    pub(crate) fn fetch(&self, hash: u32) {
+        fetch(self.table.bucket(self.table.home(hash)));
     }
 
     /// The slot with this hash for which `is_it` holds.

@@ -117,7 +117,13 @@ impl Execution {
             sink,
         };
         self.fire_timers(&mut out);
-        for command in messages(batch.commands) {
+        let mut commands = messages(batch.commands);
+        let mut next = commands.next();
+        while let Some(command) = next {
+            next = commands.next();
+            if let Some(next) = next {
+                self.execute.look_ahead(next);
+            }
             let verdict = verdicts.verdict(command, out.time);
             self.execute.execute(command, verdict, &mut out);
             self.execute.trigger_stops(&mut out);

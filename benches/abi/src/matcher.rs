@@ -49,7 +49,7 @@ impl Matcher {
             ..Capacity::default()
         };
         Self {
-            book: Book::new(seed),
+            book: Book::new(seed, Price(1)),
             orders: OrderTable::new(&capacity),
             places: vec![NO_ORDER; NAMES_AT_START],
         }

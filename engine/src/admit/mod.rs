@@ -40,7 +40,7 @@ pub(crate) struct Admit {
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub(crate) struct CommandPrefix {
-    header: exahour_wire::message::Header,
+    pub(crate) header: exahour_wire::message::Header,
     pub(crate) session: SessionId,
     pub(crate) sequence: exahour_wire::ids::MessageSequence,
     /// For commands 101 and above the sender's name for it.

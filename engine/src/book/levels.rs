@@ -37,10 +37,10 @@ pub struct Levels {
 }
 
 impl Levels {
-    fn new(side: Side, seed: u64) -> Self {
+    fn new(side: Side, seed: u64, tick: Price) -> Self {
         Self {
             side,
-            near: Near::new(),
+            near: Near::new(tick.0),
             far: Far::new(seed),
             levels: LevelTable::new(NEAR_MAX),
         }
@@ -257,12 +257,15 @@ pub struct Book {
 }
 
 impl Book {
-    /// An empty book. No output depends on the seed; who knows it can choose prices that make the book
-    /// slow.
+    /// An empty book of prices that are multiples of `tick`. No output depends on the seed; who knows it
+    /// can choose prices that make the book slow.
     #[must_use]
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, tick: Price) -> Self {
         Self {
-            sides: BySide::new(Levels::new(Side::Buy, seed), Levels::new(Side::Sell, seed)),
+            sides: BySide::new(
+                Levels::new(Side::Buy, seed, tick),
+                Levels::new(Side::Sell, seed, tick),
+            ),
             hidden: Hidden::default(),
         }
     }
@@ -313,7 +316,7 @@ mod tests {
                 side,
                 tick,
                 orders: OrderTable::new(&capacity),
-                levels: Levels::new(side, seed),
+                levels: Levels::new(side, seed, Price(tick)),
                 twin: BTreeMap::new(),
                 live: Vec::new(),
             }

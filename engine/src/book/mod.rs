@@ -19,4 +19,4 @@ pub use hidden::Hidden;
 pub use levels::{Book, Levels};
 pub(crate) use names::Names;
 pub use orders::{Extent, NO_EXTENT, NO_ORDER, Order, OrderTable, Reserve, Slot, VACANT};
-pub(crate) use orders::{HELD, ICEBERG, SERIAL_MAX};
+pub(crate) use orders::{HELD, ICEBERG, SERIAL_MAX, slot_of};

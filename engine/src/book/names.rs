@@ -57,6 +57,12 @@ impl Names {
         found.is_none().then_some(Vacant(hash))
     }
 
+    /// Asks for where a name is, or would be.
+    #[inline]
+    pub(crate) fn fetch(&self, session: SessionId, name: ClientOrderId) {
+        self.index.fetch(self.hash(session, name));
+    }
+
     #[inline]
     fn search(
         &self,

@@ -7,8 +7,10 @@
 //! ```
 //! Used by `levels`. Nearly all that happens to a book happens here, and within the last few entries:
 //! these are compared all, whatever they are, as a processor could not guess which of them it will be.
-//! Then as many are halved as make a search of fixed length. What lies before the first key makes sure
-//! that there are always so many.
+//! Then as many are halved as make a search of fixed length. Further off, where a busy book has an order
+//! at nearly every price, the number of steps between a key and the best one says where it stands: a few
+//! are compared there, and all are halved only where prices are sparse. What lies before the first key
+//! makes sure that there are always so many.
 //!
 //! Always holds: keys ascend strictly; at most [`NEAR_MAX`] of them, so that no choice of prices makes
 //! a step longer than moving these few.
@@ -23,6 +25,9 @@ const CLOSE: usize = 4;
 
 /// Entries that are halved next.
 const NEXT: usize = 16;
+
+/// Entries that are compared where a key further off is looked for.
+const WINDOW: usize = 8;
 
 /// Entries before the first key.
 const BEFORE: usize = NEXT;
@@ -66,14 +71,19 @@ pub(super) struct Near {
     entries: Box<[Entry; ENTRIES]>,
     /// Behind the best key.
     end: usize,
+    /// 2^63 divided by the step between keys, rounded up: a division at every search would take longer
+    /// than the search.
+    steps: u64,
 }
 
 impl Near {
-    /// None, and room for all.
-    pub(super) fn new() -> Self {
+    /// None, and room for all. Keys are mostly `step` apart, or a multiple of it; any others are found
+    /// as well.
+    pub(super) fn new(step: i64) -> Self {
         Self {
             entries: Box::new([LEAST; ENTRIES]),
             end: BEFORE,
+            steps: (1_u64 << 63).div_ceil(step.max(1).cast_unsigned()),
         }
     }
 
@@ -116,7 +126,7 @@ impl Near {
     #[inline(never)]
     fn further_place(&self, key: i64) -> Place {
         if self.entries[self.end - NEXT].key >= key {
-            return Place(self.entries[..self.end].partition_point(|it| it.key < key));
+            return self.distant_place(key);
         }
         // Four steps whatever comes: a search whose length is known waits for nothing but its keys.
         let mut below = self.end - NEXT;
@@ -125,6 +135,25 @@ impl Near {
             below = std::hint::select_unpredictable(further, below + step, below);
         }
         Place(below + 1)
+    }
+
+    /// As [`Near::place`], for a key that is below the last ones.
+    #[inline]
+    fn distant_place(&self, key: i64) -> Place {
+        // Behind as many entries as there are steps it stands where none is missing, and further back
+        // where some are.
+        let distance = self.best_key().wrapping_sub(key).cast_unsigned();
+        let steps = (u128::from(distance) * u128::from(self.steps)) >> 63;
+        let behind = usize::try_from(steps)
+            .unwrap_or(usize::MAX)
+            .saturating_add(1);
+        let first = self.end - behind.min(self.len()).max(WINDOW);
+        let window = &self.entries[first..first + WINDOW];
+        let below: usize = window.iter().map(|it| usize::from(it.key < key)).sum();
+        if below < WINDOW && self.entries[first - 1].key < key {
+            return Place(first + below);
+        }
+        Place(self.entries[..self.end].partition_point(|it| it.key < key))
     }
 
     /// The level at a place, if it has just this key, or [`NO_LEVEL`].

@@ -18,6 +18,7 @@ use exahour_wire::units::{Nanos, Price, Quantity};
 
 use super::sparse::Sparse;
 use crate::capacity::Capacity;
+use crate::prefetch::fetch;
 
 /// The place of an order in the table.
 pub type Slot = u32;
@@ -137,6 +138,12 @@ pub struct OrderTable {
     serial: u64,
 }
 
+/// The place that an id names.
+#[inline]
+pub(crate) fn slot_of(id: OrderId) -> Slot {
+    (id.0 & u64::from(ORDERS_MAX - 1)) as Slot
+}
+
 /// Where a slot's order stands; [`NO_ORDER`] comes round to the place before all others.
 #[inline]
 fn place(slot: Slot) -> usize {
@@ -230,9 +237,23 @@ impl OrderTable {
     #[inline]
     #[must_use]
     pub fn find(&self, id: OrderId) -> Option<Slot> {
-        let slot = (id.0 & u64::from(ORDERS_MAX - 1)) as Slot;
+        let slot = slot_of(id);
         let order = self.orders.get(place(slot))?;
         (order.id == id && id != OrderId::NONE).then_some(slot)
+    }
+
+    /// Asks for a place, if there is one.
+    #[inline]
+    pub(crate) fn fetch(&self, slot: Slot) {
+        if let Some(order) = self.orders.get(place(slot)) {
+            fetch(order);
+        }
+    }
+
+    /// The place that the order after the next one gets, unless more are freed before.
+    #[inline]
+    pub(crate) fn next_but_one(&self) -> Slot {
+        self.free.iter().nth_back(1).copied().unwrap_or(NO_ORDER)
     }
 
     /// The order at a place.
@@ -345,7 +366,7 @@ impl OrderTable {
     /// Puts an order where its id says; `None` where that is no vacant place, or the id is not one of
     /// those given out.
     pub(crate) fn put(&mut self, order: Order, extent: Extent) -> Option<Slot> {
-        let slot = (order.id.0 & u64::from(ORDERS_MAX - 1)) as Slot;
+        let slot = slot_of(order.id);
         let place = self.orders.get_mut(place(slot))?;
         let serial = order.id.0 >> SLOT_BITS;
         if place.id != OrderId::NONE || serial == 0 || serial > self.serial {

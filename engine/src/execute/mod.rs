@@ -17,6 +17,7 @@ mod delivery;
 mod expiry;
 mod iceberg;
 mod instrument_status;
+mod look_ahead;
 mod marking;
 mod matching;
 mod operations;

@@ -118,7 +118,7 @@ impl Execute {
             last_trade: None,
             expired: false,
             trading: Trading::around_the_clock(),
-            book: Book::new(self.index_seed),
+            book: Book::new(self.index_seed, terms.tick),
             stops: None,
         });
         let listed = InstrumentListed {

@@ -276,7 +276,7 @@ impl Stages {
             last_trade: image.last_trade.map(Price),
             expired: image.expired,
             trading: trading(&image.trading)?,
-            book: Book::new(self.execute().index_seed),
+            book: Book::new(self.execute().index_seed, terms.tick),
             stops: None,
         };
         for (side, orders) in [(Side::Buy, &image.bids), (Side::Sell, &image.asks)] {
