@@ -10,7 +10,7 @@ use exahour_wire::message::Digest;
 use exahour_wire::units::{Millis, Nanos};
 
 use crate::admit::{Admit, KillSwitch};
-use crate::book::{HELD, ICEBERG, Slot};
+use crate::book::{BESIDE, HELD, ICEBERG, Slot};
 use crate::execute::{Execute, Instrument};
 use crate::guards::Window;
 use crate::trading::{CircuitBreaker, Guard, Trading};
@@ -252,6 +252,11 @@ fn feed_order(feed: &mut Feed, execute: &Execute, slot: Slot) {
     }
     if order.flags.contains(HELD) {
         feed.signed(execute.orders.held_at(slot).0);
+    }
+    if order.flags.contains(BESIDE) {
+        let beside = execute.orders.beside(slot);
+        feed.signed(beside.limit.0);
+        feed.flag(beside.unpriced);
     }
 }
 

@@ -141,6 +141,8 @@ fn are_seen_to_be_broken() {
         Tampering::Field("OrderReduced", "leaves"),
         Tampering::Field("OrderTriggered", "quantity"),
         Tampering::Field("OrderTriggered", "order"),
+        Tampering::Field("OrderTriggered", "stop_price"),
+        Tampering::Field("StopEntered", "order"),
         Tampering::Field("OrderShown", "quantity"),
         Tampering::Field("OrderShown", "leaves"),
         Tampering::Field("InstrumentExpired", "open_interest"),

@@ -121,6 +121,15 @@ fn the_flows_lead_everywhere() {
             );
         }
         assert!(coverage.of("leaning on a band") > 20, "{style:?}");
+        for what in [
+            "filled at its limit",
+            "replaced",
+            "comes as Market",
+            "comes as Limit",
+        ] {
+            let seen = coverage.of(&format!("one-cancels-other {what}"));
+            assert!(seen > 20, "{style:?}: {what} {seen}");
+        }
     }
     assert!(
         everything.missing().is_empty(),

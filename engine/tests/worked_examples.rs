@@ -10,7 +10,7 @@ use exahour_wire::codes::{
 };
 use exahour_wire::events::{
     DeliveryAssigned, DeliverySettled, MoneyMoved, OrderAccepted, OrderCancelled, OrderFilled,
-    OrderRejected, OrderReplaced,
+    OrderRejected, OrderReplaced, OrderTriggered, StopEntered,
 };
 use exahour_wire::ids::{
     AccountId, ClientOrderId, CommandSequence, InstrumentId, MessageSequence, ObligationId,
@@ -22,7 +22,7 @@ use exahour_wire::operations::{
     ConfirmDelivery, CreateAccount, CreateInstrument, CreateParticipant, CreateSession, Deposit,
     SettlePrice, Withdraw,
 };
-use exahour_wire::orders::{MassCancel, NewOrder, ReplaceOrder};
+use exahour_wire::orders::{MassCancel, NewAdvancedOrder, NewOrder, ReplaceOrder};
 use exahour_wire::reject::Reject;
 use exahour_wire::units::{Hours, Millis, Money, Nanos, PartsPerMillion, Price, Quantity};
 
@@ -182,6 +182,31 @@ impl Exchange {
         self.send(&order)
     }
 
+    /// A buy with a limit and a stop price, from which it is a market order.
+    fn one_cancels_other(
+        &mut self,
+        member: u32,
+        (limit, stop_price): (i64, i64),
+        lots: u64,
+    ) -> Vec<u8> {
+        let sequence = self.next_sequence(member);
+        self.send(&NewAdvancedOrder {
+            session: SessionId(member),
+            sequence: MessageSequence(sequence),
+            client_order_id: ClientOrderId(u64::from(sequence)),
+            price: Price(limit),
+            quantity: Quantity(lots),
+            account: AccountId(100 + member),
+            instrument: InstrumentId(1),
+            side: Side::Buy.into(),
+            order_type: OrderType::OneCancelsOther.into(),
+            time_in_force: TimeInForce::GoodTillCancelled.into(),
+            stop_price: Price(stop_price),
+            stop_limit: Price::NONE,
+            ..NewAdvancedOrder::blank()
+        })
+    }
+
     fn next_sequence(&mut self, member: u32) -> u32 {
         let sequence = self.sequences[member as usize];
         self.sequences[member as usize] += 1;
@@ -255,6 +280,40 @@ fn a_trade_away_from_the_settlement_price_moves_the_difference() {
     // 1,000 - 240 - 80 - 400, and 1,000 + 240 + 80 - 400.
     assert!(exchange.available_is(1, 280));
     assert!(exchange.available_is(2, 920));
+}
+
+/// Protection of 2.5 % on 1,010 is 25: to 1,030 on a tick of 10. So 5 lots lock 5 x 100 + 30 x 5 x 2 = 800,
+/// though the limit is below the settlement price.
+#[test]
+fn a_one_cancels_other_order_is_held_at_its_worse_limit_and_trades_each_lot_once() {
+    let mut exchange = Exchange::new();
+    exchange.list(|listing| listing.protection = PartsPerMillion(25_000));
+    exchange.deposit(1, 799);
+    exchange.deposit(2, 10_000);
+    exchange.deposit(3, 10_000);
+    let refused = exchange.one_cancels_other(1, (990, 1_010), 5);
+    assert_eq!(rejection(&refused), Some(Reject::InsufficientFunds));
+    exchange.deposit(1, 1);
+    let entered = exchange.one_cancels_other(1, (990, 1_010), 5);
+    assert_eq!(all::<StopEntered>(&entered).len(), 1);
+    // Two lots trade at the limit: the seller pays 10 x 2 x 2 = 40, and 5 x 100 + 30 x 3 x 2 = 680 stay locked.
+    exchange.order(2, Side::Sell, 990, 2);
+    assert!(exchange.available_is(1, 160));
+    // A trade at its stop price: the other three trade at 1,020, which costs 20 x 3 x 2 = 120.
+    exchange.order(2, Side::Sell, 1_010, 1);
+    exchange.order(2, Side::Sell, 1_020, 9);
+    let events = exchange.order(3, Side::Buy, 1_010, 1);
+    let triggered = all::<OrderTriggered>(&events)[0];
+    assert_eq!((triggered.price.0, triggered.quantity.0), (1_030, 3));
+    let fills: Vec<_> = all::<OrderFilled>(&events)
+        .iter()
+        .filter(|fill| fill.order == triggered.order)
+        .map(|fill| (fill.price.0, fill.quantity.0, fill.leaves.0))
+        .collect();
+    assert_eq!(fills, [(1_020, 3, 0)]);
+    // 680 - 120 - 5 x 100.
+    assert!(exchange.available_is(1, 60));
+    assert!(all::<OrderFilled>(&exchange.order(2, Side::Sell, 990, 1)).is_empty());
 }
 
 /// Protection of 2.5 % on 1,000 is 25: to 1,020 and 980 on a tick of 10.

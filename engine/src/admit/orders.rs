@@ -3,8 +3,10 @@
 //! Always holds: the checks run in the order of the rulebook, section 5, because the first that
 //! applies is the answer.
 
-use exahour_wire::codes::{OrderFlags, OrderType, PegReference, Permissions, Scope, TimeInForce};
-use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId, ParticipantId, SessionId};
+use exahour_wire::codes::{
+    OrderFlags, OrderType, PegReference, Permissions, Scope, Side, TimeInForce,
+};
+use exahour_wire::ids::{AccountId, InstrumentId, ParticipantId, SessionId};
 use exahour_wire::orders::{
     CancelOrder, MassCancel, NewAdvancedOrder, NewOrder, OrderStatusRequest, ReplaceOrder,
 };
@@ -13,7 +15,7 @@ use exahour_wire::units::{Nanos, Price, Quantity};
 
 use super::registry::Registry;
 use super::sessions::{Sender, Sessions};
-use crate::execute::check_parts;
+use crate::execute::{check_legs, check_parts};
 use crate::terms::Terms;
 
 #[inline]
@@ -69,11 +71,13 @@ pub(super) fn check_new(
     if account.kill_switch.stops() || killed(registry, &sender) {
         return Err(Reject::KillSwitchEngaged);
     }
-    order.side.decode().ok_or(Reject::InvalidSide)?;
+    let side = order.side.decode().ok_or(Reject::InvalidSide)?;
     let order_type = order.order_type.decode().ok_or(Reject::InvalidOrderType)?;
     let stop = match order_type {
         OrderType::Market | OrderType::Limit | OrderType::MarketToLimit => None,
-        OrderType::Stop | OrderType::StopLimit => Some(advanced.ok_or(Reject::InvalidOrderType)?),
+        OrderType::Stop | OrderType::StopLimit | OrderType::OneCancelsOther => {
+            Some(advanced.ok_or(Reject::InvalidOrderType)?)
+        }
         OrderType::Pegged => return Err(Reject::InvalidOrderType),
     };
     let lifetime = order
@@ -97,12 +101,13 @@ pub(super) fn check_new(
     if !lives {
         return Err(Reject::InvalidTimeInForce);
     }
-    let limited = matches!(order_type, OrderType::Limit | OrderType::StopLimit);
+    let one_limit = matches!(order_type, OrderType::Limit | OrderType::StopLimit);
+    let both = order_type == OrderType::OneCancelsOther;
     let post_only = order.flags.contains(OrderFlags::POST_ONLY);
-    if order.flags.has_unknown() || post_only && (immediate || !limited) {
+    if order.flags.has_unknown() || post_only && (immediate || !one_limit) {
         return Err(Reject::InvalidFlags);
     }
-    check_served(advanced, stop)?;
+    check_served(advanced, stop, both)?;
     check_quantity(terms, order.quantity)?;
     if let Some(advanced) = advanced {
         let rests = !immediate && matches!(order_type, OrderType::Limit | OrderType::MarketToLimit);
@@ -112,7 +117,7 @@ pub(super) fn check_new(
             return Err(Reject::MinimumInvalid);
         }
     }
-    if limited {
+    if one_limit || both {
         terms.check_limit(order.price)?;
     } else if order.price != Price::NONE {
         return Err(Reject::PriceOutOfRange);
@@ -120,6 +125,9 @@ pub(super) fn check_new(
     if let Some(stop) = stop {
         let checked = terms.check_limit(stop.stop_price);
         checked.map_err(|_| Reject::StopPriceInvalid)?;
+        if both {
+            check_stop_leg(terms, side, stop)?;
+        }
     }
     let dated = match lifetime {
         TimeInForce::GoodTillDate => order.expire_at > now,
@@ -130,6 +138,16 @@ pub(super) fn check_new(
     } else {
         Err(Reject::ExpireTimeInvalid)
     }
+}
+
+/// What a one-cancels-other order says of itself from its stop price on.
+fn check_stop_leg(terms: &Terms, side: Side, order: &NewAdvancedOrder) -> Result<(), Reject> {
+    check_legs(side, order.price, order.stop_price)?;
+    if order.stop_limit == Price::NONE {
+        return Ok(());
+    }
+    let checked = terms.check_limit(order.stop_limit);
+    checked.map_err(|_| Reject::StopLimitInvalid)
 }
 
 /// Whether an order, if it rests at all, may show so few lots at a time; zero: it shows all.
@@ -148,6 +166,7 @@ fn check_display(display: Quantity, total: Quantity, rests: bool) -> Result<(), 
 fn check_served(
     advanced: Option<&NewAdvancedOrder>,
     stop: Option<&NewAdvancedOrder>,
+    both: bool,
 ) -> Result<(), Reject> {
     let Some(advanced) = advanced else {
         return Ok(());
@@ -156,7 +175,7 @@ fn check_served(
         && (stop.is_some() || advanced.stop_price == Price::NONE)
         && (stop.is_none() || advanced.minimum_quantity == Quantity(0))
         && advanced.peg_offset == Price(0)
-        && advanced.linked == ClientOrderId::NONE;
+        && (both || advanced.stop_limit == Price::NONE);
     if served {
         Ok(())
     } else {

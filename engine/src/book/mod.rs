@@ -18,5 +18,5 @@ mod sparse;
 pub use hidden::Hidden;
 pub use levels::{Book, Levels};
 pub(crate) use names::Names;
+pub(crate) use orders::{BESIDE, Beside, HELD, ICEBERG, SERIAL_MAX, slot_of};
 pub use orders::{Extent, NO_EXTENT, NO_ORDER, Order, OrderTable, Reserve, Slot, VACANT};
-pub(crate) use orders::{HELD, ICEBERG, SERIAL_MAX, slot_of};

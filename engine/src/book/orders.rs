@@ -32,6 +32,9 @@ pub(crate) const ICEBERG: OrderFlags = OrderFlags(1 << 5);
 /// The mark of an order that is held at another price than its own, likewise.
 pub(crate) const HELD: OrderFlags = OrderFlags(1 << 4);
 
+/// The mark of an order in the market whose stop price waits beside its limit, likewise.
+pub(crate) const BESIDE: OrderFlags = OrderFlags(1 << 3);
+
 const SLOT_BITS: u32 = 24;
 const _: () = assert!(1 << SLOT_BITS == ORDERS_MAX);
 
@@ -95,6 +98,17 @@ pub struct Reserve {
     pub hidden: Quantity,
 }
 
+/// What an order in the market becomes once its stop price is reached, and where that waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Beside {
+    /// Its place among the stop orders of its instrument.
+    pub(crate) node: u32,
+    /// Its limit then; where it has none, where its protection ends.
+    pub(crate) limit: Price,
+    /// Whether it has no limit of its own then, and is a market order.
+    pub(crate) unpriced: bool,
+}
+
 /// What stands in a place that holds no order: nothing, for nobody.
 pub const VACANT: Order = Order {
     id: OrderId::NONE,
@@ -130,6 +144,8 @@ pub struct OrderTable {
     reserves: Sparse<Reserve>,
     /// Of orders that are held at another price than their own.
     held: Sparse<Price>,
+    /// Of orders in the market whose stop price waits.
+    beside: Sparse<Beside>,
     /// Free slots, the next one to be used last.
     free: Vec<Slot>,
     /// How many may live, at most [`ORDERS_MAX`].
@@ -162,6 +178,7 @@ impl OrderTable {
             extents: Vec::with_capacity(expected),
             reserves: Sparse::new(),
             held: Sparse::new(),
+            beside: Sparse::new(),
             free: Vec::with_capacity(expected),
             live_max: ORDERS_MAX,
             live: 0,
@@ -321,6 +338,18 @@ impl OrderTable {
     pub fn hold_at_own(&mut self, slot: Slot) {
         let flags = &mut self.at_mut(slot).flags;
         *flags = OrderFlags(flags.0 & !HELD.0);
+    }
+
+    /// What the order at a place becomes once its stop price is reached, if that waits beside it.
+    pub(crate) fn beside(&self, slot: Slot) -> Beside {
+        self.beside.at(slot)
+    }
+
+    /// Has the stop price of an order wait beside it.
+    pub(crate) fn set_beside(&mut self, slot: Slot, beside: Beside) {
+        let flags = &mut self.at_mut(slot).flags;
+        *flags = OrderFlags(flags.0 | BESIDE.0);
+        self.beside.set(slot, beside);
     }
 
     /// What an iceberg order shows at a time, and hides now.

@@ -11,6 +11,7 @@ use exahour_wire::orders::{NewAdvancedOrder, NewOrder};
 use exahour_wire::reject::Reject;
 use exahour_wire::units::{Nanos, Price, Quantity};
 
+use super::one_cancels_other::worse;
 use super::{Execute, Instrument};
 use crate::batch::EventSink;
 use crate::book::{Extent, NO_ORDER, Order, Slot};
@@ -84,8 +85,10 @@ impl Execute {
             .ok_or(Reject::DuplicateClientOrderId)?;
         let stop = advanced.and_then(|advanced| stop_of(order_type, advanced));
         let price = instrument.limit_of(new.price, order_type, side, stop, out.time)?;
+        let beside = instrument.beside(order_type, side, advanced)?;
+        let held = beside.map_or(price, |it| worse(side, price, it.limit));
         let found = self.positions.find_again(new.account, new.instrument);
-        let change = self.check_risk(instrument, found, new, side, price)?;
+        let change = self.check_risk(instrument, found, new, side, held)?;
         if !self.orders.has_room() {
             return Err(Reject::TooManyOrders);
         }
@@ -118,13 +121,13 @@ impl Execute {
             flags: instrument.marked(new.flags, order_type),
         });
         self.names.enter(&mut self.orders, slot, name);
+        self.report_accepted(slot, new, out);
         if let Some(advanced) = advanced {
             self.mark_iceberg(slot, advanced.display_quantity);
+            self.enter_stop(instrument, slot, advanced, beside, out);
         }
-        self.report_accepted(slot, new, out);
-        match stop {
-            None => self.match_and_rest(instrument, slot, minimum, out),
-            Some(stop) => self.park(instrument, slot, stop),
+        if stop.is_none() {
+            self.match_and_rest(instrument, slot, minimum, out);
         }
         Ok(())
     }
@@ -289,7 +292,7 @@ impl Instrument {
         now: Nanos,
     ) -> Result<Price, Reject> {
         let price = match (order_type, stop) {
-            (OrderType::Limit | OrderType::StopLimit, _) => own,
+            (OrderType::Limit | OrderType::StopLimit | OrderType::OneCancelsOther, _) => own,
             (OrderType::MarketToLimit, _) => self.met_first(side)?,
             (_, None) => self.protected(side),
             (_, Some(stop)) => self.terms.protected(side, stop),

@@ -183,7 +183,7 @@ impl Execute {
     #[inline]
     pub(super) fn cancel_incoming<S: EventSink>(
         &mut self,
-        instrument: &Instrument,
+        instrument: &mut Instrument,
         slot: Slot,
         reason: CancelReason,
         out: &mut Output<'_, S>,
@@ -194,7 +194,7 @@ impl Execute {
     #[inline]
     fn finish_cancel<S: EventSink>(
         &mut self,
-        instrument: &Instrument,
+        instrument: &mut Instrument,
         slot: Slot,
         reason: CancelReason,
         request: ClientOrderId,
@@ -203,7 +203,7 @@ impl Execute {
         let order = *self.orders.at(slot);
         self.release(instrument, slot, order.leaves);
         self.report_cancelled(&order, reason, request, out);
-        self.forget(slot);
+        self.forget(instrument, slot);
     }
 
     #[inline]

@@ -146,7 +146,7 @@ impl Execute {
     ) {
         self.take_from_book(instrument, slot);
         if self.orders.at(slot).leaves.0 == 0 {
-            self.forget(slot);
+            self.forget(instrument, slot);
         } else {
             self.rest_partly(instrument, slot, out);
         }

@@ -17,6 +17,7 @@ use crate::book::Slot;
 use crate::by_side::BySide;
 use crate::positions::adverse;
 use crate::reporter::Output;
+use crate::trading::PARKED;
 
 impl Execute {
     /// Marks an instrument at an operator's word.
@@ -115,7 +116,10 @@ impl Execute {
             instrument.book.side(side).walk(orders, &mut count);
         }
         for stop in instrument.stops.iter().flat_map(|stops| stops.all()) {
-            count(stop.slot);
+            // What waits beside an order in the book is that order.
+            if orders.at(stop.slot).flags.contains(PARKED) {
+                count(stop.slot);
+            }
         }
         for slot in slots {
             self.relock(instrument, *slot);

@@ -236,7 +236,7 @@ impl Execute {
         if maker_leaves == quantity {
             self.end_shown(instrument, maker_slot, out);
         }
-        self.step_after(taker_slot)
+        self.step_after(instrument, taker_slot)
     }
 
     /// Books one side of a trade on its position and words its report.
@@ -341,7 +341,7 @@ impl Execute {
                 if self.orders.at(maker).leaves.0 == 0 {
                     self.end_shown(instrument, maker, out);
                 }
-                self.step_after(taker)
+                self.step_after(instrument, taker)
             }
         }
     }
@@ -374,11 +374,11 @@ impl Execute {
 
     /// Forgets the incoming order if nothing of it is left.
     #[inline]
-    fn step_after(&mut self, taker: Slot) -> Step {
+    fn step_after(&mut self, instrument: &mut Instrument, taker: Slot) -> Step {
         if self.orders.at(taker).leaves.0 > 0 {
             return Step::Continue;
         }
-        self.forget(taker);
+        self.forget(instrument, taker);
         Step::TakerGone
     }
 }

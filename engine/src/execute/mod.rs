@@ -20,6 +20,7 @@ mod instrument_status;
 mod look_ahead;
 mod marking;
 mod matching;
+mod one_cancels_other;
 mod operations;
 mod phases;
 mod quotes;
@@ -47,7 +48,7 @@ use exahour_wire::{internal, operations as ops, orders as entry};
 
 use crate::admit::{CLIENT_TEMPLATES, CommandPrefix, Gap, Outcome, Verdict};
 use crate::batch::EventSink;
-use crate::book::{Book, Names, OrderTable, Slot};
+use crate::book::{BESIDE, Book, Names, OrderTable, Slot};
 use crate::capacity::Capacity;
 use crate::ledger::Ledger;
 use crate::positions::{Positions, adverse};
@@ -63,6 +64,7 @@ pub(crate) use activity::Activity;
 pub(crate) use dead_man::DeadMan;
 pub(crate) use delivery::Obligation;
 pub(crate) use iceberg::check_parts;
+pub(crate) use one_cancels_other::{check_legs, worse};
 pub(crate) use sessions::SessionFlow;
 
 /// One instrument as it trades.
@@ -407,7 +409,11 @@ impl Execute {
 
     /// Forgets an order that is in no queue any more.
     #[inline]
-    fn forget(&mut self, slot: Slot) {
+    fn forget(&mut self, instrument: &mut Instrument, slot: Slot) {
+        let order = self.orders.at(slot);
+        if order.flags.contains(BESIDE) {
+            self.forget_beside(instrument, slot);
+        }
         let order = self.orders.at(slot);
         let has_date = order.time_in_force == exahour_wire::codes::TimeInForce::GoodTillDate;
         self.dated -= usize::from(has_date);

@@ -16,7 +16,7 @@ use exahour_wire::reject::Reject;
 use super::{Execute, Request};
 use crate::admit::QuoteFaults;
 use crate::batch::EventSink;
-use crate::book::Slot;
+use crate::book::{BESIDE, Slot};
 use crate::reporter::Output;
 use crate::trading::PARKED;
 
@@ -94,7 +94,7 @@ impl Execute {
         let order = self.orders.at(slot);
         let position = self.positions.at(order.position);
         let same = order.side == side
-            && !order.flags.contains(PARKED)
+            && order.flags.0 & (PARKED.0 | BESIDE.0) == 0
             && position.instrument == quote.instrument
             && position.account == command.account;
         match same {

@@ -13,7 +13,7 @@ use exahour_wire::units::{Price, Quantity};
 use super::iceberg::{First, check_parts};
 use super::{Execute, Instrument};
 use crate::batch::EventSink;
-use crate::book::{ICEBERG, Order, Slot};
+use crate::book::{BESIDE, ICEBERG, Order, Slot};
 use crate::reporter::Output;
 use crate::trading::{PARKED, UNPRICED};
 
@@ -111,6 +111,7 @@ impl Execute {
         if replace.price != order.price && instrument.is_out_of_bounds_for(&order, replace.price) {
             return Err(Reject::PriceOutsideCollar);
         }
+        self.check_beside(instrument, slot, replace.price)?;
         let stays = replace.price == order.price || order.flags.contains(PARKED);
         let price = match stays {
             true => replace.price,
@@ -118,14 +119,14 @@ impl Execute {
         };
         let replace = &ReplaceOrder { price, ..*replace };
         let terms = &instrument.terms;
-        let value = replace.price.times(replace.quantity, terms.hours);
+        let held = self.held_with(slot, replace.price);
+        let value = held.times(replace.quantity, terms.hours);
         if value.is_none_or(|value| value > terms.notional_max) {
             return Err(Reject::NotionalTooLarge);
         }
         let before = (order.leaves, self.orders.held_at(slot));
         let (side, position) = (order.side, self.positions.at(order.position));
-        let change =
-            self.check_exposure(instrument, position, side, replace.price, before, leaves)?;
+        let change = self.check_exposure(instrument, position, side, held, before, leaves)?;
         self.commit(order.position, &change);
         self.replace(instrument, slot, &order, leaves, replace, out);
         Ok(())
@@ -154,6 +155,9 @@ impl Execute {
             let changed = self.orders.at_mut(slot);
             changed.price = replace.price;
             changed.leaves = leaves;
+            if order.flags.contains(BESIDE) {
+                self.hold_beside(slot);
+            }
         }
         self.orders.extent_mut(slot).total = replace.quantity;
         if order.client_order_id != replace.client_order_id {

@@ -10,7 +10,7 @@ use exahour_wire::units::{Price, Quantity};
 
 use super::Execute;
 use crate::batch::EventSink;
-use crate::book::Order;
+use crate::book::Slot;
 use crate::reporter::Output;
 use crate::trading::PARKED;
 
@@ -42,19 +42,24 @@ impl Execute {
             time_in_force: order.time_in_force.into(),
             self_trade_prevention: order.self_trade_prevention.into(),
             flags: order.flags.known(),
-            stop_price: self.stop_price(order),
+            stop_price: self.stop_price(slot),
             ..Message::blank()
         };
         self.reporter.report(out, question.session, status);
         Ok(())
     }
 
-    /// What an order waits for that is not in the market.
-    fn stop_price(&self, order: &Order) -> Price {
+    /// What an order waits for, in the market or not.
+    fn stop_price(&self, slot: Slot) -> Price {
+        let order = self.orders.at(slot);
         let instrument = self.positions.at(order.position).instrument;
-        let instrument = self.instruments[instrument.0 as usize].as_ref();
-        let stops = instrument.and_then(|instrument| instrument.stops.as_ref());
-        match stops {
+        let Some(instrument) = self.instruments[instrument.0 as usize].as_ref() else {
+            return Price::NONE;
+        };
+        if let Some(stop_price) = self.stop_price_beside(instrument, slot) {
+            return stop_price;
+        }
+        match &instrument.stops {
             Some(stops) if order.flags.contains(PARKED) => stops.at(order.level).price,
             _ => Price::NONE,
         }

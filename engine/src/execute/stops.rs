@@ -1,4 +1,5 @@
 //! Stop orders: parked outside of the book, and let into the market when a trade has reached their price.
+//! So are those whose stop price waits beside a limit in the book (`one_cancels_other`).
 //!
 //! Called when one is entered, behind each command and behind the timers of a batch, and when trading goes
 //! on after a call.
@@ -7,14 +8,15 @@
 //! election, and what one command leaves is left to the next or to a timer that is due at once.
 
 use exahour_wire::codes::{OrderFlags, OrderType, Phase, TimeInForce};
-use exahour_wire::events::OrderTriggered;
+use exahour_wire::events::{OrderTriggered, StopEntered};
 use exahour_wire::limits::ELECTIONS_MAX;
 use exahour_wire::message::Message;
+use exahour_wire::orders::NewAdvancedOrder;
 use exahour_wire::units::{Nanos, Price, Quantity};
 
 use super::{Execute, Instrument};
 use crate::batch::EventSink;
-use crate::book::Slot;
+use crate::book::{BESIDE, Beside, HELD, Slot};
 use crate::reporter::Output;
 use crate::stops::{Stop, Stops};
 use crate::timers::Due;
@@ -34,8 +36,44 @@ impl Instrument {
 }
 
 impl Execute {
-    /// Lets a new stop order wait; where the last trade has reached its price already, it is elected.
-    pub(super) fn park(&mut self, instrument: &mut Instrument, slot: Slot, price: Price) {
+    /// Lets the stop price of a new order wait, if it has one: outside of the book, or beside its limit.
+    pub(super) fn enter_stop<S: EventSink>(
+        &mut self,
+        instrument: &mut Instrument,
+        slot: Slot,
+        new: &NewAdvancedOrder,
+        beside: Option<Beside>,
+        out: &mut Output<'_, S>,
+    ) {
+        if new.stop_price == Price::NONE {
+            return;
+        }
+        let (stop_limit, order) = (stop_limit_of(new, beside), self.orders.at(slot));
+        let entered = StopEntered {
+            client_order_id: order.client_order_id,
+            order: order.id,
+            stop_price: new.stop_price,
+            stop_limit,
+            account: new.account,
+            instrument: new.instrument,
+            side: new.side,
+            ..Message::blank()
+        };
+        let session = order.session;
+        self.reporter.report(out, session, entered);
+        let node = self.wait(instrument, slot, new.stop_price);
+        match beside {
+            None => self.orders.at_mut(slot).level = node,
+            Some(beside) => {
+                self.orders.set_beside(slot, Beside { node, ..beside });
+                self.hold_beside(slot);
+            }
+        }
+    }
+
+    /// Lets a stop price wait, and says its place; where the last trade has reached it already, its order
+    /// is elected.
+    fn wait(&mut self, instrument: &mut Instrument, slot: Slot, price: Price) -> u32 {
         let order = self.orders.at(slot);
         let stop = Stop {
             side: order.side,
@@ -50,11 +88,10 @@ impl Execute {
             self.electing.insert(instrument.id);
         }
         let stops = instrument.stops_mut(self.index_seed);
-        let node = match met {
+        match met {
             true => stops.elect(stop),
             false => stops.wait(stop),
-        };
-        self.orders.at_mut(slot).level = node;
+        }
     }
 
     /// Takes a stop order out that is not in the market.
@@ -128,18 +165,8 @@ impl Execute {
         let Some(stop) = elected else {
             return;
         };
-        self.bring_into_band(instrument, stop, out.time);
-        let order = self.orders.at_mut(stop.slot);
-        let market = order.flags.contains(UNPRICED);
-        order.flags = OrderFlags(order.flags.0 & !(PARKED.0 | UNPRICED.0));
-        if market {
-            self.dated -= usize::from(order.time_in_force == TimeInForce::GoodTillDate);
-            order.time_in_force = TimeInForce::ImmediateOrCancel;
-        }
-        let order_type = match market {
-            true => OrderType::Market,
-            false => OrderType::Limit,
-        };
+        let order_type = self.let_in(instrument, stop, out.time);
+        let order = self.orders.at(stop.slot);
         let position = self.positions.at(order.position);
         let triggered = OrderTriggered {
             client_order_id: order.client_order_id,
@@ -160,13 +187,30 @@ impl Execute {
         self.match_and_rest(instrument, stop.slot, Quantity(0), out);
     }
 
-    /// Moves the limit of an order that comes into the market into the price band; so it can cost less,
-    /// never more.
-    fn bring_into_band(&mut self, instrument: &mut Instrument, stop: Stop, now: Nanos) {
-        let held = self.orders.held_at(stop.slot);
-        let order = self.orders.at_mut(stop.slot);
-        order.price = instrument.within_band(stop.side, order.price, now);
-        self.hold_anew(instrument, stop.slot, held);
+    /// Makes an order whose turn has come one like any other that is in no queue yet, and says which. Its
+    /// limit is moved into the price band; so it can cost less than it was held at, never more.
+    fn let_in(&mut self, instrument: &mut Instrument, stop: Stop, now: Nanos) -> OrderType {
+        let slot = stop.slot;
+        let held = self.orders.held_at(slot);
+        let flags = self.orders.at(slot).flags;
+        let (limit, unpriced) = if flags.contains(BESIDE) {
+            self.take_from_book(instrument, slot);
+            let beside = self.orders.beside(slot);
+            (beside.limit, beside.unpriced)
+        } else {
+            (self.orders.at(slot).price, flags.contains(UNPRICED))
+        };
+        let order = self.orders.at_mut(slot);
+        order.price = instrument.within_band(stop.side, limit, now);
+        order.flags = OrderFlags(flags.0 & !(PARKED.0 | UNPRICED.0 | BESIDE.0 | HELD.0));
+        let mut order_type = OrderType::Limit;
+        if unpriced {
+            self.dated -= usize::from(order.time_in_force == TimeInForce::GoodTillDate);
+            order.time_in_force = TimeInForce::ImmediateOrCancel;
+            order_type = OrderType::Market;
+        }
+        self.hold_anew(instrument, slot, held);
+        order_type
     }
 
     /// The time has come for stop orders that a command had left.
@@ -175,5 +219,14 @@ impl Execute {
         if self.elect_at == at {
             self.elect_at = Nanos::NEVER;
         }
+    }
+}
+
+/// The limit that an order has from its stop price on; none for one that is a market order then.
+fn stop_limit_of(new: &NewAdvancedOrder, beside: Option<Beside>) -> Price {
+    match beside {
+        Some(_) => new.stop_limit,
+        // Of a stop-limit order its only limit, of a stop order none.
+        None => new.price,
     }
 }

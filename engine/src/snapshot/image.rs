@@ -10,7 +10,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// The version of the format.
-pub const FORMAT: u32 = 9;
+pub const FORMAT: u32 = 10;
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
 pub(crate) struct StateImage {
@@ -140,18 +140,34 @@ pub(super) struct InstrumentImage {
     /// Best price first, oldest first.
     pub(super) bids: Vec<OrderImage>,
     pub(super) asks: Vec<OrderImage>,
-    /// Stop orders that wait for their price: buys, then sells, the nearest price first.
+    /// Stop prices that wait: buys, then sells, the nearest first.
     pub(super) waiting: Vec<StopImage>,
-    /// Those whose price was reached, in the order in which they are let in.
+    /// Those that were reached, in the order in which their orders are let in.
     pub(super) elected: Vec<StopImage>,
 }
 
-/// A stop order that is not in the market.
+/// A stop price, and whose it is.
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
 pub(super) struct StopImage {
     pub(super) stop_price: i64,
     pub(super) side: u8,
-    pub(super) order: OrderImage,
+    pub(super) order: StoppedImage,
+}
+
+impl StopImage {
+    /// Whether its order is not in the market.
+    pub(super) fn is_parked(&self) -> bool {
+        matches!(self.order, StoppedImage::Parked(_))
+    }
+}
+
+/// The order of a stop price.
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) enum StoppedImage {
+    /// It is not in the market.
+    Parked(OrderImage),
+    /// It is in the book under this id, and comes with this limit, of its own or none of its own.
+    InBook { id: u64, limit: i64, unpriced: bool },
 }
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]

@@ -10,6 +10,7 @@
 
 mod image;
 mod restore;
+mod restore_stops;
 mod take;
 
 use exahour_wire::message::Digest;

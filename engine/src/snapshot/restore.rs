@@ -36,7 +36,6 @@ use crate::guards::{Band, Breaker, Intervals, LimitState, Running, Second, Windo
 use crate::ledger::Account;
 use crate::positions::Position;
 use crate::stages::{Admission, Execution};
-use crate::stops::{Stop, Stops};
 use crate::terms::Terms;
 use crate::timers::Due;
 use crate::trade_log::{Party, Trade};
@@ -45,10 +44,10 @@ use crate::trading::{
     Trading,
 };
 
-type Result<T> = std::result::Result<T, SnapshotError>;
+pub(super) type Result<T> = std::result::Result<T, SnapshotError>;
 
 /// Refuses unless the condition holds.
-fn ensure(condition: bool, otherwise: &'static str) -> Result<()> {
+pub(super) fn ensure(condition: bool, otherwise: &'static str) -> Result<()> {
     if condition {
         Ok(())
     } else {
@@ -56,7 +55,7 @@ fn ensure(condition: bool, otherwise: &'static str) -> Result<()> {
     }
 }
 
-fn code<E: Enumeration>(repr: E::Repr, otherwise: &'static str) -> Result<E> {
+pub(super) fn code<E: Enumeration>(repr: E::Repr, otherwise: &'static str) -> Result<E> {
     E::from_repr(repr).ok_or(SnapshotError::Contradiction(otherwise))
 }
 
@@ -105,13 +104,13 @@ pub(super) fn restore(image: StateImage, capacity: &Capacity) -> Result<(Admissi
 }
 
 /// The stages as they fill.
-struct Stages {
+pub(super) struct Stages {
     admission: Admission,
     execution: Execution,
 }
 
 impl Stages {
-    fn execute(&mut self) -> &mut Execute {
+    pub(super) fn execute(&mut self) -> &mut Execute {
         &mut self.execution.execute
     }
 
@@ -239,7 +238,8 @@ impl Stages {
     fn counters(&mut self, image: &StateImage) -> Result<()> {
         let orders = |instrument: &InstrumentImage| {
             let resting = instrument.bids.len() + instrument.asks.len();
-            resting + instrument.waiting.len() + instrument.elected.len()
+            let stops = instrument.waiting.iter().chain(&instrument.elected);
+            resting + stops.filter(|stop| stop.is_parked()).count()
         };
         let live: usize = image.instruments.iter().map(orders).sum();
         let places = live + image.free_slots.len();
@@ -313,40 +313,13 @@ impl Stages {
         Ok(())
     }
 
-    /// Parks the stop orders of an instrument.
-    fn stops(&mut self, instrument: &mut Instrument, image: &InstrumentImage) -> Result<()> {
-        if image.waiting.is_empty() && image.elected.is_empty() {
-            return Ok(());
-        }
-        let mut stops = Stops::new(self.execute().index_seed);
-        let waiting = image.waiting.iter().map(|parked| (parked, false));
-        let elected = image.elected.iter().map(|parked| (parked, true));
-        for (parked, was_elected) in waiting.chain(elected) {
-            let side = code::<Side>(parked.side, "a side is none")?;
-            let price = Price(parked.stop_price);
-            let priced = price.0 > 0 && price <= instrument.terms.price_cap;
-            ensure(priced, "a stop price is out of range")?;
-            let slot = self.order(instrument, side, &parked.order)?;
-            let order = self.execute().orders.at_mut(slot);
-            let parked = order.flags.contains(PARKED);
-            ensure(parked, "a stop order is in the market")?;
-            let stop = Stop {
-                side,
-                price,
-                order: order.id,
-                slot,
-            };
-            order.level = match was_elected {
-                true => stops.elect(stop),
-                false => stops.wait(stop),
-            };
-        }
-        instrument.stops = Some(Box::new(stops));
-        Ok(())
-    }
-
     /// Puts an order in its place of the table, and says which that is.
-    fn order(&mut self, instrument: &Instrument, side: Side, image: &OrderImage) -> Result<Slot> {
+    pub(super) fn order(
+        &mut self,
+        instrument: &Instrument,
+        side: Side,
+        image: &OrderImage,
+    ) -> Result<Slot> {
         let account = AccountId(image.account);
         let owner = self.admission.admit.registry.account(account);
         let owner = owner.ok_or(SnapshotError::Contradiction(
@@ -501,7 +474,10 @@ impl Stages {
                 instrument.book.side(side).walk(&execute.orders, &mut date);
             }
             for stop in instrument.stops.iter().flat_map(|stops| stops.all()) {
-                date(stop.slot);
+                // An order in the book has its date already.
+                if execute.orders.at(stop.slot).flags.contains(PARKED) {
+                    date(stop.slot);
+                }
             }
         }
         due.push((execute.elect_at, Due::Election));

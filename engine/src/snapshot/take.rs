@@ -5,11 +5,11 @@ use exahour_wire::codes::{Enumeration, Side};
 use super::image::{
     AccountImage, ActivityImage, BandImage, BreakerImage, CallImage, CountersImage, GuardImage,
     HashImage, InstrumentImage, ObligationImage, OrderImage, ParticipantImage, PartyImage,
-    PositionImage, RunningImage, SecondImage, SessionImage, StateImage, StopImage, SwitchImage,
-    TermsImage, ThrottleImage, TradeImage, TradingImage,
+    PositionImage, RunningImage, SecondImage, SessionImage, StateImage, StopImage, StoppedImage,
+    SwitchImage, TermsImage, ThrottleImage, TradeImage, TradingImage,
 };
 use crate::admit::{Admit, KillSwitch};
-use crate::book::{HELD, ICEBERG, Reserve, Slot};
+use crate::book::{BESIDE, HELD, ICEBERG, Reserve, Slot};
 use crate::execute::{Execute, Instrument};
 use crate::guards::Window;
 use crate::stages::{Admission, Execution};
@@ -305,9 +305,22 @@ fn stops<'a>(execute: &Execute, stops: impl Iterator<Item = &'a Stop>) -> Vec<St
     let images = stops.map(|stop| StopImage {
         stop_price: stop.price.0,
         side: stop.side.repr(),
-        order: order_image(execute, stop.slot),
+        order: stopped_image(execute, stop),
     });
     images.collect()
+}
+
+fn stopped_image(execute: &Execute, stop: &Stop) -> StoppedImage {
+    let in_book = execute.orders.at(stop.slot).flags.contains(BESIDE);
+    if !in_book {
+        return StoppedImage::Parked(order_image(execute, stop.slot));
+    }
+    let beside = execute.orders.beside(stop.slot);
+    StoppedImage::InBook {
+        id: stop.order.0,
+        limit: beside.limit.0,
+        unpriced: beside.unpriced,
+    }
 }
 
 fn trade_image(trade: &Trade) -> TradeImage {

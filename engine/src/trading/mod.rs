@@ -17,7 +17,7 @@ use exahour_wire::ids::InstrumentId;
 use exahour_wire::reject::Reject;
 use exahour_wire::units::Nanos;
 
-use crate::book::{HELD, ICEBERG};
+use crate::book::{BESIDE, HELD, ICEBERG};
 pub(crate) use band::{PriceBand, Told, moved_into, next_second};
 pub(crate) use calendar::{Calendar, Day};
 pub(crate) use call::{Call, Joins, Outlook, Reopening, UNPRICED};
@@ -28,7 +28,7 @@ pub(crate) const PARKED: OrderFlags = OrderFlags(1 << 6);
 
 /// A mark stands for one thing, and for none that a client can ask for.
 const _: () = {
-    let marks = [PARKED, UNPRICED, ICEBERG, HELD];
+    let marks = [PARKED, UNPRICED, ICEBERG, HELD, BESIDE];
     let (mut seen, mut next) = (OrderFlags::KNOWN.0, 0);
     while next < marks.len() {
         assert!(marks[next].0.count_ones() == 1 && seen & marks[next].0 == 0);

@@ -38,7 +38,7 @@ declarations! {
     events: [
         OrderAccepted, OrderRejected, OrderCancelled, OrderReplaced, OrderFilled, OrderReduced,
         CommandDone, CommandRejected, SequenceGap, DuplicateIgnored, OrderStatus, SessionActivity,
-        DeadManFired, TradeBusted, TradeCorrected, OrderTriggered, SessionOpened, SessionReady, SessionClosed,
+        DeadManFired, TradeBusted, TradeCorrected, OrderTriggered, StopEntered, SessionOpened, SessionReady, SessionClosed,
         SessionExpelled, OrderShown, InstrumentTerms, InstrumentStatus, ParticipantCreated, AccountCreated, SessionCreated,
         InstrumentListed, PositionLimitSet, KillSwitchSet, AccessKeyRegistered,
         KillSwitchReleaseRequested, MoneyMoved,

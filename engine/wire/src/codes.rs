@@ -165,6 +165,8 @@ enumeration! {
         StopLimit = b'4',
         /// Trades at the best price that it meets; the rest rests there.
         MarketToLimit = b'K',
+        /// A limit order until its stop price is reached; then what a stop order is.
+        OneCancelsOther = b'O',
         /// Moves with the best prices of the book.
         Pegged = b'P',
     }

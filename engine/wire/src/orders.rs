@@ -185,7 +185,7 @@ message! {
         peg: Raw<PegReference>,
         /// Zero.
         pad_1: Pad<2>,
-        /// The last price from which a stop order is in the market; none for one that is no stop order.
+        /// The last price from which a stop order comes into the market; none for an order without.
         stop_price: Price,
         /// How many lots are shown at a time; zero for all of them.
         display_quantity: Quantity,
@@ -193,8 +193,8 @@ message! {
         minimum_quantity: Quantity,
         /// How far a pegged order stands from what it moves with; zero otherwise.
         peg_offset: Price,
-        /// The live order that it stands beside, so that one cancels the other; zero for none.
-        linked: ClientOrderId,
+        /// The limit of a one-cancels-other order from its stop price on; none for a market order then.
+        stop_limit: Price,
         /// Zero.
         pad_2: Pad<24>,
     }

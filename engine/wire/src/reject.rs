@@ -97,10 +97,12 @@ enumeration! {
         TradeAlreadyBusted = 45,
         /// The order asks for something that is not served, or not for its type.
         NotSupported = 46,
-        /// The stop price is missing, out of range or not a multiple of the tick.
+        /// The stop price is missing, out of range, off the tick, or on the side of the limit.
         StopPriceInvalid = 47,
         /// Nothing stands on the other side to take a price from.
         NothingToMeet = 51,
+        /// The limit from the stop price on is out of range or not a multiple of the tick.
+        StopLimitInvalid = 56,
         /// The displayed quantity does not fit the order's, or it never rests.
         DisplayInvalid = 53,
         /// The bid of a quote is at its offer or above.

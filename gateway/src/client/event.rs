@@ -5,7 +5,7 @@ use exahour_wire::events::{
     CommandDone, CommandRejected, DeadManFired, EventPrefix, InstrumentStatus, InstrumentTerms,
     MachineReady, OrderAccepted, OrderCancelled, OrderFilled, OrderReduced, OrderRejected,
     OrderReplaced, OrderShown, OrderStatus, OrderTriggered, SequenceGap, SessionActivity,
-    TradeBusted, TradeCorrected,
+    StopEntered, TradeBusted, TradeCorrected,
 };
 use exahour_wire::ids::MessageSequence;
 use exahour_wire::message::{Message, peek_header};
@@ -81,6 +81,7 @@ impl<'a> Report<'a> {
             OrderFilled::TEMPLATE_ID => self.read().map(TypedReport::Filled),
             OrderReduced::TEMPLATE_ID => self.read().map(TypedReport::Reduced),
             OrderShown::TEMPLATE_ID => self.read().map(TypedReport::Shown),
+            StopEntered::TEMPLATE_ID => self.read().map(TypedReport::StopEntered),
             CommandDone::TEMPLATE_ID => self.read().map(TypedReport::Done),
             CommandRejected::TEMPLATE_ID => self.read().map(TypedReport::CommandRejected),
             SequenceGap::TEMPLATE_ID => self.read().map(TypedReport::Gap),
@@ -116,6 +117,8 @@ pub enum TypedReport {
     Reduced(OrderReduced),
     /// An iceberg order shows its next lots.
     Shown(OrderShown),
+    /// The stop price of an order that was accepted.
+    StopEntered(StopEntered),
     /// Another command was carried out.
     Done(CommandDone),
     /// Another command was refused.
@@ -133,7 +136,7 @@ pub enum TypedReport {
     Instrument(InstrumentStatus),
     /// Nothing was heard of this session for as long as it had said.
     DeadMan(DeadManFired),
-    /// A stop order is in the market.
+    /// An order comes into the market from its stop price.
     Triggered(OrderTriggered),
     /// A trade was undone.
     Busted(TradeBusted),
@@ -157,7 +160,7 @@ mod tests {
 
     #[test]
     fn every_numbered_report_of_the_schema_has_its_kind() {
-        let numbered = |template: &u16| matches!(template, 301..=306 | 310..=312 | 314..=319 | 324 | 338 | 339 | 353);
+        let numbered = |template: &u16| matches!(template, 301..=306 | 310..=312 | 314..=319 | 324 | 328 | 338 | 339 | 353);
         let mut seen = 0;
         for message in MESSAGES.iter().filter(|it| numbered(&it.template_id)) {
             let header = Header {

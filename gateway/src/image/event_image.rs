@@ -5,7 +5,8 @@
 //!
 //! Always holds: an order that was accepted, or lost its place, is outside the book until its
 //! command is over or another order comes, and rests then with what is left; levels, tops and statistics
-//! are told after all changes of a command, each once. A stop order is nowhere until it is triggered.
+//! are told after all changes of a command, each once. A stop order is nowhere until it is triggered; a
+//! one-cancels-other order is in the book until then.
 //! Does not: number or encode what it tells (that is `feed::publisher`).
 
 use std::collections::{HashMap, HashSet};
@@ -387,10 +388,13 @@ impl BookImage {
         triggered: &OrderTriggered,
         tell: &mut impl FnMut(Change),
     ) -> Result<(), ImageFault> {
-        if !self.parked.remove(&triggered.order) {
-            return Err(ImageFault::UnknownOrder(triggered.order));
-        }
         self.rest_pending(tell)?;
+        if !self.parked.remove(&triggered.order) {
+            // A one-cancels-other order stood in the book until now.
+            let (was, level) = self.books.remove(triggered.order)?;
+            self.touch(&was, level);
+            tell(Change::Deleted(was));
+        }
         self.pending.push(RestingOrder {
             order: triggered.order,
             instrument: triggered.instrument,

@@ -43,6 +43,8 @@ struct Order {
     display: Option<u64>,
     /// Open lots that are not shown.
     hidden: u64,
+    /// Whether a stop price waits beside its limit.
+    stopped: bool,
 }
 
 impl Order {
@@ -111,6 +113,9 @@ macro_rules! event {
     }};
 }
 
+// Behind the macro, which it uses.
+mod stopped;
+
 impl Market {
     pub(crate) fn new(seed: u64) -> Self {
         Market {
@@ -151,7 +156,8 @@ impl Market {
             self.list();
         } else {
             match self.rng.random_range(0..1000) {
-                0..600 => self.enter(),
+                0..580 => self.enter(),
+                580..600 => self.trigger_any(),
                 600..750 => self.cancel(),
                 750..900 => self.replace(),
                 900..910 => self.mass_cancel(),
@@ -340,6 +346,7 @@ impl Market {
             session,
             display: self.chance(4).then_some(3),
             hidden: 0,
+            stopped: false,
         };
         self.next_order += 1;
         let time_in_force = match self.rng.random_range(0..10) {
@@ -347,6 +354,10 @@ impl Market {
             1 => TimeInForce::FillOrKill,
             _ => TimeInForce::GoodTillCancelled,
         };
+        let lives = time_in_force == TimeInForce::GoodTillCancelled;
+        if lives && order.display.is_none() && self.chance(5) {
+            return self.enter_one_cancels_other(order);
+        }
         event!(
             self,
             session,

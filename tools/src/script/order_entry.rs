@@ -59,6 +59,7 @@ fn new_order(
         quantity: Quantity(phrase.number("a number of lots")?),
         side: side.into(),
         stop_price: Price::NONE,
+        stop_limit: Price::NONE,
         ..NewAdvancedOrder::blank()
     };
     let (mut account, mut instrument, mut lives) = (None, None, None);
@@ -107,8 +108,8 @@ fn new_order(
     })
 }
 
-/// `stop PRICE`, `market-to-limit`, `peg WHAT`, `offset PRICE`, `show N`, `minimum N`, `link N` and
-/// `advanced`, where the word is one of these.
+/// `stop PRICE`, `or-stop PRICE`, `then PRICE`, `market-to-limit`, `peg WHAT`, `offset PRICE`, `show N`,
+/// `minimum N` and `advanced`, where the word is one of these.
 fn ask_beyond(
     order: &mut NewAdvancedOrder,
     word: Word<'_>,
@@ -124,6 +125,11 @@ fn ask_beyond(
                 order.price = Price::NONE;
             }
         }
+        "or-stop" => {
+            order.order_type = OrderType::OneCancelsOther.into();
+            order.stop_price = phrase.price()?;
+        }
+        "then" => order.stop_limit = phrase.price()?,
         "market-to-limit" => {
             order.order_type = OrderType::MarketToLimit.into();
             order.price = Price::NONE;
@@ -135,7 +141,6 @@ fn ask_beyond(
         "offset" => order.peg_offset = phrase.price()?,
         "show" => order.display_quantity = Quantity(phrase.number("a number of lots")?),
         "minimum" => order.minimum_quantity = Quantity(phrase.number("a number of lots")?),
-        "link" => order.linked = ClientOrderId(phrase.number("a client order id")?),
         "advanced" => {}
         _ => return Ok(false),
     }
@@ -144,8 +149,8 @@ fn ask_beyond(
 
 const ORDER_OPTIONS: &str = "`@ PRICE` or `market`, `on INSTRUMENT`, `for ACCOUNT`, `id N`, `day`, \
     `gtc`, `ioc`, `fok`, `gfa`, `until TIME`, `post-only`, `stp MODE`, `stop PRICE`, \
-    `market-to-limit`, `peg WHAT`, `offset PRICE`, `show N`, `minimum N`, `link N`, `advanced`, `seq N` \
-    or `field=value`";
+    `or-stop PRICE`, `then PRICE`, `market-to-limit`, `peg WHAT`, `offset PRICE`, `show N`, `minimum N`, \
+    `advanced`, `seq N` or `field=value`";
 
 fn set_limit(order: &mut NewAdvancedOrder, price: Price) {
     order.price = price;

@@ -49,7 +49,7 @@ pub(super) struct Phrase<'a> {
 /// Options of which a command has one at most: each says the same thing differently.
 const ALTERNATIVES: &[&[&str]] = &[
     &["@", "market", "market-to-limit"],
-    &["stop", "market", "market-to-limit", "peg"],
+    &["stop", "or-stop", "market", "market-to-limit", "peg"],
     &["day", "gtc", "ioc", "fok", "gfa", "until"],
     &["firm", "preemptible"],
     &[

@@ -18,8 +18,9 @@ use crate::admission::{Sender, ensure};
 use crate::ledger::Open;
 use crate::orders::{
     ensure_collar, ensure_collar_around, ensure_limit, ensure_notional, ensure_phase,
-    ensure_quantity,
+    ensure_quantity, ensure_two_sides,
 };
+use crate::stops::stop_price;
 use crate::twin::{Order, Twin};
 
 /// Where a scope and a target point.
@@ -127,7 +128,7 @@ impl Twin {
             time_in_force: order.time_in_force.into(),
             self_trade_prevention: order.prevention.into(),
             flags,
-            stop_price: order.stop.map_or(Price::NONE, Price),
+            stop_price: stop_price(&order).map_or(Price::NONE, Price),
             ..OrderStatus::blank()
         };
         self.report(sender.session, event);
@@ -171,6 +172,9 @@ impl Twin {
                 Some(stop) => ensure_collar_around(instrument, price, stop)?,
             }
         }
+        if let Some(other) = order.other {
+            ensure_two_sides(order.side, price, other.stop)?;
+        }
         let price = match price == order.limit || order.stop.is_some() {
             true => price,
             false => instrument.within_band(order.side, price, self.now),
@@ -179,10 +183,14 @@ impl Twin {
             price: Price(price),
             ..*command
         };
-        ensure_notional(instrument, price, total)?;
+        let changed = Order {
+            limit: price,
+            ..order
+        };
+        ensure_notional(instrument, changed.dearest(), total)?;
         let leaves = total - order.traded;
         let before = self.open_orders(order.instrument, order.account);
-        let after = self.open_orders_after(&order, price, leaves);
+        let after = self.open_orders_after(&order, changed.dearest(), leaves);
         self.ensure_position_limit(order.instrument, order.account, &after, order.side)?;
         self.ensure_funds(order.instrument, order.account, &before, &after)?;
         self.carry_out_replace(&order, command, leaves);

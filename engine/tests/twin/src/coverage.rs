@@ -1,21 +1,25 @@
 //! What a run of events contained: tests use it to prove that they tested something.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use exahour_wire::catalogue::declaration;
-use exahour_wire::codes::{CancelReason, Enumeration, Liquidity, Phase, Side};
+use exahour_wire::codes::{CancelReason, Enumeration, Liquidity, OrderType, Phase, Side};
 use exahour_wire::events::{
     CommandRejected, OrderAccepted, OrderCancelled, OrderFilled, OrderRejected, OrderReplaced,
-    PhaseChanged, PriceBandMoved,
+    OrderTriggered, PhaseChanged, PriceBandMoved,
 };
-use exahour_wire::ids::{ClientOrderId, InstrumentId};
+use exahour_wire::ids::{ClientOrderId, InstrumentId, OrderId};
 use exahour_wire::message::{Message, messages, peek_header};
 use exahour_wire::reject::Reject;
 use exahour_wire::units::Nanos;
 
 /// How often each kind of event, fill, phase, rejection and reason of a cancel was seen.
 #[derive(Clone, Debug, Default)]
-pub struct Coverage(BTreeMap<String, u64>);
+pub struct Coverage {
+    seen: BTreeMap<String, u64>,
+    /// One-cancels-other orders that live.
+    two_legs: BTreeSet<OrderId>,
+}
 
 impl Coverage {
     /// Counts these events.
@@ -28,6 +32,7 @@ impl Coverage {
             if let Some(kind) = quoted(event) {
                 self.see(format!("quote {kind}"));
             }
+            self.count_two_legs(event);
             if let Some(rejected) = OrderRejected::read(event) {
                 self.see(format!("{:?}", rejected.reason));
             } else if let Some(rejected) = CommandRejected::read(event) {
@@ -46,14 +51,36 @@ impl Coverage {
         }
     }
 
+    /// Counts what becomes of one-cancels-other orders.
+    fn count_two_legs(&mut self, event: &[u8]) {
+        if let Some(accepted) = OrderAccepted::read(event) {
+            if accepted.order_type == OrderType::OneCancelsOther.into() {
+                self.two_legs.insert(accepted.order);
+            }
+        } else if let Some(filled) = OrderFilled::read(event) {
+            if self.two_legs.contains(&filled.order) {
+                self.see("one-cancels-other filled at its limit".to_owned());
+            }
+        } else if let Some(replaced) = OrderReplaced::read(event) {
+            if self.two_legs.contains(&replaced.order) {
+                self.see("one-cancels-other replaced".to_owned());
+            }
+        } else if let Some(triggered) = OrderTriggered::read(event)
+            && self.two_legs.remove(&triggered.order)
+        {
+            let order_type = triggered.order_type;
+            self.see(format!("one-cancels-other comes as {order_type:?}"));
+        }
+    }
+
     fn see(&mut self, what: String) {
-        *self.0.entry(what).or_default() += 1;
+        *self.seen.entry(what).or_default() += 1;
     }
 
     /// How often this was seen: the name of an event or rejection, or `cancelled` and a reason.
     #[must_use]
     pub fn of(&self, what: &str) -> u64 {
-        self.0.get(what).copied().unwrap_or(0)
+        self.seen.get(what).copied().unwrap_or(0)
     }
 
     /// What of everything that can happen was never seen.
@@ -80,7 +107,7 @@ impl Coverage {
             .chain(filled)
             .chain(rejects)
             .chain(reasons)
-            .filter(|what| !self.0.contains_key(what))
+            .filter(|what| !self.seen.contains_key(what))
             .collect()
     }
 }

@@ -26,7 +26,7 @@ impl From<&Order> for Open {
     fn from(order: &Order) -> Self {
         Self {
             side: order.side,
-            limit: order.limit,
+            limit: order.dearest(),
             leaves: order.leaves,
         }
     }

@@ -19,7 +19,7 @@ use exahour_wire::units::{Nanos, Price, Quantity};
 
 use crate::admission::{Sender, ensure};
 use crate::ledger::{Open, lock, lots_open};
-use crate::twin::{Instrument, Order, Twin, position_cap};
+use crate::twin::{Instrument, Order, OtherLeg, Twin, position_cap};
 
 const MILLION: i128 = 1_000_000;
 
@@ -50,6 +50,7 @@ impl Twin {
     pub(crate) fn new_order(&mut self, sender: &Sender, command: &NewOrder) -> Result<(), Reject> {
         let nothing_beyond = NewAdvancedOrder {
             stop_price: Price::NONE,
+            stop_limit: Price::NONE,
             ..NewAdvancedOrder::blank()
         };
         self.enter_order(sender, command, &nothing_beyond)
@@ -80,7 +81,8 @@ impl Twin {
         ensure(!stopped, Reject::KillSwitchEngaged)?; // 4
         let codes = known_codes(sender, command)?; // 5
         let is_stop = [OrderType::Stop, OrderType::StopLimit].contains(&codes.order_type);
-        ensure_served(beyond, is_stop)?;
+        let both = codes.order_type == OrderType::OneCancelsOther;
+        ensure_served(beyond, is_stop, both)?;
         ensure_quantity(instrument, command.quantity)?; // 6
         let display = asked(beyond.display_quantity);
         if let Some(display) = display {
@@ -96,12 +98,21 @@ impl Twin {
             ensure(!waits, Reject::MinimumInvalid)?;
         }
         match codes.order_type {
-            OrderType::Limit | OrderType::StopLimit => ensure_limit(instrument, command.price)?, // 7
+            OrderType::Limit | OrderType::StopLimit | OrderType::OneCancelsOther => {
+                ensure_limit(instrument, command.price)?; // 7
+            }
             _ => ensure(command.price == Price::NONE, Reject::PriceOutOfRange)?,
         }
-        let stop = is_stop.then_some(beyond.stop_price);
+        let stop = (is_stop || both).then_some(beyond.stop_price);
         if let Some(stop) = stop {
             ensure_limit(instrument, stop).map_err(|_| Reject::StopPriceInvalid)?;
+        }
+        if both {
+            ensure_two_sides(codes.side, command.price.0, beyond.stop_price.0)?;
+            if beyond.stop_limit != Price::NONE {
+                let checked = ensure_limit(instrument, beyond.stop_limit);
+                checked.map_err(|_| Reject::StopLimitInvalid)?;
+            }
         }
         let dated = codes.time_in_force == TimeInForce::GoodTillDate;
         let date_fits = match dated {
@@ -119,7 +130,7 @@ impl Twin {
         let named = self.order_named(sender.session, command.client_order_id);
         ensure(named.is_none(), Reject::DuplicateClientOrderId)?; // 10
         let limit = match codes.order_type {
-            OrderType::Limit => {
+            OrderType::Limit | OrderType::OneCancelsOther => {
                 ensure_collar(instrument, command.price.0)?; // 11
                 command.price.0
             }
@@ -141,10 +152,17 @@ impl Twin {
             true => limit,
             false => instrument.within_band(codes.side, limit, self.now),
         };
-        ensure_notional(instrument, limit, command.quantity.0)?; // 12
+        let other = both.then(|| other_leg(instrument, codes.side, beyond));
+        let other = other.transpose()?;
+        let dearest = match (other, codes.side) {
+            (None, _) => limit,
+            (Some(other), Side::Buy) => other.limit.max(limit),
+            (Some(other), Side::Sell) => other.limit.min(limit),
+        };
+        ensure_notional(instrument, dearest, command.quantity.0)?; // 12
         let open = Open {
             side: codes.side,
-            limit,
+            limit: dearest,
             leaves: command.quantity.0,
         };
         let before = self.open_orders(command.instrument, command.account);
@@ -154,11 +172,19 @@ impl Twin {
         ensure(self.orders.len() < self.orders_max, Reject::TooManyOrders)?; // 15
         let order = self.accept(command, participant, &codes, (limit, display));
         if let Some(order) = self.orders.get_mut(&order) {
-            order.stop = stop.map(|stop| stop.0);
+            order.stop = stop.filter(|_| is_stop).map(|stop| stop.0);
+            order.other = other;
         }
-        match is_stop {
-            true => self.park(order),
-            false => self.place(order, beyond.minimum_quantity.0),
+        if stop.is_some() {
+            let stop_limit = if both {
+                beyond.stop_limit
+            } else {
+                command.price
+            };
+            self.enter_stop(order, stop_limit);
+        }
+        if !is_stop {
+            self.place(order, beyond.minimum_quantity.0);
         }
         Ok(())
     }
@@ -195,6 +221,7 @@ impl Twin {
             hidden: 0,
             expires_at,
             stop: None,
+            other: None,
         };
         self.orders.insert(id, order);
         let event = OrderAccepted {
@@ -302,7 +329,12 @@ fn known_codes(sender: &Sender, command: &NewOrder) -> Result<Codes, Reject> {
         .order_type
         .decode()
         .ok_or(Reject::InvalidOrderType)?;
-    let is_stop = [OrderType::Stop, OrderType::StopLimit].contains(&order_type);
+    let is_stop = [
+        OrderType::Stop,
+        OrderType::StopLimit,
+        OrderType::OneCancelsOther,
+    ]
+    .contains(&order_type);
     let others = [
         OrderType::Market,
         OrderType::Limit,
@@ -343,17 +375,49 @@ fn known_codes(sender: &Sender, command: &NewOrder) -> Result<Codes, Reject> {
 }
 
 /// Rule 5.5, the end: what an order asks for beyond a plain one.
-fn ensure_served(beyond: &NewAdvancedOrder, is_stop: bool) -> Result<(), Reject> {
-    let fits = is_stop || beyond.stop_price == Price::NONE;
+fn ensure_served(beyond: &NewAdvancedOrder, is_stop: bool, both: bool) -> Result<(), Reject> {
+    let fits = is_stop || both || beyond.stop_price == Price::NONE;
     ensure(fits, Reject::NotSupported)?;
-    let whole = !is_stop || beyond.minimum_quantity.0 == 0;
+    let one_limit = both || beyond.stop_limit == Price::NONE;
+    ensure(one_limit, Reject::NotSupported)?;
+    let whole = !(is_stop || both) || beyond.minimum_quantity.0 == 0;
     ensure(whole, Reject::NotSupported)?;
     ensure(
         beyond.peg == PegReference::None.into(),
         Reject::NotSupported,
     )?;
-    ensure(beyond.peg_offset == Price(0), Reject::NotSupported)?;
-    ensure(beyond.linked == ClientOrderId::NONE, Reject::NotSupported)
+    ensure(beyond.peg_offset == Price(0), Reject::NotSupported)
+}
+
+/// Rule 12.7: the market lies between limit and stop price.
+pub(crate) fn ensure_two_sides(side: Side, limit: i64, stop: i64) -> Result<(), Reject> {
+    let apart = match side {
+        Side::Buy => limit < stop,
+        Side::Sell => stop < limit,
+    };
+    ensure(apart, Reject::StopPriceInvalid)
+}
+
+/// Rule 12.7: what a one-cancels-other order is from its stop price on.
+fn other_leg(
+    instrument: &Instrument,
+    side: Side,
+    beyond: &NewAdvancedOrder,
+) -> Result<OtherLeg, Reject> {
+    let stop = beyond.stop_price.0;
+    if beyond.stop_limit == Price::NONE {
+        return Ok(OtherLeg {
+            stop,
+            order_type: OrderType::Stop,
+            limit: protected_from(instrument, side, stop),
+        });
+    }
+    ensure_collar_around(instrument, beyond.stop_limit.0, stop)?;
+    Ok(OtherLeg {
+        stop,
+        order_type: OrderType::StopLimit,
+        limit: beyond.stop_limit.0,
+    })
 }
 
 /// Rule 5.6.

@@ -14,6 +14,7 @@ use exahour_wire::units::{Price, Quantity};
 
 use crate::admission::{Sender, ensure};
 use crate::orders::{ensure_limit, ensure_quantity};
+use crate::stops::stop_price;
 use crate::twin::{Order, Twin};
 use exahour_wire::codes::Scope;
 
@@ -149,7 +150,7 @@ impl Twin {
             it.side == side
                 && it.instrument == quote.instrument
                 && it.account == command.account
-                && it.stop.is_none()
+                && stop_price(it).is_none()
         };
         ensure(named.is_none_or(is_quote), Reject::DuplicateClientOrderId)?;
         Ok(named.copied())

@@ -1,12 +1,13 @@
-//! Chapter 12: stop orders, from when they are entered to when they are in the market.
+//! Chapter 12: stop orders, from when they are entered to when they are in the market; and the stop prices
+//! of one-cancels-other orders, which are in it already.
 //!
 //! Called by `orders` for a new one, by `matching` and `phases` behind each trade, and behind each
 //! command and timer.
 //!
-//! Always holds: an order that waits is in no book; which ones a trade elects is looked up among all.
+//! Always holds: a stop order that waits is in no book; which ones a trade elects is looked up among all.
 
 use exahour_wire::codes::{OrderFlags, OrderType, Phase, Side, TimeInForce};
-use exahour_wire::events::OrderTriggered;
+use exahour_wire::events::{OrderTriggered, StopEntered};
 use exahour_wire::ids::{InstrumentId, OrderId};
 use exahour_wire::message::Message;
 use exahour_wire::units::{Nanos, Price, Quantity};
@@ -16,9 +17,14 @@ use crate::twin::{Instrument, Order, Twin};
 /// How many one command or one timer lets in.
 const ELECTIONS: usize = 64;
 
-/// Whether a trade at this price elects a stop order.
+/// What an order waits for, in the market or not.
+pub(crate) fn stop_price(order: &Order) -> Option<i64> {
+    order.stop.or(order.other.map(|other| other.stop))
+}
+
+/// Whether a trade at this price elects an order.
 fn is_met(order: &Order, price: i64) -> bool {
-    match (order.stop, order.side) {
+    match (stop_price(order), order.side) {
         (None, _) => false,
         (Some(stop), Side::Buy) => price >= stop,
         (Some(stop), Side::Sell) => price <= stop,
@@ -26,9 +32,20 @@ fn is_met(order: &Order, price: i64) -> bool {
 }
 
 impl Twin {
-    /// A stop order was entered: it waits, or is elected by the last trade already.
-    pub(crate) fn park(&mut self, id: OrderId) {
+    /// An order with a stop price was entered: it waits, or is elected by the last trade already.
+    pub(crate) fn enter_stop(&mut self, id: OrderId, stop_limit: Price) {
         let order = self.orders[&id];
+        let event = StopEntered {
+            client_order_id: order.client_order_id,
+            order: id,
+            stop_price: stop_price(&order).map_or(Price::NONE, Price),
+            stop_limit,
+            account: order.account,
+            instrument: order.instrument,
+            side: order.side.into(),
+            ..StopEntered::blank()
+        };
+        self.report(order.session, event);
         if let Some(instrument) = self.instruments.get_mut(&order.instrument)
             && instrument.phase == Phase::Continuous
             && let Some(last) = instrument.last_trade_price
@@ -51,7 +68,7 @@ impl Twin {
                 .filter(|order| is_met(order, price) && !instrument.elected.contains(&order.id))
                 .collect();
             met.sort_by_key(|order| {
-                let stop = order.stop.unwrap_or(0);
+                let stop = stop_price(order).unwrap_or(0);
                 (if side == Side::Buy { stop } else { -stop }, order.id)
             });
             instrument.elected.extend(met.iter().map(|order| order.id));
@@ -83,12 +100,24 @@ impl Twin {
     }
 
     fn trigger(&mut self, id: OrderId) {
+        let Some(order) = self.orders.get(&id).copied() else {
+            return;
+        };
+        if order.other.is_some() {
+            // It is in the book until its turn comes, and then not at its first limit any more.
+            self.take_out_of_book(&order);
+        }
         let Some(order) = self.orders.get_mut(&id) else {
             return;
         };
+        let stop = stop_price(order);
+        order.stop = None;
+        if let Some(other) = order.other.take() {
+            order.limit = other.limit;
+            order.order_type = other.order_type;
+        }
         let instrument = &self.instruments[&order.instrument];
         order.limit = instrument.within_band(order.side, order.limit, self.now);
-        let stop = order.stop.take();
         if order.order_type == OrderType::Stop {
             order.order_type = OrderType::Market;
             order.time_in_force = TimeInForce::ImmediateOrCancel;

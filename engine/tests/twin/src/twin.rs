@@ -225,11 +225,30 @@ pub(crate) struct Order {
     pub(crate) expires_at: Option<Nanos>,
     /// The stop price of an order that is not in the market.
     pub(crate) stop: Option<i64>,
+    /// Of a one-cancels-other order that is in the market at its limit.
+    pub(crate) other: Option<OtherLeg>,
+}
+
+/// What a one-cancels-other order waits for beside its limit, and what it is then.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct OtherLeg {
+    pub(crate) stop: i64,
+    pub(crate) order_type: OrderType,
+    pub(crate) limit: i64,
 }
 
 impl Order {
     pub(crate) fn total(&self) -> u64 {
         self.traded + self.leaves
+    }
+
+    /// The limit for which funds are kept: the dearest that it can come to.
+    pub(crate) fn dearest(&self) -> i64 {
+        match (self.other, self.side) {
+            (None, _) => self.limit,
+            (Some(other), Side::Buy) => self.limit.max(other.limit),
+            (Some(other), Side::Sell) => self.limit.min(other.limit),
+        }
     }
 
     /// Open lots that are shown; of an order that is in no book, all.

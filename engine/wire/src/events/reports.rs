@@ -253,7 +253,7 @@ event! {
         flags: OrderFlags,
         /// Zero.
         pad_1: Pad<4>,
-        /// The stop price that it waits for; none for an order that is in the market.
+        /// The stop price that it waits for, in the market or not; none where it waits for none.
         stop_price: Price,
     }
 }
@@ -349,7 +349,7 @@ event! {
 }
 
 event! {
-    /// A stop order is in the market from now on. What it trades and whether it rests follows.
+    /// An order comes into the market from its stop price; if it stood in the book, it leaves it.
     OrderTriggered = 319 {
         /// The sender's name for the order.
         client_order_id: ClientOrderId,
@@ -375,6 +375,28 @@ event! {
         flags: OrderFlags,
         /// Zero.
         pad_1: Pad<4>,
+    }
+}
+
+event! {
+    /// The stop price of an order that was accepted just now, and what the order is from then on.
+    StopEntered = 328 {
+        /// The sender's name for the order.
+        client_order_id: ClientOrderId,
+        /// The exchange's name for the order.
+        order: OrderId,
+        /// The price that a trade must reach.
+        stop_price: Price,
+        /// Its limit then; none for a market order.
+        stop_limit: Price,
+        /// Whose account.
+        account: AccountId,
+        /// Which contract.
+        instrument: InstrumentId,
+        /// Buy or sell.
+        side: Raw<Side>,
+        /// Zero.
+        pad_1: Pad<7>,
     }
 }
 

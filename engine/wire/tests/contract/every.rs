@@ -51,7 +51,7 @@ forms! {
         SetAuctionSeed HaltTrading ResumeTrading SetPriceBand SetCircuitBreaker;
     internal: OpenSession ReadySession CloseSession Tick Checkpoint NodeStarted TakeStateHash;
     events: OrderAccepted OrderRejected OrderCancelled OrderReplaced OrderFilled OrderReduced
-        CommandDone CommandRejected SequenceGap DuplicateIgnored OrderStatus SessionActivity DeadManFired TradeBusted TradeCorrected OrderTriggered SessionOpened SessionReady
+        CommandDone CommandRejected SequenceGap DuplicateIgnored OrderStatus SessionActivity DeadManFired TradeBusted TradeCorrected OrderTriggered StopEntered SessionOpened SessionReady
         SessionClosed SessionExpelled OrderShown InstrumentTerms InstrumentStatus ParticipantCreated AccountCreated SessionCreated
         InstrumentListed PositionLimitSet KillSwitchSet AccessKeyRegistered KillSwitchReleaseRequested MoneyMoved
         InstrumentSettled InstrumentExpired DeliveryAssigned MachineReady DeliverySettled

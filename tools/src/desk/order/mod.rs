@@ -159,6 +159,7 @@ fn order(arguments: &Arguments) -> Result<NewAdvancedOrder> {
         self_trade_prevention: prevention(&arguments.self_trade)?.into(),
         flags,
         stop_price: pricing.stop_price,
+        stop_limit: Price::NONE,
         display_quantity: Quantity(arguments.display.unwrap_or(0)),
         minimum_quantity: Quantity(arguments.minimum.unwrap_or(0)),
         peg: pricing.peg.into(),
@@ -171,11 +172,13 @@ fn order(arguments: &Arguments) -> Result<NewAdvancedOrder> {
 fn asks_beyond(order: &NewAdvancedOrder) -> bool {
     let nothing = NewAdvancedOrder {
         stop_price: Price::NONE,
+        stop_limit: Price::NONE,
         ..NewAdvancedOrder::blank()
     };
     let beyond = |it: &NewAdvancedOrder| {
         let lots = (it.display_quantity, it.minimum_quantity);
-        (it.stop_price, lots, it.peg, it.peg_offset, it.linked)
+        let prices = (it.stop_price, it.stop_limit);
+        (prices, lots, it.peg, it.peg_offset)
     };
     beyond(order) != beyond(&nothing)
 }

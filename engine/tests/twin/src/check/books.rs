@@ -8,7 +8,7 @@ use exahour_wire::codes::{
 use exahour_wire::events::{
     AuctionUncrossed, DeliveryAssigned, EventPrefix, InstrumentExpired, InstrumentSettled,
     OrderAccepted, OrderCancelled, OrderFilled, OrderReduced, OrderReplaced, OrderShown,
-    OrderTriggered, PhaseChanged, TradeBusted, TradeCorrected,
+    OrderTriggered, PhaseChanged, StopEntered, TradeBusted, TradeCorrected,
 };
 use exahour_wire::ids::{ClientOrderId, InstrumentId};
 use exahour_wire::message::Message;
@@ -36,6 +36,17 @@ struct Order {
     accepted_at: u64,
 }
 
+/// What an order waits for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stopped {
+    /// Whether it is in the market at its limit until then.
+    in_book: bool,
+    /// Stop price and limit then, once they are told.
+    told: Option<(i64, Price)>,
+    /// The lowest and the highest price that can have elected it.
+    reached: Option<(i64, i64)>,
+}
+
 type Queues = BTreeMap<i64, VecDeque<u64>>;
 
 /// Books, positions and trades.
@@ -46,9 +57,8 @@ pub(super) struct Books {
     queues: BTreeMap<(u32, Side), Queues>,
     /// The order that came in or lost its place in this command.
     arriving: Option<u64>,
-    /// Stop orders that are not in the market, with the lowest and the highest price that can have
-    /// elected each.
-    parked: BTreeMap<u64, Option<(i64, i64)>>,
+    /// Orders that wait for a stop price.
+    stopped: BTreeMap<u64, Stopped>,
     /// The lowest and the highest price of all trades of an instrument, and the last one: an amended
     /// trade may bring any of them back.
     traded_at: BTreeMap<u32, (i64, i64, i64)>,
@@ -103,6 +113,8 @@ impl Books {
             self.on_uncrossed(&uncrossed)
         } else if let Some(accepted) = OrderAccepted::read(event) {
             self.on_accepted(prefix, &accepted)
+        } else if let Some(entered) = StopEntered::read(event) {
+            self.on_stop_entered(&entered)
         } else if let Some(triggered) = OrderTriggered::read(event) {
             self.on_triggered(&triggered)
         } else if let Some(filled) = OrderFilled::read(event) {
@@ -234,29 +246,73 @@ impl Books {
             self.rest_arrived()?;
         }
         self.orders.insert(accepted.order.0, order);
+        let in_book = accepted.order_type == OrderType::OneCancelsOther.into();
         let stop = [OrderType::Stop, OrderType::StopLimit].map(Raw::from);
-        if stop.contains(&accepted.order_type) {
+        if in_book || stop.contains(&accepted.order_type) {
             let id = accepted.instrument.0;
             let traded = self.traded_at.get(&id);
             let reached = traded.map(|(low, high, last)| match self.amended.contains(&id) {
                 true => (*low, *high),
                 false => (*last, *last),
             });
-            self.parked.insert(accepted.order.0, reached);
-            return Ok(());
+            let stopped = Stopped {
+                in_book,
+                told: None,
+                reached,
+            };
+            self.stopped.insert(accepted.order.0, stopped);
+            if !in_book {
+                return Ok(());
+            }
         }
         self.arrive(accepted.order.0)
+    }
+
+    /// What an order waits for, told once, behind its acceptance.
+    fn on_stop_entered(&mut self, entered: &StopEntered) -> Result<(), Violation> {
+        let id = entered.order.0;
+        let order = self.order(id)?;
+        let stopped = self.stopped.get_mut(&id);
+        let stopped = stopped.ok_or("only an order that waits has a stop price")?;
+        let stop = entered.stop_price.0;
+        must(stopped.told.is_none() && order.traded == 0, || {
+            "a stop price is told once, before anything happens".to_owned()
+        })?;
+        let apart = rank(order.side, stop) > rank(order.side, order.limit);
+        must(apart || !stopped.in_book, || {
+            format!(
+                "limit {} and stop price {stop} are on one side",
+                order.limit
+            )
+        })?;
+        stopped.told = Some((stop, entered.stop_limit));
+        Ok(())
+    }
+
+    fn is_parked(&self, id: u64) -> bool {
+        let stopped = self.stopped.get(&id);
+        stopped.is_some_and(|stopped| !stopped.in_book)
     }
 
     /// A stop order comes into the market: not before a trade has been at its stop price.
     fn on_triggered(&mut self, triggered: &OrderTriggered) -> Result<(), Violation> {
         let id = triggered.order.0;
         let order = self.order(id)?;
-        let parked = self.parked.remove(&id);
-        let reached = parked.ok_or("only a stop order is triggered, once")?;
+        if self.stopped.get(&id).is_some_and(|it| it.in_book) {
+            self.rest_arrived()?;
+            self.take_from_book(id, &order);
+        }
+        let stopped = self.stopped.remove(&id);
+        let stopped = stopped.ok_or("only an order that waits is triggered, once")?;
+        let (stop, stop_limit) = stopped.told.ok_or("a stop price is told at entry")?;
+        must(triggered.stop_price.0 == stop, || {
+            format!("it is the stop price {stop} that was reached")
+        })?;
         let open = !self.called.contains(&order.instrument);
         must(open, || "a call triggers nothing".to_owned())?;
-        let (low, high) = reached.ok_or("a stop order is triggered by a trade")?;
+        let (low, high) = stopped
+            .reached
+            .ok_or("a stop order is triggered by a trade")?;
         let reached = match order.side {
             Side::Buy => high >= triggered.stop_price.0,
             Side::Sell => low <= triggered.stop_price.0,
@@ -265,7 +321,18 @@ impl Books {
             format!("no trade has been at {}", triggered.stop_price.0)
         })?;
         let limit = triggered.price.0;
-        let no_worse = rank(order.side, limit) <= rank(order.side, order.limit);
+        let market = triggered.order_type == OrderType::Market.into();
+        must(market == (stop_limit == Price::NONE), || {
+            format!("it comes as what was told: {stop_limit}")
+        })?;
+        let worst = match stop_limit {
+            Price::NONE if stopped.in_book => limit,
+            Price::NONE => order.limit,
+            // A stop-limit order may have been replaced meanwhile.
+            _ if !stopped.in_book => order.limit,
+            told => told.0,
+        };
+        let no_worse = rank(order.side, limit) <= rank(order.side, worst);
         must(no_worse && triggered.quantity.0 == order.leaves, || {
             format!("{order:?} is what comes, at its limit or, by a price band, a better one")
         })?;
@@ -332,7 +399,7 @@ impl Books {
         if let Some(order) = self.orders.remove(&id) {
             self.take_from_book(id, &order);
         }
-        self.parked.remove(&id);
+        self.stopped.remove(&id);
         if self.arriving == Some(id) {
             self.arriving = None;
         }
@@ -396,10 +463,10 @@ impl Books {
     fn trade_at(&mut self, instrument: u32, at: i64) {
         let seen = self.traded_at.entry(instrument).or_insert((at, at, at));
         *seen = (seen.0.min(at), seen.1.max(at), at);
-        for (id, reached) in &mut self.parked {
+        for (id, stopped) in &mut self.stopped {
             if self.orders[id].instrument == instrument {
-                let (low, high) = reached.unwrap_or((at, at));
-                *reached = Some((low.min(at), high.max(at)));
+                let (low, high) = stopped.reached.unwrap_or((at, at));
+                stopped.reached = Some((low.min(at), high.max(at)));
             }
         }
     }
@@ -451,7 +518,7 @@ impl Books {
         let of = (order.instrument, order.account);
         *self.positions.entry(of).or_default() += change;
         self.touched.insert(order.instrument);
-        must(!self.parked.contains_key(&id), || {
+        must(!self.is_parked(id), || {
             "a stop order trades when it is triggered".to_owned()
         })?;
         self.trade_at(order.instrument, filled.price.0);
@@ -585,7 +652,7 @@ impl Books {
         let smaller = replaced.price.0 == order.limit && replaced.leaves.0 < order.leaves;
         let priority = replaced.priority.decode();
         let kept = priority.ok_or("a priority is kept or lost")? == Priority::Kept;
-        let parked = self.parked.contains_key(&id);
+        let parked = self.is_parked(id);
         must((parked || smaller) == kept, || {
             "only a smaller size at the same price keeps its place".to_owned()
         })?;

@@ -2,7 +2,7 @@
 //!
 //! Always holds: what is asked for is mostly served, and now and then nonsense.
 
-use exahour_wire::codes::{OrderFlags, OrderType, Raw, TimeInForce};
+use exahour_wire::codes::{OrderFlags, OrderType, Raw, Side, TimeInForce};
 use exahour_wire::ids::ClientOrderId;
 use exahour_wire::message::Message;
 use exahour_wire::orders::{NewAdvancedOrder, NewOrder};
@@ -16,10 +16,12 @@ use super::realistic;
 pub(super) fn new_order(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u8> {
     let mut plain = realistic::new_order(market, dice, now);
     let asks = |dice: &mut Dice| u64::from(dice.below(50) == 0);
-    let stop_price = match dice.below(100) {
-        0..50 => make_stop(&mut plain, market, dice),
-        50 => Price(1),
-        _ => Price::NONE,
+    let (stop_price, stop_limit) = match dice.below(100) {
+        0..30 => (make_stop(&mut plain, market, dice), Price::NONE),
+        30..60 => make_one_cancels_other(&mut plain, market, dice),
+        60 => (Price(1), Price::NONE),
+        61 => (Price::NONE, Price(1)),
+        _ => (Price::NONE, Price::NONE),
     };
     let side = plain.side.decode().filter(|_| dice.percent(15));
     let name = match side {
@@ -46,12 +48,12 @@ pub(super) fn new_order(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec
             true => Quantity(dice.between(1, plain.quantity.0.clamp(1, 9) + 1)),
             false => Quantity(asks(dice)),
         },
-        minimum_quantity: match dice.percent(40) {
+        minimum_quantity: match dice.percent(if stop_price == Price::NONE { 60 } else { 3 }) {
             true => Quantity(dice.between(1, plain.quantity.0.clamp(1, 9) + 1)),
             false => Quantity(0),
         },
         peg_offset: Price(asks(dice) as i64),
-        linked: ClientOrderId(asks(dice)),
+        stop_limit,
         ..NewAdvancedOrder::blank()
     }
     .bytes()
@@ -61,13 +63,7 @@ pub(super) fn new_order(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec
 /// Makes a stop order of an order, mostly near the market, and gives its stop price.
 fn make_stop(plain: &mut NewOrder, market: &Market, dice: &mut Dice) -> Price {
     let limited = dice.percent(50);
-    let immediate = [TimeInForce::ImmediateOrCancel, TimeInForce::FillOrKill]
-        .map(Raw::from)
-        .contains(&plain.time_in_force);
-    if (immediate || plain.time_in_force == TimeInForce::GoodForAuction.into()) && dice.percent(95)
-    {
-        plain.time_in_force = TimeInForce::GoodTillCancelled.into();
-    }
+    let_live(plain, dice);
     plain.order_type = match limited {
         true => OrderType::StopLimit.into(),
         false => OrderType::Stop.into(),
@@ -85,4 +81,47 @@ fn make_stop(plain: &mut NewOrder, market: &Market, dice: &mut Dice) -> Price {
         plain.flags = OrderFlags::NONE;
     }
     realistic::price_near(&known, dice)
+}
+
+/// Mostly has an order live until a trade can elect it.
+fn let_live(plain: &mut NewOrder, dice: &mut Dice) {
+    let short = [
+        TimeInForce::ImmediateOrCancel,
+        TimeInForce::FillOrKill,
+        TimeInForce::GoodForAuction,
+    ];
+    if short.map(Raw::from).contains(&plain.time_in_force) && dice.percent(95) {
+        plain.time_in_force = TimeInForce::GoodTillCancelled.into();
+    }
+}
+
+/// Makes a one-cancels-other order of an order, mostly with the market between its two legs, and gives its
+/// stop price and its limit then.
+fn make_one_cancels_other(
+    plain: &mut NewOrder,
+    market: &Market,
+    dice: &mut Dice,
+) -> (Price, Price) {
+    let_live(plain, dice);
+    plain.order_type = OrderType::OneCancelsOther.into();
+    if dice.percent(95) {
+        plain.flags = OrderFlags::NONE;
+    }
+    let known = market.instruments.get(&plain.instrument.0).copied();
+    let Some(known) = known else {
+        return (Price(1), Price::NONE);
+    };
+    let [one, other] = [(); 2].map(|()| realistic::price_near(&known, dice));
+    let (low, high) = (one.min(other), one.max(other));
+    let buys = plain.side == Side::Buy.into();
+    let (limit, stop_price) = match buys != dice.percent(3) {
+        true => (low, high),
+        false => (high, low),
+    };
+    plain.price = limit;
+    let stop_limit = match dice.percent(50) {
+        true => Price::NONE,
+        false => realistic::price_near(&known, dice),
+    };
+    (stop_price, stop_limit)
 }

@@ -109,6 +109,7 @@ fn stop(shape: Shape, place: u32, step: u32, stops: u32) -> Vec<u8> {
         order_type: OrderType::StopLimit.into(),
         time_in_force: plain.time_in_force,
         stop_price: Price(stop_price),
+        stop_limit: Price::NONE,
         ..NewAdvancedOrder::blank()
     };
     command.bytes().to_vec()
