@@ -25,6 +25,7 @@ impl Words {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let (side, quantity, price, instrument) = match words[..] {
             [side, quantity, "@", price, instrument] => (side, quantity, Some(price), instrument),
+            [_, _, "@", _] | [_, _] => bail!("the instrument is missing: {FORM}"),
             [side, quantity, price, instrument] => match price.strip_prefix('@') {
                 Some(price) => (side, quantity, Some(price), instrument),
                 None => bail!("`{price}` is not a limit: {FORM}"),
@@ -80,6 +81,8 @@ mod tests {
             ("buy 10 @ 2.50 0", "numbered 1 to"),
             ("buy 10 @ 2.50 -1", "is no instrument"),
             ("buy 10 2.50 1", "not a limit"),
+            ("buy 10 @ 2.50", "the instrument is missing"),
+            ("buy 10", "the instrument is missing"),
         ] {
             let refused = parse(text).unwrap_err().to_string();
             assert!(refused.contains(expected), "{text}: {refused}");
