@@ -18,5 +18,6 @@ mod node;
 mod operate;
 mod order_entry;
 mod reader_left;
+mod risk;
 mod settle;
 mod show;

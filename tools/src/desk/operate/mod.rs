@@ -1,10 +1,12 @@
-//! `exahour operate`: what an operator says about when and at which prices a contract trades, and about
-//! trades that should not have been.
+//! `exahour operate`: what an operator says about when and at which prices a contract trades, about trades
+//! that should not have been, and about who may trade and hold what.
 //!
 //! Called by the command line.
 //!
 //! Always holds: one command of the exchange for each call, but for `show`, which asks; whether it may
 //! be is for the exchange to say.
+
+mod risk;
 
 use std::fs::File;
 use std::io::{Read, stdin};
@@ -31,11 +33,12 @@ use crate::listings::{InstrumentName, Listings};
 use crate::output::{print, print_json};
 use crate::text::{parse_parts_with_unit, percent};
 
-/// Show, halt, resume and guard trading, set trading days, bust and correct trades.
+/// Show, halt and guard trading, set trading days, correct trades, stop firms, move money.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Examples:\n  exahour operate show 1\n  exahour operate halt 1 --for 15m\n  \
-                  exahour operate circuit-breaker 2 15% --linked 1\n  exahour operate correct 4711 2.50 3"
+                  exahour operate circuit-breaker 2 15% --linked 1\n  exahour operate correct 4711 2.50 3\n  \
+                  exahour operate kill firm 2\n  exahour operate deposit 100 25000"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -53,6 +56,20 @@ enum Operation {
     PriceBand(PriceBand),
     Bust(Bust),
     Correct(Correct),
+    /// Throw the kill switch: all orders of a session, an account or a firm are cancelled, and none is taken.
+    Kill(risk::Stopped),
+    /// Ask that what a kill switch has stopped may trade again; another operator must confirm it.
+    AskRelease(risk::Stopped),
+    /// Confirm a release that an operator of another firm has asked for.
+    ConfirmRelease(risk::Stopped),
+    /// Set how much of an instrument an account may hold.
+    PositionLimit(risk::PositionLimit),
+    /// Credit an account with money that came from outside.
+    Deposit(risk::Cash),
+    /// Debit an account with money that goes outside, as far as it is available.
+    Withdraw(risk::Cash),
+    /// Mark all positions in an instrument to a settlement price.
+    Settle(risk::Settlement),
 }
 
 /// Who says it, and to which node.
@@ -212,6 +229,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Operation::PriceBand(it) => price_band(it),
         Operation::Bust(it) => bust(it),
         Operation::Correct(it) => correct(it),
+        Operation::Kill(it) => risk::kill(it),
+        Operation::AskRelease(it) => risk::ask_release(it),
+        Operation::ConfirmRelease(it) => risk::confirm_release(it),
+        Operation::PositionLimit(it) => risk::position_limit(it),
+        Operation::Deposit(it) => risk::deposit(it),
+        Operation::Withdraw(it) => risk::withdraw(it),
+        Operation::Settle(it) => risk::settle(it),
     }
 }
 
@@ -388,6 +412,11 @@ impl Sender {
         let outcome = follow(&mut client, Duration::ZERO, self.json, |_| Seen::Enough);
         leave(client);
         outcome?;
+        self.tell(done)
+    }
+
+    /// Says it to people; programs have the report.
+    fn tell(&self, done: &str) -> Result<()> {
         match self.json {
             true => Ok(()),
             false => print(&format!("{done}\n")),
