@@ -172,7 +172,8 @@ fn orders_do_what_their_options_say() {
     assert_eq!(stop[0]["orderType"], "Stop");
     let limited = order(&["buy", "1", "@", "2.85", "1", "--stop", "2.80"]);
     assert_eq!(limited[0]["orderType"], "StopLimit");
-    assert_eq!(limited.len(), 1);
+    assert_eq!(limited[1]["message"], "StopEntered");
+    assert_eq!(limited.len(), 2);
     let refused = fail(&["order", "buy", "1", "1", "--stop", "2.805", "--data", &data]);
     assert!(refused.contains("StopPriceInvalid"), "{refused}");
 }

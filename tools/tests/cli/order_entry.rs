@@ -204,6 +204,19 @@ fn orders_of_every_kind_are_entered() {
     let lots: u64 = fills.filter_map(|it| it["quantity"].as_u64()).sum();
     assert_eq!(lots, 15);
 
+    // A profit to be taken at 2.80, or a loss at 2.40.
+    let either = at("sell 4 @ 2.80 1 --or-stop 2.40 --stop-limit 2.35 --session 2");
+    assert_eq!(names(&either), ["OrderAccepted", "StopEntered"]);
+    assert_eq!(
+        fields(&either[1], ["stopPrice", "stopLimit"]),
+        json!(["2.40", "2.35"])
+    );
+    let stop = at("sell 4 1 --stop 2.30 --session 2");
+    assert_eq!(
+        fields(&stop[1], ["stopPrice", "stopLimit"]),
+        json!(["2.30", null])
+    );
+
     let early = fail(&words("order buy 1 1 --market --tif gfa", &data));
     assert!(early.contains("NoCall"), "{early}");
     succeed(&words("operate halt 1", &data));
@@ -221,6 +234,15 @@ fn an_order_that_contradicts_itself_is_not_sent() {
             "finds its limit in the book",
         ),
         ("buy 1 @ 2.50 1 --offset 0.01", "--peg"),
+        (
+            "buy 1 1 --or-stop 2.60",
+            "has a limit beside its stop price",
+        ),
+        ("buy 1 @ 2.50 1 --stop 2.60 --stop-limit 2.70", "--or-stop"),
+        (
+            "buy 1 @ 2.50 1 --stop 2.60 --or-stop 2.70",
+            "cannot be used with",
+        ),
         ("buy 1 @ 2.50 1 --peg best", "primary, market or midpoint"),
         ("buy 1 @ 2.50 1 --display 0", "--display"),
         ("buy 1 1", "--market-to-limit"),

@@ -32,6 +32,7 @@ pub(super) use self::terms::prevention;
     after_help = "Examples:\n  exahour order buy 10 @ 2.50 1                  a limit order\n  \
                   exahour order buy 10 1 --market                at the best prices, within the protection\n  \
                   exahour order sell 4 @ 2.25 1 --stop 2.30      a stop-limit order\n  \
+                  exahour order sell 4 @ 2.80 1 --or-stop 2.30   a one-cancels-other order\n  \
                   exahour order sell 500 @ 2.60 1 --display 20   an iceberg order\n  \
                   exahour order buy 9 @ 2.50 1 --minimum 5       5 lots at once, or nothing"
 )]
@@ -64,6 +65,13 @@ pub struct Arguments {
     /// its protection begins there.
     #[arg(long, value_name = "PRICE", group = "kind")]
     stop: Option<String>,
+    /// A one-cancels-other order: it rests at its limit, until a trade has been at this price, in dollars,
+    /// or beyond; then it leaves the book and comes as a stop order.
+    #[arg(long, value_name = "PRICE", group = "kind")]
+    or_stop: Option<String>,
+    /// The limit of a one-cancels-other order from its stop price on [default: none, as at market].
+    #[arg(long, value_name = "PRICE")]
+    stop_limit: Option<String>,
     /// A pegged order: it moves with the best price of its own side (primary), of the other side
     /// (market), or with the middle between them (midpoint); a limit bounds it.
     #[arg(long, value_name = "WHAT", group = "kind")]
@@ -113,6 +121,9 @@ impl Arguments {
                 ..
             } => Kind::MarketToLimit,
             Self { stop: Some(_), .. } => Kind::Stop,
+            Self {
+                or_stop: Some(_), ..
+            } => Kind::OneCancelsOther,
             Self { peg: Some(_), .. } => Kind::Pegged,
             _ => Kind::Plain,
         }
@@ -159,7 +170,7 @@ fn order(arguments: &Arguments) -> Result<NewAdvancedOrder> {
         self_trade_prevention: prevention(&arguments.self_trade)?.into(),
         flags,
         stop_price: pricing.stop_price,
-        stop_limit: Price::NONE,
+        stop_limit: pricing.stop_limit,
         display_quantity: Quantity(arguments.display.unwrap_or(0)),
         minimum_quantity: Quantity(arguments.minimum.unwrap_or(0)),
         peg: pricing.peg.into(),

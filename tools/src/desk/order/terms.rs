@@ -5,7 +5,7 @@
 //! Always holds: what contradicts itself is refused here, by its options; what the market does not allow is
 //! refused by the exchange.
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use exahour_wire::codes::{Enumeration, OrderType, PegReference, SelfTradePrevention, TimeInForce};
 use exahour_wire::units::{Nanos, Price};
 
@@ -19,6 +19,8 @@ pub(super) struct Pricing {
     /// None for an order without a limit.
     pub(super) price: Price,
     pub(super) stop_price: Price,
+    /// The limit from the stop price on, of an order that has another one before it.
+    pub(super) stop_limit: Price,
     pub(super) peg: PegReference,
     pub(super) peg_offset: Price,
 }
@@ -27,7 +29,13 @@ impl Pricing {
     /// The pricing that a limit and the options come to.
     pub(super) fn of(arguments: &Arguments, limit: Option<Price>) -> Result<Self> {
         let stop = priced("--stop", arguments.stop.as_deref())?;
+        let or_stop = priced("--or-stop", arguments.or_stop.as_deref())?;
+        let stop_limit = priced("--stop-limit", arguments.stop_limit.as_deref())?;
         let offset = priced("--offset", arguments.offset.as_deref())?;
+        ensure!(
+            stop_limit.is_none() || or_stop.is_some(),
+            "--stop-limit belongs to --or-stop: the limit of a stop-limit order is its `@ PRICE`"
+        );
         let peg = arguments.peg.as_deref().map(peg_reference).transpose()?;
         let order_type = match (arguments.kind(), limit) {
             (Kind::Plain, Some(_)) => OrderType::Limit,
@@ -46,12 +54,18 @@ impl Pricing {
             ),
             (Kind::Stop, Some(_)) => OrderType::StopLimit,
             (Kind::Stop, None) => OrderType::Stop,
+            (Kind::OneCancelsOther, Some(_)) => OrderType::OneCancelsOther,
+            (Kind::OneCancelsOther, None) => bail!(
+                "a one-cancels-other order has a limit beside its stop price: write `@ PRICE` before \
+                 the instrument"
+            ),
             (Kind::Pegged, _) => OrderType::Pegged,
         };
         Ok(Self {
             order_type,
             price: limit.unwrap_or(Price::NONE),
-            stop_price: stop.unwrap_or(Price::NONE),
+            stop_price: stop.or(or_stop).unwrap_or(Price::NONE),
+            stop_limit: stop_limit.unwrap_or(Price::NONE),
             peg: peg.unwrap_or(PegReference::None),
             peg_offset: offset.unwrap_or(Price(0)),
         })
@@ -65,6 +79,7 @@ pub(super) enum Kind {
     Market,
     MarketToLimit,
     Stop,
+    OneCancelsOther,
     Pegged,
 }
 
