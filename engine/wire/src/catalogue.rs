@@ -47,7 +47,8 @@ declarations! {
         PriceBandMoved, CircuitBreakerSet, IntervalPriced,
     ],
     market_data: [
-        FeedRequest, FeedReject, DropCopyRequest, FeedHeartbeat, FeedRangeRequest, FeedRange, FeedPacket, InstrumentDefinition,
+        FeedRequest, FeedReject, DropCopyRequest, FeedHeartbeat, FeedRangeRequest, FeedRange, FeedPacket, FeedSource,
+        InstrumentDefinition,
         SnapshotBegin, SnapshotOrder, SnapshotEnd, OrderAdded, OrderExecuted, OrderShrunk,
         OrderDeleted, TopOfBook, TradeReport, InstrumentPhase, PriceLevel, Statistics, TradeBust,
         TradeCorrection, IntervalPrice, IndicativeAuction, AuctionTrade,

@@ -99,3 +99,7 @@ id!(
     /// The number of a message in the market data feed, from 1.
     FeedSequence(u64)
 );
+id!(
+    /// The first eight bytes, most significant first, of an exchange's identity.
+    ExchangeId(u64)
+);

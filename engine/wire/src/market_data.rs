@@ -10,7 +10,8 @@ use crate::codes::{
     ResourceClass, Side,
 };
 use crate::ids::{
-    EventSequence, FeedSequence, InstrumentId, OrderId, ParticipantId, SessionId, TradeId,
+    EventSequence, ExchangeId, FeedSequence, InstrumentId, OrderId, ParticipantId, SessionId,
+    TradeId,
 };
 use crate::message::{Digest, Pad, Text8, Text16, message};
 use crate::units::{Hours, Nanos, Price, Quantity};
@@ -118,6 +119,26 @@ message! {
         depth: Raw<FeedDepth>,
         /// Zero.
         pad_1: Pad<5>,
+        /// Which exchange.
+        exchange: ExchangeId,
+        /// When the node that sent it was started.
+        started_at: Nanos,
+    }
+}
+
+message! {
+    /// Whose feed a connection brings: the first message on it.
+    FeedSource = 508 {
+        /// Which exchange.
+        exchange: ExchangeId,
+        /// When its node was started; its packets name the same.
+        started_at: Nanos,
+        /// The number that came next at depth Orders when the port opened.
+        orders_sequence: FeedSequence,
+        /// The number that came next at depth Top when the port opened.
+        top_sequence: FeedSequence,
+        /// The number that came next at depth Levels when the port opened.
+        levels_sequence: FeedSequence,
     }
 }
 

@@ -11,9 +11,9 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::codes::{Enumeration, OrderFlags, Permissions, Raw};
 use crate::ids::{
-    AccountId, ClientOrderId, CommandSequence, EventSequence, FeedSequence, InstrumentId,
-    MessageSequence, ObligationId, OrderId, ParticipantId, SessionId, SessionVersion, TradeId,
-    TransferId,
+    AccountId, ClientOrderId, CommandSequence, EventSequence, ExchangeId, FeedSequence,
+    InstrumentId, MessageSequence, ObligationId, OrderId, ParticipantId, SessionId, SessionVersion,
+    TradeId, TransferId,
 };
 use crate::units::{Hours, Millis, Money, Nanos, PartsPerMillion, Price, Quantity};
 
@@ -162,7 +162,7 @@ field_types! {
     TradeId => "TradeId", TransferId => "TransferId", ObligationId => "ObligationId",
     MessageSequence => "MessageSequence", SessionVersion => "SessionVersion",
     CommandSequence => "CommandSequence", EventSequence => "EventSequence",
-    FeedSequence => "FeedSequence",
+    FeedSequence => "FeedSequence", ExchangeId => "ExchangeId",
     Price => "Price", Money => "Money", Quantity => "Quantity",
     Hours => "Hours", Nanos => "Nanos", Millis => "Millis",
     PartsPerMillion => "PartsPerMillion",

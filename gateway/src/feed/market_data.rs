@@ -12,14 +12,15 @@ use std::path::PathBuf;
 use exahour_journal::{Position, Reader, Verify};
 use exahour_rings::{Agent, Halt};
 use exahour_wire::events::FrameEnd;
+use exahour_wire::ids::ExchangeId;
 
 use super::multicast::{Multicast, MulticastConfig};
 use super::peers::Peers;
-use super::subscribers::{Stage, Subscribers};
+use super::subscribers::{Client, Subscribers};
 use super::updates::DEPTHS;
 use crate::clock::Clock;
 use crate::error::GatewayError;
-use crate::image::ImageFault;
+use crate::image::{ImageFault, Source};
 use crate::opening::{Applied, Opening};
 use crate::sockets::Sockets;
 
@@ -69,7 +70,7 @@ pub struct MarketData<C> {
     reader: Reader,
     opening: Opening,
     subscribers: Subscribers,
-    peers: Peers<Stage>,
+    peers: Peers<Client>,
     /// One for each depth, or none.
     multicast: Vec<Multicast>,
     clock: C,
@@ -81,8 +82,13 @@ impl<C: Clock> MarketData<C> {
     /// # Errors
     /// [`GatewayError::Listen`], [`GatewayError::Watch`], [`GatewayError::Multicast`],
     /// [`GatewayError::EventLog`].
-    pub fn new(config: &MarketDataConfig, clock: C) -> Result<Self, GatewayError> {
+    pub fn new(config: &MarketDataConfig, mut clock: C) -> Result<Self, GatewayError> {
         let reader = Reader::follow(&config.event_log, Verify::Every)?;
+        let source = Source {
+            // The upper half of 128 bits fits.
+            exchange: ExchangeId((u128::from_be_bytes(reader.log_id().0) >> 64) as u64),
+            started_at: clock.now(),
+        };
         let sockets = Sockets::listen(config.address, config.clients_max)?;
         let mut multicast = Vec::new();
         for (config, depth) in config
@@ -90,12 +96,12 @@ impl<C: Clock> MarketData<C> {
             .iter()
             .flat_map(|it| DEPTHS.map(|depth| (it, depth)))
         {
-            multicast.push(Multicast::open(config, depth)?);
+            multicast.push(Multicast::open(config, depth, source)?);
         }
         Ok(MarketData {
             opening: Opening::new(&reader, config.opens_behind.clone()),
             reader,
-            subscribers: Subscribers::new(config.history_bytes, config.orders_room),
+            subscribers: Subscribers::new(source, config.history_bytes, config.orders_room),
             peers: Peers::new(sockets, config.clients_max, config.send_bytes),
             multicast,
             clock,
@@ -154,6 +160,7 @@ impl<C: Clock> Agent for MarketData<C> {
         if !self.opening.is_open(&self.reader) {
             return Ok(frames + moved);
         }
+        self.subscribers.on_open();
         let now = self.clock.steady();
         let served = self
             .peers

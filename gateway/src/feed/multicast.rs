@@ -3,7 +3,7 @@
 //! Turned by the market data agent, after it let clients in.
 //!
 //! ```text
-//! | FeedPacket: packet 12, first 81720, count 3 | framed 81720 | framed 81721 | framed 81722 |
+//! | FeedPacket: packet 12, first 81720, count 3, source | framed 81720 | framed 81721 | framed 81722 |
 //! ```
 //! Always holds: both lines carry the same bytes; messages go out in the order of their numbers, and
 //! a number goes out once; a turn sends a bounded number of packets and waits for nobody.
@@ -18,6 +18,7 @@ use exahour_wire::units::Nanos;
 use super::history::History;
 use crate::clock::Steady;
 use crate::error::GatewayError;
+use crate::image::Source;
 use crate::sockets::{Group, GroupSender, PacketSent};
 
 /// Bytes of a packet at most: it fits the frame of any network, with room for tunnels.
@@ -65,6 +66,7 @@ pub(super) fn lines_of(lines: [Group; 2], depth: FeedDepth) -> [Group; 2] {
 #[derive(Debug)]
 pub struct Multicast {
     depth: FeedDepth,
+    source: Source,
     lines: [GroupSender; 2],
     /// The message that goes out next; `None` before the first turn.
     next: Option<FeedSequence>,
@@ -75,14 +77,19 @@ pub struct Multicast {
 }
 
 impl Multicast {
-    /// Opens both lines of a depth.
+    /// Opens both lines of a depth; packets name `source`.
     ///
     /// # Errors
     /// [`GatewayError::Multicast`].
-    pub fn open(config: &MulticastConfig, depth: FeedDepth) -> Result<Self, GatewayError> {
+    pub fn open(
+        config: &MulticastConfig,
+        depth: FeedDepth,
+        source: Source,
+    ) -> Result<Self, GatewayError> {
         let [a, b] = config.lines_of(depth);
         Ok(Multicast {
             depth,
+            source,
             lines: [
                 GroupSender::open(a, config.hops)?,
                 GroupSender::open(b, config.hops)?,
@@ -150,6 +157,8 @@ impl Multicast {
             // A packet holds far fewer messages than a u16 counts.
             count: (end.0 - first.0) as u16,
             depth: self.depth.into(),
+            exchange: self.source.exchange,
+            started_at: self.source.started_at,
             ..FeedPacket::blank()
         };
         let mut filled = 0;

@@ -12,6 +12,9 @@
 //! What is missing in the middle is asked for as a range. Where the port refuses that, or the image is
 //! empty, or no line is heard, it is asked for its stream until the lines go on.
 //!
+//! The port says whose packets count: its own node's, of the run that it is in. All others on the same
+//! groups are strangers. When the node's are silent the port is asked, and may name another run.
+//!
 //! Always holds: while the image is whole it is exactly the book after the last message applied; what
 //! is held is bounded. Where no line is heard the port alone feeds it.
 //! Does not: give up on a lost connection; a request that can never be met is an error.
@@ -33,7 +36,7 @@ use super::link::{Link, Lost, Retry};
 use super::multicast::{PACKET_SILENCE_MAX, lines_of};
 use crate::clock::Steady;
 use crate::error::GatewayError;
-use crate::image::{Applied, FeedImage, Flow, ImageFault};
+use crate::image::{Applied, FeedImage, Flow, ImageFault, Source};
 use crate::sockets::{Group, GroupReceivers};
 
 /// Packets taken from a line in one poll.
@@ -63,6 +66,8 @@ pub struct Counts {
     pub missed: [u64; 2],
     /// Packets that were none.
     pub malformed: u64,
+    /// Packets of another node than the port's, or of another run.
+    pub strangers: u64,
     /// How often the port had to be connected to.
     pub recoveries: u64,
     /// How many ranges of messages it was asked for.
@@ -76,11 +81,11 @@ pub struct MulticastClient {
     port: SocketAddr,
     image: FeedImage,
     held: BTreeMap<FeedSequence, Box<[u8]>>,
-    /// The newest packet of each line: its number and when it was sent.
-    newest: [(u64, Nanos); 2],
+    /// The number of the newest packet of each line.
+    newest: [u64; 2],
     /// The number after the last message that a line told of.
     told_end: FeedSequence,
-    /// When a line was heard last, or the first poll.
+    /// When a packet that counts was heard last, or the first poll.
     heard: Option<Steady>,
     /// The number that is missing, and since when.
     missing: Option<(FeedSequence, Steady)>,
@@ -130,7 +135,7 @@ impl MulticastClient {
             port,
             image: FeedImage::new(depth, Flow::All),
             held: BTreeMap::new(),
-            newest: [(0, Nanos(0)); 2],
+            newest: [0; 2],
             told_end: FeedSequence::NONE,
             heard: None,
             missing: None,
@@ -171,11 +176,9 @@ impl MulticastClient {
     ) -> Result<usize, FeedRefused> {
         let mut work = 0;
         self.more = More::Nothing;
+        self.heard.get_or_insert(now);
         for line in 0..2 {
-            work += self.take_packets(line, on_message);
-        }
-        if work > 0 || self.heard.is_none() {
-            self.heard = Some(now);
+            work += self.take_packets(line, now, on_message);
         }
         work += self.recover(now, on_message)?;
         Ok(work)
@@ -195,14 +198,19 @@ impl MulticastClient {
         let _ = self.lines.wait(timeout);
     }
 
-    fn take_packets(&mut self, line: usize, on_message: &mut impl FnMut(&[u8], Applied)) -> usize {
+    fn take_packets(
+        &mut self,
+        line: usize,
+        now: Steady,
+        on_message: &mut impl FnMut(&[u8], Applied),
+    ) -> usize {
         let mut room = [0; PACKET_ROOM];
         for taken in 0..PACKETS_PER_POLL {
             // A line that is broken brings nothing: the other one, or the port, goes on.
             let Ok(Some(packet)) = self.lines.try_receive(line, &mut room) else {
                 return taken;
             };
-            if self.on_packet(line, packet, on_message).is_none() {
+            if self.on_packet(line, packet, now, on_message).is_none() {
                 self.counts.malformed += 1;
             }
         }
@@ -215,15 +223,21 @@ impl MulticastClient {
         &mut self,
         line: usize,
         packet: &[u8],
+        now: Steady,
         on_message: &mut impl FnMut(&[u8], Applied),
     ) -> Option<()> {
         let header = FeedPacket::read(packet)?;
         if header.depth.decode() != Some(self.image.depth()) {
             return None;
         }
+        if self.image.source() != Some(Source::of_packet(&header)) {
+            self.counts.strangers += 1;
+            return Some(());
+        }
         let first = header.first_sequence.0;
         let end = FeedSequence(first.checked_add(u64::from(header.count))?);
-        self.number(line, &header);
+        self.number(line, header.packet);
+        self.heard = Some(now);
         self.told_end = self.told_end.max(end);
         if let Some(recovery) = &mut self.recovery {
             recovery.lines_heard = true;
@@ -244,27 +258,25 @@ impl MulticastClient {
         rest.is_empty().then_some(())
     }
 
-    /// Counts what a line has missed, and notices a node that started again with less than it told.
-    fn number(&mut self, line: usize, header: &FeedPacket) {
+    /// Counts what a line has missed; a packet that comes late or twice is no news.
+    fn number(&mut self, line: usize, packet: u64) {
         self.counts.packets[line] += 1;
-        let (newest, sent) = self.newest[line];
-        if header.packet > newest {
-            if newest > 0 {
-                let between = header.packet - newest - 1;
-                self.counts.missed[line] = self.counts.missed[line].saturating_add(between);
-            }
-            self.newest[line] = (header.packet, header.sending_time);
+        let newest = self.newest[line];
+        if packet <= newest {
             return;
         }
-        // A packet that comes late or twice was not sent later; one of a new count was.
-        if header.sending_time > sent {
-            self.newest[line] = (header.packet, header.sending_time);
-            if header.first_sequence < self.image.next_sequence().max(self.told_end) {
-                self.start_again();
-                self.held.clear();
-                self.told_end = header.first_sequence;
-            }
+        if newest > 0 {
+            let between = packet - newest - 1;
+            self.counts.missed[line] = self.counts.missed[line].saturating_add(between);
         }
+        self.newest[line] = packet;
+    }
+
+    /// Forgets what the packets of an earlier source told.
+    fn on_source(&mut self) {
+        self.held.clear();
+        self.newest = [0; 2];
+        self.told_end = FeedSequence::NONE;
     }
 
     /// Empties the image; what was asked for on its account is not what it needs now.
@@ -327,7 +339,12 @@ impl MulticastClient {
                 return Ok(0);
             }
         }
-        let heard = match self.take_answers(now, on_message) {
+        let source = self.image.source();
+        let answers = self.take_answers(now, on_message);
+        if self.image.source() != source {
+            self.on_source();
+        }
+        let heard = match answers {
             Ok(count) => count,
             Err(Ended::Lost) => {
                 self.disconnect(now);

@@ -10,7 +10,7 @@
 use std::net::IpAddr;
 
 use exahour_wire::framing::FRAMING_BYTES;
-use exahour_wire::market_data::{FeedRange, FeedReject};
+use exahour_wire::market_data::{FeedRange, FeedReject, FeedSource};
 use exahour_wire::message::Message;
 use exahour_wire::units::Nanos;
 
@@ -20,7 +20,10 @@ use crate::error::GatewayError;
 use crate::inbox::{BadFrame, Inbox};
 use crate::sockets::{Accepted, Received, Slot, Sockets, Written};
 
-// The largest answer to a request is a refusal.
+/// Room that an answer takes: a refusal or the head of a range, behind the source at first.
+const ANSWER_BYTES_MAX: usize = 2 * FRAMING_BYTES + FeedSource::BYTES + FeedReject::BYTES;
+
+// The larger of the two is a refusal.
 const _: () = assert!(FeedReject::BYTES >= FeedRange::BYTES);
 
 /// Bytes of requests read at once: clients say little here.
@@ -107,7 +110,7 @@ impl<S: Default> Peer<S> {
     /// # Errors
     /// [`BadFrame`] where the bytes received cannot be cut any more.
     pub fn next_request(&mut self) -> Result<Option<&[u8]>, BadFrame> {
-        if self.buffer.room() < FRAMING_BYTES + FeedReject::BYTES {
+        if self.buffer.room() < ANSWER_BYTES_MAX {
             return Ok(None);
         }
         self.inbox.next_message()

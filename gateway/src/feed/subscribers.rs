@@ -8,6 +8,7 @@
 //! ```
 //! FeedRangeRequest: Range, then Answered once all of it is written
 //! Each depth has a history, numbers and a shadow of its own.
+//! The first request on a connection is answered with FeedSource before anything else.
 //! A new request on a connection replaces the one before; a refused one leaves it as it was.
 //!
 //! Always holds: a live client is only a number in the history, so it costs nothing while it does
@@ -19,7 +20,7 @@ use exahour_wire::codes::{FeedDepth, FeedRejectCode, FeedRequestKind, Raw};
 use exahour_wire::events::FrameEnd;
 use exahour_wire::ids::{FeedSequence, InstrumentId};
 use exahour_wire::market_data::{
-    FeedHeartbeat, FeedRange, FeedRangeRequest, FeedReject, FeedRequest,
+    FeedHeartbeat, FeedRange, FeedRangeRequest, FeedReject, FeedRequest, FeedSource,
 };
 use exahour_wire::message::{Message, peek_length};
 use exahour_wire::units::Nanos;
@@ -30,7 +31,7 @@ use super::publisher::Publisher;
 use super::snapshot::{Shadow, SnapshotProgress, SnapshotWalk};
 use super::updates::DEPTHS;
 use crate::clock::Steady;
-use crate::image::{Flow, ImageFault};
+use crate::image::{Flow, ImageFault, Source};
 
 /// A snapshot that takes no byte for so long is cut off: it holds the shadow still.
 const SNAPSHOT_STALL_MAX: Nanos = Nanos(5 * Nanos::SECOND.0);
@@ -41,9 +42,24 @@ const SNAPSHOT_TIME_MAX: Nanos = Nanos(30 * Nanos::SECOND.0);
 /// Messages that the shadow catches up in a turn, at least.
 const CATCH_UP_MESSAGES: usize = 4_096;
 
+/// What the port keeps for a connection.
+#[derive(Debug, Default)]
+pub struct Client {
+    stage: Stage,
+    named: Named,
+}
+
+/// Whether a connection has been told whose feed it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Named {
+    #[default]
+    NotYet,
+    Yes,
+}
+
 /// Where a client stands.
 #[derive(Debug, Default)]
-pub enum Stage {
+enum Stage {
     /// It has not asked for anything.
     #[default]
     Silent,
@@ -83,11 +99,11 @@ pub enum Stage {
 
 /// What a client asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
+struct Wanted {
     /// How deep it looks into the books.
-    pub depth: FeedDepth,
+    depth: FeedDepth,
     /// Which instruments.
-    pub flow: Flow,
+    flow: Flow,
 }
 
 /// The market data port, without its sockets.
@@ -97,6 +113,9 @@ pub struct Subscribers {
     /// By the number of the depth.
     channels: [Channel; 3],
     allowances: Allowances,
+    source: Source,
+    /// The numbers that came next when the port opened, by the number of the depth.
+    opened_at: Option<[FeedSequence; 3]>,
 }
 
 /// What snapshots of one depth are made from, and who waits for one.
@@ -114,9 +133,9 @@ enum Queue {
 }
 
 impl Subscribers {
-    /// The port before the first event, with room for `history_bytes` of past messages; memory is
+    /// The port of `source` before the first event, with room for `history_bytes` of past messages; memory is
     /// reserved for `orders_room` resting orders, and grows beyond.
-    pub fn new(history_bytes: usize, orders_room: usize) -> Self {
+    pub fn new(source: Source, history_bytes: usize, orders_room: usize) -> Self {
         Subscribers {
             publisher: Publisher::new(history_bytes, orders_room),
             channels: DEPTHS.map(|depth| Channel {
@@ -124,6 +143,8 @@ impl Subscribers {
                 queue: Queue::Empty,
             }),
             allowances: Allowances::default(),
+            source,
+            opened_at: None,
         }
     }
 
@@ -164,6 +185,32 @@ impl Subscribers {
             taken += channel.shadow.catch_up(history, CATCH_UP_MESSAGES)?;
         }
         Ok(taken)
+    }
+
+    /// Notes, the first time, which numbers come next: the port lets clients in from now on.
+    pub fn on_open(&mut self) -> [FeedSequence; 3] {
+        let publisher = &self.publisher;
+        *self
+            .opened_at
+            .get_or_insert_with(|| DEPTHS.map(|depth| publisher.history(depth).next()))
+    }
+
+    /// Tells a connection first of all whose feed it is.
+    fn name_source(&mut self, peer: &mut Peer<Client>) {
+        if peer.state.named == Named::Yes {
+            return;
+        }
+        peer.state.named = Named::Yes;
+        let opened_at = self.on_open();
+        let at = |depth: FeedDepth| opened_at[depth as usize];
+        peer.answer(&FeedSource {
+            exchange: self.source.exchange,
+            started_at: self.source.started_at,
+            orders_sequence: at(FeedDepth::Orders),
+            top_sequence: at(FeedDepth::Top),
+            levels_sequence: at(FeedDepth::Levels),
+            ..FeedSource::blank()
+        });
     }
 
     fn channel(&mut self, depth: FeedDepth) -> &mut Channel {
@@ -244,13 +291,14 @@ impl Subscribers {
     }
 
     /// Takes all requests that there is room to answer; none while lost messages are on their way.
-    fn take_requests(&mut self, peer: &mut Peer<Stage>, now: Steady) -> Verdict {
-        while !matches!(peer.state, Stage::Range { .. }) {
+    fn take_requests(&mut self, peer: &mut Peer<Client>, now: Steady) -> Verdict {
+        while !matches!(peer.state.stage, Stage::Range { .. }) {
             let request = match peer.next_request() {
                 Ok(None) => return Verdict::Stay,
                 Ok(Some(message)) => Request::read(message),
                 Err(_) => None,
             };
+            self.name_source(peer);
             let judged = match request {
                 Some(Request::Feed(request)) => self.judge(&request).map_err(|code| {
                     let (depth, instrument) = (request.depth, request.instrument);
@@ -279,8 +327,8 @@ impl Subscribers {
                         };
                         peer.answer(&head);
                     }
-                    let before = std::mem::replace(&mut peer.state, stage);
-                    self.gone(before);
+                    let before = std::mem::replace(&mut peer.state.stage, stage);
+                    self.leave(before);
                 }
                 Err(reject) => peer.answer(&reject),
             }
@@ -289,8 +337,8 @@ impl Subscribers {
     }
 
     /// Writes of what was lost as much as fits.
-    fn serve_range(&self, peer: &mut Peer<Stage>, now: Steady) -> Verdict {
-        let Stage::Range { depth, next, end } = &mut peer.state else {
+    fn serve_range(&self, peer: &mut Peer<Client>, now: Steady) -> Verdict {
+        let Stage::Range { depth, next, end } = &mut peer.state.stage else {
             return Verdict::Stay;
         };
         let history = self.publisher.history(*depth);
@@ -299,7 +347,7 @@ impl Subscribers {
         };
         *next = after;
         if *next == *end {
-            peer.state = Stage::Answered { since: now };
+            peer.state.stage = Stage::Answered { since: now };
         }
         Verdict::Stay
     }
@@ -321,16 +369,23 @@ impl Subscribers {
         }
     }
 
+    /// Gives back what a stage that is over has kept.
+    fn leave(&mut self, stage: Stage) {
+        if let Stage::Snapshot { wanted, walk, .. } = stage {
+            self.channel(wanted.depth).shadow.end(walk);
+        }
+    }
+
     /// Whether a snapshot holds the shadow still for too long.
-    fn overstays(&self, peer: &Peer<Stage>, depth: FeedDepth, since: Steady, now: Steady) -> bool {
+    fn overstays(&self, peer: &Peer<Client>, depth: FeedDepth, since: Steady, now: Steady) -> bool {
         let stalled = now > peer.last_sent.max(since).after(SNAPSHOT_STALL_MAX);
         let waited_for = self.channels[depth as usize].queue == Queue::Waiting;
         let in_the_way = waited_for && now > since.after(SNAPSHOT_TIME_MAX);
         stalled || in_the_way || self.shadow_lag_quarters(depth) >= 3
     }
 
-    fn serve_live(&self, peer: &mut Peer<Stage>, now: Steady) -> Verdict {
-        let Stage::Live { next, wanted } = &mut peer.state else {
+    fn serve_live(&self, peer: &mut Peer<Client>, now: Steady) -> Verdict {
+        let Stage::Live { next, wanted } = &mut peer.state.stage else {
             return Verdict::Stay;
         };
         let history = self.publisher.history(wanted.depth);
@@ -373,16 +428,16 @@ impl Request {
 }
 
 impl Serve for Subscribers {
-    type State = Stage;
+    type State = Client;
 
-    fn serve(&mut self, peer: &mut Peer<Stage>, now: Steady) -> Verdict {
+    fn serve(&mut self, peer: &mut Peer<Client>, now: Steady) -> Verdict {
         if self.take_requests(peer, now) == Verdict::Finish {
             return Verdict::Finish;
         }
-        if let Stage::Queued(wanted) = peer.state {
-            peer.state = self.try_begin(wanted, now);
+        if let Stage::Queued(wanted) = peer.state.stage {
+            peer.state.stage = self.try_begin(wanted, now);
         }
-        match &mut peer.state {
+        match &mut peer.state.stage {
             Stage::Silent if now > peer.since.after(REQUEST_WITHIN) => return Verdict::Cut,
             Stage::Answered { since } if now > since.after(REQUEST_WITHIN) => return Verdict::Cut,
             Stage::Range { .. } => return self.serve_range(peer, now),
@@ -394,13 +449,13 @@ impl Serve for Subscribers {
                     SnapshotProgress::Void => return Verdict::Cut,
                     SnapshotProgress::Done { next } => {
                         let live = Stage::Live { next, wanted };
-                        let done = std::mem::replace(&mut peer.state, live);
-                        self.gone(done);
+                        let done = std::mem::replace(&mut peer.state.stage, live);
+                        self.leave(done);
                     }
                 }
             }
         }
-        match peer.state {
+        match peer.state.stage {
             Stage::Snapshot { wanted, since, .. }
                 if self.overstays(peer, wanted.depth, since, now) =>
             {
@@ -410,13 +465,11 @@ impl Serve for Subscribers {
         }
     }
 
-    fn has_asked(state: &Stage) -> bool {
-        !matches!(state, Stage::Silent | Stage::Answered { .. })
+    fn has_asked(state: &Client) -> bool {
+        !matches!(state.stage, Stage::Silent | Stage::Answered { .. })
     }
 
-    fn gone(&mut self, state: Stage) {
-        if let Stage::Snapshot { wanted, walk, .. } = state {
-            self.channel(wanted.depth).shadow.end(walk);
-        }
+    fn gone(&mut self, state: Client) {
+        self.leave(state.stage);
     }
 }

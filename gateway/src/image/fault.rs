@@ -83,6 +83,9 @@ pub enum ImageFault {
         /// The price.
         price: Price,
     },
+    /// The numbers that were heard are those of another feed.
+    #[error("the feed is another one than before: ask for a snapshot")]
+    OtherSource,
     /// A trade was undone or corrected that was never told.
     #[error("trade {0} was undone, which was never told: verify the event log")]
     UnknownTrade(TradeId),

@@ -13,7 +13,7 @@
 use exahour_wire::codes::{FeedDepth, FeedRejectCode, FeedRequestKind, LevelAction};
 use exahour_wire::ids::{FeedSequence, InstrumentId};
 use exahour_wire::market_data::{
-    AuctionTrade, FeedHeartbeat, FeedRange, FeedReject, FeedRequest, IndicativeAuction,
+    AuctionTrade, FeedHeartbeat, FeedRange, FeedReject, FeedRequest, FeedSource, IndicativeAuction,
     InstrumentDefinition, InstrumentPhase, IntervalPrice, OrderAdded, OrderDeleted, OrderExecuted,
     OrderShrunk, PriceLevel, SnapshotBegin, SnapshotEnd, SnapshotOrder, Statistics, TopOfBook,
     TradeBust, TradeCorrection, TradeReport,
@@ -25,6 +25,7 @@ use super::books::{Books, Extras, LevelCursor, LevelView, Top};
 use super::event_image::decode;
 use super::fault::ImageFault;
 use super::queue::RestingOrder;
+use super::source::Source;
 
 /// Which part of the feed an image follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +67,8 @@ pub enum Applied {
     Heartbeat,
     /// It said which messages follow again.
     Range,
+    /// It said whose feed this is, and the image goes on.
+    Source,
     /// The exchange refused a request.
     Refused(FeedReject),
 }
@@ -106,6 +109,7 @@ pub struct FeedImage {
     state: State,
     next: FeedSequence,
     time: Nanos,
+    source: Option<Source>,
 }
 
 impl FeedImage {
@@ -118,6 +122,7 @@ impl FeedImage {
             state: State::Empty,
             next: FeedSequence::NONE,
             time: Nanos(0),
+            source: None,
         }
     }
 
@@ -205,6 +210,11 @@ impl FeedImage {
         self.time
     }
 
+    /// Whose feed it is, as told last.
+    pub fn source(&self) -> Option<Source> {
+        self.source
+    }
+
     /// What to ask the exchange for: updates from where the image stands, or a snapshot.
     ///
     /// Asking for a snapshot empties the image.
@@ -259,12 +269,32 @@ impl FeedImage {
         let template = peek_header(message).map_or(0, |header| header.template_id);
         match template {
             FeedHeartbeat::TEMPLATE_ID => self.on_heartbeat(&read(message)?),
+            FeedSource::TEMPLATE_ID => self.on_source(&read(message)?),
             FeedRange::TEMPLATE_ID => Ok(Applied::Range),
             FeedReject::TEMPLATE_ID => Ok(Applied::Refused(read(message)?)),
             SnapshotBegin::TEMPLATE_ID => self.on_begin(&read(message)?),
             SnapshotOrder::TEMPLATE_ID => self.on_order(&read(message)?),
             SnapshotEnd::TEMPLATE_ID => self.on_end(&read(message)?),
             _ => self.on_numbered(template, message),
+        }
+    }
+
+    /// Numbers mean the same for ever within an exchange. A node that lost the end of its journal is the
+    /// exception: what it had sent beyond where it opened again does not count.
+    fn on_source(&mut self, told: &FeedSource) -> Result<Applied, ImageFault> {
+        let source = Source::of_connection(told);
+        let opened_at = match self.depth {
+            FeedDepth::Orders => told.orders_sequence,
+            FeedDepth::Top => told.top_sequence,
+            FeedDepth::Levels => told.levels_sequence,
+        };
+        let other = self.source.is_some_and(|known| {
+            known.exchange != source.exchange || known != source && self.next > opened_at
+        });
+        self.source = Some(source);
+        match other && self.whole() {
+            true => Err(ImageFault::OtherSource),
+            false => Ok(Applied::Source),
         }
     }
 

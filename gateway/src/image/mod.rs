@@ -13,9 +13,11 @@ mod fault;
 mod feed_image;
 mod order_hash;
 mod queue;
+mod source;
 
 pub use books::{Book, BookCursor, Books, Extras, LevelCursor, LevelView, Top};
 pub use event_image::{BookImage, Change};
 pub use fault::ImageFault;
 pub use feed_image::{Applied, FeedImage, Flow};
 pub use queue::RestingOrder;
+pub use source::Source;

@@ -29,11 +29,16 @@ pub(crate) struct EventLog {
 
 impl EventLog {
     pub(crate) fn new() -> Self {
+        Self::of_exchange(7)
+    }
+
+    /// The log of an exchange whose identity is this byte over and over.
+    pub(crate) fn of_exchange(identity: u8) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // Small segments, so that readers cross many of them.
         let config = Config {
             chain: Chain::Off,
-            ..Config::new(folder.path(), LogId([7; 16])).with_segment_bytes(256 << 10)
+            ..Config::new(folder.path(), LogId([identity; 16])).with_segment_bytes(256 << 10)
         };
         EventLog {
             journal: Journal::create(&config).unwrap(),
@@ -93,13 +98,24 @@ impl EventLog {
         multicast: MulticastConfig,
         clock: C,
     ) -> MarketData<C> {
+        self.multicast_at(any_port(), history_bytes, multicast, clock)
+    }
+
+    /// The same at an address.
+    pub(crate) fn multicast_at<C: Clock>(
+        &self,
+        address: SocketAddr,
+        history_bytes: usize,
+        multicast: MulticastConfig,
+        clock: C,
+    ) -> MarketData<C> {
         let config = MarketDataConfig {
             history_bytes,
             send_bytes: 4096,
             clients_max: 32,
             orders_room: 0,
             multicast: Some(multicast),
-            ..MarketDataConfig::new(any_port(), self.folder.path().to_path_buf())
+            ..MarketDataConfig::new(address, self.folder.path().to_path_buf())
         };
         MarketData::new(&config, clock).unwrap()
     }

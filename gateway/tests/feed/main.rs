@@ -14,3 +14,4 @@ mod market;
 mod market_data;
 mod multicast;
 mod ranges;
+mod sources;

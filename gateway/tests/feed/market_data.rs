@@ -6,14 +6,14 @@ use std::net::{SocketAddr, TcpStream};
 use exahour_gateway::clock::{Clock, ManualClock, Steady, SystemClock};
 use exahour_gateway::feed::client::FeedClient;
 use exahour_gateway::feed::peers::{Peer, Serve, Verdict};
-use exahour_gateway::feed::subscribers::{Stage, Subscribers};
+use exahour_gateway::feed::subscribers::{Client, Subscribers};
 use exahour_gateway::feed::updates::DEPTHS;
-use exahour_gateway::image::{Applied, Flow};
+use exahour_gateway::image::{Applied, Flow, Source};
 use exahour_wire::codes::{FeedDepth, FeedRejectCode, FeedRequestKind, Raw};
 use exahour_wire::events::FrameEnd;
 use exahour_wire::framing::{Cut, FRAMING_BYTES, cut, framing_header};
-use exahour_wire::ids::{FeedSequence, InstrumentId};
-use exahour_wire::market_data::{FeedHeartbeat, FeedReject, FeedRequest};
+use exahour_wire::ids::{ExchangeId, FeedSequence, InstrumentId};
+use exahour_wire::market_data::{FeedHeartbeat, FeedReject, FeedRequest, FeedSource};
 use exahour_wire::message::Message;
 use exahour_wire::units::Nanos;
 use rand::{RngExt, SeedableRng};
@@ -21,6 +21,11 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::event_log::{EventLog, Flood, settle, turn_until};
 use crate::market::Market;
+
+const SOURCE: Source = Source {
+    exchange: ExchangeId(1),
+    started_at: Nanos(1),
+};
 
 fn framed(message: &[u8]) -> Vec<u8> {
     [&framing_header(message.len()), message].concat()
@@ -114,9 +119,15 @@ fn drain(stream: &mut TcpStream, into: &mut Vec<u8>) -> bool {
     }
 }
 
+/// The first message behind the one that says whose feed it is.
 fn first_message(bytes: &[u8]) -> Option<&[u8]> {
-    match cut(bytes) {
-        Cut::Whole { bytes: length } => Some(&bytes[FRAMING_BYTES..FRAMING_BYTES + length]),
+    let Cut::Whole { bytes: length } = cut(bytes) else {
+        return None;
+    };
+    let (source, rest) = bytes.split_at(FRAMING_BYTES + length);
+    assert!(FeedSource::read(&source[FRAMING_BYTES..]).is_some());
+    match cut(rest) {
+        Cut::Whole { bytes: length } => Some(&rest[FRAMING_BYTES..FRAMING_BYTES + length]),
         _ => None,
     }
 }
@@ -448,7 +459,7 @@ fn every_bad_request_gets_its_named_reject() {
         );
         assert_eq!(
             heard.len(),
-            FRAMING_BYTES + FeedReject::BYTES,
+            2 * FRAMING_BYTES + FeedSource::BYTES + FeedReject::BYTES,
             "{name}: nothing else"
         );
         if !ends {
@@ -515,7 +526,7 @@ fn a_port_opens_only_once_the_log_tells_of_everything_committed() {
 #[test]
 fn no_bytes_of_a_client_harm_the_port() {
     let mut market = Market::new(9);
-    let mut subscribers = Subscribers::new(0, 0);
+    let mut subscribers = Subscribers::new(SOURCE, 0, 0);
     (0..300).for_each(|_| {
         subscribers
             .on_batch(&market.step(), FrameEnd::Command)
@@ -525,7 +536,7 @@ fn no_bytes_of_a_client_harm_the_port() {
     let (mut finished, mut stayed) = (0, 0);
     for seed in 0..3000 {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut peer: Peer<Stage> = Peer::new([127, 0, 0, 1].into(), 0, Steady(1));
+        let mut peer: Peer<Client> = Peer::new([127, 0, 0, 1].into(), 0, Steady(1));
         let mut bytes: Vec<u8> = (0..rng.random_range(1..6))
             .flat_map(|_| right.clone())
             .collect();

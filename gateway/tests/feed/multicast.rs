@@ -26,7 +26,7 @@ use crate::event_log::{EventLog, Flood, settle, turn_until};
 use crate::exchange::Exchange;
 
 /// Groups that no other test, and no other run of this one, uses.
-fn groups() -> [Group; 2] {
+pub(crate) fn groups() -> [Group; 2] {
     static PAIRS: AtomicU16 = AtomicU16::new(0);
     let pair = PAIRS.fetch_add(1, Ordering::Relaxed);
     let [_, _, high, low] = std::process::id().to_be_bytes();
@@ -37,7 +37,7 @@ fn groups() -> [Group; 2] {
 }
 
 /// Whether packets come back over the loopback interface; says so where they do not.
-fn permitted() -> bool {
+pub(crate) fn permitted() -> bool {
     let [group, _] = groups();
     let heard = || -> Option<()> {
         let receivers = GroupReceivers::join(&[group]).ok()?;

@@ -11,7 +11,7 @@ use exahour_wire::codes::{FeedDepth, FeedRejectCode, Raw};
 use exahour_wire::framing::{Cut, FRAMING_BYTES, cut, framing_header};
 use exahour_wire::ids::FeedSequence;
 use exahour_wire::limits::MESSAGE_BYTES_MAX;
-use exahour_wire::market_data::{FeedRange, FeedRangeRequest, FeedReject};
+use exahour_wire::market_data::{FeedRange, FeedRangeRequest, FeedReject, FeedSource};
 use exahour_wire::message::Message;
 use exahour_wire::units::Nanos;
 
@@ -31,6 +31,8 @@ fn framed(depth: Raw<FeedDepth>, from: u64, count: u32) -> Vec<u8> {
 struct Asker {
     stream: TcpStream,
     heard: Vec<u8>,
+    /// Whose feed it is said to be.
+    sources: usize,
 }
 
 impl Asker {
@@ -40,10 +42,11 @@ impl Asker {
         Asker {
             stream,
             heard: Vec::new(),
+            sources: 0,
         }
     }
 
-    /// The next `count` messages.
+    /// The next `count` messages behind the source, which comes first and once.
     fn hear(&mut self, agent: &mut MarketData<impl Clock>, count: usize) -> Vec<Vec<u8>> {
         let mut messages = Vec::new();
         turn_until(agent, "an answer", || {
@@ -57,7 +60,13 @@ impl Asker {
             {
                 let rest = self.heard.split_off(FRAMING_BYTES + bytes);
                 let message = std::mem::replace(&mut self.heard, rest);
-                messages.push(message[FRAMING_BYTES..].to_vec());
+                let message = message[FRAMING_BYTES..].to_vec();
+                let source = FeedSource::read(&message).is_some();
+                assert_eq!(source, self.sources == 0, "it comes first and once");
+                self.sources = 1;
+                if !source {
+                    messages.push(message);
+                }
             }
             messages.len() == count
         });

@@ -57,7 +57,8 @@ forms! {
         InstrumentSettled InstrumentExpired DeliveryAssigned MachineReady DeliverySettled
         StateHashed CalendarSet PhaseChanged AuctionUncrossed IndicativePrice PriceBandSet PriceBandMoved
         CircuitBreakerSet IntervalPriced;
-    market_data: FeedRequest FeedReject DropCopyRequest FeedHeartbeat FeedRangeRequest FeedRange FeedPacket InstrumentDefinition
+    market_data: FeedRequest FeedReject DropCopyRequest FeedHeartbeat FeedRangeRequest FeedRange FeedPacket FeedSource
+        InstrumentDefinition
         SnapshotBegin SnapshotOrder SnapshotEnd OrderAdded OrderExecuted OrderShrunk OrderDeleted
         TopOfBook TradeReport InstrumentPhase PriceLevel Statistics TradeBust TradeCorrection IntervalPrice IndicativeAuction AuctionTrade;
 }
