@@ -145,6 +145,7 @@ fn every_reason_and_every_event_is_earned_by_a_script() {
 #[test]
 fn the_feed_follows_every_script() {
     let (mut orders, mut room) = (0, [0; MESSAGE_BYTES_MAX]);
+    let (mut guarded, mut ranges) = ([0; 2], 0);
     let market = std::fs::read_to_string(folder().join("setup/market.script")).unwrap();
     for path in scripts() {
         // What another script leads to is not among a script's events, so it stands in it here.
@@ -170,7 +171,16 @@ fn the_feed_follows_every_script() {
                 path.display()
             );
         }
-        for (instrument, _) in books.books().all() {
+        for (instrument, book) in books.books().all() {
+            let own = feed.books().book(instrument).unwrap();
+            assert_eq!(own.state(), book.state(), "{}", path.display());
+            assert_eq!(own.extras(), book.extras(), "{}", path.display());
+            let guards = [
+                book.extras().band.is_some(),
+                book.extras().breaker.is_some(),
+            ];
+            guarded = [0, 1].map(|it| guarded[it] + usize::from(guards[it]));
+            ranges += usize::from(book.state().in_call());
             let told: Vec<_> = feed.books().orders_of(instrument).collect();
             let right: Vec<_> = books.books().orders_of(instrument).collect();
             assert_eq!(told, right, "{}: instrument {instrument}", path.display());
@@ -181,4 +191,6 @@ fn the_feed_follows_every_script() {
         orders > 50,
         "only {orders} orders rest at the ends of all scripts"
     );
+    let enough = guarded.iter().all(|count| *count > 0) && ranges > 3;
+    assert!(enough, "{guarded:?} bands and breakers, {ranges} calls");
 }

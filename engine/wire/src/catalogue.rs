@@ -51,7 +51,8 @@ declarations! {
         InstrumentDefinition,
         SnapshotBegin, SnapshotOrder, SnapshotEnd, OrderAdded, OrderExecuted, OrderShrunk,
         OrderDeleted, TopOfBook, TradeReport, InstrumentPhase, PriceLevel, Statistics, TradeBust,
-        TradeCorrection, IntervalPrice, IndicativeAuction, AuctionTrade,
+        TradeCorrection, IntervalPrice, PriceBand, CircuitBreaker,
+        IndicativeAuction, AuctionTrade,
     ],
 }
 

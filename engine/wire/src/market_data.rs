@@ -14,7 +14,7 @@ use crate::ids::{
     TradeId,
 };
 use crate::message::{Digest, Pad, Text8, Text16, message};
-use crate::units::{Hours, Nanos, Price, Quantity};
+use crate::units::{Hours, Nanos, PartsPerMillion, Price, Quantity};
 
 message! {
     /// A client asks for the feed, or for a part of it again.
@@ -369,6 +369,14 @@ message! {
         phase: Raw<Phase>,
         /// Zero.
         pad_1: Pad<3>,
+        /// When it is to end, chance apart; zero where nothing says so.
+        ends_at: Nanos,
+        /// In a call the price that the auction stays close to, otherwise none.
+        reference_price: Price,
+        /// In a call the lowest price of the auction, otherwise none.
+        low_price: Price,
+        /// In a call the highest price of the auction, otherwise none.
+        high_price: Price,
     }
 }
 
@@ -491,6 +499,46 @@ message! {
         trades: u64,
         /// The contract.
         instrument: InstrumentId,
+        /// Zero.
+        pad_1: Pad<4>,
+    }
+}
+
+message! {
+    /// The prices at which trades may be made outside of auctions, as looked at last.
+    PriceBand = 532 {
+        /// Its number in the feed; zero within a snapshot.
+        sequence: FeedSequence,
+        /// When.
+        time: Nanos,
+        /// The mean price that the band is around; none until it is looked at in this phase.
+        reference_price: Price,
+        /// The lowest price at which trades may be made, or none.
+        low_price: Price,
+        /// The highest price at which trades may be made, or none.
+        high_price: Price,
+        /// When trading pauses if the best quote stays at the edge; zero where none is there.
+        pauses_at: Nanos,
+        /// The contract.
+        instrument: InstrumentId,
+        /// How far it reaches from the mean price, as it was set; zero for no band.
+        width: PartsPerMillion,
+    }
+}
+
+message! {
+    /// The circuit breaker of a contract was set.
+    CircuitBreaker = 533 {
+        /// Its number in the feed; zero within a snapshot.
+        sequence: FeedSequence,
+        /// When.
+        time: Nanos,
+        /// The contract.
+        instrument: InstrumentId,
+        /// The contract whose halts it follows, or zero.
+        linked: InstrumentId,
+        /// How far prices may move within 300 s; zero for no breaker.
+        threshold: PartsPerMillion,
         /// Zero.
         pad_1: Pad<4>,
     }

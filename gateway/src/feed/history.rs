@@ -19,7 +19,7 @@ use crate::image::Flow;
 /// The least size of the ring in bytes.
 pub const HISTORY_BYTES_MIN: usize = 64 << 10;
 
-/// The smallest numbered message, framed: `OrderDeleted` or `InstrumentPhase`.
+/// The smallest numbered message, framed: `OrderDeleted`, or a circuit breaker.
 const FRAMED_BYTES_MIN: usize = 46;
 
 // Any message leaves room for many others.

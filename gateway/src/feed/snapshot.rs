@@ -15,16 +15,17 @@ use exahour_wire::framing::FRAMING_BYTES;
 use exahour_wire::ids::{FeedSequence, InstrumentId};
 use exahour_wire::limits::MESSAGE_BYTES_MAX;
 use exahour_wire::market_data::{
-    FeedHeartbeat, InstrumentPhase, PriceLevel, SnapshotBegin, SnapshotEnd, SnapshotOrder,
+    FeedHeartbeat, PriceLevel, SnapshotBegin, SnapshotEnd, SnapshotOrder,
 };
 use exahour_wire::message::Message;
-use exahour_wire::units::Price;
+use exahour_wire::units::Nanos;
 
 use super::history::History;
 use super::send_buffer::{SEND_BYTES_MIN, SendBuffer};
 use super::updates::{level_message, top_message};
 use crate::image::{
     Book, BookCursor, Books, Extras, FeedImage, Flow, ImageFault, LevelCursor, RestingOrder,
+    TradingState,
 };
 
 /// The image that snapshots are read from.
@@ -178,8 +179,11 @@ impl Shadow {
             return Step::Book(Some(instrument));
         }
         write(buffer, book.definition());
-        if book.phase() != Phase::Continuous || book.settlement_price() != Price::NONE {
-            write(buffer, &phase_of(instrument, book));
+        if *book.state() != TradingState::LISTED {
+            let told = book
+                .state()
+                .message(FeedSequence::NONE, Nanos(0), instrument);
+            write(buffer, &told);
         }
         write_extras(buffer, book.extras());
         if self.image.depth() == FeedDepth::Top {
@@ -234,7 +238,7 @@ impl Shadow {
 }
 
 /// Messages that one step may write: of a book of best prices all, from its definition to its end.
-const STEP_MESSAGES_MAX: usize = 8;
+const STEP_MESSAGES_MAX: usize = 10;
 
 /// Room that one step may need.
 const STEP_BYTES_MAX: usize = STEP_MESSAGES_MAX * (FRAMING_BYTES + MESSAGE_BYTES_MAX);
@@ -301,14 +305,11 @@ fn write_extras(buffer: &mut SendBuffer, extras: &Extras) {
     if let Some(interval) = &extras.interval {
         write(buffer, interval);
     }
-}
-
-fn phase_of(instrument: InstrumentId, book: &Book) -> InstrumentPhase {
-    InstrumentPhase {
-        settlement_price: book.settlement_price(),
-        instrument,
-        phase: book.phase().into(),
-        ..InstrumentPhase::blank()
+    if let Some(band) = &extras.band {
+        write(buffer, band);
+    }
+    if let Some(breaker) = &extras.breaker {
+        write(buffer, breaker);
     }
 }
 
@@ -321,7 +322,7 @@ fn write(buffer: &mut SendBuffer, message: &impl Message) {
 mod tests {
     use exahour_wire::events::{InstrumentListed, OrderAccepted};
     use exahour_wire::ids::{CommandSequence, EventSequence, OrderId};
-    use exahour_wire::units::Quantity;
+    use exahour_wire::units::{Price, Quantity};
 
     use super::*;
     use crate::feed::history::HISTORY_BYTES_MIN;

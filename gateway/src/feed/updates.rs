@@ -7,18 +7,19 @@
 //! levels                                                 Levels
 //! best prices                                  Orders             Top
 //! trades, what was undone, statistics,         Orders    Levels   Top
-//! phases, auctions, intervals, listings
+//! phases, auctions, intervals, listings,
+//! price bands, circuit breakers
 //! ```
 //! Always holds: one change has one message at a depth, a trade of the book two where orders are told.
 //! Does not: number (that is `history`), or know clients.
 
-use exahour_wire::codes::{FeedDepth, LevelAction, Phase, Side};
+use exahour_wire::codes::{FeedDepth, LevelAction, Side};
 use exahour_wire::events::{TradeBusted, TradeCorrected};
 use exahour_wire::ids::{FeedSequence, InstrumentId, TradeId};
 use exahour_wire::market_data::{
-    AuctionTrade, IndicativeAuction, InstrumentDefinition, InstrumentPhase, IntervalPrice,
-    OrderAdded, OrderDeleted, OrderExecuted, OrderShrunk, PriceLevel, Statistics, TopOfBook,
-    TradeBust, TradeCorrection, TradeReport,
+    AuctionTrade, CircuitBreaker, IndicativeAuction, InstrumentDefinition, IntervalPrice,
+    OrderAdded, OrderDeleted, OrderExecuted, OrderShrunk, PriceBand, PriceLevel, Statistics,
+    TopOfBook, TradeBust, TradeCorrection, TradeReport,
 };
 use exahour_wire::message::Message;
 use exahour_wire::units::{Nanos, Price, Quantity};
@@ -86,11 +87,21 @@ impl Histories {
                 action,
             } => self.level(time, instrument, (side, level, action)),
             Change::Top { instrument, top } => self.top(time, instrument, top),
-            Change::Phased {
-                instrument,
-                phase,
-                settlement_price,
-            } => self.phased(time, instrument, (phase, settlement_price)),
+            Change::Phased { instrument, state } => self.push(&DEPTHS, instrument, |sequence| {
+                state.message(sequence, time, instrument)
+            }),
+            Change::Banded(it) => {
+                self.push(&DEPTHS, it.instrument, |sequence| PriceBand {
+                    sequence,
+                    ..it
+                });
+            }
+            Change::BreakerSet(it) => {
+                self.push(&DEPTHS, it.instrument, |sequence| CircuitBreaker {
+                    sequence,
+                    ..it
+                });
+            }
             Change::Busted(busted) => self.busted(time, &busted),
             Change::Corrected(corrected) => self.corrected(time, &corrected),
             Change::Listed(it) => self.push(&DEPTHS, it.instrument, |sequence| {
@@ -229,22 +240,6 @@ impl Histories {
         self.push(BEST_PRICES, instrument, |sequence| TopOfBook {
             sequence,
             ..top_message(time, instrument, top)
-        });
-    }
-
-    fn phased(
-        &mut self,
-        time: Nanos,
-        instrument: InstrumentId,
-        (phase, settlement_price): (Phase, Price),
-    ) {
-        self.push(&DEPTHS, instrument, |sequence| InstrumentPhase {
-            sequence,
-            time,
-            settlement_price,
-            instrument,
-            phase: phase.into(),
-            ..InstrumentPhase::blank()
         });
     }
 

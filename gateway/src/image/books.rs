@@ -14,13 +14,14 @@ use exahour_wire::codes::{FeedDepth, LevelAction, Phase, Side};
 use exahour_wire::ids::{FeedSequence, InstrumentId, OrderId};
 use exahour_wire::limits::INSTRUMENTS_MAX;
 use exahour_wire::market_data::{
-    IndicativeAuction, InstrumentDefinition, IntervalPrice, Statistics,
+    CircuitBreaker, IndicativeAuction, InstrumentDefinition, IntervalPrice, PriceBand, Statistics,
 };
 use exahour_wire::units::{Price, Quantity};
 
 use super::fault::ImageFault;
 use super::order_hash::OrderHash;
 use super::queue::{Level, RestingOrder, Slot, Slots};
+use super::trading_state::TradingState;
 
 /// The best prices of a book; a price is none and its quantity zero where a side is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +87,10 @@ pub struct Extras {
     pub indicative: Option<IndicativeAuction>,
     /// The newest interval price.
     pub interval: Option<IntervalPrice>,
+    /// The price band, if there is one.
+    pub band: Option<PriceBand>,
+    /// The circuit breaker, if there is one.
+    pub breaker: Option<CircuitBreaker>,
 }
 
 /// One instrument and its book.
@@ -93,8 +98,7 @@ pub struct Extras {
 pub struct Book {
     definition: InstrumentDefinition,
     depth: FeedDepth,
-    phase: Phase,
-    settlement_price: Price,
+    state: TradingState,
     bids: BTreeMap<Price, Level>,
     asks: BTreeMap<Price, Level>,
     orders: u32,
@@ -108,8 +112,7 @@ impl Book {
         Book {
             definition,
             depth,
-            phase: Phase::Continuous,
-            settlement_price: Price::NONE,
+            state: TradingState::LISTED,
             bids: BTreeMap::new(),
             asks: BTreeMap::new(),
             orders: 0,
@@ -123,14 +126,19 @@ impl Book {
         &self.definition
     }
 
-    /// The state of trading.
+    /// How it trades.
+    pub fn state(&self) -> &TradingState {
+        &self.state
+    }
+
+    /// The phase.
     pub fn phase(&self) -> Phase {
-        self.phase
+        self.state.phase
     }
 
     /// The final or last settlement price, or none.
     pub fn settlement_price(&self) -> Price {
-        self.settlement_price
+        self.state.settlement_price
     }
 
     /// What is public beside the book.
@@ -425,21 +433,36 @@ impl Books {
         Ok(())
     }
 
-    pub(super) fn set_phase(
+    pub(super) fn set_state(
         &mut self,
         instrument: InstrumentId,
-        phase: Phase,
-        settlement_price: Price,
+        state: TradingState,
     ) -> Result<(), ImageFault> {
         let book = self.book_mut(instrument)?;
-        (book.phase, book.settlement_price) = (phase, settlement_price);
-        let call = matches!(
-            phase,
-            Phase::PreOpenCall | Phase::ClosingCall | Phase::Halted
-        );
-        if !call {
+        book.state = state;
+        if !state.in_call() {
             book.extras.indicative = None;
         }
+        Ok(())
+    }
+
+    /// Keeps a price band without its number; one without a width is none.
+    pub(super) fn set_band(&mut self, band: PriceBand) -> Result<(), ImageFault> {
+        let sequence = FeedSequence::NONE;
+        let kept = (band.width.0 > 0).then_some(PriceBand { sequence, ..band });
+        self.book_mut(band.instrument)?.extras.band = kept;
+        Ok(())
+    }
+
+    /// Keeps a circuit breaker without its number; one that stops nothing and follows nobody is none.
+    pub(super) fn set_breaker(&mut self, breaker: CircuitBreaker) -> Result<(), ImageFault> {
+        let sequence = FeedSequence::NONE;
+        let there = breaker.threshold.0 > 0 || breaker.linked != InstrumentId::NONE;
+        let kept = there.then_some(CircuitBreaker {
+            sequence,
+            ..breaker
+        });
+        self.book_mut(breaker.instrument)?.extras.breaker = kept;
         Ok(())
     }
 

@@ -11,17 +11,16 @@
 
 use std::collections::{HashMap, HashSet};
 
-use exahour_wire::codes::{
-    Enumeration, LevelAction, Liquidity, OrderType, Phase, Priority, Raw, Side,
-};
+use exahour_wire::codes::{Enumeration, LevelAction, Liquidity, OrderType, Priority, Raw, Side};
 use exahour_wire::events::{
-    AuctionUncrossed, EventPrefix, FrameEnd, IndicativePrice, InstrumentExpired, InstrumentListed,
-    InstrumentSettled, IntervalPriced, OrderAccepted, OrderCancelled, OrderFilled, OrderReduced,
-    OrderReplaced, OrderShown, OrderTriggered, PhaseChanged, TradeBusted, TradeCorrected,
+    AuctionUncrossed, CircuitBreakerSet, EventPrefix, FrameEnd, IndicativePrice, InstrumentExpired,
+    InstrumentListed, InstrumentSettled, IntervalPriced, OrderAccepted, OrderCancelled,
+    OrderFilled, OrderReduced, OrderReplaced, OrderShown, OrderTriggered, PhaseChanged,
+    PriceBandMoved, PriceBandSet, TradeBusted, TradeCorrected,
 };
 use exahour_wire::ids::{CommandSequence, EventSequence, InstrumentId, OrderId, TradeId};
 use exahour_wire::market_data::{
-    IndicativeAuction, InstrumentDefinition, IntervalPrice, Statistics,
+    CircuitBreaker, IndicativeAuction, InstrumentDefinition, IntervalPrice, PriceBand, Statistics,
 };
 use exahour_wire::message::{Message, messages};
 use exahour_wire::units::{Nanos, Price, Quantity};
@@ -31,6 +30,7 @@ use super::day_statistics::DayStatistics;
 use super::fault::ImageFault;
 use super::order_hash::OrderHash;
 use super::queue::RestingOrder;
+use super::trading_state::TradingState;
 
 /// A public change of a book.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -75,15 +75,17 @@ pub enum Change {
     Shrunk(RestingOrder),
     /// An order, given as it was, left the book without trading.
     Deleted(RestingOrder),
-    /// The state of trading or the settlement price changed.
+    /// How an instrument trades, or what it is settled at, changed.
     Phased {
         /// The contract.
         instrument: InstrumentId,
-        /// The state.
-        phase: Phase,
-        /// The final or last settlement price.
-        settlement_price: Price,
+        /// As it is now.
+        state: TradingState,
     },
+    /// A price band was set or taken away, moved, or is not known any more; without a number.
+    Banded(PriceBand),
+    /// A circuit breaker was set or taken away; without a number.
+    BreakerSet(CircuitBreaker),
     /// What rests at one price changed.
     Level {
         /// The contract.
@@ -109,10 +111,10 @@ pub enum Change {
 /// The books after some event, with what the present command has under way.
 #[derive(Debug)]
 pub struct BookImage {
-    books: Books,
+    pub(super) books: Books,
     last_event: EventSequence,
     command: CommandSequence,
-    time: Nanos,
+    pub(super) time: Nanos,
     /// Orders of the present command that are outside the book and may rest when it is over.
     pending: Vec<RestingOrder>,
     /// Stop orders that are not in the market.
@@ -324,25 +326,16 @@ impl BookImage {
                 tell(Change::Listed(definition));
                 Ok(())
             }
-            InstrumentSettled::TEMPLATE_ID => {
-                let settled: InstrumentSettled = read(event)?;
-                let (phase, _) = self.state(settled.instrument)?;
-                self.on_phase(settled.instrument, phase, settled.price, &mut tell)
-            }
-            PhaseChanged::TEMPLATE_ID => {
-                let changed: PhaseChanged = read(event)?;
-                let phase = decode(changed.phase, template)?;
-                let (_, settlement_price) = self.state(changed.instrument)?;
-                self.on_phase(changed.instrument, phase, settlement_price, &mut tell)
-            }
+            InstrumentSettled::TEMPLATE_ID => self.on_settled(&read(event)?, &mut tell),
+            PhaseChanged::TEMPLATE_ID => self.on_phase_changed(&read(event)?, &mut tell),
+            PriceBandSet::TEMPLATE_ID => self.on_band_set(&read(event)?, &mut tell),
+            PriceBandMoved::TEMPLATE_ID => self.on_band_moved(&read(event)?, &mut tell),
+            CircuitBreakerSet::TEMPLATE_ID => self.on_breaker_set(&read(event)?, &mut tell),
             IndicativePrice::TEMPLATE_ID => self.on_indicative(&read(event)?, &mut tell),
             IntervalPriced::TEMPLATE_ID => self.on_interval(&read(event)?, &mut tell),
             TradeBusted::TEMPLATE_ID => self.on_busted(&read(event)?, &mut tell),
             TradeCorrected::TEMPLATE_ID => self.on_corrected(&read(event)?, &mut tell),
-            InstrumentExpired::TEMPLATE_ID => {
-                let expired: InstrumentExpired = read(event)?;
-                self.on_phase(expired.instrument, Phase::Expired, expired.price, &mut tell)
-            }
+            InstrumentExpired::TEMPLATE_ID => self.on_expired(&read(event)?, &mut tell),
             _ => Ok(()),
         }
     }
@@ -602,69 +595,6 @@ impl BookImage {
             self.traded.push(corrected.instrument);
             tell(Change::Corrected(*corrected));
         }
-        Ok(())
-    }
-
-    fn on_indicative(
-        &mut self,
-        outlook: &IndicativePrice,
-        tell: &mut impl FnMut(Change),
-    ) -> Result<(), ImageFault> {
-        let indicative = IndicativeAuction {
-            time: self.time,
-            price: outlook.price,
-            quantity: outlook.quantity,
-            buy_surplus: outlook.buy_surplus,
-            sell_surplus: outlook.sell_surplus,
-            instrument: outlook.instrument,
-            ..IndicativeAuction::blank()
-        };
-        let book = self.books.book_mut(outlook.instrument)?;
-        book.extras.indicative = Some(indicative);
-        tell(Change::Indicated(indicative));
-        Ok(())
-    }
-
-    fn on_interval(
-        &mut self,
-        priced: &IntervalPriced,
-        tell: &mut impl FnMut(Change),
-    ) -> Result<(), ImageFault> {
-        let interval = IntervalPrice {
-            time: self.time,
-            ends_at: priced.ends_at,
-            price: priced.price,
-            last_price: priced.last_price,
-            quantity: priced.quantity,
-            trades: priced.trades,
-            instrument: priced.instrument,
-            ..IntervalPrice::blank()
-        };
-        self.books.book_mut(priced.instrument)?.extras.interval = Some(interval);
-        tell(Change::IntervalPriced(interval));
-        Ok(())
-    }
-
-    /// The phase and the settlement price of an instrument, as they were told last.
-    fn state(&self, instrument: InstrumentId) -> Result<(Phase, Price), ImageFault> {
-        let book = self.books.book(instrument);
-        let book = book.ok_or(ImageFault::UnknownInstrument(instrument))?;
-        Ok((book.phase(), book.settlement_price()))
-    }
-
-    fn on_phase(
-        &mut self,
-        instrument: InstrumentId,
-        phase: Phase,
-        settlement_price: Price,
-        tell: &mut impl FnMut(Change),
-    ) -> Result<(), ImageFault> {
-        self.books.set_phase(instrument, phase, settlement_price)?;
-        tell(Change::Phased {
-            instrument,
-            phase,
-            settlement_price,
-        });
         Ok(())
     }
 

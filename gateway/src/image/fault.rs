@@ -86,6 +86,9 @@ pub enum ImageFault {
     /// The numbers that were heard are those of another feed.
     #[error("the feed is another one than before: ask for a snapshot")]
     OtherSource,
+    /// A price band moved that was never set.
+    #[error("the price band of instrument {0} moved, which was never set: verify the event log")]
+    NoBand(InstrumentId),
     /// A trade was undone or corrected that was never told.
     #[error("trade {0} was undone, which was never told: verify the event log")]
     UnknownTrade(TradeId),

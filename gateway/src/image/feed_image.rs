@@ -13,10 +13,10 @@
 use exahour_wire::codes::{FeedDepth, FeedRejectCode, FeedRequestKind, LevelAction};
 use exahour_wire::ids::{FeedSequence, InstrumentId};
 use exahour_wire::market_data::{
-    AuctionTrade, FeedHeartbeat, FeedRange, FeedReject, FeedRequest, FeedSource, IndicativeAuction,
-    InstrumentDefinition, InstrumentPhase, IntervalPrice, OrderAdded, OrderDeleted, OrderExecuted,
-    OrderShrunk, PriceLevel, SnapshotBegin, SnapshotEnd, SnapshotOrder, Statistics, TopOfBook,
-    TradeBust, TradeCorrection, TradeReport,
+    AuctionTrade, CircuitBreaker, FeedHeartbeat, FeedRange, FeedReject, FeedRequest, FeedSource,
+    IndicativeAuction, InstrumentDefinition, InstrumentPhase, IntervalPrice, OrderAdded,
+    OrderDeleted, OrderExecuted, OrderShrunk, PriceBand, PriceLevel, SnapshotBegin, SnapshotEnd,
+    SnapshotOrder, Statistics, TopOfBook, TradeBust, TradeCorrection, TradeReport,
 };
 use exahour_wire::message::{Header, Message, peek_header};
 use exahour_wire::units::Nanos;
@@ -26,6 +26,7 @@ use super::event_image::decode;
 use super::fault::ImageFault;
 use super::queue::RestingOrder;
 use super::source::Source;
+use super::trading_state::TradingState;
 
 /// Which part of the feed an image follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,8 +159,7 @@ impl FeedImage {
         };
         for (instrument, book) in books.all() {
             image.books.list(*book.definition())?;
-            let (phase, settlement_price) = (book.phase(), book.settlement_price());
-            image.books.set_phase(instrument, phase, settlement_price)?;
+            image.books.set_state(instrument, *book.state())?;
             image.books.book_mut(instrument)?.extras = *book.extras();
             match depth {
                 FeedDepth::Orders => {
@@ -447,7 +447,9 @@ impl FeedImage {
             | InstrumentPhase::TEMPLATE_ID
             | Statistics::TEMPLATE_ID
             | IndicativeAuction::TEMPLATE_ID
-            | IntervalPrice::TEMPLATE_ID => true,
+            | IntervalPrice::TEMPLATE_ID
+            | PriceBand::TEMPLATE_ID
+            | CircuitBreaker::TEMPLATE_ID => true,
             TopOfBook::TEMPLATE_ID => self.depth == FeedDepth::Top,
             _ => false,
         };
@@ -462,9 +464,8 @@ impl FeedImage {
             (InstrumentDefinition::TEMPLATE_ID, _) => self.books.list(read(message)?),
             (InstrumentPhase::TEMPLATE_ID, _) => {
                 let told: InstrumentPhase = read(message)?;
-                let phase = decode(told.phase, template)?;
-                self.books
-                    .set_phase(told.instrument, phase, told.settlement_price)
+                let state = TradingState::told(&told)?;
+                self.books.set_state(told.instrument, state)
             }
             (
                 TradeReport::TEMPLATE_ID
@@ -476,7 +477,9 @@ impl FeedImage {
             (
                 Statistics::TEMPLATE_ID
                 | IndicativeAuction::TEMPLATE_ID
-                | IntervalPrice::TEMPLATE_ID,
+                | IntervalPrice::TEMPLATE_ID
+                | PriceBand::TEMPLATE_ID
+                | CircuitBreaker::TEMPLATE_ID,
                 _,
             ) => self.change_extras(template, message),
             (TopOfBook::TEMPLATE_ID, FeedDepth::Orders) => self.compare_top(&read(message)?),
@@ -504,6 +507,8 @@ impl FeedImage {
                 self.extras(told.instrument)?.indicative =
                     Some(IndicativeAuction { sequence, ..told });
             }
+            PriceBand::TEMPLATE_ID => self.books.set_band(read(message)?)?,
+            CircuitBreaker::TEMPLATE_ID => self.books.set_breaker(read(message)?)?,
             _ => {
                 let told: IntervalPrice = read(message)?;
                 self.extras(told.instrument)?.interval = Some(IntervalPrice { sequence, ..told });

@@ -14,6 +14,8 @@ mod feed_image;
 mod order_hash;
 mod queue;
 mod source;
+mod status;
+mod trading_state;
 
 pub use books::{Book, BookCursor, Books, Extras, LevelCursor, LevelView, Top};
 pub use event_image::{BookImage, Change};
@@ -21,3 +23,4 @@ pub use fault::ImageFault;
 pub use feed_image::{Applied, FeedImage, Flow};
 pub use queue::RestingOrder;
 pub use source::Source;
+pub use trading_state::TradingState;

@@ -5,28 +5,27 @@
 use std::collections::BTreeMap;
 
 use exahour_engine::{Batch, Capacity, Engine};
-use exahour_gateway::image::{FeedImage, RestingOrder};
+use exahour_gateway::image::{Extras, FeedImage, RestingOrder, TradingState};
 use exahour_twin::Twin;
 use exahour_twin::flow::{Flow, Style};
 use exahour_wire::codes::{Phase, Side};
 use exahour_wire::events::{
-    IndicativePrice, InstrumentExpired, InstrumentListed, InstrumentSettled, IntervalPriced,
-    OrderFilled, PhaseChanged, StateHashed, TradeBusted, TradeCorrected,
+    CircuitBreakerSet, IndicativePrice, InstrumentExpired, InstrumentListed, InstrumentSettled,
+    IntervalPriced, OrderFilled, PhaseChanged, PriceBandMoved, PriceBandSet, StateHashed,
+    TradeBusted, TradeCorrected,
 };
 use exahour_wire::ids::InstrumentId;
-use exahour_wire::market_data::{IndicativeAuction, IntervalPrice};
+use exahour_wire::market_data::{CircuitBreaker, IndicativeAuction, IntervalPrice, PriceBand};
 use exahour_wire::message::{Message, messages};
-use exahour_wire::units::{Price, Quantity};
+use exahour_wire::units::{Nanos, Price, Quantity};
 
 use crate::expected::{Expected, Made};
 
 /// What events have said of an instrument beside its orders.
 #[derive(Clone, Copy, Debug)]
 struct Told {
-    phase: Phase,
-    settlement_price: Price,
-    indicative: Option<IndicativeAuction>,
-    interval: Option<IntervalPrice>,
+    state: TradingState,
+    extras: Extras,
 }
 
 pub(crate) struct Exchange {
@@ -37,6 +36,8 @@ pub(crate) struct Exchange {
     told: BTreeMap<InstrumentId, Told>,
     /// Busts and corrections so far.
     pub(crate) amends: usize,
+    /// How often a band moved so far.
+    pub(crate) bands_moved: usize,
 }
 
 impl Exchange {
@@ -52,6 +53,7 @@ impl Exchange {
             trades: Vec::new(),
             told: BTreeMap::new(),
             amends: 0,
+            bands_moved: 0,
         }
     }
 
@@ -82,21 +84,74 @@ impl Exchange {
     fn note(&mut self, event: &[u8]) {
         if let Some(listed) = InstrumentListed::read(event) {
             let told = Told {
-                phase: Phase::Continuous,
-                settlement_price: Price::NONE,
-                indicative: None,
-                interval: None,
+                state: TradingState {
+                    phase: Phase::Continuous,
+                    settlement_price: Price::NONE,
+                    ends_at: Nanos(0),
+                    reference_price: Price::NONE,
+                    low_price: Price::NONE,
+                    high_price: Price::NONE,
+                },
+                extras: Extras::default(),
             };
             self.told.insert(listed.instrument, told);
         } else if let Some(changed) = PhaseChanged::read(event) {
-            self.enter(changed.instrument, changed.phase.decode().unwrap());
+            let state = &mut self.told(changed.instrument).state;
+            state.phase = changed.phase.decode().unwrap();
+            state.ends_at = changed.ends_at;
+            state.reference_price = changed.reference_price;
+            state.low_price = changed.low_price;
+            state.high_price = changed.high_price;
+            self.entered(changed.instrument, changed.time);
         } else if let Some(settled) = InstrumentSettled::read(event) {
-            self.told(settled.instrument).settlement_price = settled.price;
+            self.told(settled.instrument).state.settlement_price = settled.price;
         } else if let Some(expired) = InstrumentExpired::read(event) {
-            self.told(expired.instrument).settlement_price = expired.price;
-            self.enter(expired.instrument, Phase::Expired);
+            self.told(expired.instrument).state = TradingState {
+                phase: Phase::Expired,
+                settlement_price: expired.price,
+                ends_at: Nanos(0),
+                reference_price: Price::NONE,
+                low_price: Price::NONE,
+                high_price: Price::NONE,
+            };
+            self.entered(expired.instrument, expired.time);
+        } else {
+            self.note_guards(event);
+        }
+    }
+
+    /// Bands, breakers, and what they publish.
+    fn note_guards(&mut self, event: &[u8]) {
+        if let Some(set) = PriceBandSet::read(event) {
+            let band = (set.width.0 > 0).then(|| PriceBand {
+                time: set.time,
+                reference_price: Price::NONE,
+                low_price: Price::NONE,
+                high_price: Price::NONE,
+                instrument: set.instrument,
+                width: set.width,
+                ..PriceBand::blank()
+            });
+            self.told(set.instrument).extras.band = band;
+        } else if let Some(moved) = PriceBandMoved::read(event) {
+            self.bands_moved += 1;
+            let band = self.told(moved.instrument).extras.band.as_mut().unwrap();
+            band.time = moved.time;
+            band.reference_price = moved.reference_price;
+            band.low_price = moved.low_price;
+            band.high_price = moved.high_price;
+            band.pauses_at = moved.pauses_at;
+        } else if let Some(set) = CircuitBreakerSet::read(event) {
+            let there = (set.threshold.0, set.linked.0) != (0, 0);
+            self.told(set.instrument).extras.breaker = there.then(|| CircuitBreaker {
+                time: set.time,
+                instrument: set.instrument,
+                linked: set.linked,
+                threshold: set.threshold,
+                ..CircuitBreaker::blank()
+            });
         } else if let Some(outlook) = IndicativePrice::read(event) {
-            self.told(outlook.instrument).indicative = Some(IndicativeAuction {
+            self.told(outlook.instrument).extras.indicative = Some(IndicativeAuction {
                 time: outlook.time,
                 price: outlook.price,
                 quantity: outlook.quantity,
@@ -106,7 +161,7 @@ impl Exchange {
                 ..IndicativeAuction::blank()
             });
         } else if let Some(priced) = IntervalPriced::read(event) {
-            self.told(priced.instrument).interval = Some(IntervalPrice {
+            self.told(priced.instrument).extras.interval = Some(IntervalPrice {
                 time: priced.time,
                 ends_at: priced.ends_at,
                 price: priced.price,
@@ -148,12 +203,27 @@ impl Exchange {
         self.told.get_mut(&instrument).unwrap()
     }
 
-    /// What an auction would come to is said of calls, and forgotten with the last of them.
-    fn enter(&mut self, instrument: InstrumentId, phase: Phase) {
+    /// What an auction would come to is said of calls, and forgotten with the last of them; where the band
+    /// is is forgotten with every phase.
+    fn entered(&mut self, instrument: InstrumentId, time: Nanos) {
         let told = self.told(instrument);
-        told.phase = phase;
-        if matches!(phase, Phase::Continuous | Phase::Closed | Phase::Expired) {
-            told.indicative = None;
+        if matches!(
+            told.state.phase,
+            Phase::Continuous | Phase::Closed | Phase::Expired
+        ) {
+            told.extras.indicative = None;
+        }
+        if let Some(band) = &mut told.extras.band
+            && band.low_price != Price::NONE
+        {
+            *band = PriceBand {
+                time,
+                reference_price: Price::NONE,
+                low_price: Price::NONE,
+                high_price: Price::NONE,
+                pauses_at: Nanos(0),
+                ..*band
+            };
         }
     }
 
@@ -172,9 +242,8 @@ impl Exchange {
                 instrument: *instrument,
                 book: book.collect(),
                 trades: &self.trades,
-                state: Some((told.phase, told.settlement_price)),
-                indicative: told.indicative,
-                interval: told.interval,
+                state: Some(told.state),
+                extras: told.extras,
             };
             expected.check(image, context);
         }

@@ -2,10 +2,9 @@
 //!
 //! Always holds: nothing here is shared with the images that it checks.
 
-use exahour_gateway::image::{Book, FeedImage, RestingOrder, Top};
-use exahour_wire::codes::{FeedDepth, Phase, Side};
+use exahour_gateway::image::{Book, Extras, FeedImage, RestingOrder, Top, TradingState};
+use exahour_wire::codes::{FeedDepth, Side};
 use exahour_wire::ids::{InstrumentId, TradeId};
-use exahour_wire::market_data::{IndicativeAuction, IntervalPrice};
 use exahour_wire::units::{Nanos, Price, Quantity};
 
 /// A trade as it stands now; busted ones have no lots.
@@ -26,10 +25,10 @@ pub(crate) struct Expected<'a> {
     pub(crate) book: Vec<RestingOrder>,
     /// All trades of the exchange, in the order in which they were made.
     pub(crate) trades: &'a [Made],
-    /// Its phase and settlement price, where they are known.
-    pub(crate) state: Option<(Phase, Price)>,
-    pub(crate) indicative: Option<IndicativeAuction>,
-    pub(crate) interval: Option<IntervalPrice>,
+    /// How it trades, where that is known.
+    pub(crate) state: Option<TradingState>,
+    /// What else was said of it, but for the statistics.
+    pub(crate) extras: Extras,
 }
 
 impl Expected<'_> {
@@ -63,8 +62,7 @@ impl Expected<'_> {
 
     fn check_extras(&self, book: &Book, context: &str) {
         if let Some(state) = self.state {
-            let found = (book.phase(), book.settlement_price());
-            assert_eq!(found, state, "{context}");
+            assert_eq!(*book.state(), state, "{context}");
         }
         let found = book.extras().statistics.map(|it| {
             let turnover = u128::from(it.turnover_high) << 64 | u128::from(it.turnover_low);
@@ -72,8 +70,11 @@ impl Expected<'_> {
             (it.since, prices, it.volume, turnover, it.trades)
         });
         assert_eq!(found, self.statistics(), "{context}");
-        assert_eq!(book.extras().indicative, self.indicative, "{context}");
-        assert_eq!(book.extras().interval, self.interval, "{context}");
+        let found = Extras {
+            statistics: None,
+            ..*book.extras()
+        };
+        assert_eq!(found, self.extras, "{context}");
     }
 
     fn statistics(&self) -> Option<(Nanos, [Price; 4], Quantity, u128, u64)> {

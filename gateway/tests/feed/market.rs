@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use exahour_gateway::image::{Books, FeedImage, RestingOrder};
+use exahour_gateway::image::{Books, Extras, FeedImage, RestingOrder};
 use exahour_wire::codes::{
     CancelReason, ContractKind, Firmness, Liquidity, OrderType, Permissions, Priority,
     ResourceClass, Side, TimeInForce, TransferKind,
@@ -203,8 +203,7 @@ impl Market {
             book: self.book(instrument),
             trades: &self.trades,
             state: None,
-            indicative: None,
-            interval: None,
+            extras: Extras::default(),
         }
     }
 

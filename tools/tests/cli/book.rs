@@ -93,7 +93,15 @@ fn a_call_is_no_crossed_book_without_a_word() {
     let data = exchange.data();
     let at = |words: &[&str]| succeed(&[words, &["--data", &data]].concat());
     at(&["operate", "halt", "1"]);
+    let halted = || one(&["book", "1", "--json", "--data", &data]);
+    let range = until("its range", || halted().get("auction_range").cloned());
+    assert_eq!(range["low"], "0.01", "{range}");
+    assert_eq!(halted().get("phase_ends_at"), None, "an operator ends it");
     let nothing = at(&["book", "1"]);
+    assert!(
+        nothing.contains("  the auction is held from 0.01 to "),
+        "{nothing}"
+    );
     assert!(nothing.contains("  nothing would trade now\n"), "{nothing}");
     at(&["order", "sell", "3", "@", "2.40", "1", "--session", "2"]);
     at(&["order", "buy", "5", "@", "2.60", "1"]);

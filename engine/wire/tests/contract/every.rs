@@ -60,7 +60,8 @@ forms! {
     market_data: FeedRequest FeedReject DropCopyRequest FeedHeartbeat FeedRangeRequest FeedRange FeedPacket FeedSource
         InstrumentDefinition
         SnapshotBegin SnapshotOrder SnapshotEnd OrderAdded OrderExecuted OrderShrunk OrderDeleted
-        TopOfBook TradeReport InstrumentPhase PriceLevel Statistics TradeBust TradeCorrection IntervalPrice IndicativeAuction AuctionTrade;
+        TopOfBook TradeReport InstrumentPhase PriceLevel Statistics TradeBust TradeCorrection IntervalPrice PriceBand CircuitBreaker
+        IndicativeAuction AuctionTrade;
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use exahour_gateway::image::FeedImage;
 use exahour_wire::ids::InstrumentId;
 
-use super::view::{JsonAuction, JsonLevel, JsonOrder, JsonStatistics, View};
+use super::view::{JsonAuction, JsonBand, JsonLevel, JsonOrder, JsonStatistics, View};
 use crate::journal::time_text;
 
 /// The book in text.
@@ -24,8 +24,21 @@ pub(super) fn text(
         let _ = write!(out, "resting orders {orders}, ");
     }
     let _ = writeln!(out, "{}", time_text(image.time()));
+    if let Some(ends_at) = &view.phase_ends_at {
+        let _ = writeln!(out, "  {} until {ends_at}", view.phase);
+    }
     if let Some(auction) = &view.auction {
         write_auction(auction, &mut out);
+    }
+    if let Some(range) = &view.auction_range {
+        let _ = writeln!(
+            out,
+            "  the auction is held from {} to {}",
+            range.low, range.high
+        );
+    }
+    if let Some(band) = &view.band {
+        write_band(band, &mut out);
     }
     for level in view.asks.iter().rev() {
         write_level("ask", level, &mut out);
@@ -60,6 +73,22 @@ fn write_auction(auction: &JsonAuction, out: &mut String) {
         (0, 0) => writeln!(out),
         (bought, 0) => writeln!(out, ", {bought} more bid for"),
         (_, sold) => writeln!(out, ", {sold} more offered"),
+    };
+}
+
+/// Between which prices trades may be made, once that is known.
+fn write_band(band: &JsonBand, out: &mut String) {
+    let Some(range) = &band.range else {
+        return;
+    };
+    let _ = write!(
+        out,
+        "  trades are made from {} to {}",
+        range.low, range.high
+    );
+    let _ = match &band.pauses_at {
+        Some(at) => writeln!(out, "; pauses at {at} if the best quote stays at the edge"),
+        None => writeln!(out),
     };
 }
 

@@ -5,9 +5,9 @@
 //! Always holds: two views are equal where nothing that is shown has changed.
 
 use exahour_gateway::image::{Book, Books, FeedImage, LevelView};
-use exahour_wire::codes::{Phase, Side};
+use exahour_wire::codes::Side;
 use exahour_wire::ids::InstrumentId;
-use exahour_wire::market_data::{IndicativeAuction, Statistics};
+use exahour_wire::market_data::{IndicativeAuction, PriceBand, Statistics};
 use exahour_wire::message::Message;
 use exahour_wire::units::{Price, Quantity};
 use serde::Serialize;
@@ -19,6 +19,9 @@ use crate::journal::time_value;
 #[derive(PartialEq, Serialize)]
 pub(super) struct View {
     pub(super) phase: String,
+    /// When the phase is to end, chance apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) phase_ends_at: Option<String>,
     /// Not known from the best prices alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) orders: Option<u32>,
@@ -27,6 +30,13 @@ pub(super) struct View {
     /// What the auction of the call under way would come to; there is none outside of calls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) auction: Option<JsonAuction>,
+    /// What the auction of the call under way may cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) auction_range: Option<JsonRange>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) band: Option<JsonBand>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) circuit_breaker: Option<JsonBreaker>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) statistics: Option<JsonStatistics>,
 }
@@ -39,6 +49,32 @@ pub(super) struct JsonAuction {
     pub(super) quantity: u64,
     pub(super) buy_surplus: u64,
     pub(super) sell_surplus: u64,
+}
+
+/// Prices, and the one that they are around.
+#[derive(PartialEq, Serialize)]
+pub(super) struct JsonRange {
+    pub(super) reference: String,
+    pub(super) low: String,
+    pub(super) high: String,
+}
+
+/// A price band.
+#[derive(PartialEq, Serialize)]
+pub(super) struct JsonBand {
+    pub(super) width_ppm: u32,
+    /// None until it was looked at in this phase.
+    pub(super) range: Option<JsonRange>,
+    /// When trading pauses if the best quote stays at the edge.
+    pub(super) pauses_at: Option<String>,
+}
+
+/// A circuit breaker.
+#[derive(PartialEq, Serialize)]
+pub(super) struct JsonBreaker {
+    pub(super) threshold_ppm: u32,
+    /// The instrument whose halts it follows.
+    pub(super) linked: Option<u32>,
 }
 
 /// What traded on a UTC day.
@@ -94,20 +130,44 @@ pub(super) fn view(
         let shown = levels.into_iter().take(arguments.depth.into());
         shown.map(level).collect()
     };
+    let (state, extras) = (book.state(), book.extras());
     View {
         phase: format!("{:?}", book.phase()),
+        phase_ends_at: time_value(state.ends_at),
         orders: known.then_some(book.orders()),
         bids: levels(Side::Buy),
         asks: levels(Side::Sell),
         auction: auction(book),
-        statistics: book.extras().statistics.as_ref().map(statistics),
+        auction_range: range(state.reference_price, state.low_price, state.high_price),
+        band: extras.band.as_ref().map(band),
+        circuit_breaker: extras.breaker.as_ref().map(|it| JsonBreaker {
+            threshold_ppm: it.threshold.0,
+            linked: (it.linked != InstrumentId::NONE).then_some(it.linked.0),
+        }),
+        statistics: extras.statistics.as_ref().map(statistics),
+    }
+}
+
+/// A range, where there is one.
+fn range(reference: Price, low: Price, high: Price) -> Option<JsonRange> {
+    (reference != Price::NONE).then(|| JsonRange {
+        reference: reference.to_string(),
+        low: low.to_string(),
+        high: high.to_string(),
+    })
+}
+
+fn band(told: &PriceBand) -> JsonBand {
+    JsonBand {
+        width_ppm: told.width.0,
+        range: range(told.reference_price, told.low_price, told.high_price),
+        pauses_at: time_value(told.pauses_at),
     }
 }
 
 /// What the auction of a call under way would come to.
 fn auction(book: &Book) -> Option<JsonAuction> {
-    let calls = [Phase::PreOpenCall, Phase::ClosingCall, Phase::Halted];
-    if !calls.contains(&book.phase()) {
+    if !book.state().in_call() {
         return None;
     }
     let nothing = IndicativeAuction {
