@@ -535,7 +535,7 @@ enumeration! {
         Stale = 5,
         /// More messages were asked for than are sent again for one request.
         TooMany = 6,
-        /// The client asks for lost messages faster than they are sent again.
+        /// The client asks too often, or for more lost messages than are sent again.
         Throttled = 7,
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use exahour_wire::codes::{FeedDepth, FeedRejectCode};
 use exahour_wire::market_data::FeedReject;
 
-use super::link::{Link, Lost, Retry};
+use super::port::{Ended, Port};
 use crate::clock::Steady;
 use crate::image::{Applied, FeedImage, Flow};
 
@@ -39,7 +39,7 @@ fn reason(reject: &FeedReject) -> String {
             .to_owned(),
         Some(FeedRejectCode::TooMany) => "more was asked for than is sent again at once".to_owned(),
         Some(FeedRejectCode::Throttled) => {
-            "lost messages are asked for faster than they are sent again".to_owned()
+            "it was asked too often, or for more lost messages than are sent again".to_owned()
         }
         Some(FeedRejectCode::BadRequest) => "it does not know such a request".to_owned(),
         None => format!("code {}", reject.code.0),
@@ -49,22 +49,16 @@ fn reason(reject: &FeedReject) -> String {
 /// A client of the feed.
 #[derive(Debug)]
 pub struct FeedClient {
-    address: SocketAddr,
+    port: Port,
     image: FeedImage,
-    link: Option<Link>,
-    retry: Retry,
-    connections: u64,
 }
 
 impl FeedClient {
     /// A client of the feed at `address`; it connects when it is first polled.
     pub fn new(address: SocketAddr, depth: FeedDepth, flow: Flow) -> Self {
         FeedClient {
-            address,
+            port: Port::new(address),
             image: FeedImage::new(depth, flow),
-            link: None,
-            retry: Retry::default(),
-            connections: 0,
         }
     }
 
@@ -75,12 +69,12 @@ impl FeedClient {
 
     /// Whether there is a connection now.
     pub fn connected(&self) -> bool {
-        self.link.is_some()
+        self.port.connected()
     }
 
     /// How many connections were made so far.
     pub fn connections(&self) -> u64 {
-        self.connections
+        self.port.connections()
     }
 
     /// Connects where needed, takes in what is there, and shows every message after it was applied.
@@ -95,51 +89,21 @@ impl FeedClient {
         now: Steady,
         on_message: &mut impl FnMut(&[u8], Applied),
     ) -> Result<usize, FeedRefused> {
-        if self.link.is_none() {
-            if !self.retry.due(now) {
-                return Ok(0);
-            }
-            if self.connect(now).is_err() {
-                self.disconnect(now);
-                return Ok(0);
-            }
+        if !self.port.connected() && !self.port.due(now) {
+            return Ok(0);
         }
-        match self.take(now, on_message) {
-            Ok(count) => Ok(count),
-            Err(Ended::Lost) => {
-                self.disconnect(now);
-                Ok(0)
-            }
-            Err(Ended::Refused(reject)) => {
-                self.disconnect(now);
-                Err(FeedRefused(reject))
-            }
-        }
+        let taken = self.take(now, on_message);
+        self.port.outcome(now, taken)
     }
 
     /// Sleeps until something may be there, or `timeout` passed.
     pub fn wait(&mut self, timeout: Duration) {
-        match &mut self.link {
-            // A broken link is found by the next poll.
-            Some(link) => {
-                let _ = link.wait(timeout);
-            }
-            None => std::thread::sleep(timeout),
-        }
+        self.port.wait(timeout);
     }
 
     /// Drops the connection; the next poll makes a new one and goes on where the image stands.
     pub fn disconnect(&mut self, now: Steady) {
-        self.link = None;
-        self.retry.on_lost(now);
-    }
-
-    fn connect(&mut self, now: Steady) -> Result<(), Lost> {
-        let mut link = Link::connect(self.address, now).map_err(|_| Lost)?;
-        self.connections += 1;
-        link.send(&self.image.ask())?;
-        self.link = Some(link);
-        Ok(())
+        self.port.lose(now);
     }
 
     fn take(
@@ -147,40 +111,28 @@ impl FeedClient {
         now: Steady,
         on_message: &mut impl FnMut(&[u8], Applied),
     ) -> Result<usize, Ended> {
-        let Some(link) = &mut self.link else {
-            return Ok(0);
-        };
-        link.poll(now)?;
+        if !self.port.connected() {
+            self.port.connect(now)?;
+            self.port.send(&self.image.ask())?;
+        }
+        self.port.poll(now)?;
         let mut count = 0;
         let mut ask_again = false;
-        while let Some(message) = link.next_message()? {
+        while let Some(message) = self.port.next_message()? {
             count += 1;
-            self.retry.on_heard();
             // A fault means that messages were missed: a new connection asks for them.
             let applied = self.image.apply(message).map_err(|_| Ended::Lost)?;
             on_message(message, applied);
             if let Applied::Refused(reject) = applied {
-                if reject.code.decode() != Some(FeedRejectCode::OutOfRange) {
-                    return Err(Ended::Refused(reject));
+                if let Some(ended) = Ended::of_reject(reject) {
+                    return Err(ended);
                 }
                 ask_again = true;
             }
         }
         if ask_again {
-            link.send(&self.image.ask())?;
+            self.port.send(&self.image.ask())?;
         }
         Ok(count)
-    }
-}
-
-/// Why taking in messages ended.
-enum Ended {
-    Lost,
-    Refused(FeedReject),
-}
-
-impl From<Lost> for Ended {
-    fn from(_: Lost) -> Self {
-        Ended::Lost
     }
 }

@@ -17,7 +17,8 @@ use exahour_wire::message::{Digest, Message, peek_header};
 use exahour_wire::units::Nanos;
 
 use super::client::FeedRefused;
-use super::link::{Link, Lost, Retry};
+use super::link::Lost;
+use super::port::Port;
 use crate::clock::Steady;
 use crate::credentials::Key;
 
@@ -27,7 +28,7 @@ const STALE_MAX: u32 = 8;
 /// A client of the drop copy port.
 #[derive(Debug)]
 pub struct DropCopyClient {
-    address: SocketAddr,
+    port: Port,
     session: SessionId,
     participant: ParticipantId,
     key: Key,
@@ -36,8 +37,6 @@ pub struct DropCopyClient {
     /// Whether the exchange has said that there was nothing behind what was shown last.
     caught_up: bool,
     stale_in_a_row: u32,
-    link: Option<Link>,
-    retry: Retry,
 }
 
 /// A request for drop copies, signed with the session's key.
@@ -70,7 +69,7 @@ impl DropCopyClient {
         after: EventSequence,
     ) -> Self {
         DropCopyClient {
-            address,
+            port: Port::new(address),
             session,
             participant,
             key,
@@ -78,8 +77,6 @@ impl DropCopyClient {
             timestamp: Nanos(0),
             caught_up: false,
             stale_in_a_row: 0,
-            link: None,
-            retry: Retry::default(),
         }
     }
 
@@ -107,7 +104,7 @@ impl DropCopyClient {
         utc: Nanos,
         on_event: &mut impl FnMut(&[u8]),
     ) -> Result<usize, FeedRefused> {
-        if self.link.is_none() && !self.retry.due(now) {
+        if !self.port.connected() && !self.port.due(now) {
             return Ok(0);
         }
         match self.take(now, utc, on_event) {
@@ -136,30 +133,22 @@ impl DropCopyClient {
 
     /// Sleeps until something may be there, or `timeout` passed.
     pub fn wait(&mut self, timeout: Duration) {
-        match &mut self.link {
-            // A broken link is found by the next poll.
-            Some(link) => {
-                let _ = link.wait(timeout);
-            }
-            None => std::thread::sleep(timeout),
-        }
+        self.port.wait(timeout);
     }
 
     /// Drops the connection; the next poll makes a new one and goes on after the last event.
     pub fn disconnect(&mut self, now: Steady) {
-        self.link = None;
         self.caught_up = false;
-        self.retry.on_lost(now);
+        self.port.lose(now);
     }
 
-    fn connect(&mut self, now: Steady, utc: Nanos) -> Result<Link, Lost> {
+    fn connect(&mut self, now: Steady, utc: Nanos) -> Result<(), Lost> {
         // Each request must be newer than the last, also within one tick of the clock.
         self.timestamp = Nanos(utc.0.max(self.timestamp.0 + 1));
-        let mut link = Link::connect(self.address, now).map_err(|_| Lost)?;
+        self.port.connect(now)?;
         let (session, participant) = (self.session, self.participant);
         let request = signed_request(session, participant, self.after, self.timestamp, &self.key);
-        link.send(&request)?;
-        Ok(link)
+        self.port.send(&request)
     }
 
     fn take(
@@ -168,16 +157,12 @@ impl DropCopyClient {
         utc: Nanos,
         on_event: &mut impl FnMut(&[u8]),
     ) -> Result<Taken, Lost> {
-        if self.link.is_none() {
-            self.link = Some(self.connect(now, utc)?);
+        if !self.port.connected() {
+            self.connect(now, utc)?;
         }
-        let Some(link) = &mut self.link else {
-            return Err(Lost);
-        };
-        link.poll(now)?;
+        self.port.poll(now)?;
         let mut count = 0;
-        while let Some(message) = link.next_message()? {
-            self.retry.on_heard();
+        while let Some(message) = self.port.next_message()? {
             let template = peek_header(message).map_or(0, |header| header.template_id);
             match template {
                 FeedReject::TEMPLATE_ID => {

@@ -1,6 +1,6 @@
 //! One connection of a client to a feed port: requests out, messages in.
 //!
-//! Used by the clients of this module, which make a new one whenever one breaks.
+//! Used by `port`, which makes a new one whenever one breaks.
 //!
 //! Always holds: after connecting nothing waits except [`Link::wait`].
 //! Does not: know what messages mean.
@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use exahour_wire::message::Message;
-use exahour_wire::units::{Millis, Nanos};
+use exahour_wire::units::Nanos;
 
 use super::send_buffer::{SEND_BYTES_MIN, SendBuffer};
 use crate::clock::Steady;
@@ -25,10 +25,6 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 
 /// Silence after which a connection is given up: many signs of life are missing then.
 const SILENCE_MAX: Nanos = Nanos(15 * Nanos::SECOND.0);
-
-/// The wait after the first lost connection in a row; it doubles up to [`RETRY_AFTER_MAX`].
-const RETRY_AFTER_MIN: Millis = Millis(20);
-const RETRY_AFTER_MAX: Millis = Millis(5_000);
 
 /// The connection is lost; the client makes a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,29 +92,5 @@ impl Link {
     /// Sleeps until something may be there, or `timeout` passed.
     pub(super) fn wait(&mut self, timeout: Duration) -> Result<(), Lost> {
         self.socket.wait(timeout).map_err(|_| Lost)
-    }
-}
-
-/// When to connect again.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Retry {
-    at: Steady,
-    lost_in_a_row: u32,
-}
-
-impl Retry {
-    pub(super) fn due(&self, now: Steady) -> bool {
-        now >= self.at
-    }
-
-    pub(super) fn on_lost(&mut self, now: Steady) {
-        let doubled = RETRY_AFTER_MIN.0 << self.lost_in_a_row.min(16);
-        self.at = now.after(Nanos::from(Millis(doubled.min(RETRY_AFTER_MAX.0))));
-        self.lost_in_a_row = self.lost_in_a_row.saturating_add(1);
-    }
-
-    /// The exchange answers: the next loss is the first again.
-    pub(super) fn on_heard(&mut self) {
-        self.lost_in_a_row = 0;
     }
 }

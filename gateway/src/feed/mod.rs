@@ -35,3 +35,4 @@ pub mod drop_copy_client;
 pub mod multicast_client;
 
 mod link;
+mod port;

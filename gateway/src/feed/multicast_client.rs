@@ -23,17 +23,19 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use exahour_wire::codes::{FeedDepth, FeedRejectCode};
+use exahour_wire::codes::FeedDepth;
 use exahour_wire::framing::{Cut, FRAMING_BYTES, cut};
 use exahour_wire::ids::FeedSequence;
 use exahour_wire::market_data::{FeedPacket, FeedRangeRequest, FeedReject};
 use exahour_wire::message::Message;
 use exahour_wire::units::Nanos;
 
-use super::allowance::RANGE_MESSAGES_MAX;
+use super::allowance::{RANGE_MESSAGES_MAX, REQUESTS_PER_SECOND};
 use super::client::FeedRefused;
-use super::link::{Link, Lost, Retry};
+use super::link::Lost;
 use super::multicast::{PACKET_SILENCE_MAX, lines_of};
+use super::peers::REQUEST_WITHIN;
+use super::port::{Ended, Port};
 use crate::clock::Steady;
 use crate::error::GatewayError;
 use crate::image::{Applied, FeedImage, Flow, ImageFault, Source};
@@ -54,6 +56,18 @@ const LINES_SILENT_MAX: Nanos = Nanos(10 * PACKET_SILENCE_MAX.0);
 /// Messages held while one before them is missing; what comes beyond is asked for again.
 const HELD_MAX: usize = 16_384;
 
+/// The time between two requests for ranges.
+const RANGE_EVERY: Nanos = Nanos(2_000_000);
+
+/// How long a connection is kept that has brought what was missing.
+const CONNECTION_KEPT: Nanos = Nanos(5 * Nanos::SECOND.0);
+
+// So the port never refuses it for asking too often.
+const _: () = assert!(Nanos::SECOND.0 / RANGE_EVERY.0 <= REQUESTS_PER_SECOND as u64);
+
+// The port does not end it sooner.
+const _: () = assert!(CONNECTION_KEPT.0 < REQUEST_WITHIN.0);
+
 /// How long to sleep at most while the port is asked.
 const RECOVERY_WAIT_MAX: Duration = Duration::from_millis(1);
 
@@ -72,13 +86,15 @@ pub struct Counts {
     pub recoveries: u64,
     /// How many ranges of messages it was asked for.
     pub ranges: u64,
+    /// How many requests it refused.
+    pub refused: u64,
 }
 
 /// A client of the multicast feed.
 #[derive(Debug)]
 pub struct MulticastClient {
     lines: GroupReceivers,
-    port: SocketAddr,
+    port: Port,
     image: FeedImage,
     held: BTreeMap<FeedSequence, Box<[u8]>>,
     /// The number of the newest packet of each line.
@@ -89,8 +105,9 @@ pub struct MulticastClient {
     heard: Option<Steady>,
     /// The number that is missing, and since when.
     missing: Option<(FeedSequence, Steady)>,
-    recovery: Option<Recovery>,
-    retry: Retry,
+    asked: Asked,
+    /// When the port was asked last.
+    asked_at: Steady,
     more: More,
     counts: Counts,
 }
@@ -102,20 +119,16 @@ enum More {
     Packets,
 }
 
-/// A connection to the port while something is missing.
-#[derive(Debug)]
-struct Recovery {
-    link: Link,
-    asked: Asked,
-    /// Whether a line was heard since it was made.
-    lines_heard: bool,
-}
-
-/// What the port was asked for.
+/// What the port was asked for and has not brought yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
-    /// A snapshot or updates, and everything after them.
-    Stream,
+    /// Nothing; a connection is kept for a while all the same, as one gap seldom comes alone.
+    Nothing,
+    /// A snapshot or updates, and everything after them, until the lines go on.
+    Stream {
+        /// Whether a line was heard since.
+        lines_heard: bool,
+    },
     /// What is missing up to but not including this number.
     Range(FeedSequence),
 }
@@ -132,15 +145,15 @@ impl MulticastClient {
     ) -> Result<Self, GatewayError> {
         Ok(MulticastClient {
             lines: GroupReceivers::join(&lines_of(lines, depth))?,
-            port,
+            port: Port::new(port),
             image: FeedImage::new(depth, Flow::All),
             held: BTreeMap::new(),
             newest: [0; 2],
             told_end: FeedSequence::NONE,
             heard: None,
             missing: None,
-            recovery: None,
-            retry: Retry::default(),
+            asked: Asked::Nothing,
+            asked_at: Steady::default(),
             more: More::Nothing,
             counts: Counts::default(),
         })
@@ -158,7 +171,9 @@ impl MulticastClient {
 
     /// Whether nothing is missing and the lines alone go on.
     pub fn settled(&self) -> bool {
-        self.image.whole() && self.recovery.is_none() && self.told_end <= self.image.next_sequence()
+        self.image.whole()
+            && self.asked == Asked::Nothing
+            && self.told_end <= self.image.next_sequence()
     }
 
     /// Takes in what is there and shows every message after it was applied; asks the port where
@@ -189,7 +204,7 @@ impl MulticastClient {
         if self.more == More::Packets {
             return;
         }
-        let behind = self.recovery.is_some() || self.missing.is_some();
+        let behind = self.asked != Asked::Nothing || self.missing.is_some();
         let timeout = match behind {
             true => timeout.min(RECOVERY_WAIT_MAX),
             false => timeout,
@@ -239,8 +254,8 @@ impl MulticastClient {
         self.number(line, header.packet);
         self.heard = Some(now);
         self.told_end = self.told_end.max(end);
-        if let Some(recovery) = &mut self.recovery {
-            recovery.lines_heard = true;
+        if let Asked::Stream { lines_heard } = &mut self.asked {
+            *lines_heard = true;
         }
         let mut rest = &packet[FeedPacket::BYTES..];
         for number in first..end.0 {
@@ -282,8 +297,8 @@ impl MulticastClient {
     /// Empties the image; what was asked for on its account is not what it needs now.
     fn start_again(&mut self) {
         self.image.empty();
-        self.recovery = None;
-        self.missing = None;
+        self.stop_asking();
+        self.port.close();
     }
 
     fn on_numbered(
@@ -330,83 +345,78 @@ impl MulticastClient {
         now: Steady,
         on_message: &mut impl FnMut(&[u8], Applied),
     ) -> Result<usize, FeedRefused> {
-        if self.recovery.is_none() {
-            if !self.due(now) {
-                return Ok(0);
+        if self.asked == Asked::Nothing && !self.due(now) {
+            if now >= self.asked_at.after(CONNECTION_KEPT) {
+                self.port.close();
             }
-            if self.connect(now).is_err() {
-                self.disconnect(now);
-                return Ok(0);
-            }
+            return Ok(0);
         }
         let source = self.image.source();
-        let answers = self.take_answers(now, on_message);
+        let taken = self.take_answers(now, on_message);
         if self.image.source() != source {
             self.on_source();
         }
-        let heard = match answers {
-            Ok(count) => count,
-            Err(Ended::Lost) => {
-                self.disconnect(now);
-                return Ok(0);
-            }
-            Err(Ended::Refused(reject)) => {
-                self.disconnect(now);
-                return Err(FeedRefused(reject));
-            }
-        };
-        self.apply_held(on_message);
-        if self.go_on(now).is_err() {
-            self.disconnect(now);
+        let taken = taken.and_then(|count| {
+            self.apply_held(on_message);
+            self.go_on(now)?;
+            Ok(count)
+        });
+        if taken.is_err() {
+            self.stop_asking();
         }
-        Ok(heard)
+        self.port.outcome(now, taken)
     }
 
     /// Ends a recovery that has brought what was missing, or asks for the next range.
     fn go_on(&mut self, now: Steady) -> Result<(), Lost> {
-        let Some(Recovery {
-            asked, lines_heard, ..
-        }) = self.recovery
-        else {
-            return Ok(());
-        };
         let next = self.image.next_sequence();
         let complete = self.image.whole() && next >= self.told_end;
-        match asked {
-            Asked::Stream if !(complete && lines_heard) => {}
-            Asked::Range(end) if next < end && !complete => {}
-            Asked::Range(_) if !complete => return self.ask(now),
-            Asked::Stream | Asked::Range(_) => {
-                self.recovery = None;
-                self.missing = None;
+        match self.asked {
+            Asked::Nothing => {}
+            Asked::Stream { lines_heard } if complete && lines_heard => {
+                // What follows would come twice.
+                self.stop_asking();
+                self.port.close();
             }
+            Asked::Range(_) if complete => self.stop_asking(),
+            Asked::Range(end) if next >= end && now >= self.asked_at.after(RANGE_EVERY) => {
+                return self.ask(now);
+            }
+            Asked::Stream { .. } | Asked::Range(_) => {}
         }
         Ok(())
     }
 
-    /// Asks over the link that is open: for a range where the image needs only that.
+    fn stop_asking(&mut self) {
+        self.asked = Asked::Nothing;
+        self.missing = None;
+    }
+
+    /// Asks over the connection that there is: for a range where the image needs only that.
     fn ask(&mut self, now: Steady) -> Result<(), Lost> {
-        let silent = self.silent(now);
-        let Some(recovery) = &mut self.recovery else {
-            return Ok(());
-        };
         let next = self.image.next_sequence();
         let held = self.held.range(next..).next().map(|(first, _)| *first);
         let end = held.unwrap_or(self.told_end).min(self.told_end);
-        if silent || !self.image.whole() || end <= next {
-            recovery.asked = Asked::Stream;
-            return recovery.link.send(&self.image.ask());
+        if self.silent(now) || !self.image.whole() || end <= next {
+            return self.ask_for_stream(now);
         }
         let missing = (end.0 - next.0).min(RANGE_MESSAGES_MAX.into());
-        recovery.asked = Asked::Range(FeedSequence(next.0 + missing));
+        self.asked = Asked::Range(FeedSequence(next.0 + missing));
+        self.asked_at = now;
         self.counts.ranges += 1;
-        recovery.link.send(&FeedRangeRequest {
+        self.port.send(&FeedRangeRequest {
             from_sequence: next,
             // At most the largest range.
             count: missing as u32,
             depth: self.image.depth().into(),
             ..FeedRangeRequest::blank()
         })
+    }
+
+    fn ask_for_stream(&mut self, now: Steady) -> Result<(), Lost> {
+        self.asked = Asked::Stream { lines_heard: false };
+        self.asked_at = now;
+        self.port.send(&self.image.ask())
     }
 
     /// Whether no line was heard for so long that the port must feed the image.
@@ -429,23 +439,8 @@ impl MulticastClient {
         };
         self.missing = Some((next, since));
         let waited = !self.image.whole() || now >= since.after(OTHER_LINE_WITHIN);
-        waited && self.retry.due(now)
-    }
-
-    fn connect(&mut self, now: Steady) -> Result<(), Lost> {
-        let link = Link::connect(self.port, now).map_err(|_| Lost)?;
-        self.counts.recoveries += 1;
-        self.recovery = Some(Recovery {
-            link,
-            asked: Asked::Stream,
-            lines_heard: false,
-        });
-        self.ask(now)
-    }
-
-    fn disconnect(&mut self, now: Steady) {
-        self.recovery = None;
-        self.retry.on_lost(now);
+        let paced = now >= self.asked_at.after(RANGE_EVERY) || !self.port.connected();
+        waited && paced && self.port.due(now)
     }
 
     fn take_answers(
@@ -453,18 +448,22 @@ impl MulticastClient {
         now: Steady,
         on_message: &mut impl FnMut(&[u8], Applied),
     ) -> Result<usize, Ended> {
-        let Some(Recovery { link, asked, .. }) = &mut self.recovery else {
-            return Ok(0);
-        };
-        link.poll(now)?;
+        if !self.port.connected() {
+            self.port.connect(now)?;
+            self.counts.recoveries += 1;
+        }
+        if self.asked == Asked::Nothing {
+            self.ask(now)?;
+        }
+        self.port.poll(now)?;
         let mut count = 0;
         let mut ask_again = false;
-        while let Some(message) = link.next_message()? {
+        while let Some(message) = self.port.next_message()? {
             count += 1;
-            self.retry.on_heard();
-            if *asked != Asked::Stream && FeedReject::read(message).is_some() {
-                // Too old, too many or too often: the stream brings it, or a snapshot.
-                *asked = Asked::Stream;
+            self.counts.refused += u64::from(FeedReject::read(message).is_some());
+            let in_range = matches!(self.asked, Asked::Range(_));
+            if in_range && FeedReject::read(message).is_some() {
+                // Too old, or too much: the stream brings it, or a snapshot.
                 ask_again = true;
                 continue;
             }
@@ -477,8 +476,8 @@ impl MulticastClient {
                     self.told_end = self.told_end.min(self.image.next_sequence());
                 }
                 Applied::Refused(reject) => {
-                    if reject.code.decode() != Some(FeedRejectCode::OutOfRange) {
-                        return Err(Ended::Refused(reject));
+                    if let Some(ended) = Ended::of_reject(reject) {
+                        return Err(ended);
                     }
                     ask_again = true;
                 }
@@ -486,20 +485,8 @@ impl MulticastClient {
             }
         }
         if ask_again {
-            link.send(&self.image.ask())?;
+            self.ask_for_stream(now)?;
         }
         Ok(count)
-    }
-}
-
-/// Why asking the port ended.
-enum Ended {
-    Lost,
-    Refused(FeedReject),
-}
-
-impl From<Lost> for Ended {
-    fn from(_: Lost) -> Self {
-        Ended::Lost
     }
 }

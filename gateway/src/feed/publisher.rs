@@ -87,99 +87,112 @@ mod tests {
 
     const INSTRUMENT: InstrumentId = InstrumentId(9);
 
+    /// Appends the next event.
+    macro_rules! say {
+        ($bytes:ident, $command:literal, $message:ident { $($field:ident: $value:expr),* $(,)? }) => {{
+            let event = EventSequence(messages(&$bytes[..]).count() as u64 + 1);
+            $bytes.extend_from_slice($message {
+                event,
+                command: CommandSequence($command),
+                time: Nanos(100 * $command),
+                instrument: INSTRUMENT,
+                $($field: $value,)*
+                ..$message::blank()
+            }.bytes());
+        }};
+    }
+
+    const MAKER: OrderId = OrderId(1);
+
     /// One frame with the events of several commands.
     fn batch() -> Vec<u8> {
         let mut bytes = Vec::new();
-        let mut event = 0;
-        macro_rules! say {
-            ($command:literal, $message:ident { $($field:ident: $value:expr),* }) => {
-                event += 1;
-                bytes.extend_from_slice($message {
-                    event: EventSequence(event),
-                    command: CommandSequence($command),
-                    time: Nanos(100 * $command),
-                    instrument: INSTRUMENT,
-                    $($field: $value,)*
-                    ..$message::blank()
-                }.bytes());
-            };
-        }
-        let (maker, taker) = (OrderId(1), OrderId(2));
+        say!(bytes, 1, InstrumentListed { tick: Price(1) });
+        say_a_trade(&mut bytes);
+        say_what_became_of_the_maker(&mut bytes);
+        bytes
+    }
+
+    fn say_a_trade(bytes: &mut Vec<u8>) {
         let (sell, buy) = (Side::Sell.into(), Side::Buy.into());
-        let price = Price(50);
-        say!(1, InstrumentListed { tick: Price(1) });
+        let (taker, price, quantity) = (OrderId(2), Price(50), Quantity(10));
         say!(
+            bytes,
             2,
             OrderAccepted {
-                order: maker,
+                order: MAKER,
                 side: sell,
                 price: price,
-                quantity: Quantity(10)
+                quantity: quantity
             }
         );
+        let (limit, quantity) = (Price(51), Quantity(4));
         say!(
+            bytes,
             3,
             OrderAccepted {
                 order: taker,
                 side: buy,
-                price: Price(51),
-                quantity: Quantity(4)
+                price: limit,
+                quantity: quantity
             }
         );
+        for (order, side, leaves, liquidity) in [
+            (MAKER, sell, Quantity(6), Liquidity::Maker.into()),
+            (taker, buy, Quantity(0), Liquidity::Taker.into()),
+        ] {
+            say!(
+                bytes,
+                3,
+                OrderFilled {
+                    order: order,
+                    side: side,
+                    trade: TradeId(7),
+                    price: price,
+                    quantity: quantity,
+                    leaves: leaves,
+                    liquidity: liquidity,
+                }
+            );
+        }
+    }
+
+    fn say_what_became_of_the_maker(bytes: &mut Vec<u8>) {
+        let (order, side, leaves) = (MAKER, Side::Sell.into(), Quantity(5));
+        let (price, priority) = (Price(50), Priority::Kept.into());
         say!(
-            3,
-            OrderFilled {
-                order: maker,
-                side: sell,
-                trade: TradeId(7),
-                price: price,
-                quantity: Quantity(4),
-                leaves: Quantity(6),
-                liquidity: Liquidity::Maker.into()
-            }
-        );
-        say!(
-            3,
-            OrderFilled {
-                order: taker,
-                side: buy,
-                trade: TradeId(7),
-                price: price,
-                quantity: Quantity(4),
-                leaves: Quantity(0),
-                liquidity: Liquidity::Taker.into()
-            }
-        );
-        say!(
+            bytes,
             4,
             OrderReplaced {
-                order: maker,
-                side: sell,
+                order: order,
+                side: side,
                 price: price,
-                leaves: Quantity(5),
-                priority: Priority::Kept.into()
+                leaves: leaves,
+                priority: priority
             }
         );
+        let (price, priority) = (Price(49), Priority::Lost.into());
         say!(
+            bytes,
             5,
             OrderReplaced {
-                order: maker,
-                side: sell,
-                price: Price(49),
-                leaves: Quantity(5),
-                priority: Priority::Lost.into()
+                order: order,
+                side: side,
+                price: price,
+                leaves: leaves,
+                priority: priority
             }
         );
-        say!(6, InstrumentSettled { price: Price(48) });
+        say!(bytes, 6, InstrumentSettled { price: Price(48) });
         say!(
+            bytes,
             7,
             OrderCancelled {
-                order: maker,
-                side: sell
+                order: order,
+                side: side
             }
         );
-        say!(7, InstrumentExpired { price: Price(47) });
-        bytes
+        say!(bytes, 7, InstrumentExpired { price: Price(47) });
     }
 
     /// A message of the feed in few words.
@@ -356,27 +369,15 @@ mod tests {
     #[test]
     fn a_trade_of_an_auction_is_told_once() {
         let mut bytes = Vec::new();
-        let mut event = 0;
-        macro_rules! say {
-            ($command:literal, $message:ident { $($field:ident: $value:expr),* }) => {
-                event += 1;
-                bytes.extend_from_slice($message {
-                    event: EventSequence(event),
-                    command: CommandSequence($command),
-                    instrument: INSTRUMENT,
-                    $($field: $value,)*
-                    ..$message::blank()
-                }.bytes());
-            };
-        }
         let (price, quantity) = (Price(50), Quantity(4));
         let halted = Phase::Halted.into();
-        say!(1, InstrumentListed { tick: Price(1) });
-        say!(2, PhaseChanged { phase: halted });
-        say!(3, InstrumentSettled { price: Price(48) });
+        say!(bytes, 1, InstrumentListed { tick: Price(1) });
+        say!(bytes, 2, PhaseChanged { phase: halted });
+        say!(bytes, 3, InstrumentSettled { price: Price(48) });
         for (order, side) in [(1, Side::Buy), (2, Side::Sell)] {
             let (order, side) = (OrderId(order), side.into());
             say!(
+                bytes,
                 4,
                 OrderAccepted {
                     order: order,
@@ -387,6 +388,7 @@ mod tests {
             );
         }
         say!(
+            bytes,
             7,
             IndicativePrice {
                 price: price,
@@ -397,6 +399,7 @@ mod tests {
             let liquidity = Liquidity::Auction.into();
             let (order, side, trade) = (OrderId(order), side.into(), TradeId(3));
             say!(
+                bytes,
                 8,
                 OrderFilled {
                     order: order,

@@ -11,8 +11,9 @@
 //! The first request on a connection is answered with FeedSource before anything else.
 //! A new request on a connection replaces the one before; a refused one leaves it as it was.
 //!
-//! Always holds: a live client is only a number in the history, so it costs nothing while it does
-//! not read; it is cut off when it is too far behind. Does not: touch sockets or the clock.
+//! Always holds: who asks too often is refused by name, whatever it asks for; a live client is only a number
+//! in the history, so it costs nothing while it does not read; it is cut off when it is too far behind.
+//! Does not: touch sockets or the clock.
 
 use std::net::IpAddr;
 
@@ -25,7 +26,7 @@ use exahour_wire::market_data::{
 use exahour_wire::message::{Message, peek_length};
 use exahour_wire::units::Nanos;
 
-use super::allowance::{Allowances, RANGE_MESSAGES_MAX};
+use super::allowance::{Allowances, FEED_REQUEST_COSTS, RANGE_MESSAGES_MAX, Requests};
 use super::peers::{HEARTBEAT_AFTER, Peer, REQUEST_WITHIN, Serve, Verdict};
 use super::publisher::Publisher;
 use super::snapshot::{Shadow, SnapshotProgress, SnapshotWalk};
@@ -47,6 +48,7 @@ const CATCH_UP_MESSAGES: usize = 4_096;
 pub struct Client {
     stage: Stage,
     named: Named,
+    requests: Requests,
 }
 
 /// Whether a connection has been told whose feed it is.
@@ -299,39 +301,45 @@ impl Subscribers {
                 Err(_) => None,
             };
             self.name_source(peer);
-            let judged = match request {
-                Some(Request::Feed(request)) => self.judge(&request).map_err(|code| {
-                    let (depth, instrument) = (request.depth, request.instrument);
-                    self.reject(code, depth, instrument)
-                }),
-                Some(Request::Range(request)) => {
-                    let judged = self.judge_range(&request, peer.from, now);
-                    judged.map_err(|code| self.reject(code, request.depth, InstrumentId::NONE))
-                }
-                None => {
-                    // Nothing that follows can be trusted to be a request either.
-                    let (code, depth) = (FeedRejectCode::BadRequest, FeedDepth::Orders.into());
-                    peer.answer(&self.reject(code, depth, InstrumentId::NONE));
-                    return Verdict::Finish;
-                }
-            };
-            match judged {
-                Ok(stage) => {
-                    if let Stage::Range { depth, next, end } = stage {
-                        let head = FeedRange {
-                            from_sequence: next,
-                            // It was a count of 32 bits.
-                            count: (end.0 - next.0) as u32,
-                            depth: depth.into(),
-                            ..FeedRange::blank()
-                        };
-                        peer.answer(&head);
-                    }
-                    let before = std::mem::replace(&mut peer.state.stage, stage);
-                    self.leave(before);
-                }
-                Err(reject) => peer.answer(&reject),
+            if self.answer_request(peer, request, now) == Verdict::Finish {
+                return Verdict::Finish;
             }
+        }
+        Verdict::Stay
+    }
+
+    fn answer_request(
+        &mut self,
+        peer: &mut Peer<Client>,
+        request: Option<Request>,
+        now: Steady,
+    ) -> Verdict {
+        let Some(request) = request else {
+            // Nothing that follows can be trusted to be a request either.
+            let (code, depth) = (FeedRejectCode::BadRequest, FeedDepth::Orders.into());
+            peer.answer(&self.reject(code, depth, InstrumentId::NONE));
+            return Verdict::Finish;
+        };
+        let judged = match (&request, peer.state.requests.try_take(request.costs(), now)) {
+            (_, false) => Err(FeedRejectCode::Throttled),
+            (Request::Feed(request), true) => self.judge(request),
+            (Request::Range(request), true) => self.judge_range(request, peer.from, now),
+        };
+        match judged {
+            Ok(stage) => {
+                if let Stage::Range { depth, next, end } = stage {
+                    peer.answer(&FeedRange {
+                        from_sequence: next,
+                        // It was a count of 32 bits.
+                        count: (end.0 - next.0) as u32,
+                        depth: depth.into(),
+                        ..FeedRange::blank()
+                    });
+                }
+                let before = std::mem::replace(&mut peer.state.stage, stage);
+                self.leave(before);
+            }
+            Err(code) => peer.answer(&self.reject(code, request.depth(), request.instrument())),
         }
         Verdict::Stay
     }
@@ -424,6 +432,28 @@ impl Request {
         }
         let feed = FeedRequest::read(message).map(Request::Feed);
         feed.or_else(|| FeedRangeRequest::read(message).map(Request::Range))
+    }
+
+    /// What it takes of what a connection may ask for.
+    fn costs(&self) -> u32 {
+        match self {
+            Request::Feed(_) => FEED_REQUEST_COSTS,
+            Request::Range(_) => 1,
+        }
+    }
+
+    fn depth(&self) -> Raw<FeedDepth> {
+        match self {
+            Request::Feed(request) => request.depth,
+            Request::Range(request) => request.depth,
+        }
+    }
+
+    fn instrument(&self) -> InstrumentId {
+        match self {
+            Request::Feed(request) => request.instrument,
+            Request::Range(_) => InstrumentId::NONE,
+        }
     }
 }
 

@@ -313,6 +313,45 @@ fn both_lines_carry_the_same_packets_and_what_is_no_packet_does_no_harm() {
 }
 
 #[test]
+fn a_client_with_a_gap_in_every_other_packet_is_never_refused() {
+    if !permitted() {
+        return;
+    }
+    let (mut flood, mut log) = (Flood::new(), EventLog::new());
+    log.append(&flood.list());
+    let (sent, heard) = (groups(), groups());
+    let multicast = MulticastConfig {
+        lines: sent,
+        hops: 0,
+    };
+    let mut clock = ManualClock::new(Nanos(1));
+    let mut agent = log.multicast(4 << 20, multicast, clock.clone());
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let mut relay = Relay::new(sent, heard, FeedDepth::Orders);
+    let mut client = MulticastClient::join(heard, FeedDepth::Orders, agent.address()).unwrap();
+    for _ in 0..3000 {
+        // A packet of one command each; both lines lose about half of them.
+        log.append(&flood.churn(1));
+        settle_a_little(&mut agent);
+        relay.pass(&mut rng, 0.7);
+        clock.advance(Nanos(1_000_000));
+        client.poll(clock.steady(), &mut |_, _| ()).unwrap();
+    }
+    let publisher = agent.subscribers().publisher();
+    let next = publisher.history(FeedDepth::Orders).next();
+    turn_until(&mut agent, "the rest", || {
+        relay.pass(&mut rng, 0.0);
+        clock.advance(Nanos(1_000_000));
+        client.poll(clock.steady(), &mut |_, _| ()).unwrap();
+        client.settled() && client.image().next_sequence() == next
+    });
+    let counts = client.counts();
+    println!("{counts:?}");
+    assert!(counts.ranges > 300 && counts.recoveries < 10, "{counts:?}");
+    assert_eq!(counts.refused, 0);
+}
+
+#[test]
 fn where_both_lines_fall_silent_the_port_goes_on() {
     if !permitted() {
         return;

@@ -4,14 +4,17 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use exahour_gateway::clock::{Clock, ManualClock};
-use exahour_gateway::feed::allowance::{BURST_MESSAGES, MESSAGES_PER_SECOND, RANGE_MESSAGES_MAX};
+use exahour_gateway::feed::allowance::{
+    BURST_MESSAGES, FEED_REQUEST_COSTS, MESSAGES_PER_SECOND, RANGE_MESSAGES_MAX, REQUESTS_AT_ONCE,
+    REQUESTS_PER_SECOND,
+};
 use exahour_gateway::feed::market_data::MarketData;
 use exahour_gateway::feed::updates::DEPTHS;
-use exahour_wire::codes::{FeedDepth, FeedRejectCode, Raw};
+use exahour_wire::codes::{FeedDepth, FeedRejectCode, FeedRequestKind, Raw};
 use exahour_wire::framing::{Cut, FRAMING_BYTES, cut, framing_header};
 use exahour_wire::ids::FeedSequence;
 use exahour_wire::limits::MESSAGE_BYTES_MAX;
-use exahour_wire::market_data::{FeedRange, FeedRangeRequest, FeedReject, FeedSource};
+use exahour_wire::market_data::{FeedRange, FeedRangeRequest, FeedReject, FeedRequest, FeedSource};
 use exahour_wire::message::Message;
 use exahour_wire::units::Nanos;
 
@@ -147,6 +150,51 @@ fn what_cannot_be_sent_again_is_refused_by_name() {
     let request = framed(orders, next - 1, 1);
     asker.stream.write_all(&request).unwrap();
     assert!(FeedRange::read(&asker.hear(&mut agent, 2)[0]).is_some());
+}
+
+#[test]
+fn who_asks_too_often_is_refused_by_name_on_that_connection_until_time_has_passed() {
+    let (mut flood, mut log) = (Flood::new(), EventLog::new());
+    log.append(&flood.list());
+    let clock = ManualClock::new(Nanos(1));
+    let mut agent = log.market_data(1 << 20, 4096, clock.clone());
+    settle(&mut agent);
+    let updates = FeedRequest {
+        from_sequence: FeedSequence(2),
+        kind: FeedRequestKind::UpdatesFrom.into(),
+        ..FeedRequest::blank()
+    };
+    let updates = [&framing_header(FeedRequest::BYTES), updates.bytes()].concat();
+    let range = framed(FeedDepth::Orders.into(), 1, 1);
+    let mut asker = Asker::new(&agent);
+    let throttled = |heard: &[u8]| {
+        let reject = FeedReject::read(heard).unwrap();
+        assert_eq!(reject.code.decode(), Some(FeedRejectCode::Throttled));
+    };
+    // Those that are met are answered with nothing: there is no update yet.
+    for _ in 0..=REQUESTS_AT_ONCE / FEED_REQUEST_COSTS {
+        asker.stream.write_all(&updates).unwrap();
+    }
+    throttled(&asker.hear(&mut agent, 1)[0]);
+    asker.stream.write_all(&range).unwrap();
+    throttled(&asker.hear(&mut agent, 1)[0]);
+    // Another connection is as good as before.
+    let mut other = Asker::new(&agent);
+    other.stream.write_all(&range).unwrap();
+    assert!(FeedRange::read(&other.hear(&mut agent, 2)[0]).is_some());
+    // So much time that one more is met, and one range.
+    let requests = u64::from(FEED_REQUEST_COSTS + 1);
+    clock.advance(Nanos(
+        requests * Nanos::SECOND.0 / u64::from(REQUESTS_PER_SECOND),
+    ));
+    for request in [&updates, &updates, &range] {
+        asker.stream.write_all(request).unwrap();
+    }
+    let heard = asker.hear(&mut agent, 3);
+    throttled(&heard[0]);
+    assert!(FeedRange::read(&heard[1]).is_some());
+    asker.stream.write_all(&range).unwrap();
+    throttled(&asker.hear(&mut agent, 1)[0]);
 }
 
 #[test]
