@@ -179,6 +179,6 @@ mod tests {
             assert!(known, "{}", message.name);
             seen += 1;
         }
-        assert_eq!(seen, 19);
+        assert_eq!(seen, 20);
     }
 }
