@@ -142,6 +142,13 @@ impl Twin {
             .collect()
     }
 
+    /// What every account has free: rule 4.4.
+    #[must_use]
+    pub fn purses(&self) -> Vec<(AccountId, i128)> {
+        let accounts = self.accounts.keys();
+        accounts.map(|id| (*id, self.available(*id))).collect()
+    }
+
     /// Rule 4.4.
     pub(crate) fn available(&self, account: AccountId) -> i128 {
         let locks: i128 = self
