@@ -1,18 +1,24 @@
-//! Cascades of more stop orders than one command may let into the market: each comes, once, in its
-//! turn, and no command or timer lets in more than it may.
+//! Cascades of more stop orders, every other one a one-cancels-other order, than one command may let into
+//! the market: each comes, once, in its turn, and no command or timer lets in more than it may.
 
 #![allow(clippy::unwrap_used)] // A test may fail where it stands.
 
+use std::collections::BTreeSet;
+
 use exahour_engine::{Batch, Capacity, Engine};
 use exahour_twin::Twin;
-use exahour_twin::flow::cascade::{Shape, before, spark};
+use exahour_twin::flow::cascade::{
+    LIMITS_BELOW, STOP_ABOVE, Shape, before, one_cancels_other, spark,
+};
 use exahour_twin::flow::limits::TIME;
-use exahour_wire::events::{EventPrefix, OrderCancelled, OrderFilled, OrderTriggered};
+use exahour_wire::events::{
+    EventPrefix, OrderAccepted, OrderCancelled, OrderFilled, OrderTriggered,
+};
 use exahour_wire::ids::CommandSequence;
 use exahour_wire::internal::Tick;
 use exahour_wire::limits::ELECTIONS_MAX;
 use exahour_wire::message::{Message, messages};
-use exahour_wire::units::Nanos;
+use exahour_wire::units::{Nanos, Price};
 
 const STOPS: u32 = 1_300;
 
@@ -118,6 +124,24 @@ fn each_of_a_heap_comes_by_its_time() {
     let all = run(Shape::Heap, false);
     assert_eq!(all.len(), STOPS as usize);
     assert!(all.windows(2).all(|pair| pair[0].order < pair[1].order));
+}
+
+/// Where two orders are held at one price they may still come as different ones.
+#[test]
+fn the_hash_tells_what_a_stop_price_brings() {
+    let mut hashes = BTreeSet::new();
+    let [one, other] = LIMITS_BELOW;
+    // The last two come with one limit, as there is no protection: a limit order and a market order.
+    for stop_limit in [one, other, STOP_ABOVE, Price::NONE] {
+        let mut pair = Pair::new();
+        pair.apply(&before(Shape::Heap, 2));
+        let events = pair.apply(&[one_cancels_other(stop_limit)]);
+        let accepted = messages(&events).find_map(OrderAccepted::read);
+        assert!(accepted.is_some(), "{stop_limit}");
+        hashes.insert(pair.engine.state_hash().0);
+        pair.restart();
+    }
+    assert_eq!(hashes.len(), 4);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! More stop orders than one command may let into the market.
+//! More orders with a stop price than one command may let into the market.
 
 use exahour_wire::codes::{OrderType, Side, TimeInForce};
 use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId, MessageSequence, SessionId};
@@ -18,13 +18,19 @@ pub enum Shape {
     Heap,
 }
 
+/// The stop price of [`one_cancels_other`].
+pub const STOP_ABOVE: Price = Price(REFERENCE + 10);
+
+/// Two stop limits for which nothing is held beyond what its limit takes.
+pub const LIMITS_BELOW: [Price; 2] = [Price(REFERENCE - 2), Price(REFERENCE - 3)];
+
 const MAKER: u32 = 1;
 const STOPS: u32 = 2;
 const TAKER: u32 = 3;
 const DATED: u32 = 4;
 
-/// The market before the cascade: so many stop orders to buy a lot, entered in no order, and a lot
-/// offered for each at every tick above the reference.
+/// The market before the cascade: so many orders with a stop price to buy a lot, entered in no order, every
+/// other one in the book until then, and a lot offered for each at every tick above the reference.
 #[must_use]
 pub fn before(shape: Shape, stops: u32) -> Vec<Vec<u8>> {
     let mut records = Vec::new();
@@ -96,8 +102,33 @@ fn stop(shape: Shape, place: u32, step: u32, stops: u32) -> Vec<u8> {
         Shape::Ladder => (REFERENCE + i64::from(step), REFERENCE + i64::from(step) + 1),
         Shape::Heap => (REFERENCE, REFERENCE + i64::from(stops)),
     };
-    let plain = plain(STOPS, place + 1, limit);
+    let (order_type, price, stop_limit) = match place % 2 {
+        0 => (OrderType::StopLimit, limit, Price::NONE),
+        _ => (OrderType::OneCancelsOther, REFERENCE - 1, Price(limit)),
+    };
+    let stopped = NewAdvancedOrder {
+        order_type: order_type.into(),
+        stop_price: Price(stop_price),
+        stop_limit,
+        ..advanced(plain(STOPS, place + 1, price))
+    };
+    stopped.bytes().to_vec()
+}
+
+/// A one-cancels-other order to buy a lot, with this limit from its stop price on.
+#[must_use]
+pub fn one_cancels_other(stop_limit: Price) -> Vec<u8> {
     let command = NewAdvancedOrder {
+        order_type: OrderType::OneCancelsOther.into(),
+        stop_price: STOP_ABOVE,
+        stop_limit,
+        ..advanced(plain(TAKER, 1, REFERENCE - 1))
+    };
+    command.bytes().to_vec()
+}
+
+fn advanced(plain: NewOrder) -> NewAdvancedOrder {
+    NewAdvancedOrder {
         session: plain.session,
         sequence: plain.sequence,
         client_order_id: plain.client_order_id,
@@ -106,13 +137,9 @@ fn stop(shape: Shape, place: u32, step: u32, stops: u32) -> Vec<u8> {
         account: plain.account,
         instrument: plain.instrument,
         side: Side::Buy.into(),
-        order_type: OrderType::StopLimit.into(),
         time_in_force: plain.time_in_force,
-        stop_price: Price(stop_price),
-        stop_limit: Price::NONE,
         ..NewAdvancedOrder::blank()
-    };
-    command.bytes().to_vec()
+    }
 }
 
 fn plain(member: u32, number: u32, price: i64) -> NewOrder {
