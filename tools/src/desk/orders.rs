@@ -14,6 +14,7 @@ use exahour_gateway::clock::{Clock, SystemClock};
 use exahour_wire::codes::{OrderType, Raw, Side};
 use exahour_wire::events::{
     OrderAccepted, OrderCancelled, OrderFilled, OrderReduced, OrderReplaced, OrderTriggered,
+    StopEntered,
 };
 use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId, OrderId, SessionId};
 use exahour_wire::message::Message;
@@ -59,6 +60,10 @@ pub(super) struct LiveOrder {
     leaves: Quantity,
     /// Whether it is a stop order that is not in the market yet.
     waits: bool,
+    /// The stop price that it waits for, in the market or not; none for an order that waits for none.
+    stop_price: Price,
+    /// The limit that it has from then on; none for a market order.
+    stop_limit: Price,
 }
 
 #[derive(Serialize)]
@@ -74,6 +79,8 @@ struct JsonOrder {
     leaves: u64,
     /// Whether it is a stop order that is not in the market yet.
     waits: bool,
+    stop_price: Option<String>,
+    stop_limit: Option<String>,
 }
 
 /// Lists the orders.
@@ -101,6 +108,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 quantity: it.quantity.0,
                 leaves: it.leaves.0,
                 waits: it.waits,
+                stop_price: some(it.stop_price),
+                stop_limit: some(it.stop_limit),
             };
             print_json(&line)?;
         } else {
@@ -114,11 +123,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 it.account,
                 it.session,
                 it.name,
-                if it.waits {
-                    ", waits for its stop price"
-                } else {
-                    ""
-                }
+                stop_text(it)
             ))?;
         }
     }
@@ -126,6 +131,22 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         print("no live orders\n")?;
     }
     Ok(())
+}
+
+fn some(price: Price) -> Option<String> {
+    (price != Price::NONE).then(|| price.to_string())
+}
+
+/// What an order waits for, as people read it.
+fn stop_text(order: &LiveOrder) -> String {
+    let Some(stop) = some(order.stop_price) else {
+        return String::new();
+    };
+    match (order.waits, some(order.stop_limit)) {
+        (true, _) => format!(", waits for its stop price {stop}"),
+        (false, Some(limit)) => format!(", or a stop-limit order at {stop}, limit {limit}"),
+        (false, None) => format!(", or a stop order at {stop}"),
+    }
 }
 
 /// The live orders of a participant, by the exchange's name.
@@ -181,6 +202,11 @@ fn note(event: &[u8], live: &mut BTreeMap<OrderId, LiveOrder>) {
         if let Some(order) = live.get_mut(&it.order) {
             order.price = it.price;
             order.waits = false;
+            (order.stop_price, order.stop_limit) = (Price::NONE, Price::NONE);
+        }
+    } else if let Some(it) = StopEntered::read(event) {
+        if let Some(order) = live.get_mut(&it.order) {
+            (order.stop_price, order.stop_limit) = (it.stop_price, it.stop_limit);
         }
     } else if let Some(it) = OrderAccepted::read(event) {
         live.insert(
@@ -197,6 +223,8 @@ fn note(event: &[u8], live: &mut BTreeMap<OrderId, LiveOrder>) {
                 waits: [OrderType::Stop, OrderType::StopLimit]
                     .map(Raw::from)
                     .contains(&it.order_type),
+                stop_price: Price::NONE,
+                stop_limit: Price::NONE,
             },
         );
     }
@@ -249,7 +277,15 @@ mod tests {
             ..OrderAccepted::blank()
         };
         note(accepted.bytes(), &mut live);
-        assert!(live[&OrderId(1)].waits);
+        let entered = StopEntered {
+            order: OrderId(1),
+            stop_price: Price(10),
+            stop_limit: Price::NONE,
+            ..StopEntered::blank()
+        };
+        note(entered.bytes(), &mut live);
+        let order = &live[&OrderId(1)];
+        assert_eq!((order.waits, order.stop_price), (true, Price(10)));
         let triggered = OrderTriggered {
             order: OrderId(1),
             price: Price(8),
@@ -258,5 +294,6 @@ mod tests {
         note(triggered.bytes(), &mut live);
         let order = &live[&OrderId(1)];
         assert_eq!((order.waits, order.price), (false, Price(8)));
+        assert_eq!(order.stop_price, Price::NONE);
     }
 }

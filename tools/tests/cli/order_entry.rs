@@ -217,6 +217,14 @@ fn orders_of_every_kind_are_entered() {
         json!(["2.30", null])
     );
 
+    let listed = succeed(&words("orders --session 2", &data));
+    for waiting in [
+        ", or a stop-limit order at 2.40, limit 2.35\n",
+        ", waits for its stop price 2.30\n",
+    ] {
+        assert!(listed.contains(waiting), "{listed}");
+    }
+
     let early = fail(&words("order buy 1 1 --market --tif gfa", &data));
     assert!(early.contains("NoCall"), "{early}");
     succeed(&words("operate halt 1", &data));
