@@ -124,6 +124,19 @@ fn a_call_is_no_crossed_book_without_a_word() {
     ] {
         assert!(shown.contains(line), "{shown}");
     }
+    // Orders without a limit stand at the end of the auction's range.
+    at(&["order", "buy", "1", "1", "--market", "--tif", "gfa"]);
+    let all = one(&["book", "1", "--json", "--data", &data]);
+    assert_eq!(
+        (&all["bids"][0]["price"], &all["bids"][0]["at_range_end"]),
+        (&json!("250.00"), &json!(true))
+    );
+    assert_eq!(all["bids"][1]["at_range_end"], Value::Null);
+    let shown = at(&["book", "1"]);
+    assert!(
+        shown.contains("1 order  at the end of the range, where orders without a limit stand"),
+        "{shown}"
+    );
     at(&["operate", "resume", "1"]);
     let open = one(&["book", "1", "--json", "--data", &data]);
     assert_eq!(open["auction"], Value::Null);

@@ -61,9 +61,7 @@ pub(super) fn text(
 
 /// Why bids may stand above offers, and what will come of it.
 fn write_auction(auction: &JsonAuction, out: &mut String) {
-    out.push_str(
-        "  a call: orders are collected for an auction, those without a limit at the end of its range\n",
-    );
+    out.push_str("  a call: orders are collected for an auction\n");
     let Some(price) = &auction.price else {
         out.push_str("  nothing would trade now\n");
         return;
@@ -97,6 +95,9 @@ fn write_level(side: &str, level: &JsonLevel, out: &mut String) {
     if let Some(orders) = level.orders {
         let plural = if orders == 1 { "" } else { "s" };
         let _ = write!(out, "  {orders} order{plural}");
+    }
+    if level.at_range_end {
+        out.push_str("  at the end of the range, where orders without a limit stand");
     }
     out.push('\n');
     for JsonOrder { order, quantity } in level.queue.iter().flatten() {

@@ -93,6 +93,9 @@ pub(super) struct JsonStatistics {
 
 #[derive(PartialEq, Serialize)]
 pub(super) struct JsonLevel {
+    /// Whether it stands at the end of an auction's range, where orders without a limit do.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) at_range_end: bool,
     pub(super) price: String,
     pub(super) quantity: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,7 +120,12 @@ pub(super) fn view(
     let known = arguments.feed != Feed::Top;
     let levels = |side| {
         let levels = levels_of(book, arguments.feed, side);
+        let end = match side {
+            Side::Buy => book.state().high_price,
+            Side::Sell => book.state().low_price,
+        };
         let level = |it: LevelView| JsonLevel {
+            at_range_end: it.price == end,
             price: it.price.to_string(),
             quantity: it.quantity.0,
             orders: known.then_some(it.orders),
