@@ -10,12 +10,14 @@
 //! therefore kept per socket until a read proves it empty, which a short read does: it saves the
 //! second call that would only say so.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream as BlockingStream};
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Token};
+use rustix::io::Errno;
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::error::GatewayError;
@@ -419,11 +421,16 @@ pub struct Group {
 /// Bytes of packets that the system is asked to keep for a listener that is busy.
 const GROUP_BUFFER_BYTES: usize = 4 << 20;
 
+/// Packets handed to the system in one call at most.
+pub const PACKETS_PER_CALL: usize = 32;
+
+/// A packet in three parts, which are sent one behind the other.
+pub type PacketParts<'a> = [&'a [u8]; 3];
+
 /// The sending end of a multicast group.
 #[derive(Debug)]
 pub struct GroupSender {
     socket: Socket,
-    to: SockAddr,
 }
 
 impl GroupSender {
@@ -439,18 +446,60 @@ impl GroupSender {
             socket.set_multicast_if_v4(&group.interface)?;
             socket.set_multicast_ttl_v4(hops)?;
             socket.set_multicast_loop_v4(true)?;
+            socket.connect(&SockAddr::from(group.address))?;
             Ok(socket)
         };
         let socket = open().map_err(|source| GatewayError::Multicast { group, source })?;
-        let to = SockAddr::from(group.address);
-        Ok(GroupSender { socket, to })
+        Ok(GroupSender { socket })
+    }
+
+    /// A sender over a socket of datagrams that is connected already.
+    #[cfg(test)]
+    pub(crate) fn over(socket: impl Into<std::os::fd::OwnedFd>) -> Self {
+        let socket = Socket::from(socket.into());
+        GroupSender { socket }
     }
 
     /// Sends one packet, or loses it where the system has no room for it now.
     pub fn send(&self, packet: &[u8]) -> PacketSent {
-        match self.socket.send_to(packet, &self.to) {
+        match self.socket.send(packet) {
             Ok(count) if count == packet.len() => PacketSent::Yes,
             Ok(_) | Err(_) => PacketSent::Lost,
+        }
+    }
+
+    /// Sends packets in one call, in their order, up to the first that the system does not take.
+    ///
+    /// # Panics
+    /// If they are more than [`PACKETS_PER_CALL`], or none: our own fault.
+    pub fn send_many(&self, packets: &[PacketParts<'_>]) -> ManySent {
+        assert!(!packets.is_empty() && packets.len() <= PACKETS_PER_CALL);
+        let parts: [[IoSlice<'_>; 3]; PACKETS_PER_CALL] = std::array::from_fn(|place| {
+            let none: PacketParts<'_> = [&[]; 3];
+            packets.get(place).unwrap_or(&none).map(IoSlice::new)
+        });
+        let mut controls: [SendAncillaryBuffer<'_, '_, '_>; PACKETS_PER_CALL] =
+            std::array::from_fn(|_| SendAncillaryBuffer::default());
+        let mut parts_left = parts.iter();
+        let mut headers = controls.each_mut().map(|control| {
+            // There are as many parts as controls.
+            MMsgHdr::new(
+                parts_left
+                    .next()
+                    .map_or(&[] as &[IoSlice<'_>], |it| &it[..]),
+                control,
+            )
+        });
+        match sendmmsg(
+            &self.socket,
+            &mut headers[..packets.len()],
+            SendFlags::DONTWAIT,
+        ) {
+            Ok(count) => ManySent::Packets(count),
+            Err(Errno::INTR) => ManySent::Packets(0),
+            // The device's queue is full, or the socket's own room is.
+            Err(Errno::AGAIN | Errno::NOBUFS) => ManySent::Full,
+            Err(_) => ManySent::FirstLost,
         }
     }
 }
@@ -462,6 +511,17 @@ pub enum PacketSent {
     Yes,
     /// The system did not: nobody hears it.
     Lost,
+}
+
+/// What became of many packets on their way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ManySent {
+    /// The system took so many of the first.
+    Packets(usize),
+    /// There is no room now: it took none.
+    Full,
+    /// The first of them cannot be sent: it took none.
+    FirstLost,
 }
 
 /// The receiving ends of multicast groups that carry the same packets; several listeners of one

@@ -172,6 +172,27 @@ impl History {
         Ok((FeedSequence(end), parts))
     }
 
+    /// Framed messages from `from` up to but not including `end`.
+    ///
+    /// # Errors
+    /// [`Overrun`] where `from` is not kept any more.
+    ///
+    /// # Panics
+    /// If `end` lies beyond the next number: our own fault.
+    pub fn framed_between(
+        &self,
+        from: FeedSequence,
+        end: FeedSequence,
+    ) -> Result<[&[u8]; 2], Overrun> {
+        assert!(from <= end && end.0 <= self.next);
+        if from.0 < self.oldest {
+            return Err(Overrun);
+        }
+        let start = self.start_of(from.0);
+        let (first, second) = self.read(start, (self.start_of(end.0) - start) as usize);
+        Ok([first, second])
+    }
+
     /// Messages from `from` on, below `end`, which is at most the next number.
     fn fitting(&self, from: u64, end: u64, bytes_max: usize) -> (u64, [&[u8]; 2]) {
         if from >= end {

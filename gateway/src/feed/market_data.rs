@@ -14,7 +14,7 @@ use exahour_rings::{Agent, Halt};
 use exahour_wire::events::FrameEnd;
 use exahour_wire::ids::ExchangeId;
 
-use super::multicast::{Multicast, MulticastConfig};
+use super::multicast::{MESSAGE_BYTES_PER_TURN, Multicast, MulticastConfig};
 use super::peers::Peers;
 use super::subscribers::{Client, Subscribers};
 use super::updates::DEPTHS;
@@ -26,6 +26,9 @@ use crate::sockets::Sockets;
 
 /// Bytes of the event log published in one turn.
 const LOG_BYTES_PER_TURN: u64 = 256 << 10;
+
+// Events make messages of less than twice their size: what a turn publishes it sends as well.
+const _: () = assert!(MESSAGE_BYTES_PER_TURN >= 2 * LOG_BYTES_PER_TURN as usize);
 
 /// The settings of the market data port.
 #[derive(Clone, Debug)]

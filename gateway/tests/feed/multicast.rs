@@ -11,6 +11,7 @@ use exahour_gateway::clock::{Clock, ManualClock, SystemClock};
 use exahour_gateway::feed::multicast::{MulticastConfig, PACKET_BYTES_MAX};
 use exahour_gateway::feed::multicast_client::MulticastClient;
 use exahour_gateway::feed::updates::DEPTHS;
+use exahour_gateway::image::Applied;
 use exahour_gateway::sockets::{Group, GroupReceivers, GroupSender};
 use exahour_rings::Agent;
 use exahour_twin::seeds::seeds;
@@ -310,6 +311,51 @@ fn both_lines_carry_the_same_packets_and_what_is_no_packet_does_no_harm() {
         client.poll(clock.steady(), &mut |_, _| ()).unwrap();
         client.settled() && client.image().next_sequence() == FeedSequence(802)
     });
+}
+
+/// More than sockets hold at once: what the lines lose on their way is asked of the port.
+#[test]
+fn a_burst_arrives_whole_and_in_order() {
+    if !permitted() {
+        return;
+    }
+    let (mut flood, mut log) = (Flood::new(), EventLog::new());
+    log.append(&flood.list());
+    let lines = groups();
+    let multicast = MulticastConfig { lines, hops: 0 };
+    let mut clock = ManualClock::new(Nanos(1));
+    let mut agent = log.multicast(32 << 20, multicast, clock.clone());
+    let mut client = MulticastClient::join(lines, FeedDepth::Orders, agent.address()).unwrap();
+    turn_until(&mut agent, "joining", || {
+        clock.advance(Nanos(100_000));
+        client.poll(clock.steady(), &mut |_, _| ()).unwrap();
+        client.settled()
+    });
+    let recoveries = client.counts().recoveries;
+    // All of it is there before the first turn.
+    (0..25).for_each(|_| log.append(&flood.churn(500)));
+    let (first, end) = (client.image().next_sequence().0, 2 + 50_000);
+    let mut next = first;
+    turn_until(&mut agent, "the burst", || {
+        clock.advance(Nanos(1_000_000));
+        let mut on_message = |message: &[u8], applied| {
+            if applied == Applied::Update {
+                // The number stands behind the header of every message.
+                assert_eq!(message[8..16], next.to_le_bytes());
+                next += 1;
+            }
+            assert_ne!(applied, Applied::Snapshot, "nothing is skipped");
+        };
+        client.poll(clock.steady(), &mut on_message).unwrap();
+        client.settled() && client.image().next_sequence() == FeedSequence(end)
+    });
+    assert_eq!((first, next), (2, end));
+    let counts = client.counts();
+    println!("{counts:?}");
+    assert_eq!(counts.refused, 0);
+    assert!(counts.recoveries <= recoveries + 2, "{counts:?}");
+    let orders = &agent.multicast()[FeedDepth::Orders as usize];
+    assert_eq!(orders.lost(), [0, 0], "the system took every packet");
 }
 
 #[test]
