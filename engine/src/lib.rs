@@ -31,6 +31,7 @@ mod terms;
 mod timers;
 mod trade_log;
 mod trading;
+mod treap;
 
 pub use admit::Verdict;
 pub use batch::{Batch, EventSink};

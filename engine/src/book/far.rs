@@ -1,15 +1,13 @@
 //! The prices that are not near: a treap, whose nodes are the levels themselves.
 //!
-//! Used by `levels`. A treap is a search tree by key and a heap by a number drawn for each node; the
-//! number here is a hash of the node's place with a seed that nobody knows, so no choice of prices
-//! makes it deep, and what is visible does not depend on it.
+//! Used by `levels`. A treap is a search tree by key and a heap by a number drawn for each node (`treap`),
+//! so no choice of prices makes it deep.
 //!
 //! Always holds: lesser keys to the one side, greater to the other, no number above its parent's.
 //! Takes no memory beyond the levels, and for n of them about log2(n) steps.
-//!
-//! Source: Seidel and Aragon, "Randomized search trees", Algorithmica 16, 1996.
 
 use super::level::{LevelIndex, LevelTable, NO_LEVEL};
+use crate::treap::rank;
 
 /// The levels that are not near.
 pub(super) struct Far {
@@ -136,12 +134,8 @@ impl Far {
         }
     }
 
-    /// The number of a place: the finalizer of SplitMix64.
     fn rank(&self, index: LevelIndex) -> u64 {
-        let mut mixed = self.seed ^ u64::from(index).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
+        rank(self.seed, index)
     }
 }
 

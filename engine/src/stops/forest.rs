@@ -1,13 +1,12 @@
 //! Ordered sequences that can be cut in two and joined: treaps over one slab of nodes.
 //!
-//! Used by the stop orders. A treap is a search tree by place and a heap by a number drawn for each
-//! node; the number here is a hash of the node's index with a seed that nobody knows, so no choice of
-//! what is entered makes it deep, and what is visible does not depend on it.
+//! Used by the stop orders. A treap is a search tree by place and a heap by a number drawn for each node
+//! (`treap`), so no choice of what is entered makes it deep.
 //!
 //! Always holds: no number is above its parent's; a root has no parent. A node that is in no sequence
 //! is a sequence of one.
-//!
-//! Source: Seidel and Aragon, "Randomized search trees", Algorithmica 16, 1996.
+
+use crate::treap::rank;
 
 /// The place of a node.
 pub(super) type NodeIndex = u32;
@@ -201,12 +200,8 @@ impl<T: Copy> Forest<T> {
         }
     }
 
-    /// The number of a node: the finalizer of SplitMix64.
     fn number(&self, index: NodeIndex) -> u64 {
-        let mut mixed = self.seed ^ u64::from(index).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
+        rank(self.seed, index)
     }
 }
 
