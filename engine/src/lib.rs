@@ -19,6 +19,7 @@ mod engine;
 mod execute;
 pub mod guards;
 mod ledger;
+mod pegs;
 mod positions;
 mod prefetch;
 mod reporter;

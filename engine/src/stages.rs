@@ -110,6 +110,7 @@ impl Execution {
         sink: &mut S,
     ) -> Result<(), Divergence> {
         // A leader never stamps below an earlier stamp; should it, time stands still.
+        let later = batch.time > self.now;
         self.now = self.now.max(batch.time);
         let mut out = Output {
             time: self.now,
@@ -117,6 +118,12 @@ impl Execution {
             sink,
         };
         self.fire_timers(&mut out);
+        // Once, not behind each timer: that of something that is gone comes up here, and not where the
+        // engine went on from a snapshot. And at one time only once: how commands are cut into batches
+        // does not matter.
+        if later {
+            self.execute.follow_up(&mut out);
+        }
         let mut commands = messages(batch.commands);
         let mut next = commands.next();
         while let Some(command) = next {
@@ -126,7 +133,7 @@ impl Execution {
             }
             let verdict = verdicts.verdict(command, out.time);
             self.execute.execute(command, verdict, &mut out);
-            self.execute.trigger_stops(&mut out);
+            self.execute.follow_up(&mut out);
             self.keep_hashes(command, verdicts, &mut out)?;
             out.command.0 += 1;
         }
@@ -154,9 +161,6 @@ impl Execution {
         while let Some((at, due)) = self.execute.timers.take_due(out.time) {
             self.execute.fire(at, due, out);
         }
-        // Once, not behind each: a timer of something that is gone comes up here, and not where the
-        // engine went on from a snapshot.
-        self.execute.trigger_stops(out);
     }
 
     #[inline]

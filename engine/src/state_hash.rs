@@ -109,6 +109,7 @@ fn feed_counters(feed: &mut Feed, execute: &Execute) {
         execute.transfers,
         execute.day_end.0,
         execute.elect_at.0,
+        u64::from(execute.peg_turn.0),
         u64::from(execute.orders.live_max()),
     ]);
     for counter in execute.reporter.counters() {
@@ -228,6 +229,15 @@ fn feed_instrument(feed: &mut Feed, execute: &Execute, instrument: &Instrument) 
         feed_order(feed, execute, stop.slot);
     }
     feed.number(stops.map_or(0, |stops| stops.elected().count() as u64));
+    let pegs = instrument.pegs.iter();
+    for peg in pegs.flat_map(|pegs| pegs.live(&execute.orders)) {
+        feed.numbers([peg.order.0, peg.lead.reference as u64]);
+        feed.signed(peg.lead.offset.0);
+        match peg.stands_for(&execute.orders) {
+            Some(aim) => feed.signed(aim.0),
+            None => feed_order(feed, execute, peg.slot),
+        }
+    }
 }
 
 fn feed_order(feed: &mut Feed, execute: &Execute, slot: Slot) {

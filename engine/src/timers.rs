@@ -33,7 +33,7 @@ pub(crate) enum Due {
     Indicative(u32),
     /// A look at the best quotes of an instrument that has a price band.
     Band(u32),
-    /// Stop orders that were elected and are not in the market yet.
+    /// Stop orders that were elected and are not in the market yet, and pegged orders to be moved.
     Election,
 }
 

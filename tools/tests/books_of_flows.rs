@@ -10,9 +10,12 @@ use exahour_gateway::image::{BookImage, Change};
 use exahour_twin::flow::{Commands, Flow, Style};
 use exahour_twin::seeds::seeds;
 use exahour_wire::codes::{OrderType, Raw};
-use exahour_wire::events::{FrameEnd, OrderAccepted, OrderCancelled, OrderFilled, OrderTriggered};
+use exahour_wire::events::{
+    FrameEnd, OrderAccepted, OrderCancelled, OrderFilled, OrderRepriced, OrderTriggered,
+};
 use exahour_wire::ids::OrderId;
 use exahour_wire::message::{Message, messages};
+use exahour_wire::units::Price;
 
 fn apply(engine: &mut Engine, commands: &Commands) -> Vec<u8> {
     let bytes = commands.bytes();
@@ -26,23 +29,31 @@ fn apply(engine: &mut Engine, commands: &Commands) -> Vec<u8> {
     events
 }
 
-/// Stop orders that are not in the market, and how many have come into it.
+/// Stop orders and pegged orders that are not in the market, and how often one has come into it.
 #[derive(Default)]
 struct Parked {
     orders: BTreeSet<OrderId>,
     triggered: usize,
+    moved: usize,
 }
 
 impl Parked {
     fn on_event(&mut self, event: &[u8]) {
-        let stops = [OrderType::Stop, OrderType::StopLimit].map(Raw::from);
+        let wait = [OrderType::Stop, OrderType::StopLimit, OrderType::Pegged].map(Raw::from);
         if let Some(accepted) = OrderAccepted::read(event) {
-            if stops.contains(&accepted.order_type) {
+            if wait.contains(&accepted.order_type) {
                 self.orders.insert(accepted.order);
             }
         } else if let Some(triggered) = OrderTriggered::read(event) {
             self.triggered += 1;
             self.orders.remove(&triggered.order);
+        } else if let Some(repriced) = OrderRepriced::read(event) {
+            if repriced.price == Price::NONE {
+                self.orders.insert(repriced.order);
+            } else {
+                self.moved += 1;
+                self.orders.remove(&repriced.order);
+            }
         } else if let Some(cancelled) = OrderCancelled::read(event) {
             self.orders.remove(&cancelled.order);
         }
@@ -50,8 +61,8 @@ impl Parked {
 }
 
 #[test]
-fn stop_orders_are_in_no_public_book_and_everything_else_that_lives_is() {
-    let mut triggered = 0;
+fn what_waits_is_in_no_public_book_and_everything_else_that_lives_is() {
+    let (mut triggered, mut moved) = (0, 0);
     for seed in seeds(24) {
         let mut flow = Flow::new(seed, Style::Realistic);
         let mut engine = Engine::new(&Capacity::default());
@@ -83,6 +94,8 @@ fn stop_orders_are_in_no_public_book_and_everything_else_that_lives_is() {
             assert_eq!(books.orders() + parked.orders.len(), live, "{place}");
         }
         triggered += parked.triggered;
+        moved += parked.moved;
     }
     assert!(triggered > 0, "no stop order came into the market");
+    assert!(moved > 300, "pegged orders hardly moved: {moved}");
 }

@@ -73,12 +73,12 @@ pub(super) fn check_new(
     }
     let side = order.side.decode().ok_or(Reject::InvalidSide)?;
     let order_type = order.order_type.decode().ok_or(Reject::InvalidOrderType)?;
-    let stop = match order_type {
-        OrderType::Market | OrderType::Limit | OrderType::MarketToLimit => None,
+    let (stop, peg) = match order_type {
+        OrderType::Market | OrderType::Limit | OrderType::MarketToLimit => (None, None),
         OrderType::Stop | OrderType::StopLimit | OrderType::OneCancelsOther => {
-            Some(advanced.ok_or(Reject::InvalidOrderType)?)
+            (Some(advanced.ok_or(Reject::InvalidOrderType)?), None)
         }
-        OrderType::Pegged => return Err(Reject::InvalidOrderType),
+        OrderType::Pegged => (None, Some(advanced.ok_or(Reject::InvalidOrderType)?)),
     };
     let lifetime = order
         .time_in_force
@@ -94,7 +94,7 @@ pub(super) fn check_new(
     );
     let for_auction = lifetime == TimeInForce::GoodForAuction;
     let market = order_type == OrderType::Market;
-    let lives = match stop {
+    let lives = match stop.or(peg) {
         Some(_) => !immediate && !for_auction,
         None => !market || immediate || for_auction,
     };
@@ -107,7 +107,7 @@ pub(super) fn check_new(
     if order.flags.has_unknown() || post_only && (immediate || !one_limit) {
         return Err(Reject::InvalidFlags);
     }
-    check_served(advanced, stop, both)?;
+    check_served(advanced, order_type)?;
     check_quantity(terms, order.quantity)?;
     if let Some(advanced) = advanced {
         let rests = !immediate && matches!(order_type, OrderType::Limit | OrderType::MarketToLimit);
@@ -117,7 +117,7 @@ pub(super) fn check_new(
             return Err(Reject::MinimumInvalid);
         }
     }
-    if one_limit || both {
+    if one_limit || both || peg.is_some() {
         terms.check_limit(order.price)?;
     } else if order.price != Price::NONE {
         return Err(Reject::PriceOutOfRange);
@@ -128,6 +128,9 @@ pub(super) fn check_new(
         if both {
             check_stop_leg(terms, side, stop)?;
         }
+    }
+    if let Some(peg) = peg {
+        check_peg(terms, peg)?;
     }
     let dated = match lifetime {
         TimeInForce::GoodTillDate => order.expire_at > now,
@@ -161,20 +164,36 @@ fn check_display(display: Quantity, total: Quantity, rests: bool) -> Result<(), 
     check_parts(display, total)
 }
 
+/// Whether there is something that a pegged order can move with, and so far from it: at least a tick
+/// from the other side, which it would meet otherwise whenever it moves.
+fn check_peg(terms: &Terms, peg: &NewAdvancedOrder) -> Result<(), Reject> {
+    let offset = peg.peg_offset;
+    let nearest = match peg.peg.decode().ok_or(Reject::PegInvalid)? {
+        PegReference::None => return Err(Reject::PegInvalid),
+        PegReference::Primary | PegReference::Midpoint => Price(0),
+        PegReference::Market => terms.tick,
+    };
+    let on_tick = || terms.ticks.divides(offset.0.cast_unsigned());
+    if offset >= nearest && offset <= terms.price_cap && on_tick() {
+        Ok(())
+    } else {
+        Err(Reject::PegInvalid)
+    }
+}
+
 /// Whether everything that an order asks for is served, and for its type.
 #[inline]
-fn check_served(
-    advanced: Option<&NewAdvancedOrder>,
-    stop: Option<&NewAdvancedOrder>,
-    both: bool,
-) -> Result<(), Reject> {
+fn check_served(advanced: Option<&NewAdvancedOrder>, order_type: OrderType) -> Result<(), Reject> {
     let Some(advanced) = advanced else {
         return Ok(());
     };
-    let served = advanced.peg == PegReference::None.into()
-        && (stop.is_some() || advanced.stop_price == Price::NONE)
-        && (stop.is_none() || advanced.minimum_quantity == Quantity(0))
-        && advanced.peg_offset == Price(0)
+    let both = order_type == OrderType::OneCancelsOther;
+    let stop = both || matches!(order_type, OrderType::Stop | OrderType::StopLimit);
+    let pegged = order_type == OrderType::Pegged;
+    let unpegged = advanced.peg == PegReference::None.into() && advanced.peg_offset == Price(0);
+    let served = (pegged || unpegged)
+        && (stop || advanced.stop_price == Price::NONE)
+        && (!stop && !pegged || advanced.minimum_quantity == Quantity(0))
         && (both || advanced.stop_limit == Price::NONE);
     if served {
         Ok(())

@@ -12,9 +12,11 @@ use exahour_wire::reject::Reject;
 use exahour_wire::units::{Nanos, Price, Quantity};
 
 use super::one_cancels_other::worse;
+use super::pegs::lead_of;
 use super::{Execute, Instrument};
 use crate::batch::EventSink;
 use crate::book::{Extent, NO_ORDER, Order, Slot};
+use crate::pegs::PEGGED;
 use crate::positions::{Change, Position, adverse};
 use crate::reporter::Output;
 use crate::timers::Due;
@@ -84,6 +86,7 @@ impl Execute {
             .vacant(&self.orders, new.session, new.client_order_id)
             .ok_or(Reject::DuplicateClientOrderId)?;
         let stop = advanced.and_then(|advanced| stop_of(order_type, advanced));
+        let lead = advanced.and_then(|advanced| lead_of(order_type, advanced));
         let price = instrument.limit_of(new.price, order_type, side, stop, out.time)?;
         let beside = instrument.beside(order_type, side, advanced)?;
         let held = beside.map_or(price, |it| worse(side, price, it.limit));
@@ -91,6 +94,9 @@ impl Execute {
         let change = self.check_risk(instrument, found, new, side, held)?;
         if !self.orders.has_room() {
             return Err(Reject::TooManyOrders);
+        }
+        if lead.is_some() {
+            instrument.check_room_for_pegged(&self.orders)?;
         }
         let position = match found {
             Some(slot) => slot,
@@ -126,8 +132,10 @@ impl Execute {
             self.mark_iceberg(slot, advanced.display_quantity);
             self.enter_stop(instrument, slot, advanced, beside, out);
         }
-        if stop.is_none() {
-            self.match_and_rest(instrument, slot, minimum, out);
+        match lead {
+            Some(lead) => self.enter_peg(instrument, slot, lead),
+            None if stop.is_none() => self.match_and_rest(instrument, slot, minimum, out),
+            None => {}
         }
         Ok(())
     }
@@ -293,6 +301,7 @@ impl Instrument {
     ) -> Result<Price, Reject> {
         let price = match (order_type, stop) {
             (OrderType::Limit | OrderType::StopLimit | OrderType::OneCancelsOther, _) => own,
+            (OrderType::Pegged, _) => return self.limit_of_pegged(own),
             (OrderType::MarketToLimit, _) => self.met_first(side)?,
             (_, None) => self.protected(side),
             (_, Some(stop)) => self.terms.protected(side, stop),
@@ -311,6 +320,16 @@ impl Instrument {
         })
     }
 
+    /// The limit of a pegged order, which takes no part in a call: in the collar, and not in the band
+    /// before it comes.
+    #[inline(never)]
+    fn limit_of_pegged(&self, own: Price) -> Result<Price, Reject> {
+        match self.terms.outside_collar(own, self.reference()) {
+            true => Err(Reject::PriceOutsideCollar),
+            false => Ok(own),
+        }
+    }
+
     /// Whether a limit is further away than the collar or the call under way allows.
     #[inline]
     pub(super) fn is_out_of_bounds(&self, price: Price) -> bool {
@@ -326,6 +345,7 @@ impl Instrument {
             (OrderType::Market, Some(_)) => OrderFlags(flags.0 | UNPRICED.0),
             (OrderType::Stop, _) => OrderFlags(flags.0 | PARKED.0 | UNPRICED.0),
             (OrderType::StopLimit, _) => OrderFlags(flags.0 | PARKED.0),
+            (OrderType::Pegged, _) => OrderFlags(flags.0 | PARKED.0 | PEGGED.0),
             _ => flags,
         }
     }

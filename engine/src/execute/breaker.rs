@@ -18,6 +18,7 @@ use super::{Execute, Instrument, Request};
 use crate::batch::EventSink;
 use crate::book::Slot;
 use crate::guards::Breaker;
+use crate::pegs::PEGGED;
 use crate::reporter::Output;
 use crate::timers::Due;
 use crate::trading::{Call, CircuitBreaker, Reopening, Trading};
@@ -101,8 +102,8 @@ impl Execute {
         }
     }
 
-    /// Halts the instrument instead of a trade; what came rests in the call, or is cancelled where
-    /// it was to trade at once.
+    /// Halts the instrument instead of a trade; what came rests in the call, or waits where it is pegged,
+    /// or is cancelled where it was to trade at once.
     #[cold]
     pub(super) fn trip<S: EventSink>(
         &mut self,
@@ -111,8 +112,10 @@ impl Execute {
         reopening: Reopening,
         out: &mut Output<'_, S>,
     ) {
+        let order = self.orders.at(taker);
+        let pegged = order.flags.contains(PEGGED);
         let immediate = matches!(
-            self.orders.at(taker).time_in_force,
+            order.time_in_force,
             TimeInForce::ImmediateOrCancel | TimeInForce::FillOrKill
         );
         if immediate {
@@ -120,7 +123,9 @@ impl Execute {
         }
         let until = out.time.after(BREAKER_HALT.into());
         self.halt_at_any_price(instrument, reopening, until, out);
-        if !immediate {
+        if pegged {
+            self.send_away(instrument, taker, out);
+        } else if !immediate {
             self.collect(instrument, taker, out);
         }
         self.halt_linked(instrument.id, until, out);

@@ -121,6 +121,9 @@ impl Execute {
                 count(stop.slot);
             }
         }
+        for slot in instrument.waiting_pegs(orders) {
+            count(slot);
+        }
         for slot in slots {
             self.relock(instrument, *slot);
         }

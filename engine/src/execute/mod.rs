@@ -22,6 +22,7 @@ mod marking;
 mod matching;
 mod one_cancels_other;
 mod operations;
+mod pegs;
 mod phases;
 mod quotes;
 mod replace;
@@ -51,6 +52,7 @@ use crate::batch::EventSink;
 use crate::book::{BESIDE, Book, Names, OrderTable, Slot};
 use crate::capacity::Capacity;
 use crate::ledger::Ledger;
+use crate::pegs::Pegs;
 use crate::positions::{Positions, adverse};
 use crate::reporter::{Output, Reporter};
 use crate::stops::Stops;
@@ -79,6 +81,8 @@ pub(crate) struct Instrument {
     pub(crate) book: Book,
     /// Stop orders that are not in the market; none before the first.
     pub(crate) stops: Option<Box<Stops>>,
+    /// Pegged orders, wherever they are; none where there are none.
+    pub(crate) pegs: Option<Box<Pegs>>,
 }
 
 impl Instrument {
@@ -115,7 +119,12 @@ pub(crate) struct Execute {
     pub(crate) auction_seed: Digest,
     /// Instruments that may have stop orders to let into the market.
     pub(crate) electing: BTreeSet<InstrumentId>,
-    /// When stop orders that a command left are let in; never where none are.
+    /// Instruments that may have pegged orders to move.
+    pub(crate) pegs_touched: BTreeSet<InstrumentId>,
+    /// Where the moving of pegged orders goes on, where a command has left some.
+    pub(crate) peg_turn: InstrumentId,
+    /// When is carried on what a command left: stop orders to let in, pegged orders to move; never where
+    /// nothing is.
     pub(crate) elect_at: Nanos,
     /// Places of orders to be cancelled together; kept to spare the allocation.
     selected: Vec<Slot>,
@@ -153,6 +162,8 @@ impl Execute {
             index_seed: capacity.index_seed,
             auction_seed: Digest::default(),
             electing: BTreeSet::new(),
+            pegs_touched: BTreeSet::new(),
+            peg_turn: InstrumentId::NONE,
             elect_at: Nanos::NEVER,
             selected: Vec::with_capacity(SELECTED_AT_START),
             auction_room: AuctionRoom::default(),
@@ -437,6 +448,9 @@ impl Execute {
 
     #[inline]
     fn put_back(&mut self, instrument: Box<Instrument>) {
+        if instrument.pegs.is_some() {
+            self.touch_pegs(instrument.id);
+        }
         let place = &mut self.instruments[instrument.id.0 as usize];
         // Taken out before, so nothing is dropped here; the compiler cannot know.
         std::mem::forget(place.replace(instrument));

@@ -120,6 +120,7 @@ impl Execute {
             trading: Trading::around_the_clock(),
             book: Book::new(self.index_seed, terms.tick),
             stops: None,
+            pegs: None,
         });
         let listed = InstrumentListed {
             instrument: id,

@@ -223,6 +223,8 @@ impl Execute {
         self.reporter.fact(out, changed);
         if phase == Phase::Continuous {
             self.resume_stops(instrument);
+        } else {
+            self.withdraw_pegs(instrument, out);
         }
     }
 

@@ -17,6 +17,7 @@ use super::{Execute, Request};
 use crate::admit::QuoteFaults;
 use crate::batch::EventSink;
 use crate::book::{BESIDE, Slot};
+use crate::pegs::PEGGED;
 use crate::reporter::Output;
 use crate::trading::PARKED;
 
@@ -94,7 +95,7 @@ impl Execute {
         let order = self.orders.at(slot);
         let position = self.positions.at(order.position);
         let same = order.side == side
-            && order.flags.0 & (PARKED.0 | BESIDE.0) == 0
+            && order.flags.0 & (PARKED.0 | PEGGED.0 | BESIDE.0) == 0
             && position.instrument == quote.instrument
             && position.account == command.account;
         match same {

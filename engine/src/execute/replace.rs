@@ -14,14 +14,17 @@ use super::iceberg::{First, check_parts};
 use super::{Execute, Instrument};
 use crate::batch::EventSink;
 use crate::book::{BESIDE, ICEBERG, Order, Slot};
+use crate::pegs::PEGGED;
 use crate::reporter::Output;
 use crate::trading::{PARKED, UNPRICED};
 
 impl Instrument {
-    /// As [`Instrument::is_out_of_bounds`]; the limit of a stop order is held against its stop price.
+    /// As [`Instrument::is_out_of_bounds`]; the limit of a stop order is held against its stop price, and a
+    /// pegged order has no part in a call.
     #[inline]
     fn is_out_of_bounds_for(&self, order: &Order, price: Price) -> bool {
         match &self.stops {
+            _ if order.flags.contains(PEGGED) => self.terms.outside_collar(price, self.reference()),
             Some(stops) if order.flags.contains(PARKED) => {
                 let stop = stops.at(order.level);
                 self.terms.outside_collar(price, stop.price)
@@ -69,7 +72,7 @@ impl Execute {
             return Err(Reject::KillSwitchEngaged);
         }
         let total = self.orders.extent(slot).total;
-        if order.price == replace.price && total == replace.quantity {
+        if self.limit_of(slot) == replace.price && total == replace.quantity {
             return Err(Reject::NothingToChange);
         }
         let renamed = order.client_order_id != replace.client_order_id;
@@ -93,6 +96,7 @@ impl Execute {
     ) -> Result<(), Reject> {
         let mut order = *self.orders.at(slot);
         order.leaves = self.orders.open(slot);
+        order.price = self.limit_of(slot);
         instrument.trading.check_entry(order.time_in_force)?;
         if order.flags.contains(UNPRICED) {
             return Err(Reject::UnpricedOrder);
@@ -112,7 +116,8 @@ impl Execute {
             return Err(Reject::PriceOutsideCollar);
         }
         self.check_beside(instrument, slot, replace.price)?;
-        let stays = replace.price == order.price || order.flags.contains(PARKED);
+        let aside = order.flags.0 & (PARKED.0 | PEGGED.0) != 0;
+        let stays = replace.price == order.price || aside;
         let price = match stays {
             true => replace.price,
             false => instrument.within_band(order.side, replace.price, out.time),
@@ -144,11 +149,16 @@ impl Execute {
     ) {
         let parked = order.flags.contains(PARKED);
         let keeps = parked || replace.price == order.price && leaves < order.leaves;
+        let pegged = order.flags.contains(PEGGED);
+        if pegged && !keeps {
+            self.send_away(instrument, slot, out);
+        }
+        let parked = parked || pegged && !keeps;
         if keeps && !parked {
             let by = Quantity(order.leaves.0 - leaves.0);
             self.shrink_resting(instrument, slot, by, First::Hidden);
         } else {
-            // A stop order has no place in the book, and its stop price is the same.
+            // What waits has no place in the book; its stop price, or what it moves with, is the same.
             if !parked {
                 self.take_from_book(instrument, slot);
             }
@@ -158,6 +168,10 @@ impl Execute {
             if order.flags.contains(BESIDE) {
                 self.hold_beside(slot);
             }
+        }
+        if pegged {
+            self.orders.hold(slot, replace.price);
+            instrument.unsettle_pegs();
         }
         self.orders.extent_mut(slot).total = replace.quantity;
         if order.client_order_id != replace.client_order_id {

@@ -11,6 +11,7 @@ use exahour_wire::units::{Price, Quantity};
 use super::Execute;
 use crate::batch::EventSink;
 use crate::book::Slot;
+use crate::pegs::PEGGED;
 use crate::reporter::Output;
 use crate::trading::PARKED;
 
@@ -29,7 +30,7 @@ impl Execute {
             request: question.request,
             client_order_id: order.client_order_id,
             order: order.id,
-            price: order.price,
+            price: self.limit_of(slot),
             quantity: extent.total,
             leaves,
             filled: Quantity(extent.total.0 - leaves.0),
@@ -43,15 +44,32 @@ impl Execute {
             self_trade_prevention: order.self_trade_prevention.into(),
             flags: order.flags.known(),
             stop_price: self.stop_price(slot),
+            book_price: match order.flags.contains(PARKED) {
+                true => Price::NONE,
+                false => order.price,
+            },
             ..Message::blank()
         };
         self.reporter.report(out, question.session, status);
         Ok(())
     }
 
+    /// The limit of an order: of a pegged one what it is held at, wherever it stands.
+    #[inline]
+    pub(super) fn limit_of(&self, slot: Slot) -> Price {
+        let order = self.orders.at(slot);
+        match order.flags.contains(PEGGED) {
+            true => self.orders.held_at(slot),
+            false => order.price,
+        }
+    }
+
     /// What an order waits for, in the market or not.
     fn stop_price(&self, slot: Slot) -> Price {
         let order = self.orders.at(slot);
+        if order.flags.contains(PEGGED) {
+            return Price::NONE;
+        }
         let instrument = self.positions.at(order.position).instrument;
         let Some(instrument) = self.instruments[instrument.0 as usize].as_ref() else {
             return Price::NONE;

@@ -9,7 +9,6 @@
 
 use exahour_wire::codes::{OrderFlags, OrderType, Phase, TimeInForce};
 use exahour_wire::events::{OrderTriggered, StopEntered};
-use exahour_wire::limits::ELECTIONS_MAX;
 use exahour_wire::message::Message;
 use exahour_wire::orders::NewAdvancedOrder;
 use exahour_wire::units::{Nanos, Price, Quantity};
@@ -17,9 +16,9 @@ use exahour_wire::units::{Nanos, Price, Quantity};
 use super::{Execute, Instrument};
 use crate::batch::EventSink;
 use crate::book::{BESIDE, Beside, HELD, Slot};
+use crate::pegs::PEGGED;
 use crate::reporter::Output;
 use crate::stops::{Stop, Stops};
-use crate::timers::Due;
 use crate::trading::{PARKED, UNPRICED};
 
 impl Instrument {
@@ -94,10 +93,12 @@ impl Execute {
         }
     }
 
-    /// Takes a stop order out that is not in the market.
+    /// Takes an order out that is not in the market.
     pub(super) fn unpark(&mut self, instrument: &mut Instrument, slot: Slot) {
-        let node = self.orders.at(slot).level;
-        if let Some(stops) = &mut instrument.stops {
+        let order = self.orders.at(slot);
+        let (node, pegged) = (order.level, order.flags.contains(PEGGED));
+        // The list of pegged orders drops what lives no more.
+        if let Some(stops) = instrument.stops.as_mut().filter(|_| !pegged) {
             stops.remove(node);
         }
     }
@@ -122,20 +123,15 @@ impl Execute {
         }
     }
 
-    /// Lets stop orders in that were elected, as many as one command may.
-    #[inline]
-    pub(crate) fn trigger_stops<S: EventSink>(&mut self, out: &mut Output<'_, S>) {
-        if !self.electing.is_empty() {
-            self.trigger_elected(out);
-        }
-    }
-
-    #[cold]
-    fn trigger_elected<S: EventSink>(&mut self, out: &mut Output<'_, S>) {
-        let mut left = ELECTIONS_MAX;
+    /// Lets stop orders in that were elected, at most so many, and says how many more might have come.
+    pub(super) fn trigger_elected<S: EventSink>(
+        &mut self,
+        mut left: u32,
+        out: &mut Output<'_, S>,
+    ) -> u32 {
         while let Some(id) = self.electing.first().copied() {
             let Some(mut instrument) = self.take_instrument(id) else {
-                return;
+                break;
             };
             while left > 0 && instrument.has_stops_to_trigger() {
                 left -= 1;
@@ -148,11 +144,7 @@ impl Execute {
             }
             self.electing.remove(&id);
         }
-        let soon = out.time.after(Nanos(1));
-        if !self.electing.is_empty() && self.elect_at == Nanos::NEVER && soon < Nanos::NEVER {
-            self.elect_at = soon;
-            self.timers.schedule(soon, Due::Election);
-        }
+        left
     }
 
     /// Lets the first in of those that were elected.
@@ -213,7 +205,7 @@ impl Execute {
         order_type
     }
 
-    /// The time has come for stop orders that a command had left.
+    /// The time has come for what a command had left.
     pub(super) fn on_election_due(&mut self, at: Nanos) {
         // What the commands since then have let in is in.
         if self.elect_at == at {

@@ -10,7 +10,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// The version of the format.
-pub const FORMAT: u32 = 10;
+pub const FORMAT: u32 = 11;
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
 pub(crate) struct StateImage {
@@ -42,8 +42,10 @@ pub(super) struct CountersImage {
     pub(super) orders_max: u32,
     /// The end of day for which a timer was set last.
     pub(super) day_end: u64,
-    /// When stop orders that a command left are let in.
+    /// When is carried on what a command left: stop orders to let in, pegged orders to move.
     pub(super) elect_at: u64,
+    /// The instrument from which pegged orders are moved next.
+    pub(super) peg_turn: u32,
 }
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
@@ -144,6 +146,25 @@ pub(super) struct InstrumentImage {
     pub(super) waiting: Vec<StopImage>,
     /// Those that were reached, in the order in which their orders are let in.
     pub(super) elected: Vec<StopImage>,
+    /// Pegged orders, in the order in which they move.
+    pub(super) pegs: Vec<PegImage>,
+}
+
+/// A pegged order, and what it moves with.
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) struct PegImage {
+    pub(super) reference: u8,
+    pub(super) offset: i64,
+    pub(super) place: PegPlaceImage,
+}
+
+/// Where a pegged order is.
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+pub(super) enum PegPlaceImage {
+    /// It waits, and stands in no book.
+    Waits { side: u8, order: OrderImage },
+    /// It stands in the book, for this target.
+    Stands { order: u64, aim: i64 },
 }
 
 /// A stop price, and whose it is.

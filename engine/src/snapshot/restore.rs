@@ -3,6 +3,8 @@
 //! Always holds: an image that contradicts itself is refused by name, never a panic; what follows
 //! from the rest is made anew: indexes, levels, timers.
 
+mod pegs;
+
 use exahour_wire::codes::{
     Allocation, CancelOnDisconnect, ContractKind, Enumeration, OrderFlags, Permissions,
 };
@@ -21,8 +23,8 @@ use exahour_wire::units::{Hours, Millis, Money, Nanos, PartsPerMillion, Price, Q
 use super::SnapshotError;
 use super::image::{
     AccountImage, BreakerImage, CallImage, GuardImage, InstrumentImage, ObligationImage,
-    OrderImage, PartyImage, PositionImage, SecondImage, SessionImage, StateImage, SwitchImage,
-    TermsImage, TradingImage,
+    OrderImage, PartyImage, PegImage, PegPlaceImage, PositionImage, SecondImage, SessionImage,
+    StateImage, SwitchImage, TermsImage, TradingImage,
 };
 use crate::admit::{AccountOwner, KillSwitch, Participant, Session, Throttle};
 use crate::book::{Book, Extent, HELD, ICEBERG, NO_ORDER, Order, Reserve, SERIAL_MAX, Slot};
@@ -239,7 +241,9 @@ impl Stages {
         let orders = |instrument: &InstrumentImage| {
             let resting = instrument.bids.len() + instrument.asks.len();
             let stops = instrument.waiting.iter().chain(&instrument.elected);
-            resting + stops.filter(|stop| stop.is_parked()).count()
+            let waits = |peg: &&PegImage| matches!(peg.place, PegPlaceImage::Waits { .. });
+            let pegs = instrument.pegs.iter().filter(waits);
+            resting + stops.filter(|stop| stop.is_parked()).count() + pegs.count()
         };
         let live: usize = image.instruments.iter().map(orders).sum();
         let places = live + image.free_slots.len();
@@ -260,6 +264,7 @@ impl Stages {
         execute.auction_seed = Digest(counters.auction_seed);
         execute.day_end = Nanos(counters.day_end);
         execute.elect_at = Nanos(counters.elect_at);
+        execute.peg_turn = InstrumentId(counters.peg_turn);
         Ok(())
     }
 
@@ -278,6 +283,7 @@ impl Stages {
             trading: trading(&image.trading)?,
             book: Book::new(self.execute().index_seed, terms.tick),
             stops: None,
+            pegs: None,
         };
         for (side, orders) in [(Side::Buy, &image.bids), (Side::Sell, &image.asks)] {
             for order in orders {
@@ -289,6 +295,7 @@ impl Stages {
         if instrument.has_stops_to_trigger() {
             self.execute().electing.insert(id);
         }
+        pegs::restore(self, &mut instrument, image)?;
         self.execute().list(instrument);
         Ok(())
     }
@@ -478,6 +485,9 @@ impl Stages {
                 if execute.orders.at(stop.slot).flags.contains(PARKED) {
                     date(stop.slot);
                 }
+            }
+            for slot in instrument.waiting_pegs(&execute.orders) {
+                date(slot);
             }
         }
         due.push((execute.elect_at, Due::Election));

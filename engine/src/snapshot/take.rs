@@ -5,8 +5,8 @@ use exahour_wire::codes::{Enumeration, Side};
 use super::image::{
     AccountImage, ActivityImage, BandImage, BreakerImage, CallImage, CountersImage, GuardImage,
     HashImage, InstrumentImage, ObligationImage, OrderImage, ParticipantImage, PartyImage,
-    PositionImage, RunningImage, SecondImage, SessionImage, StateImage, StopImage, StoppedImage,
-    SwitchImage, TermsImage, ThrottleImage, TradeImage, TradingImage,
+    PegImage, PegPlaceImage, PositionImage, RunningImage, SecondImage, SessionImage, StateImage,
+    StopImage, StoppedImage, SwitchImage, TermsImage, ThrottleImage, TradeImage, TradingImage,
 };
 use crate::admit::{Admit, KillSwitch};
 use crate::book::{BESIDE, HELD, ICEBERG, Reserve, Slot};
@@ -37,6 +37,7 @@ pub(super) fn image_of(admission: &Admission, execution: &Execution) -> StateIma
             orders_max: execute.orders.live_max(),
             day_end: execute.day_end.0,
             elect_at: execute.elect_at.0,
+            peg_turn: execute.peg_turn.0,
         },
         participants: participants
             .filter(|(_, participant)| participant.exists)
@@ -163,7 +164,28 @@ fn instrument_image(execute: &Execute, instrument: &Instrument) -> InstrumentIma
         asks: orders(execute, instrument, Side::Sell),
         waiting: stops(execute, waiting),
         elected: stops(execute, elected),
+        pegs: pegs(execute, instrument),
     }
+}
+
+fn pegs(execute: &Execute, instrument: &Instrument) -> Vec<PegImage> {
+    let listed = instrument.pegs.iter();
+    let live = listed.flat_map(|pegs| pegs.live(&execute.orders));
+    let images = live.map(|peg| PegImage {
+        reference: peg.lead.reference.repr(),
+        offset: peg.lead.offset.0,
+        place: match peg.stands_for(&execute.orders) {
+            Some(aim) => PegPlaceImage::Stands {
+                order: peg.order.0,
+                aim: aim.0,
+            },
+            None => PegPlaceImage::Waits {
+                side: execute.orders.at(peg.slot).side.repr(),
+                order: order_image(execute, peg.slot),
+            },
+        },
+    });
+    images.collect()
 }
 
 fn trading_image(trading: &Trading) -> TradingImage {

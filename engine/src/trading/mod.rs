@@ -18,17 +18,18 @@ use exahour_wire::reject::Reject;
 use exahour_wire::units::Nanos;
 
 use crate::book::{BESIDE, HELD, ICEBERG};
+use crate::pegs::PEGGED;
 pub(crate) use band::{PriceBand, Told, moved_into, next_second};
 pub(crate) use calendar::{Calendar, Day};
 pub(crate) use call::{Call, Joins, Outlook, Reopening, UNPRICED};
 pub(crate) use guard::{CircuitBreaker, Guard, PriceLimits};
 
-/// The mark of a stop order that is not in the market: a bit of the flags that no client can set.
+/// The mark of a stop order, or a pegged one, that is not in the market: a bit of the flags that no client can set.
 pub(crate) const PARKED: OrderFlags = OrderFlags(1 << 6);
 
 /// A mark stands for one thing, and for none that a client can ask for.
 const _: () = {
-    let marks = [PARKED, UNPRICED, ICEBERG, HELD, BESIDE];
+    let marks = [PARKED, UNPRICED, ICEBERG, HELD, BESIDE, PEGGED];
     let (mut seen, mut next) = (OrderFlags::KNOWN.0, 0);
     while next < marks.len() {
         assert!(marks[next].0.count_ones() == 1 && seen & marks[next].0 == 0);

@@ -39,7 +39,7 @@ declarations! {
         OrderAccepted, OrderRejected, OrderCancelled, OrderReplaced, OrderFilled, OrderReduced,
         CommandDone, CommandRejected, SequenceGap, DuplicateIgnored, OrderStatus, SessionActivity,
         DeadManFired, TradeBusted, TradeCorrected, OrderTriggered, StopEntered, SessionOpened, SessionReady, SessionClosed,
-        SessionExpelled, OrderShown, InstrumentTerms, InstrumentStatus, ParticipantCreated, AccountCreated, SessionCreated,
+        SessionExpelled, OrderShown, OrderRepriced, InstrumentTerms, InstrumentStatus, ParticipantCreated, AccountCreated, SessionCreated,
         InstrumentListed, PositionLimitSet, KillSwitchSet, AccessKeyRegistered,
         KillSwitchReleaseRequested, MoneyMoved,
         InstrumentSettled, InstrumentExpired, DeliveryAssigned, MachineReady, DeliverySettled,

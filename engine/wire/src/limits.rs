@@ -70,8 +70,13 @@ pub const BAND_CLOSING: Millis = Millis(25 * 60_000);
 /// How often the outlook of an auction is published, at most.
 pub const INDICATIVE_INTERVAL: Millis = Millis(100);
 
-/// How many stop orders one command, or one timer, may let into the market.
+/// How many stop orders one command, or one batch's timers, may let into the market, and pegged orders move.
 pub const ELECTIONS_MAX: u32 = 64;
+
+/// The most pegged orders that an instrument may have.
+///
+/// It bounds how many orders stand before the one whose price they follow.
+pub const PEGGED_MAX: usize = 256;
 
 /// The most parts in which an iceberg order shows itself: it shows at least so small a part of all.
 ///

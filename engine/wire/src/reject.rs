@@ -99,6 +99,10 @@ enumeration! {
         NotSupported = 46,
         /// The stop price is missing, out of range, off the tick, or on the side of the limit.
         StopPriceInvalid = 47,
+        /// What it is to move with, or how far from it, is none that a pegged order may have.
+        PegInvalid = 48,
+        /// The instrument has as many pegged orders as it may.
+        TooManyPegged = 49,
         /// Nothing stands on the other side to take a price from.
         NothingToMeet = 51,
         /// The limit from the stop price on is out of range or not a multiple of the tick.

@@ -4,8 +4,8 @@ use exahour_wire::codes::{Raw, TerminationCode};
 use exahour_wire::events::{
     CommandDone, CommandRejected, DeadManFired, EventPrefix, InstrumentStatus, InstrumentTerms,
     MachineReady, OrderAccepted, OrderCancelled, OrderFilled, OrderReduced, OrderRejected,
-    OrderReplaced, OrderShown, OrderStatus, OrderTriggered, SequenceGap, SessionActivity,
-    StopEntered, TradeBusted, TradeCorrected,
+    OrderReplaced, OrderRepriced, OrderShown, OrderStatus, OrderTriggered, SequenceGap,
+    SessionActivity, StopEntered, TradeBusted, TradeCorrected,
 };
 use exahour_wire::ids::MessageSequence;
 use exahour_wire::message::{Message, peek_header};
@@ -82,6 +82,7 @@ impl<'a> Report<'a> {
             OrderReduced::TEMPLATE_ID => self.read().map(TypedReport::Reduced),
             OrderShown::TEMPLATE_ID => self.read().map(TypedReport::Shown),
             StopEntered::TEMPLATE_ID => self.read().map(TypedReport::StopEntered),
+            OrderRepriced::TEMPLATE_ID => self.read().map(TypedReport::Repriced),
             CommandDone::TEMPLATE_ID => self.read().map(TypedReport::Done),
             CommandRejected::TEMPLATE_ID => self.read().map(TypedReport::CommandRejected),
             SequenceGap::TEMPLATE_ID => self.read().map(TypedReport::Gap),
@@ -119,6 +120,8 @@ pub enum TypedReport {
     Shown(OrderShown),
     /// The stop price of an order that was accepted.
     StopEntered(StopEntered),
+    /// A pegged order comes at another price, or waits.
+    Repriced(OrderRepriced),
     /// Another command was carried out.
     Done(CommandDone),
     /// Another command was refused.
@@ -160,7 +163,7 @@ mod tests {
 
     #[test]
     fn every_numbered_report_of_the_schema_has_its_kind() {
-        let numbered = |template: &u16| matches!(template, 301..=306 | 310..=312 | 314..=319 | 324 | 328 | 338 | 339 | 353);
+        let numbered = |template: &u16| matches!(template, 301..=306 | 310..=312 | 314..=319 | 324..=325 | 328 | 338 | 339 | 353);
         let mut seen = 0;
         for message in MESSAGES.iter().filter(|it| numbered(&it.template_id)) {
             let header = Header {

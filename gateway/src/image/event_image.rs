@@ -5,8 +5,8 @@
 //!
 //! Always holds: an order that was accepted, or lost its place, is outside the book until its
 //! command is over or another order comes, and rests then with what is left; levels, tops and statistics
-//! are told after all changes of a command, each once. A stop order is nowhere until it is triggered; a
-//! one-cancels-other order is in the book until then.
+//! are told after all changes of a command, each once. A stop order is nowhere until it is triggered, a
+//! pegged order while it waits; a one-cancels-other order is in the book until it is triggered.
 //! Does not: number or encode what it tells (that is `feed::publisher`).
 
 use std::collections::{HashMap, HashSet};
@@ -15,8 +15,8 @@ use exahour_wire::codes::{Enumeration, LevelAction, Liquidity, OrderType, Priori
 use exahour_wire::events::{
     AuctionUncrossed, CircuitBreakerSet, EventPrefix, FrameEnd, IndicativePrice, InstrumentExpired,
     InstrumentListed, InstrumentSettled, IntervalPriced, OrderAccepted, OrderCancelled,
-    OrderFilled, OrderReduced, OrderReplaced, OrderShown, OrderTriggered, PhaseChanged,
-    PriceBandMoved, PriceBandSet, TradeBusted, TradeCorrected,
+    OrderFilled, OrderReduced, OrderReplaced, OrderRepriced, OrderShown, OrderTriggered,
+    PhaseChanged, PriceBandMoved, PriceBandSet, TradeBusted, TradeCorrected,
 };
 use exahour_wire::ids::{CommandSequence, EventSequence, InstrumentId, OrderId, TradeId};
 use exahour_wire::market_data::{
@@ -117,7 +117,7 @@ pub struct BookImage {
     pub(super) time: Nanos,
     /// Orders of the present command that are outside the book and may rest when it is over.
     pending: Vec<RestingOrder>,
-    /// Stop orders that are not in the market.
+    /// Stop orders and pegged orders that are not in the market.
     parked: HashSet<OrderId, OrderHash>,
     /// Instruments that the present command touched, in the order touched.
     touched: Vec<InstrumentId>,
@@ -314,6 +314,7 @@ impl BookImage {
         match template {
             OrderAccepted::TEMPLATE_ID => self.on_accepted(&read(event)?, &mut tell),
             OrderTriggered::TEMPLATE_ID => self.on_triggered(&read(event)?, &mut tell),
+            OrderRepriced::TEMPLATE_ID => self.on_repriced(&read(event)?, &mut tell),
             AuctionUncrossed::TEMPLATE_ID => self.rest_pending(&mut tell),
             OrderCancelled::TEMPLATE_ID => self.on_cancelled(&read(event)?, &mut tell),
             OrderReplaced::TEMPLATE_ID => self.on_replaced(&read(event)?, &mut tell),
@@ -360,8 +361,8 @@ impl BookImage {
         accepted: &OrderAccepted,
         tell: &mut impl FnMut(Change),
     ) -> Result<(), ImageFault> {
-        let stops = [OrderType::Stop, OrderType::StopLimit].map(Raw::from);
-        if stops.contains(&accepted.order_type) {
+        let wait = [OrderType::Stop, OrderType::StopLimit, OrderType::Pegged].map(Raw::from);
+        if wait.contains(&accepted.order_type) {
             self.parked.insert(accepted.order);
             return Ok(());
         }
@@ -394,6 +395,38 @@ impl BookImage {
             side: decode(triggered.side, OrderTriggered::TEMPLATE_ID)?,
             price: triggered.price,
             quantity: triggered.quantity,
+        });
+        Ok(())
+    }
+
+    /// A pegged order leaves the book, if it stands there, and comes at another price or waits.
+    fn on_repriced(
+        &mut self,
+        repriced: &OrderRepriced,
+        tell: &mut impl FnMut(Change),
+    ) -> Result<(), ImageFault> {
+        let waits = repriced.price == Price::NONE;
+        if !waits {
+            self.rest_pending(tell)?;
+        }
+        let waited = self.parked.remove(&repriced.order);
+        if let Some(order) = self.pending_mut(repriced.order) {
+            order.quantity = Quantity(0);
+        } else if !waited {
+            let (was, level) = self.books.remove(repriced.order)?;
+            self.touch(&was, level);
+            tell(Change::Deleted(was));
+        }
+        if waits {
+            self.parked.insert(repriced.order);
+            return Ok(());
+        }
+        self.pending.push(RestingOrder {
+            order: repriced.order,
+            instrument: repriced.instrument,
+            side: decode(repriced.side, OrderRepriced::TEMPLATE_ID)?,
+            price: repriced.price,
+            quantity: repriced.leaves,
         });
         Ok(())
     }

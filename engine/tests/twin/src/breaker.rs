@@ -171,7 +171,7 @@ impl Twin {
             instrument.call = Some(call(instrument));
         }
         self.enter_phase(id, Phase::Halted, until);
-        if !immediate {
+        if !immediate && order.peg.is_none() {
             self.place(taker, 0);
         }
         self.halt_followers(id, until);

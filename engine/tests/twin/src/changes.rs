@@ -20,6 +20,7 @@ use crate::orders::{
     ensure_collar, ensure_collar_around, ensure_limit, ensure_notional, ensure_phase,
     ensure_quantity, ensure_two_sides,
 };
+use crate::pegs::Peg;
 use crate::stops::stop_price;
 use crate::twin::{Order, Twin};
 
@@ -115,7 +116,7 @@ impl Twin {
             request: question.request,
             client_order_id: order.client_order_id,
             order: order.id,
-            price: Price(order.limit),
+            price: Price(order.own_limit()),
             quantity: Quantity(order.total()),
             leaves: Quantity(order.leaves),
             filled: Quantity(order.traded),
@@ -129,6 +130,10 @@ impl Twin {
             self_trade_prevention: order.prevention.into(),
             flags,
             stop_price: stop_price(&order).map_or(Price::NONE, Price),
+            book_price: match order.stop.is_some() || order.waits_pegged() {
+                true => Price::NONE,
+                false => Price(order.limit),
+            },
             ..OrderStatus::blank()
         };
         self.report(sender.session, event);
@@ -149,7 +154,7 @@ impl Twin {
         let stopped = self.is_stopped(Scope::Account, order.account.0);
         ensure(!stopped, Reject::KillSwitchEngaged)?;
         let (price, total) = (command.price.0, command.quantity.0);
-        let changed = price != order.limit || total != order.total();
+        let changed = price != order.own_limit() || total != order.total();
         ensure(changed, Reject::NothingToChange)?;
         if command.client_order_id != order.client_order_id {
             let named = self.order_named(sender.session, command.client_order_id);
@@ -166,8 +171,11 @@ impl Twin {
         if let Some(display) = order.display {
             ensure(total <= 100 * display, Reject::DisplayInvalid)?;
         }
-        if price != order.limit {
+        if price != order.own_limit() {
             match order.stop {
+                None if order.peg.is_some() => {
+                    ensure_collar_around(instrument, price, instrument.reference())?;
+                }
                 None => ensure_collar(instrument, price)?,
                 Some(stop) => ensure_collar_around(instrument, price, stop)?,
             }
@@ -175,7 +183,7 @@ impl Twin {
         if let Some(other) = order.other {
             ensure_two_sides(order.side, price, other.stop)?;
         }
-        let price = match price == order.limit || order.stop.is_some() {
+        let price = match price == order.limit || order.stop.is_some() || order.peg.is_some() {
             true => price,
             false => instrument.within_band(order.side, price, self.now),
         };
@@ -185,6 +193,10 @@ impl Twin {
         };
         let changed = Order {
             limit: price,
+            peg: order.peg.map(|peg| Peg {
+                limit: price,
+                ..peg
+            }),
             ..order
         };
         ensure_notional(instrument, changed.dearest(), total)?;
@@ -228,6 +240,9 @@ impl Twin {
     }
 
     fn carry_out_replace(&mut self, order: &Order, command: &ReplaceOrder, leaves: u64) {
+        if let Some(peg) = order.peg {
+            return self.replace_pegged(order, peg, command, leaves);
+        }
         let smaller = command.price.0 == order.limit && leaves < order.leaves;
         let kept = order.stop.is_some() || smaller;
         if !kept {
@@ -248,6 +263,35 @@ impl Twin {
                 ..*order
             },
         );
+        self.tell_replaced(order, command, leaves, kept);
+        match kept {
+            true if order.stop.is_some() => {}
+            true => self.call_changed(order.instrument),
+            false => self.place(order.id, 0),
+        }
+    }
+
+    /// Rule 13.6: only fewer lots leave it where it is; else it waits until it is moved.
+    fn replace_pegged(&mut self, order: &Order, peg: Peg, command: &ReplaceOrder, leaves: u64) {
+        let smaller = command.price.0 == peg.limit && leaves < order.leaves;
+        let kept = order.waits_pegged() || smaller;
+        if !kept {
+            self.let_wait(order.id);
+        }
+        if let Some(changed) = self.orders.get_mut(&order.id) {
+            changed.client_order_id = command.client_order_id;
+            changed.leaves = leaves;
+            if let Some(peg) = &mut changed.peg {
+                peg.limit = command.price.0;
+            }
+            if changed.waits_pegged() {
+                changed.limit = command.price.0;
+            }
+        }
+        self.tell_replaced(order, command, leaves, kept);
+    }
+
+    fn tell_replaced(&mut self, order: &Order, command: &ReplaceOrder, leaves: u64, kept: bool) {
         let priority = if kept { Priority::Kept } else { Priority::Lost };
         let event = OrderReplaced {
             client_order_id: command.client_order_id,
@@ -263,11 +307,6 @@ impl Twin {
             ..OrderReplaced::blank()
         };
         self.report(order.session, event);
-        match kept {
-            true if order.stop.is_some() => {}
-            true => self.call_changed(order.instrument),
-            false => self.place(order.id, 0),
-        }
     }
 
     pub(crate) fn mass_cancel(

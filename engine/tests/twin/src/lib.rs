@@ -18,6 +18,7 @@ mod ledger;
 mod matching;
 mod operations;
 mod orders;
+mod pegs;
 mod phases;
 mod questions;
 mod quotes;

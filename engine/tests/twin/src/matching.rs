@@ -302,6 +302,7 @@ impl Twin {
             self.take_out_of_book(&order);
             if let Some(instrument) = self.instruments.get_mut(&order.instrument) {
                 instrument.elected.retain(|other| *other != id);
+                instrument.pegged.retain(|other| *other != id);
             }
             self.free_slots.push(id.0 & 0xFF_FFFF);
         }
@@ -311,7 +312,7 @@ impl Twin {
     pub(crate) fn cancel(&mut self, id: OrderId, reason: CancelReason, request: ClientOrderId) {
         let order = self.orders[&id];
         self.remove(id);
-        if order.stop.is_none() {
+        if order.stop.is_none() && !order.waits_pegged() {
             self.call_changed(order.instrument);
         }
         let event = OrderCancelled {

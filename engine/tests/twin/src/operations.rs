@@ -177,6 +177,7 @@ impl Twin {
             bids: Default::default(),
             asks: Default::default(),
             elected: Default::default(),
+            pegged: Vec::new(),
         };
         self.instruments.insert(id, instrument);
         self.fact(listing(command));

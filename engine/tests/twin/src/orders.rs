@@ -19,6 +19,7 @@ use exahour_wire::units::{Nanos, Price, Quantity};
 
 use crate::admission::{Sender, ensure};
 use crate::ledger::{Open, lock, lots_open};
+use crate::pegs::lawful_peg;
 use crate::twin::{Instrument, Order, OtherLeg, Twin, position_cap};
 
 const MILLION: i128 = 1_000_000;
@@ -82,7 +83,8 @@ impl Twin {
         let codes = known_codes(sender, command)?; // 5
         let is_stop = [OrderType::Stop, OrderType::StopLimit].contains(&codes.order_type);
         let both = codes.order_type == OrderType::OneCancelsOther;
-        ensure_served(beyond, is_stop, both)?;
+        let is_pegged = codes.order_type == OrderType::Pegged;
+        ensure_served(beyond, is_stop || both, both, is_pegged)?;
         ensure_quantity(instrument, command.quantity)?; // 6
         let display = asked(beyond.display_quantity);
         if let Some(display) = display {
@@ -98,7 +100,10 @@ impl Twin {
             ensure(!waits, Reject::MinimumInvalid)?;
         }
         match codes.order_type {
-            OrderType::Limit | OrderType::StopLimit | OrderType::OneCancelsOther => {
+            OrderType::Limit
+            | OrderType::StopLimit
+            | OrderType::OneCancelsOther
+            | OrderType::Pegged => {
                 ensure_limit(instrument, command.price)?; // 7
             }
             _ => ensure(command.price == Price::NONE, Reject::PriceOutOfRange)?,
@@ -114,6 +119,10 @@ impl Twin {
                 checked.map_err(|_| Reject::StopLimitInvalid)?;
             }
         }
+        let peg = match is_pegged {
+            true => Some(lawful_peg(instrument, beyond)?),
+            false => None,
+        };
         let dated = codes.time_in_force == TimeInForce::GoodTillDate;
         let date_fits = match dated {
             true => command.expire_at > self.now,
@@ -145,10 +154,14 @@ impl Twin {
                 ensure_collar_around(instrument, command.price.0, beyond.stop_price.0)?;
                 command.price.0
             }
+            OrderType::Pegged => {
+                ensure_collar_around(instrument, command.price.0, instrument.reference())?;
+                command.price.0
+            }
             OrderType::Stop => protected_from(instrument, codes.side, beyond.stop_price.0),
             _ => protected_limit(instrument, codes.side),
         };
-        let limit = match is_stop {
+        let limit = match is_stop || is_pegged {
             true => limit,
             false => instrument.within_band(codes.side, limit, self.now),
         };
@@ -170,10 +183,14 @@ impl Twin {
         self.ensure_position_limit(command.instrument, command.account, &after, open.side)?; // 13
         self.ensure_funds(command.instrument, command.account, &before, &after)?; // 14
         ensure(self.orders.len() < self.orders_max, Reject::TooManyOrders)?; // 15
+        if is_pegged {
+            self.ensure_room_for_pegged(command.instrument)?; // 16
+        }
         let order = self.accept(command, participant, &codes, (limit, display));
         if let Some(order) = self.orders.get_mut(&order) {
             order.stop = stop.filter(|_| is_stop).map(|stop| stop.0);
             order.other = other;
+            order.peg = peg;
         }
         if stop.is_some() {
             let stop_limit = if both {
@@ -183,7 +200,11 @@ impl Twin {
             };
             self.enter_stop(order, stop_limit);
         }
-        if !is_stop {
+        if is_pegged {
+            if let Some(instrument) = self.instruments.get_mut(&command.instrument) {
+                instrument.pegged.push(order);
+            }
+        } else if !is_stop {
             self.place(order, beyond.minimum_quantity.0);
         }
         Ok(())
@@ -222,6 +243,7 @@ impl Twin {
             expires_at,
             stop: None,
             other: None,
+            peg: None,
         };
         self.orders.insert(id, order);
         let event = OrderAccepted {
@@ -335,12 +357,13 @@ fn known_codes(sender: &Sender, command: &NewOrder) -> Result<Codes, Reject> {
         OrderType::OneCancelsOther,
     ]
     .contains(&order_type);
+    let is_advanced = is_stop || order_type == OrderType::Pegged;
     let others = [
         OrderType::Market,
         OrderType::Limit,
         OrderType::MarketToLimit,
     ];
-    let served = others.contains(&order_type) || is_stop && sender.template() == 108;
+    let served = others.contains(&order_type) || is_advanced && sender.template() == 108;
     ensure(served, Reject::InvalidOrderType)?;
     let time_in_force = command
         .time_in_force
@@ -356,7 +379,7 @@ fn known_codes(sender: &Sender, command: &NewOrder) -> Result<Codes, Reject> {
     );
     let market = order_type == OrderType::Market;
     let for_auction = time_in_force == TimeInForce::GoodForAuction;
-    let lives = match (market, is_stop) {
+    let lives = match (market, is_advanced) {
         (true, _) => at_once || for_auction,
         (_, true) => !at_once && !for_auction,
         _ => true,
@@ -375,18 +398,20 @@ fn known_codes(sender: &Sender, command: &NewOrder) -> Result<Codes, Reject> {
 }
 
 /// Rule 5.5, the end: what an order asks for beyond a plain one.
-fn ensure_served(beyond: &NewAdvancedOrder, is_stop: bool, both: bool) -> Result<(), Reject> {
-    let fits = is_stop || both || beyond.stop_price == Price::NONE;
+fn ensure_served(
+    beyond: &NewAdvancedOrder,
+    has_stop: bool,
+    both: bool,
+    is_pegged: bool,
+) -> Result<(), Reject> {
+    let fits = has_stop || beyond.stop_price == Price::NONE;
     ensure(fits, Reject::NotSupported)?;
     let one_limit = both || beyond.stop_limit == Price::NONE;
     ensure(one_limit, Reject::NotSupported)?;
-    let whole = !(is_stop || both) || beyond.minimum_quantity.0 == 0;
+    let whole = !has_stop && !is_pegged || beyond.minimum_quantity.0 == 0;
     ensure(whole, Reject::NotSupported)?;
-    ensure(
-        beyond.peg == PegReference::None.into(),
-        Reject::NotSupported,
-    )?;
-    ensure(beyond.peg_offset == Price(0), Reject::NotSupported)
+    let unpegged = beyond.peg == PegReference::None.into() && beyond.peg_offset == Price(0);
+    ensure(is_pegged || unpegged, Reject::NotSupported)
 }
 
 /// Rule 12.7: the market lies between limit and stop price.

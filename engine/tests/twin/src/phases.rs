@@ -342,6 +342,8 @@ impl Twin {
         });
         if phase == Phase::Continuous {
             self.elect_by_last_price(id);
+        } else {
+            self.withdraw_pegged(id);
         }
     }
 
@@ -395,7 +397,7 @@ impl Twin {
         let orders: Vec<&Order> = self
             .orders
             .values()
-            .filter(|order| order.instrument == id && order.stop.is_none())
+            .filter(|order| order.instrument == id && order.stop.is_none() && order.peg.is_none())
             .collect();
         let at = |price: i64| -> (i128, i128) {
             let lots = |side: Side| -> i128 {

@@ -151,6 +151,7 @@ impl Twin {
                 && it.instrument == quote.instrument
                 && it.account == command.account
                 && stop_price(it).is_none()
+                && it.peg.is_none()
         };
         ensure(named.is_none_or(is_quote), Reject::DuplicateClientOrderId)?;
         Ok(named.copied())

@@ -14,7 +14,7 @@ use crate::twin::Twin;
 
 /// Whether a report with this template takes a number of its session's flow: rule 1.4.
 fn is_numbered(template: u16) -> bool {
-    matches!(template, 301..=306 | 310..=312 | 314..=319 | 324 | 328 | 338 | 339 | 353)
+    matches!(template, 301..=306 | 310..=312 | 314..=319 | 324..=325 | 328 | 338 | 339 | 353)
 }
 
 impl Twin {

@@ -10,12 +10,14 @@ use exahour_wire::codes::{OrderFlags, OrderType, Phase, Side, TimeInForce};
 use exahour_wire::events::{OrderTriggered, StopEntered};
 use exahour_wire::ids::{InstrumentId, OrderId};
 use exahour_wire::message::Message;
-use exahour_wire::units::{Nanos, Price, Quantity};
+use exahour_wire::units::{Price, Quantity};
 
 use crate::twin::{Instrument, Order, Twin};
 
-/// How many one command or one timer lets in.
-const ELECTIONS: usize = 64;
+/// Whether stop orders may come.
+fn trades(instrument: &Instrument) -> bool {
+    instrument.phase == Phase::Continuous && !instrument.expired
+}
 
 /// What an order waits for, in the market or not.
 pub(crate) fn stop_price(order: &Order) -> Option<i64> {
@@ -82,24 +84,19 @@ impl Twin {
         }
     }
 
-    /// Lets in what was elected, as much as one command may.
-    pub(crate) fn trigger_stops(&mut self) {
-        let trades = |it: &Instrument| it.phase == Phase::Continuous && !it.expired;
-        for _ in 0..ELECTIONS {
-            let open = self.instruments.values_mut().filter(|it| trades(it));
-            let Some(next) = open.filter_map(|it| it.elected.pop_front()).next() else {
-                return;
-            };
-            self.trigger(next);
-        }
+    /// Whether a stop order was elected that may come.
+    pub(crate) fn has_elected(&self) -> bool {
         let mut open = self.instruments.values().filter(|it| trades(it));
-        let soon = Nanos(self.now.0.saturating_add(1));
-        if open.any(|it| !it.elected.is_empty()) && soon < Nanos::NEVER {
-            self.elect_at.get_or_insert(soon);
-        }
+        open.any(|it| !it.elected.is_empty())
     }
 
-    fn trigger(&mut self, id: OrderId) {
+    /// Takes the stop order out that comes next.
+    pub(crate) fn next_elected(&mut self) -> Option<OrderId> {
+        let mut open = self.instruments.values_mut().filter(|it| trades(it));
+        open.find_map(|it| it.elected.pop_front())
+    }
+
+    pub(crate) fn trigger(&mut self, id: OrderId) {
         let Some(order) = self.orders.get(&id).copied() else {
             return;
         };

@@ -55,7 +55,6 @@ impl Twin {
                 Due::Election => self.elect_at = None,
             }
         }
-        self.trigger_stops();
     }
 
     /// When the earliest timer is due, if there is one.

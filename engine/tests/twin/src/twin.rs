@@ -27,6 +27,7 @@ use crate::amends::Trade;
 
 use crate::band::Band;
 use crate::breaker::Guard;
+use crate::pegs::Peg;
 use crate::phases::{Calendar, Call};
 
 /// The slow twin of the engine.
@@ -65,8 +66,10 @@ pub struct Twin {
     pub(crate) trades: Vec<Trade>,
     /// The secret of random ends.
     pub(crate) auction_seed: Digest,
-    /// When stop orders that a command left are let in.
+    /// When is carried on what a command left: stop orders to let in, pegged orders to move.
     pub(crate) elect_at: Option<Nanos>,
+    /// The instrument from which pegged orders are moved next, where a command left some.
+    pub(crate) peg_turn: Option<InstrumentId>,
 }
 
 /// Numbers given out so far.
@@ -142,6 +145,8 @@ pub(crate) struct Instrument {
     pub(crate) asks: Queue,
     /// Stop orders whose price was reached, in the order in which they are let in.
     pub(crate) elected: VecDeque<OrderId>,
+    /// Pegged orders, in the order in which they were entered or last given a price.
+    pub(crate) pegged: Vec<OrderId>,
 }
 
 impl Instrument {
@@ -225,6 +230,7 @@ pub(crate) struct Order {
     pub(crate) expires_at: Option<Nanos>,
     /// The stop price of an order that is not in the market.
     pub(crate) stop: Option<i64>,
+    pub(crate) peg: Option<Peg>,
     /// Of a one-cancels-other order that is in the market at its limit.
     pub(crate) other: Option<OtherLeg>,
 }
@@ -245,7 +251,7 @@ impl Order {
     /// The limit for which funds are kept: the dearest that it can come to.
     pub(crate) fn dearest(&self) -> i64 {
         match (self.other, self.side) {
-            (None, _) => self.limit,
+            (None, _) => self.own_limit(),
             (Some(other), Side::Buy) => self.limit.max(other.limit),
             (Some(other), Side::Sell) => self.limit.min(other.limit),
         }
@@ -305,12 +311,16 @@ impl Twin {
         commands: &[u8],
         events: &mut Vec<u8>,
     ) {
+        let later = time > self.now;
         self.now = time;
         self.command = first;
         self.fire_due_timers();
+        if later {
+            self.follow_up();
+        }
         for record in messages(commands) {
             self.execute(record);
-            self.trigger_stops();
+            self.follow_up();
             if TakeStateHash::read(record).is_some() {
                 self.fact(StateHashed::blank());
             }

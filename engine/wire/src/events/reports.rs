@@ -71,7 +71,7 @@ event! {
         order: OrderId,
         /// The sender's name for the cancel request, or zero.
         request: ClientOrderId,
-        /// Its limit.
+        /// Its limit, or where a pegged order stood.
         price: Price,
         /// Lots that will not trade.
         quantity: Quantity,
@@ -255,6 +255,8 @@ event! {
         pad_1: Pad<4>,
         /// The stop price that it waits for, in the market or not; none where it waits for none.
         stop_price: Price,
+        /// Where it stands in the book; none for an order that stands in none.
+        book_price: Price,
     }
 }
 
@@ -414,6 +416,30 @@ event! {
         /// Lots that it shows at a time.
         display_quantity: Quantity,
         /// Lots still open, shown or not.
+        leaves: Quantity,
+        /// Whose account.
+        account: AccountId,
+        /// Which contract.
+        instrument: InstrumentId,
+        /// Buy or sell.
+        side: Raw<Side>,
+        /// Zero.
+        pad_1: Pad<7>,
+    }
+}
+
+event! {
+    /// A pegged order comes at another price, or leaves the book. What it trades follows.
+    OrderRepriced = 325 {
+        /// The sender's name for the order.
+        client_order_id: ClientOrderId,
+        /// The exchange's name for the order.
+        order: OrderId,
+        /// The price at which it comes; none where it waits from now on.
+        price: Price,
+        /// Its limit.
+        limit: Price,
+        /// Lots still open.
         leaves: Quantity,
         /// Whose account.
         account: AccountId,

@@ -52,7 +52,7 @@ forms! {
     internal: OpenSession ReadySession CloseSession Tick Checkpoint NodeStarted TakeStateHash;
     events: OrderAccepted OrderRejected OrderCancelled OrderReplaced OrderFilled OrderReduced
         CommandDone CommandRejected SequenceGap DuplicateIgnored OrderStatus SessionActivity DeadManFired TradeBusted TradeCorrected OrderTriggered StopEntered SessionOpened SessionReady
-        SessionClosed SessionExpelled OrderShown InstrumentTerms InstrumentStatus ParticipantCreated AccountCreated SessionCreated
+        SessionClosed SessionExpelled OrderShown OrderRepriced InstrumentTerms InstrumentStatus ParticipantCreated AccountCreated SessionCreated
         InstrumentListed PositionLimitSet KillSwitchSet AccessKeyRegistered KillSwitchReleaseRequested MoneyMoved
         InstrumentSettled InstrumentExpired DeliveryAssigned MachineReady DeliverySettled
         StateHashed CalendarSet PhaseChanged AuctionUncrossed IndicativePrice PriceBandSet PriceBandMoved

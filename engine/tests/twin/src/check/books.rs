@@ -1,5 +1,8 @@
 //! Books rebuilt from events: never crossed, fair at each price, every lot accounted for.
 
+mod pegged;
+mod stopped;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use exahour_wire::codes::{
@@ -7,8 +10,8 @@ use exahour_wire::codes::{
 };
 use exahour_wire::events::{
     AuctionUncrossed, DeliveryAssigned, EventPrefix, InstrumentExpired, InstrumentSettled,
-    OrderAccepted, OrderCancelled, OrderFilled, OrderReduced, OrderReplaced, OrderShown,
-    OrderTriggered, PhaseChanged, StopEntered, TradeBusted, TradeCorrected,
+    OrderAccepted, OrderCancelled, OrderFilled, OrderReduced, OrderReplaced, OrderRepriced,
+    OrderShown, OrderTriggered, PhaseChanged, StopEntered, TradeBusted, TradeCorrected,
 };
 use exahour_wire::ids::{ClientOrderId, InstrumentId};
 use exahour_wire::message::Message;
@@ -59,6 +62,12 @@ pub(super) struct Books {
     arriving: Option<u64>,
     /// Orders that wait for a stop price.
     stopped: BTreeMap<u64, Stopped>,
+    /// Pegged orders, wherever they are, and their limits.
+    pegged: BTreeMap<u64, i64>,
+    /// Those of them that are not in the market.
+    aside: BTreeSet<u64>,
+    /// Those that have left it in this command.
+    left: BTreeSet<u64>,
     /// The lowest and the highest price of all trades of an instrument, and the last one: an amended
     /// trade may bring any of them back.
     traded_at: BTreeMap<u32, (i64, i64, i64)>,
@@ -117,6 +126,8 @@ impl Books {
             self.on_stop_entered(&entered)
         } else if let Some(triggered) = OrderTriggered::read(event) {
             self.on_triggered(&triggered)
+        } else if let Some(repriced) = OrderRepriced::read(event) {
+            self.on_repriced(&repriced)
         } else if let Some(filled) = OrderFilled::read(event) {
             self.on_filled(&filled)
         } else if let Some(cancelled) = OrderCancelled::read(event) {
@@ -265,87 +276,17 @@ impl Books {
                 return Ok(());
             }
         }
+        if accepted.order_type == OrderType::Pegged.into() {
+            self.pegged.insert(accepted.order.0, accepted.price.0);
+            self.aside.insert(accepted.order.0);
+            return Ok(());
+        }
         self.arrive(accepted.order.0)
-    }
-
-    /// What an order waits for, told once, behind its acceptance.
-    fn on_stop_entered(&mut self, entered: &StopEntered) -> Result<(), Violation> {
-        let id = entered.order.0;
-        let order = self.order(id)?;
-        let stopped = self.stopped.get_mut(&id);
-        let stopped = stopped.ok_or("only an order that waits has a stop price")?;
-        let stop = entered.stop_price.0;
-        must(stopped.told.is_none() && order.traded == 0, || {
-            "a stop price is told once, before anything happens".to_owned()
-        })?;
-        let apart = rank(order.side, stop) > rank(order.side, order.limit);
-        must(apart || !stopped.in_book, || {
-            format!(
-                "limit {} and stop price {stop} are on one side",
-                order.limit
-            )
-        })?;
-        stopped.told = Some((stop, entered.stop_limit));
-        Ok(())
     }
 
     fn is_parked(&self, id: u64) -> bool {
         let stopped = self.stopped.get(&id);
         stopped.is_some_and(|stopped| !stopped.in_book)
-    }
-
-    /// A stop order comes into the market: not before a trade has been at its stop price.
-    fn on_triggered(&mut self, triggered: &OrderTriggered) -> Result<(), Violation> {
-        let id = triggered.order.0;
-        let order = self.order(id)?;
-        if self.stopped.get(&id).is_some_and(|it| it.in_book) {
-            self.rest_arrived()?;
-            self.take_from_book(id, &order);
-        }
-        let stopped = self.stopped.remove(&id);
-        let stopped = stopped.ok_or("only an order that waits is triggered, once")?;
-        let (stop, stop_limit) = stopped.told.ok_or("a stop price is told at entry")?;
-        must(triggered.stop_price.0 == stop, || {
-            format!("it is the stop price {stop} that was reached")
-        })?;
-        let open = !self.called.contains(&order.instrument);
-        must(open, || "a call triggers nothing".to_owned())?;
-        let (low, high) = stopped
-            .reached
-            .ok_or("a stop order is triggered by a trade")?;
-        let reached = match order.side {
-            Side::Buy => high >= triggered.stop_price.0,
-            Side::Sell => low <= triggered.stop_price.0,
-        };
-        must(reached, || {
-            format!("no trade has been at {}", triggered.stop_price.0)
-        })?;
-        let limit = triggered.price.0;
-        let market = triggered.order_type == OrderType::Market.into();
-        must(market == (stop_limit == Price::NONE), || {
-            format!("it comes as what was told: {stop_limit}")
-        })?;
-        let worst = match stop_limit {
-            Price::NONE if stopped.in_book => limit,
-            Price::NONE => order.limit,
-            // A stop-limit order may have been replaced meanwhile.
-            _ if !stopped.in_book => order.limit,
-            told => told.0,
-        };
-        let no_worse = rank(order.side, limit) <= rank(order.side, worst);
-        must(no_worse && triggered.quantity.0 == order.leaves, || {
-            format!("{order:?} is what comes, at its limit or, by a price band, a better one")
-        })?;
-        self.orders.insert(
-            id,
-            Order {
-                limit,
-                order_type: triggered.order_type,
-                time_in_force: triggered.time_in_force,
-                ..order
-            },
-        );
-        self.arrive(id)
     }
 
     fn arrive(&mut self, id: u64) -> Result<(), Violation> {
@@ -400,6 +341,8 @@ impl Books {
             self.take_from_book(id, &order);
         }
         self.stopped.remove(&id);
+        self.pegged.remove(&id);
+        self.aside.remove(&id);
         if self.arriving == Some(id) {
             self.arriving = None;
         }
@@ -494,6 +437,12 @@ impl Books {
         (stands.1, stands.2) = after;
         self.amended.insert(of.0);
         self.trade_at(of.0, after.0);
+        // The last price may be that of any trade now.
+        if let Some((low, high, _)) = self.traded_at.get(&of.0).copied() {
+            self.trade_at(of.0, low);
+            self.trade_at(of.0, high);
+            self.trade_at(of.0, after.0);
+        }
         let fewer = i128::from(before.1) - i128::from(after.1);
         let change = match side {
             Side::Buy => -fewer,
@@ -649,11 +598,14 @@ impl Books {
             replaced.quantity.0 == order.traded + replaced.leaves.0,
             || format!("the new total counts the {} that traded", order.traded),
         )?;
-        let smaller = replaced.price.0 == order.limit && replaced.leaves.0 < order.leaves;
+        let limit = self.pegged.get(&id).copied().unwrap_or(order.limit);
+        let smaller = replaced.price.0 == limit && replaced.leaves.0 < order.leaves;
         let priority = replaced.priority.decode();
         let kept = priority.ok_or("a priority is kept or lost")? == Priority::Kept;
-        let parked = self.is_parked(id);
-        must((parked || smaller) == kept, || {
+        let parked = self.is_parked(id) || self.aside.contains(&id);
+        // A pegged order that loses its place has left it before it is told.
+        let left = self.left.contains(&id) && !smaller;
+        must((parked || smaller) == kept || left, || {
             "only a smaller size at the same price keeps its place".to_owned()
         })?;
         if !parked {
@@ -665,12 +617,19 @@ impl Books {
             let shown = (order.leaves - order.hidden).min(replaced.leaves.0);
             hidden = replaced.leaves.0 - shown;
         }
-        if !kept {
+        if let Some(limit) = self.pegged.get_mut(&id) {
+            must(kept || parked, || "it has left its place".to_owned())?;
+            *limit = replaced.price.0;
+        } else if !kept {
             self.take_from_book(id, &order);
             self.arrive(id)?;
         }
+        let stands = self.pegged.contains_key(&id) && !self.aside.contains(&id);
         let changed = Order {
-            limit: replaced.price.0,
+            limit: match stands {
+                true => order.limit,
+                false => replaced.price.0,
+            },
             // Whatever it was, it has a limit of its own now.
             order_type: OrderType::Limit.into(),
             total: replaced.quantity.0,
@@ -739,6 +698,8 @@ impl Books {
     pub(super) fn at_end_of_command(&mut self, time: u64) -> Result<(), Violation> {
         self.rest_arrived()?;
         self.check_auction_over()?;
+        self.check_calls()?;
+        self.left.clear();
         must(self.used_up.is_empty(), || {
             "an order with open lots shows some".to_owned()
         })?;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use exahour_wire::events::{
     AccountCreated, EventPrefix, OrderAccepted, OrderCancelled, OrderFilled, OrderReduced,
-    OrderReplaced, OrderTriggered, SessionCreated, SessionOpened, StopEntered, TradeBusted,
-    TradeCorrected,
+    OrderReplaced, OrderRepriced, OrderTriggered, SessionCreated, SessionOpened, StopEntered,
+    TradeBusted, TradeCorrected,
 };
 use exahour_wire::message::Message;
 
@@ -54,8 +54,7 @@ impl Sessions {
 
     fn on_number(&mut self, prefix: &EventPrefix) -> Result<(), Violation> {
         let template = prefix.header.template_id;
-        let may_be_numbered =
-            matches!(template, 301..=306 | 310..=312 | 314..=319 | 324 | 328 | 338 | 339 | 353);
+        let may_be_numbered = matches!(template, 301..=306 | 310..=312 | 314..=319 | 324..=325 | 328 | 338 | 339 | 353);
         let addressed = may_be_numbered || matches!(template, 313 | 320..=323);
         must(addressed || prefix.session.0 == 0, || {
             "what is no report is addressed to nobody".to_owned()
@@ -95,6 +94,8 @@ impl Sessions {
             triggered.order
         } else if let Some(entered) = StopEntered::read(event) {
             entered.order
+        } else if let Some(repriced) = OrderRepriced::read(event) {
+            repriced.order
         } else if let Some(reduced) = OrderReduced::read(event) {
             reduced.order
         } else if let Some(busted) = TradeBusted::read(event) {

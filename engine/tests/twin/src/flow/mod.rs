@@ -10,6 +10,7 @@ mod advanced;
 mod amends;
 pub mod cascade;
 mod dice;
+pub mod followers;
 mod hostile;
 pub mod limits;
 mod market;
@@ -113,6 +114,8 @@ impl Flow {
             self.market.set_up(&mut self.dice, Nanos(self.time))
         } else if self.dice.below(150) == 0 {
             realistic::flood(&mut self.market, &mut self.dice)
+        } else if self.dice.below(500) == 0 && !self.market.instruments.is_empty() {
+            advanced::crowd(&mut self.market, &mut self.dice)
         } else {
             let last = Nanos::NEVER.0 - 1;
             self.time = self.time.saturating_add(self.step()).min(last);

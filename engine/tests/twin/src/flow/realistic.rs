@@ -53,8 +53,8 @@ pub(super) fn command(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u
     }
     match dice.below(1_000) {
         0..60 => quotes::mass_quote(market, dice).bytes().to_vec(),
-        60..480 => new_order(market, dice, now).bytes().to_vec(),
-        480..560 => advanced::new_order(market, dice, now),
+        60..460 => new_order(market, dice, now).bytes().to_vec(),
+        460..560 => advanced::new_order(market, dice, now),
         560..645 => cancel_order(market, dice),
         645..655 => order_status(market, dice),
         655..660 => dead_man(market, dice),
