@@ -252,6 +252,7 @@ fn an_order_that_contradicts_itself_is_not_sent() {
             "cannot be used with",
         ),
         ("buy 1 @ 2.50 1 --peg best", "primary, market or midpoint"),
+        ("buy 1 1 --peg primary", "a pegged order has a limit"),
         ("buy 1 @ 2.50 1 --display 0", "--display"),
         ("buy 1 1", "--market-to-limit"),
     ] {

@@ -73,10 +73,11 @@ pub struct Arguments {
     #[arg(long, value_name = "PRICE")]
     stop_limit: Option<String>,
     /// A pegged order: it moves with the best price of its own side (primary), of the other side
-    /// (market), or with the middle between them (midpoint); a limit bounds it.
+    /// (market), or with the middle between them (midpoint), never beyond its limit.
     #[arg(long, value_name = "WHAT", group = "kind")]
     peg: Option<String>,
-    /// How far a pegged order stands from what it moves with, in dollars.
+    /// How far a pegged order stands from what it moves with, away from the other side, in dollars; with
+    /// `--peg market` at least a tick [default: 0].
     #[arg(long, value_name = "PRICE", requires = "peg")]
     offset: Option<String>,
     /// An iceberg order: it shows so many lots at a time, a hundredth of its lots or more.

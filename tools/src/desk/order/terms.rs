@@ -41,7 +41,7 @@ impl Pricing {
             (Kind::Plain, Some(_)) => OrderType::Limit,
             (Kind::Plain, None) => bail!(
                 "a limit is missing: write `@ PRICE` before the instrument, or say --market, \
-                 --market-to-limit, --stop or --peg"
+                 --market-to-limit or --stop"
             ),
             (Kind::Market, None) => OrderType::Market,
             (Kind::Market, Some(_)) => {
@@ -59,7 +59,11 @@ impl Pricing {
                 "a one-cancels-other order has a limit beside its stop price: write `@ PRICE` before \
                  the instrument"
             ),
-            (Kind::Pegged, _) => OrderType::Pegged,
+            (Kind::Pegged, Some(_)) => OrderType::Pegged,
+            (Kind::Pegged, None) => bail!(
+                "a pegged order has a limit that it never moves beyond: write `@ PRICE` before the \
+                 instrument"
+            ),
         };
         Ok(Self {
             order_type,
