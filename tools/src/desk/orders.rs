@@ -13,8 +13,8 @@ use clap::Args;
 use exahour_gateway::clock::{Clock, SystemClock};
 use exahour_wire::codes::{OrderType, Raw, Side};
 use exahour_wire::events::{
-    OrderAccepted, OrderCancelled, OrderFilled, OrderReduced, OrderReplaced, OrderTriggered,
-    StopEntered,
+    OrderAccepted, OrderCancelled, OrderFilled, OrderReduced, OrderReplaced, OrderRepriced,
+    OrderTriggered, StopEntered,
 };
 use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId, OrderId, SessionId};
 use exahour_wire::message::Message;
@@ -64,6 +64,10 @@ pub(super) struct LiveOrder {
     stop_price: Price,
     /// The limit that it has from then on; none for a market order.
     stop_limit: Price,
+    /// Whether it is a pegged order, whose `price` is its limit.
+    pegged: bool,
+    /// Where a pegged order stands in the book; none while it waits, and for any other.
+    book_price: Price,
 }
 
 #[derive(Serialize)]
@@ -81,6 +85,9 @@ struct JsonOrder {
     waits: bool,
     stop_price: Option<String>,
     stop_limit: Option<String>,
+    pegged: bool,
+    /// Where a pegged order stands; none while it waits, and for any other.
+    book_price: Option<String>,
 }
 
 /// Lists the orders.
@@ -110,6 +117,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 waits: it.waits,
                 stop_price: some(it.stop_price),
                 stop_limit: some(it.stop_limit),
+                pegged: it.pegged,
+                book_price: some(it.book_price),
             };
             print_json(&line)?;
         } else {
@@ -123,7 +132,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 it.account,
                 it.session,
                 it.name,
-                stop_text(it)
+                waiting_text(it)
             ))?;
         }
     }
@@ -137,8 +146,14 @@ fn some(price: Price) -> Option<String> {
     (price != Price::NONE).then(|| price.to_string())
 }
 
-/// What an order waits for, as people read it.
-fn stop_text(order: &LiveOrder) -> String {
+/// What an order waits for or moves with, as people read it.
+fn waiting_text(order: &LiveOrder) -> String {
+    if order.pegged {
+        return match some(order.book_price) {
+            Some(price) => format!(", pegged, stands at {price}"),
+            None => ", pegged, waits".to_owned(),
+        };
+    }
     let Some(stop) = some(order.stop_price) else {
         return String::new();
     };
@@ -204,6 +219,10 @@ fn note(event: &[u8], live: &mut BTreeMap<OrderId, LiveOrder>) {
             order.waits = false;
             (order.stop_price, order.stop_limit) = (Price::NONE, Price::NONE);
         }
+    } else if let Some(it) = OrderRepriced::read(event) {
+        if let Some(order) = live.get_mut(&it.order) {
+            order.book_price = it.price;
+        }
     } else if let Some(it) = StopEntered::read(event) {
         if let Some(order) = live.get_mut(&it.order) {
             (order.stop_price, order.stop_limit) = (it.stop_price, it.stop_limit);
@@ -225,6 +244,8 @@ fn note(event: &[u8], live: &mut BTreeMap<OrderId, LiveOrder>) {
                     .contains(&it.order_type),
                 stop_price: Price::NONE,
                 stop_limit: Price::NONE,
+                pegged: it.order_type == OrderType::Pegged.into(),
+                book_price: Price::NONE,
             },
         );
     }
@@ -295,5 +316,29 @@ mod tests {
         let order = &live[&OrderId(1)];
         assert_eq!((order.waits, order.price), (false, Price(8)));
         assert_eq!(order.stop_price, Price::NONE);
+    }
+    #[test]
+    fn a_pegged_order_stands_where_it_was_moved_last() {
+        let mut live = BTreeMap::new();
+        let accepted = OrderAccepted {
+            order: OrderId(1),
+            price: Price(9),
+            quantity: Quantity(10),
+            order_type: OrderType::Pegged.into(),
+            ..OrderAccepted::blank()
+        };
+        note(accepted.bytes(), &mut live);
+        assert_eq!(waiting_text(&live[&OrderId(1)]), ", pegged, waits");
+        for price in [Price(7), Price(8), Price::NONE] {
+            let repriced = OrderRepriced {
+                order: OrderId(1),
+                price,
+                limit: Price(9),
+                ..OrderRepriced::blank()
+            };
+            note(repriced.bytes(), &mut live);
+            let order = &live[&OrderId(1)];
+            assert_eq!((order.price, order.book_price), (Price(9), price));
+        }
     }
 }

@@ -225,6 +225,16 @@ fn orders_of_every_kind_are_entered() {
         assert!(listed.contains(waiting), "{listed}");
     }
 
+    // A pegged order stands behind the best offer, by an offset, and moves.
+    let pegged = at("sell 2 @ 2.50 1 --peg primary --offset 0.01 --session 2");
+    assert_eq!(names(&pegged), ["OrderAccepted", "OrderRepriced"]);
+    assert_eq!(
+        (&pegged[0]["orderType"], &pegged[1]["price"]),
+        (&json!("Pegged"), &json!("2.61"))
+    );
+    let listed = succeed(&words("orders --session 2", &data));
+    assert!(listed.contains("pegged, stands at 2.61"), "{listed}");
+
     let early = fail(&words("order buy 1 1 --market --tif gfa", &data));
     assert!(early.contains("NoCall"), "{early}");
     succeed(&words("operate halt 1", &data));
