@@ -61,7 +61,10 @@ impl InstrumentName {
         match self {
             Self::Number(id) => Ok(*id),
             Self::Symbol(symbol) => {
-                let listings = Listings::read(node.market_data()?)?;
+                let listings = node.market_data().and_then(Listings::read);
+                let listings = listings.with_context(|| {
+                    format!("`{symbol}` cannot be looked up; name it by its number")
+                })?;
                 listings.id_of(symbol)
             }
         }

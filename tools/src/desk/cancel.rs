@@ -10,7 +10,7 @@ use exahour_wire::message::Message;
 use exahour_wire::orders::CancelOrder;
 
 use super::choice::OrderChoice;
-use super::{Seen, follow, fresh_name, leave};
+use super::{ORDER_DOUBT, Seen, Sent, follow, fresh_name, leave};
 use crate::listings::InstrumentName;
 
 /// Cancel an order.
@@ -39,16 +39,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let Arguments { order, choice, .. } = arguments;
     let named = choice.named(*order, arguments.instrument.as_ref())?;
     let mut client = choice.node.connect(choice.session())?;
-    client.send(&CancelOrder {
+    let command = CancelOrder {
         request: fresh_name(),
         order: named.order,
         client_order_id: named.name,
         instrument: named.instrument,
         ..CancelOrder::blank()
-    })?;
-    let outcome = follow(&mut client, Duration::ZERO, arguments.json, |_| {
-        Seen::Enough
-    });
+    };
+    let sent = Sent::send(&mut client, &command, command.request, ORDER_DOUBT)?;
+    let (at_once, json) = (Duration::ZERO, arguments.json);
+    let outcome = follow(&mut client, &sent, at_once, json, |_| Seen::Enough);
     leave(client);
     outcome
 }

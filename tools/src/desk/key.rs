@@ -24,7 +24,7 @@ use russh::keys::ssh_key::Fingerprint;
 use russh::keys::ssh_key::public::KeyData;
 use serde::Serialize;
 
-use super::{Seen, follow, fresh_name, leave};
+use super::{Seen, Sent, follow, fresh_name, leave};
 use crate::connection::{NodeArguments, account_for};
 use crate::output::{print, print_json, tell};
 use crate::shell::shell_path;
@@ -85,15 +85,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let session = SessionId(arguments.session);
     let account = account_for(&arguments.node, session, arguments.account)?;
     let mut client = arguments.node.connect(session)?;
-    client.send(&RegisterAccessKey {
+    let command = RegisterAccessKey {
         request: fresh_name(),
         account,
         key,
         ..RegisterAccessKey::blank()
-    })?;
-    let outcome = follow(&mut client, Duration::ZERO, arguments.json, |_| {
-        Seen::Enough
-    });
+    };
+    let doubt = "it is not known whether the key is registered; saying it again does no harm";
+    let sent = Sent::send(&mut client, &command, command.request, doubt)?;
+    let (at_once, json) = (Duration::ZERO, arguments.json);
+    let outcome = follow(&mut client, &sent, at_once, json, |_| Seen::Enough);
     leave(client);
     outcome?;
     if !arguments.json {

@@ -5,12 +5,11 @@
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use exahour_wire::codes::Scope;
-use exahour_wire::events::CommandDone;
 use exahour_wire::ids::SessionId;
 use exahour_wire::message::Message;
 use exahour_wire::orders::MassCancel;
 
-use super::{ANSWER_WITHIN, Seen, follow, fresh_name, leave};
+use super::{Sent, follow_to_count, fresh_name, leave};
 use crate::connection::{NodeArguments, owner_of};
 use crate::listings::InstrumentName;
 use crate::output::print;
@@ -48,28 +47,17 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let (scope, target) = target(arguments)?;
     let mut client = arguments.node.connect(SessionId(arguments.session))?;
-    client.send(&MassCancel {
+    let command = MassCancel {
         request: fresh_name(),
         target,
         scope: scope.into(),
         ..MassCancel::blank()
-    })?;
-    let mut count = 0;
-    let outcome =
-        follow(
-            &mut client,
-            ANSWER_WITHIN,
-            arguments.json,
-            |report| match CommandDone::read(report) {
-                Some(done) => {
-                    count = done.count;
-                    Seen::Enough
-                }
-                None => Seen::Part,
-            },
-        );
+    };
+    let doubt = "`exahour orders --all` shows which orders are live";
+    let sent = Sent::send(&mut client, &command, command.request, doubt)?;
+    let outcome = follow_to_count(&mut client, &sent, arguments.json);
     leave(client);
-    outcome?;
+    let count = outcome?;
     match (arguments.json, count) {
         (true, _) => Ok(()),
         (false, 1) => print("1 order is cancelled\n"),

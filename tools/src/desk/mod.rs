@@ -16,26 +16,31 @@ pub mod order;
 pub mod orders;
 pub mod quote;
 pub mod replace;
+mod sent;
 mod show;
 pub mod status;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
-use exahour_gateway::client::{Client, ClientError, ClientEvent};
+use exahour_gateway::client::{Client, ClientEvent};
 use exahour_gateway::clock::{Clock, SystemClock};
 use exahour_wire::codes::{Enumeration, Raw};
-use exahour_wire::events::{CommandRejected, OrderRejected};
-use exahour_wire::ids::{ClientOrderId, CommandSequence};
+use exahour_wire::events::CommandDone;
+use exahour_wire::ids::ClientOrderId;
 use exahour_wire::message::Message;
 use exahour_wire::reject::Reject;
 
+use self::sent::{Heard, Sent};
 use crate::exit::finding;
 use crate::output::{print, print_json};
 use crate::text::{JsonForm, Verbosity, write_line};
 
 /// How long the exchange may take to answer a command.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Where the answer to something about an order does not come.
+const ORDER_DOUBT: &str = "`exahour orders` shows what became of the order";
 
 /// A name for an order or request that no live one of ours has: the time in nanoseconds.
 fn fresh_name() -> ClientOrderId {
@@ -63,67 +68,41 @@ fn reason_text(reason: Raw<Reject>) -> String {
     }
 }
 
-/// Waits for the answer to the command just sent, then for what else happens for `patience`; shows
-/// every report to `on_report`, which says when it has seen enough. A refusal is the end.
+/// Waits for the answer to a command, then for what else happens for `patience`. `on_report` is shown the
+/// answer and every report behind it, and says when it has seen enough. A refusal is the end; where only
+/// sides of a quote are refused the answer is waited for, and the first refusal is the error in the end.
 fn follow(
     client: &mut Client,
+    sent: &Sent,
     patience: Duration,
     json: bool,
-    on_report: impl FnMut(&[u8]) -> Seen,
-) -> Result<()> {
-    follow_all(client, patience, json, Refusals::OfAll, on_report)
-}
-
-/// What a refusal is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusals {
-    /// Of what was sent: nothing else comes.
-    OfAll,
-    /// Where it is of an order: of a part of what was sent, and more comes.
-    OfParts,
-}
-
-/// As [`follow`], where parts of what was sent may be refused by themselves: the first one is the error
-/// that is returned in the end.
-fn follow_all(
-    client: &mut Client,
-    patience: Duration,
-    json: bool,
-    refusals: Refusals,
     mut on_report: impl FnMut(&[u8]) -> Seen,
 ) -> Result<()> {
     let mut outcome = Ok(());
     let mut until = Instant::now() + ANSWER_WITHIN;
-    let mut answered: Option<CommandSequence> = None;
+    let mut answered = false;
     loop {
         let left = until.saturating_duration_since(Instant::now());
         let event = match client.wait(left) {
             Ok(event) => event,
-            Err(error @ ClientError::Disconnected { .. }) => {
-                bail!("{error}; `exahour orders` shows what became of the order")
-            }
-            Err(error) => return Err(error.into()),
+            Err(error) if answered => return Err(error.into()),
+            Err(error) => bail!("{error}; {}", sent.doubt()),
         };
         match event {
             Some(ClientEvent::Report(report)) => {
                 print_message(report.bytes(), json)?;
-                let part = OrderRejected::read(report.bytes()).map(|it| it.reason);
-                let whole = CommandRejected::read(report.bytes()).map(|it| it.reason);
-                if let Some(reason) = part.or(whole) {
-                    let reason = reason_text(reason);
-                    let refused = Err(finding(anyhow!("the exchange refused it: {reason}")));
-                    if whole.is_some() || refusals == Refusals::OfAll {
-                        return refused;
+                match sent.hear(report.bytes()) {
+                    Heard::Nothing => {}
+                    Heard::Refused(reason) => return Err(refusal(reason)),
+                    Heard::PartRefused(reason) => outcome = outcome.and(Err(refusal(reason))),
+                    Heard::Done if answered => {}
+                    Heard::Done => {
+                        answered = true;
+                        until = Instant::now() + patience;
                     }
-                    outcome = outcome.and(refused);
                 }
-                if answered.is_none() {
-                    answered = Some(report.prefix().command);
-                    until = Instant::now() + patience;
-                }
-                match on_report(report.bytes()) {
-                    Seen::Enough => return outcome,
-                    Seen::Part => {}
+                if answered && on_report(report.bytes()) == Seen::Enough {
+                    return outcome;
                 }
             }
             Some(ClientEvent::Busy { .. }) => {
@@ -133,16 +112,32 @@ fn follow_all(
             Some(ClientEvent::NotApplied { .. }) => {
                 return Err(finding(anyhow!("the exchange did not apply it: try again")));
             }
-            Some(ClientEvent::Terminated { code, detail }) => {
-                bail!("the exchange ended the session: {code:?} (detail {detail})")
-            }
-            None if answered.is_some() => return outcome,
+            Some(ClientEvent::Terminated { code, detail }) => bail!(
+                "the exchange ended the session: {code:?} (detail {detail}); {}",
+                sent.doubt()
+            ),
+            None if answered => return outcome,
             None => bail!(
-                "no answer within {} s: is the node overloaded?",
-                ANSWER_WITHIN.as_secs()
+                "no answer within {} s: is the node overloaded? {}",
+                ANSWER_WITHIN.as_secs(),
+                sent.doubt()
             ),
         }
     }
+}
+
+/// As [`follow`], for a command that is answered when all of it is done; gives how many things it changed.
+fn follow_to_count(client: &mut Client, sent: &Sent, json: bool) -> Result<u64> {
+    let mut count = 0;
+    follow(client, sent, Duration::ZERO, json, |report| {
+        count = CommandDone::read(report).map_or(0, |done| done.count);
+        Seen::Enough
+    })?;
+    Ok(count)
+}
+
+fn refusal(reason: Raw<Reject>) -> anyhow::Error {
+    finding(anyhow!("the exchange refused it: {}", reason_text(reason)))
 }
 
 /// Whether more is to come.

@@ -5,14 +5,13 @@
 use anyhow::{Result, anyhow, bail, ensure};
 use clap::Args;
 use exahour_wire::codes::OrderFlags;
-use exahour_wire::events::CommandDone;
 use exahour_wire::ids::{InstrumentId, SessionId};
 use exahour_wire::message::Message;
 use exahour_wire::orders::{MassQuote, QUOTES_MAX, Quote};
 use exahour_wire::units::{Price, Quantity};
 
 use super::order::prevention;
-use super::{ANSWER_WITHIN, Refusals, Seen, follow_all, fresh_name, leave};
+use super::{Sent, follow_to_count, fresh_name, leave};
 use crate::connection::{NodeArguments, account_for};
 use crate::listings::InstrumentName;
 use crate::output::print;
@@ -74,31 +73,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         quotes.set_quote(place, words.quote(instrument));
     }
     let mut client = arguments.node.connect(session)?;
-    client.send(&quotes)?;
-    let mut stand = 0;
-    let on_report = |report: &[u8]| match CommandDone::read(report) {
-        Some(done) => {
-            stand = done.count;
-            Seen::Enough
-        }
-        None => Seen::Part,
-    };
-    let refusals = Refusals::OfParts;
-    let outcome = follow_all(
-        &mut client,
-        ANSWER_WITHIN,
-        arguments.json,
-        refusals,
-        on_report,
-    );
+    let doubt = "`exahour orders` shows which sides stand";
+    let sent = Sent::send(&mut client, &quotes, quotes.request, doubt)?;
+    let outcome = follow_to_count(&mut client, &sent, arguments.json);
     leave(client);
-    if !arguments.json && outcome.is_ok() {
-        print(&match stand {
-            1 => "1 side is as was said\n".to_owned(),
-            _ => format!("{stand} sides are as was said\n"),
-        })?;
+    match (arguments.json, outcome?) {
+        (true, _) => Ok(()),
+        (false, 1) => print("1 side is as was said\n"),
+        (false, stand) => print(&format!("{stand} sides are as was said\n")),
     }
-    outcome
 }
 
 /// One quote in words.

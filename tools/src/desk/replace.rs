@@ -13,7 +13,7 @@ use exahour_wire::units::{Price, Quantity};
 
 use super::choice::OrderChoice;
 use super::order::{seen, span};
-use super::{follow, fresh_name, leave};
+use super::{ORDER_DOUBT, Sent, follow, fresh_name, leave};
 
 /// Change the limit or the lots of an order; what is left out stays as it is.
 ///
@@ -54,17 +54,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let (order, live) = choice.own(change.order)?;
     let name = arguments.new_name.map_or_else(fresh_name, ClientOrderId);
     let mut client = choice.node.connect(choice.session())?;
-    client.send(&ReplaceOrder {
+    let command = ReplaceOrder {
         client_order_id: name,
         order,
         price: change.price.unwrap_or(live.price),
         quantity: change.quantity.unwrap_or(live.quantity),
         instrument: live.instrument,
         ..ReplaceOrder::blank()
-    })?;
-    let outcome = follow(&mut client, arguments.wait, arguments.json, |report| {
-        seen(report, name)
-    });
+    };
+    let sent = Sent::send(&mut client, &command, name, ORDER_DOUBT)?;
+    let Arguments { wait, json, .. } = arguments;
+    let outcome = follow(&mut client, &sent, *wait, *json, |it| seen(it, name));
     leave(client);
     outcome
 }

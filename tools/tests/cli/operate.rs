@@ -1,5 +1,6 @@
 //! `exahour operate` against a node process, and a market maker's quotes over the client library.
 
+use std::net::TcpListener;
 use std::path::Path;
 
 use exahour_gateway::client::{Client, ClientConfig, ClientEvent};
@@ -13,7 +14,7 @@ use exahour_wire::reject::Reject;
 use exahour_wire::units::{Price, Quantity};
 use serde_json::Value;
 
-use crate::exchange::{Exchange, PATIENCE, count, fail, json, refuse, succeed};
+use crate::exchange::{Exchange, PATIENCE, count, fail, json, refuse, run, succeed, texts};
 
 fn operate(data: &str, words: &[&str]) -> String {
     succeed(&[&["operate"], words, &["--data", data]].concat())
@@ -51,6 +52,50 @@ fn trading_is_halted_resumed_and_given_a_day() {
 
     exchange.stop();
     assert!(count(&exchange.replay(), "events_compared") > 10);
+}
+
+#[test]
+fn a_halt_stands_where_nobody_tells_what_follows() {
+    let exchange = Exchange::start();
+    let data = exchange.data();
+    operate(&data, &["circuit-breaker", "2", "0", "--linked", "1"]);
+    // One port at which nobody listens, one that takes connections and never says a word.
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ports = [&gone, &silent].map(|it| it.local_addr().unwrap().to_string());
+    drop(gone);
+    for port in &ports {
+        let halt = [
+            "operate",
+            "halt",
+            "1",
+            "--market-data",
+            port,
+            "--data",
+            &data,
+        ];
+        let output = run(&halt);
+        let (out, err) = texts(&output);
+        assert!(output.status.success(), "{out}{err}");
+        assert!(
+            out.ends_with("instrument 1 is halted until it is resumed\n"),
+            "{out}"
+        );
+        assert!(
+            err.contains("the halt stands") && err.contains("no market data from"),
+            "{err}"
+        );
+        for halted in ["1", "2"] {
+            let shown = json(&["operate", "show", halted, "--json", "--data", &data]);
+            assert_eq!(shown["phase"], "Halted");
+        }
+        operate(&data, &["resume", "1"]);
+        operate(&data, &["resume", "2"]);
+    }
+    // A symbol is looked up before anything is sent.
+    let halt = ["operate", "halt", "GPU-H100-EU", "--market-data", &ports[0]];
+    let refused = refuse(&[&halt[..], &["--data", &data]].concat());
+    assert!(refused.contains("name it by its number"), "{refused}");
 }
 
 #[test]

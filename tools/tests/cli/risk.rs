@@ -1,6 +1,16 @@
 //! `exahour operate` where it stops firms, limits them and moves their money, against a node process.
 
-use crate::exchange::{Exchange, count, fail, json, refuse, succeed};
+use std::io::{ErrorKind, Read, Write, copy};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::thread;
+
+use exahour_tools::connection::{ADDRESSES_FILE, Serving};
+use exahour_wire::framing::{Cut, FRAMING_BYTES, cut};
+use exahour_wire::message::{Message, peek_header};
+use exahour_wire::operations::Deposit;
+
+use crate::exchange::{Exchange, count, fail, json, refuse, succeed, until};
 
 /// Two operators of two firms, and two firms that trade.
 const GENESIS: &str = r#"
@@ -159,4 +169,66 @@ fn money_limits_and_settlement_prices_are_set() {
     assert!(unclear.contains("such as 1000 or 12.50"), "{unclear}");
     let whom = refuse(&market.words("operate kill everybody 1"));
     assert!(whom.contains("session, account, firm"), "{whom}");
+}
+
+/// Lets one connection through to a node until a deposit comes: that one is passed on when the client has been
+/// cut off, so that its answer reaches nobody.
+fn lose_the_answer(listener: &TcpListener, node: SocketAddr) {
+    let (mut client, _) = listener.accept().unwrap();
+    let mut exchange = TcpStream::connect(node).unwrap();
+    let (mut answers, mut hearer) = (exchange.try_clone().unwrap(), client.try_clone().unwrap());
+    let back = thread::spawn(move || copy(&mut answers, &mut hearer));
+    let (mut said, mut room) = (Vec::new(), [0; 4096]);
+    loop {
+        let read = client.read(&mut room).unwrap();
+        assert!(read > 0, "the client left before it said anything");
+        said.extend_from_slice(&room[..read]);
+        while let Cut::Whole { bytes } = cut(&said) {
+            let rest = said.split_off(FRAMING_BYTES + bytes);
+            let message = std::mem::replace(&mut said, rest);
+            let template = peek_header(&message[FRAMING_BYTES..]).unwrap().template_id;
+            if template != Deposit::TEMPLATE_ID {
+                exchange.write_all(&message).unwrap();
+                continue;
+            }
+            client.shutdown(Shutdown::Both).unwrap();
+            exchange.write_all(&message).unwrap();
+            exchange.shutdown(Shutdown::Write).unwrap();
+            // The node's answer finds nobody any more; the node closes when it has heard the end.
+            let lost = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
+            match back.join().unwrap() {
+                Ok(_) => {}
+                Err(error) => assert!(lost.contains(&error.kind()), "{error}"),
+            }
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_deposit_whose_answer_is_lost_is_found_before_it_is_repeated() {
+    let market = Market::new();
+    let serving = Serving::read(&Path::new(&market.data).join(ADDRESSES_FILE));
+    let node = serving.unwrap().unwrap().orders;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let between = thread::spawn(move || lose_the_answer(&listener, node));
+    let told = refuse(&market.words(&format!("operate deposit 100 12.50 --node {address}")));
+    between.join().unwrap();
+    assert!(
+        told.contains("it is not known whether the money moved")
+            && !told.contains("exahour orders"),
+        "{told}"
+    );
+    // It has moved, and what the advice names tells so.
+    let request = told.split("request=").nth(1).unwrap().trim();
+    let audit = ["audit", &market.data, "--who", "account", "100"];
+    let row = until("the deposit is in the journal", || {
+        let rows = succeed(&audit);
+        let row = rows
+            .lines()
+            .find(|row| row.contains(&format!("request={request} ")));
+        row.map(str::to_owned)
+    });
+    assert!(row.contains("Deposit") && row.contains("12.5"), "{row}");
 }

@@ -64,7 +64,9 @@ fn an_operator_sees_guards_and_the_auction_of_a_halt() {
     let halt = ["operate", "halt", "1", "--for", "1h", "--data", &data];
     let said = succeed(&halt);
     assert!(
-        said.contains("instrument 1 is halted for 3600000 ms; halted with it: GPU-H100-EU-M1 (2)"),
+        said.contains(
+            "instrument 1 is halted for 3600000 ms\nhalted with it: GPU-H100-EU-M1 (2)\n"
+        ),
         "{said}"
     );
     order(&["sell", "3", "@", "2.40", "1", "--session", "2"]);

@@ -15,9 +15,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{ArgGroup, Args, Subcommand};
+use exahour_gateway::client::Client;
 use exahour_replicas::time_of_day;
 use exahour_wire::codes::Allocation;
-use exahour_wire::ids::{InstrumentId, SessionId, TradeId};
+use exahour_wire::ids::{ClientOrderId, InstrumentId, SessionId, TradeId};
 use exahour_wire::message::{Digest, Message};
 use exahour_wire::operations::{
     BustTrade, CorrectTrade, HaltTrading, ResumeTrading, SetAuctionSeed, SetCalendar,
@@ -27,11 +28,14 @@ use exahour_wire::units::{Millis, PartsPerMillion, Price, Quantity};
 use serde::Serialize;
 
 use super::order::span;
-use super::{Seen, follow, fresh_name, leave, show};
+use super::{Seen, Sent, follow, fresh_name, leave, show};
 use crate::connection::NodeArguments;
 use crate::listings::{InstrumentName, Listings};
-use crate::output::{print, print_json};
+use crate::output::{print, print_json, tell};
 use crate::text::{parse_parts_with_unit, percent};
+
+/// Where no answer comes.
+const DOUBT: &str = "it is not known whether it was done";
 
 /// Show, halt and guard trading, set trading days, correct trades, stop firms, move money.
 #[derive(Clone, Debug, Args)]
@@ -247,40 +251,76 @@ fn halt(arguments: &Halt) -> Result<()> {
         duration: arguments.duration.unwrap_or(Millis(0)),
         ..HaltTrading::blank()
     };
-    let Sender { node, json, .. } = &arguments.sender;
-    let listings = Listings::read(node.market_data()?)?;
-    let mut client = node.connect(SessionId(arguments.sender.session))?;
-    client.send(&command)?;
-    let outcome = follow(&mut client, Duration::ZERO, *json, |_| Seen::Enough);
-    // What follows it is halted by the same command, so it is told here.
-    let halted = outcome.and_then(|()| show::halted_with(&mut client, &listings, instrument));
-    leave(client);
-    let halted = halted?;
-    if *json {
-        return print_json(&Halted {
-            instrument: instrument.0,
-            halted_with: halted.iter().map(|id| id.0).collect(),
-        });
+    let sender = &arguments.sender;
+    let mut client = sender.node.connect(SessionId(sender.session))?;
+    let sent = Sent::send(&mut client, &command, command.request, DOUBT)?;
+    let outcome = follow(&mut client, &sent, Duration::ZERO, sender.json, |_| {
+        Seen::Enough
+    });
+    if outcome.is_err() {
+        leave(client);
+        return outcome;
     }
     let until = match arguments.duration {
         Some(duration) => format!("for {} ms", duration.0),
         None => "until it is resumed".to_owned(),
     };
-    let others: Vec<String> = halted.iter().map(|id| listings.name_of(*id)).collect();
-    let others = match others.is_empty() {
-        true => String::new(),
-        false => format!("; halted with it: {}", others.join(", ")),
-    };
-    print(&format!(
-        "instrument {instrument} is halted {until}{others}\n"
-    ))
+    let told = sender.tell(&format!("instrument {instrument} is halted {until}"));
+    // What follows it is halted by the same command. Who that is takes market data and questions, which may
+    // fail: the halt stands.
+    let followers = followers(&mut client, sender, instrument);
+    leave(client);
+    told?;
+    tell_followers(sender, instrument, followers)
+}
+
+/// The instruments that are halted with another, and what they are called.
+fn followers(
+    client: &mut Client,
+    sender: &Sender,
+    instrument: InstrumentId,
+) -> Result<Vec<(InstrumentId, String)>> {
+    let listings = Listings::read(sender.node.market_data()?)?;
+    let halted = show::halted_with(client, &listings, instrument)?;
+    let named = halted.into_iter().map(|id| (id, listings.name_of(id)));
+    Ok(named.collect())
+}
+
+fn tell_followers(
+    sender: &Sender,
+    instrument: InstrumentId,
+    followers: Result<Vec<(InstrumentId, String)>>,
+) -> Result<()> {
+    if let Err(error) = &followers {
+        tell(&format!(
+            "the halt stands; what is halted with it is not known: {error:#}"
+        ));
+    }
+    let followers = followers.ok();
+    if sender.json {
+        let numbers = |it: &Vec<(InstrumentId, String)>| it.iter().map(|(id, _)| id.0).collect();
+        return print_json(&Halted {
+            instrument: instrument.0,
+            halted_with: followers.as_ref().map(numbers),
+        });
+    }
+    let names: Vec<String> = followers
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(_, name)| name)
+        .collect();
+    match names.is_empty() {
+        true => Ok(()),
+        false => print(&format!("halted with it: {}\n", names.join(", "))),
+    }
 }
 
 /// What a halt has halted, the instruments that follow it among them.
 #[derive(Serialize)]
 struct Halted {
     instrument: u32,
-    halted_with: Vec<u32>,
+    /// None where it could not be found out.
+    halted_with: Option<Vec<u32>>,
 }
 
 fn resume(arguments: &Resume) -> Result<()> {
@@ -291,7 +331,7 @@ fn resume(arguments: &Resume) -> Result<()> {
         ..ResumeTrading::blank()
     };
     let done = format!("the halt of instrument {instrument} has ended");
-    arguments.sender.say(&command, &done)
+    arguments.sender.say(&command, command.request, &done)
 }
 
 fn calendar(arguments: &Calendar) -> Result<()> {
@@ -322,7 +362,7 @@ fn calendar(arguments: &Calendar) -> Result<()> {
         collar => format!("its auctions have a collar of {}", percent(collar)),
     };
     let done = format!("instrument {instrument} {day}; {collar}");
-    arguments.sender.say(&command, &done)
+    arguments.sender.say(&command, command.request, &done)
 }
 
 fn auction_seed(arguments: &AuctionSeed) -> Result<()> {
@@ -332,7 +372,7 @@ fn auction_seed(arguments: &AuctionSeed) -> Result<()> {
         ..SetAuctionSeed::blank()
     };
     let done = "the random ends of auctions are drawn from another secret";
-    arguments.sender.say(&command, done)
+    arguments.sender.say(&command, command.request, done)
 }
 
 fn circuit_breaker(arguments: &CircuitBreaker) -> Result<()> {
@@ -358,7 +398,7 @@ fn circuit_breaker(arguments: &CircuitBreaker) -> Result<()> {
         linked => format!(", and follows the halts of instrument {linked}"),
     };
     let done = format!("instrument {instrument} has {guard}{follows}");
-    sender.say(&command, &done)
+    sender.say(&command, command.request, &done)
 }
 
 fn price_band(arguments: &PriceBand) -> Result<()> {
@@ -374,7 +414,7 @@ fn price_band(arguments: &PriceBand) -> Result<()> {
         width => format!("a price band of {} to each side", percent(width)),
     };
     let done = format!("instrument {instrument} has {band}");
-    arguments.sender.say(&command, &done)
+    arguments.sender.say(&command, command.request, &done)
 }
 
 fn bust(arguments: &Bust) -> Result<()> {
@@ -384,7 +424,7 @@ fn bust(arguments: &Bust) -> Result<()> {
         ..BustTrade::blank()
     };
     let done = format!("trade {} is undone", arguments.trade);
-    arguments.sender.say(&command, &done)
+    arguments.sender.say(&command, command.request, &done)
 }
 
 fn correct(arguments: &Correct) -> Result<()> {
@@ -397,7 +437,7 @@ fn correct(arguments: &Correct) -> Result<()> {
     };
     let Correct { trade, lots, .. } = arguments;
     let done = format!("trade {trade} is one of {lots} lots at {}", arguments.price);
-    arguments.sender.say(&command, &done)
+    arguments.sender.say(&command, command.request, &done)
 }
 
 impl Sender {
@@ -405,11 +445,24 @@ impl Sender {
         name.resolve(&self.node)
     }
 
-    /// Sends a command, waits for its answer, and says what is so now.
-    fn say<M: Message>(&self, command: &M, done: &str) -> Result<()> {
+    /// Sends a command of this name, waits for its answer, and says what is so now.
+    fn say<M: Message>(&self, command: &M, request: ClientOrderId, done: &str) -> Result<()> {
+        self.say_or(command, request, done, DOUBT.to_owned())
+    }
+
+    /// As [`Self::say`]; where no answer comes, `doubt` is said.
+    fn say_or<M: Message>(
+        &self,
+        command: &M,
+        request: ClientOrderId,
+        done: &str,
+        doubt: String,
+    ) -> Result<()> {
         let mut client = self.node.connect(SessionId(self.session))?;
-        client.send(command)?;
-        let outcome = follow(&mut client, Duration::ZERO, self.json, |_| Seen::Enough);
+        let sent = Sent::send(&mut client, command, request, doubt)?;
+        let outcome = follow(&mut client, &sent, Duration::ZERO, self.json, |_| {
+            Seen::Enough
+        });
         leave(client);
         outcome?;
         self.tell(done)

@@ -6,16 +6,15 @@
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use exahour_wire::codes::{KillAction, Scope};
-use exahour_wire::events::CommandDone;
-use exahour_wire::ids::{AccountId, SessionId};
+use exahour_wire::ids::{AccountId, ClientOrderId, SessionId};
 use exahour_wire::message::Message;
 use exahour_wire::operations::{
     ConfirmRelease, Deposit, KillSwitch, SetPositionLimit, SettlePrice, Withdraw,
 };
 use exahour_wire::units::{Money, Price, Quantity};
 
-use super::{Sender, price};
-use crate::desk::{ANSWER_WITHIN, Seen, follow, fresh_name, leave};
+use super::{DOUBT, Sender, price};
+use crate::desk::{Sent, follow_to_count, fresh_name, leave};
 use crate::listings::InstrumentName;
 
 /// Whom a kill switch stops.
@@ -68,30 +67,19 @@ pub(super) fn kill(arguments: &Stopped) -> Result<()> {
         number,
         sender,
     } = arguments;
-    let mut client = sender.node.connect(SessionId(sender.session))?;
-    client.send(&KillSwitch {
+    let command = KillSwitch {
         request: fresh_name(),
         target: *number,
         scope: whom.scope().into(),
         action: KillAction::Engage.into(),
         ..KillSwitch::blank()
-    })?;
+    };
+    let mut client = sender.node.connect(SessionId(sender.session))?;
+    let sent = Sent::send(&mut client, &command, command.request, DOUBT)?;
     // Where the sender's own orders are among them, their reports come first.
-    let mut count = 0;
-    let outcome = follow(
-        &mut client,
-        ANSWER_WITHIN,
-        sender.json,
-        |report| match CommandDone::read(report) {
-            Some(done) => {
-                count = done.count;
-                Seen::Enough
-            }
-            None => Seen::Part,
-        },
-    );
+    let outcome = follow_to_count(&mut client, &sent, sender.json);
     leave(client);
-    outcome?;
+    let count = outcome?;
     let orders = match count {
         1 => "1 order is cancelled".to_owned(),
         _ => format!("{count} orders are cancelled"),
@@ -112,7 +100,7 @@ pub(super) fn ask_release(arguments: &Stopped) -> Result<()> {
         "{} is stopped still: an operator of another firm must say `confirm-release`",
         arguments.whom.named(arguments.number)
     );
-    arguments.sender.say(&command, &done)
+    arguments.sender.say(&command, command.request, &done)
 }
 
 /// Confirms what another operator has asked.
@@ -124,9 +112,11 @@ pub(super) fn confirm_release(arguments: &Stopped) -> Result<()> {
         ..ConfirmRelease::blank()
     };
     let whom = arguments.whom.named(arguments.number);
-    arguments
-        .sender
-        .say(&command, &format!("{whom} may trade again"))
+    arguments.sender.say(
+        &command,
+        command.request,
+        &format!("{whom} may trade again"),
+    )
 }
 
 /// How much of an instrument an account may hold.
@@ -158,7 +148,7 @@ pub(super) fn position_limit(arguments: &PositionLimit) -> Result<()> {
     };
     let PositionLimit { account, lots, .. } = arguments;
     let done = format!("account {account} may hold {lots} lots of instrument {instrument}");
-    sender.say(&command, &done)
+    sender.say(&command, command.request, &done)
 }
 
 /// Money that comes to an account from outside, or goes.
@@ -174,6 +164,18 @@ pub(super) struct Cash {
     sender: Sender,
 }
 
+impl Cash {
+    /// What to do where nobody knows whether money has moved: it is not to move twice.
+    fn doubt(&self, request: ClientOrderId) -> String {
+        format!(
+            "it is not known whether the money moved: before you say it again, and when the node answers \
+             again, look whether `exahour audit {} --who account {}` tells of request={request}",
+            self.sender.node.data.display(),
+            self.account
+        )
+    }
+}
+
 /// Pays it in.
 pub(super) fn deposit(arguments: &Cash) -> Result<()> {
     let command = Deposit {
@@ -186,7 +188,10 @@ pub(super) fn deposit(arguments: &Cash) -> Result<()> {
         account, amount, ..
     } = arguments;
     let done = format!("account {account} has {amount} dollars more");
-    arguments.sender.say(&command, &done)
+    let doubt = arguments.doubt(command.request);
+    arguments
+        .sender
+        .say_or(&command, command.request, &done, doubt)
 }
 
 /// Pays it out.
@@ -201,7 +206,10 @@ pub(super) fn withdraw(arguments: &Cash) -> Result<()> {
         account, amount, ..
     } = arguments;
     let done = format!("account {account} has {amount} dollars less");
-    arguments.sender.say(&command, &done)
+    let doubt = arguments.doubt(command.request);
+    arguments
+        .sender
+        .say_or(&command, command.request, &done, doubt)
 }
 
 /// The price at which all positions of an instrument are carried.
@@ -230,7 +238,7 @@ pub(super) fn settle(arguments: &Settlement) -> Result<()> {
         "all positions in instrument {instrument} are carried at {}",
         arguments.price
     );
-    arguments.sender.say(&command, &done)
+    arguments.sender.say(&command, command.request, &done)
 }
 
 fn money(text: &str) -> Result<Money, String> {

@@ -18,7 +18,7 @@ use exahour_wire::units::{Price, Quantity};
 
 use self::terms::{Kind, Pricing, time_in_force};
 use self::words::Words;
-use super::{Seen, follow, fresh_name, leave};
+use super::{ORDER_DOUBT, Seen, Sent, follow, fresh_name, leave};
 use crate::connection::{NodeArguments, account_for};
 use crate::text::parse_span;
 
@@ -138,13 +138,13 @@ impl Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let order = order(arguments)?;
     let mut client = arguments.node.connect(SessionId(arguments.session))?;
-    match asks_beyond(&order) {
-        true => client.send(&order)?,
-        false => client.send(&order.plain())?,
+    let name = order.client_order_id;
+    let sent = match asks_beyond(&order) {
+        true => Sent::send(&mut client, &order, name, ORDER_DOUBT)?,
+        false => Sent::send(&mut client, &order.plain(), name, ORDER_DOUBT)?,
     };
-    let outcome = follow(&mut client, arguments.wait, arguments.json, |report| {
-        seen(report, order.client_order_id)
-    });
+    let Arguments { wait, json, .. } = arguments;
+    let outcome = follow(&mut client, &sent, *wait, *json, |it| seen(it, name));
     leave(client);
     outcome
 }

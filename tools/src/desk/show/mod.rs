@@ -21,7 +21,7 @@ use exahour_wire::operations::InstrumentStatusRequest;
 use exahour_wire::reject::Reject;
 
 use self::report::{InstrumentReport, reports};
-use super::{ANSWER_WITHIN, fresh_name, leave, reason_text};
+use super::{ANSWER_WITHIN, Heard, Sent, fresh_name, leave, reason_text};
 use crate::connection::NodeArguments;
 use crate::exit::finding;
 use crate::listings::{InstrumentName, Listings};
@@ -106,12 +106,13 @@ type Answer = (InstrumentTerms, InstrumentStatus);
 fn ask(client: &mut Client, instrument: InstrumentId) -> Result<Answer> {
     let end = Instant::now() + ANSWER_WITHIN;
     while Instant::now() < end {
-        client.send(&InstrumentStatusRequest {
+        let question = InstrumentStatusRequest {
             request: fresh_name(),
             instrument,
             ..InstrumentStatusRequest::blank()
-        })?;
-        match await_answer(client, end)? {
+        };
+        let sent = Sent::send(client, &question, question.request, "")?;
+        match await_answer(client, &sent, end)? {
             Ok(answer) => return Ok(answer),
             Err(reason) if reason == Reject::Throttled.into() => {
                 // Reports to the session's own orders may come meanwhile; they are of no matter here.
@@ -132,19 +133,27 @@ fn ask(client: &mut Client, instrument: InstrumentId) -> Result<Answer> {
     )))
 }
 
-fn await_answer(client: &mut Client, end: Instant) -> Result<Result<Answer, Raw<Reject>>> {
+/// The answer to a question; whatever else is reported to the session is of no matter here.
+fn await_answer(
+    client: &mut Client,
+    sent: &Sent,
+    end: Instant,
+) -> Result<Result<Answer, Raw<Reject>>> {
     let mut terms = None;
     loop {
         match client.wait(end.saturating_duration_since(Instant::now()))? {
-            Some(ClientEvent::Report(report)) => match report.typed() {
-                TypedReport::Terms(told) => terms = Some(told),
-                TypedReport::Instrument(status) => {
-                    let terms = terms.context("the exchange told how it trades, and no terms")?;
-                    return Ok(Ok((terms, status)));
+            Some(ClientEvent::Report(report)) => {
+                match (sent.hear(report.bytes()), report.typed()) {
+                    (Heard::Done, TypedReport::Terms(told)) => terms = Some(told),
+                    (Heard::Done, TypedReport::Instrument(status)) => {
+                        let terms =
+                            terms.context("the exchange told how it trades, and no terms")?;
+                        return Ok(Ok((terms, status)));
+                    }
+                    (Heard::Refused(reason), _) => return Ok(Err(reason)),
+                    _ => {}
                 }
-                TypedReport::CommandRejected(rejected) => return Ok(Err(rejected.reason)),
-                _ => {}
-            },
+            }
             Some(ClientEvent::Terminated { code, detail }) => {
                 bail!("the exchange ended the session: {code:?} (detail {detail})")
             }
