@@ -24,8 +24,10 @@ pub struct EngineFigures {
     pub best: f64,
     /// The median of the rounds.
     pub median: f64,
-    /// Nanoseconds from command to last event, one command a batch.
+    /// Nanoseconds from command to last event, one command a batch, and the clock read before and after.
     pub latency: Histogram<u64>,
+    /// Nanoseconds that the two readings take where nothing lies between them.
+    pub clock: Histogram<u64>,
     /// Bytes of events for a command, on average.
     pub event_bytes: f64,
 }
@@ -100,6 +102,7 @@ pub fn measure(flow: &Flow, rounds: usize) -> EngineFigures {
         best: rates[rates.len() - 1],
         median: rates[rates.len() / 2],
         latency: latency(flow, &bytes, line),
+        clock: clock(flow.commands.len()),
         event_bytes,
     }
 }
@@ -112,6 +115,15 @@ fn latency(flow: &Flow, bytes: &[u8], line: usize) -> Histogram<u64> {
         let _ = black_box(engine.apply(&batch(next, command), &mut sink));
         histogram.saturating_record(began.elapsed().as_nanos() as u64);
         next += 1;
+    }
+    histogram
+}
+
+fn clock(times: usize) -> Histogram<u64> {
+    let mut histogram = super::figures::histogram();
+    for _ in 0..times {
+        let began = Instant::now();
+        histogram.saturating_record(black_box(began).elapsed().as_nanos() as u64);
     }
     histogram
 }
