@@ -150,6 +150,12 @@ impl Replay {
         Ok(())
     }
 
+    /// Where the journal ends, and how.
+    #[must_use]
+    pub fn recovered(&self) -> &Recovered {
+        &self.report.recovered
+    }
+
     /// How much of the journal has been read, in bytes, and how much there is.
     #[must_use]
     pub fn progress(&self) -> (u64, u64) {

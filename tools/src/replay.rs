@@ -20,7 +20,7 @@ use exahour_wire::units::Nanos;
 use serde::Serialize;
 
 use crate::exit::{finding, judged};
-use crate::journal::{Log, TailFindings, hex, log_folder, time_text, time_value};
+use crate::journal::{Log, TailFindings, hex, log_folder, refuse_event_log, time_text, time_value};
 use crate::output::{print, print_json};
 use crate::progress::byte_bar;
 
@@ -88,6 +88,7 @@ fn replay(arguments: &Arguments) -> Result<()> {
     };
     let begun = Instant::now();
     let mut replay = Replay::open(&folder)?;
+    refuse_event_log(&folder, replay.recovered())?;
     let open_seconds = begun.elapsed().as_secs_f64();
     let mut watch = Watch {
         hashed: None,

@@ -22,7 +22,7 @@ use clap::{Args, ValueEnum};
 use exahour_journal::{Verify, inspect};
 
 use crate::exit::judged;
-use crate::journal::{Log, count_commands, log_folder, time_text};
+use crate::journal::{Log, count_commands, log_folder, refuse_event_log, time_text};
 use crate::listings::InstrumentName;
 use crate::output::{Output, print_json, tell, unless_reader_left};
 use crate::progress::byte_bar;
@@ -111,6 +111,7 @@ fn audit(arguments: &Arguments) -> Result<()> {
     );
     let folder = log_folder(&arguments.folder, Log::Journal)?;
     let recovered = inspect(&folder, Verify::Every)?;
+    refuse_event_log(&folder, &recovered)?;
     let commands = count_commands(&folder, &recovered)?;
     let selection = selection(arguments, commands.last_time)?;
     let out: Box<dyn Write> = match &arguments.output {

@@ -10,7 +10,7 @@ mod inspect;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand};
 use exahour_journal::{Reader, Recovered, Tail, Verify};
 use exahour_replicas::FRAME_COMMANDS;
@@ -82,6 +82,21 @@ pub fn log_folder(folder: &Path, log: Log) -> Result<PathBuf> {
             folder.display()
         ),
     })
+}
+
+/// Refuses a log that has frames but no chain: it tells of events, and read as commands it would say
+/// that nothing ever happened.
+///
+/// # Errors
+/// Where it is one.
+pub fn refuse_event_log(folder: &Path, recovered: &Recovered) -> Result<()> {
+    let chained = recovered.chain.0 != [0; 24];
+    ensure!(
+        chained || recovered.frames == 0,
+        "{} is an event log, not a journal: name a node's data folder, or the journal in it",
+        folder.display()
+    );
+    Ok(())
 }
 
 /// Whether a folder looks like that of a log.

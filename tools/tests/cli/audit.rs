@@ -421,3 +421,14 @@ fn what_names_several_instruments_is_about_each() {
         assert_eq!(cancelled, instrument != "1", "{instrument}: {rows}");
     }
 }
+
+/// An event log has the form of a journal; read as commands it would say that nothing happened.
+#[test]
+fn an_event_log_is_not_taken_for_a_journal() {
+    let audited = Audited::new();
+    let events = format!("{}/events", audited.exchange.data());
+    for command in ["audit", "replay"] {
+        let error = refuse(&[command, &events]);
+        assert!(error.contains("is an event log, not a journal"), "{error}");
+    }
+}
