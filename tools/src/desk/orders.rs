@@ -209,6 +209,10 @@ fn note(event: &[u8], live: &mut BTreeMap<OrderId, LiveOrder>) {
     } else if let Some(it) = OrderReplaced::read(event) {
         if let Some(order) = live.get_mut(&it.order) {
             order.name = it.client_order_id;
+            // A stop-limit order that waits has one limit only.
+            if order.waits && order.stop_limit != Price::NONE {
+                order.stop_limit = it.price;
+            }
             order.price = it.price;
             order.quantity = it.quantity;
             order.leaves = it.leaves;
@@ -307,6 +311,20 @@ mod tests {
         note(entered.bytes(), &mut live);
         let order = &live[&OrderId(1)];
         assert_eq!((order.waits, order.stop_price), (true, Price(10)));
+        let limited = StopEntered {
+            stop_limit: Price(9),
+            ..entered
+        };
+        note(limited.bytes(), &mut live);
+        let replaced = OrderReplaced {
+            order: OrderId(1),
+            price: Price(7),
+            leaves: Quantity(10),
+            ..OrderReplaced::blank()
+        };
+        note(replaced.bytes(), &mut live);
+        let order = &live[&OrderId(1)];
+        assert_eq!((order.price, order.stop_limit), (Price(7), Price(7)));
         let triggered = OrderTriggered {
             order: OrderId(1),
             price: Price(8),
