@@ -80,7 +80,7 @@ fn status(instrument: &mut Instrument, now: Nanos) -> InstrumentStatus {
             (breaker.linked, breaker.threshold)
         });
     InstrumentStatus {
-        ends_at: match trading.due {
+        ends_at: match trading.announced_end() {
             Nanos::NEVER => Nanos(0),
             due => due,
         },

@@ -124,9 +124,25 @@ impl Calendar {
             .min()
             .map_or(Nanos::NEVER, Nanos)
     }
+
+    /// The end of a call as it was announced, of one that chance has delayed until `due`.
+    pub(crate) fn before_delay(&self, due: Nanos) -> Nanos {
+        self.day.map_or(due, |day| day.last_bound(due))
+    }
 }
 
 impl Day {
+    /// The latest of its bounds, of any day, below a time.
+    fn last_bound(&self, before: Nanos) -> Nanos {
+        let today = before.0 - before.0 % Nanos::DAY.0;
+        let yesterday = today.saturating_sub(Nanos::DAY.0);
+        let bounds = [yesterday, today]
+            .into_iter()
+            .flat_map(|from| self.bounds().map(|bound| from.saturating_add(bound)));
+        let last = bounds.filter(|at| *at < before.0).max();
+        last.map_or(before, Nanos)
+    }
+
     /// All four, in nanoseconds.
     fn bounds(&self) -> [u64; 4] {
         [
@@ -187,6 +203,23 @@ mod tests {
         let none = Calendar::parse(&command([0; 4], 0)).unwrap();
         assert_eq!(none, Calendar::default());
         assert_eq!(none.next_change(at(1)), Nanos::NEVER);
+    }
+
+    #[test]
+    fn what_chance_adds_to_a_call_does_not_change_its_announced_end() {
+        let at = |hours: u64| Nanos(5 * Nanos::DAY.0 + hours * Nanos::HOUR.0);
+        let minute = |from: Nanos| Nanos(from.0 + 60_000_000_000);
+        let calendar = Calendar::parse(&command([7, 8, 16, 24], 60_000)).unwrap();
+        for hour in [8, 24] {
+            for delayed in [Nanos(at(hour).0 + 1), minute(at(hour))] {
+                assert_eq!(calendar.before_delay(delayed), at(hour), "{hour}");
+            }
+        }
+        // The delay may end just when the next call begins.
+        let mut tight = command([7, 8, 16, 17], 60_000);
+        tight.closing_call = Millis(tight.uncross.0 + 60_000);
+        let tight = Calendar::parse(&tight).unwrap();
+        assert_eq!(tight.before_delay(minute(at(8))), at(8));
     }
 
     #[test]

@@ -61,6 +61,15 @@ impl Trading {
         }
     }
 
+    /// When the phase is to end as was announced: what chance adds to a call stays a secret until then.
+    pub(crate) fn announced_end(&self) -> Nanos {
+        let delayed = self.call.as_ref().is_some_and(|call| call.drawn);
+        match delayed {
+            true => self.calendar.before_delay(self.due),
+            false => self.due,
+        }
+    }
+
     /// Whether an order that lives so long may be entered now.
     ///
     /// # Errors

@@ -171,6 +171,7 @@ impl Twin {
             calendar: Calendar::NONE,
             phase: Phase::Continuous,
             phase_due: None,
+            said_to_end: None,
             call: None,
             guard: None,
             band: None,

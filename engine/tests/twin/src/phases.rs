@@ -327,6 +327,7 @@ impl Twin {
         }
         instrument.phase = phase;
         instrument.phase_due = until;
+        instrument.said_to_end = until;
         let call = instrument.call;
         self.watch_band(id);
         let price =

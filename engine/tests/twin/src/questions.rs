@@ -46,7 +46,7 @@ impl Twin {
         };
         if !instrument.expired {
             status.phase = instrument.phase.into();
-            status.ends_at = instrument.phase_due.unwrap_or(Nanos(0));
+            status.ends_at = instrument.said_to_end.unwrap_or(Nanos(0));
             tell_guards(instrument, self.now, &mut status);
         }
         self.report(sender.session, terms);

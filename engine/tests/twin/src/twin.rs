@@ -138,6 +138,8 @@ pub(crate) struct Instrument {
     pub(crate) phase: Phase,
     /// When the phase ends, if something says so.
     pub(crate) phase_due: Option<Nanos>,
+    /// When everybody was told that it is to end.
+    pub(crate) said_to_end: Option<Nanos>,
     pub(crate) call: Option<Call>,
     pub(crate) guard: Option<Guard>,
     pub(crate) band: Option<Band>,

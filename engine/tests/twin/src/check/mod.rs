@@ -8,6 +8,7 @@
 mod books;
 mod gains;
 mod money;
+mod phases;
 mod sessions;
 
 use exahour_wire::events::EventPrefix;
@@ -18,6 +19,7 @@ use crate::readable;
 use books::Books;
 use gains::Gains;
 use money::Money;
+use phases::Phases;
 use sessions::Sessions;
 
 /// Follows one event stream from its first event.
@@ -30,6 +32,7 @@ pub struct Checker {
     money: Money,
     gains: Gains,
     sessions: Sessions,
+    phases: Phases,
 }
 
 /// What is wrong with a stream.
@@ -75,6 +78,7 @@ impl Checker {
         self.time = prefix.time.0;
         self.command = prefix.command.0;
         self.sessions.on_event(&prefix, event)?;
+        self.phases.on_event(event)?;
         self.money.on_event(event)?;
         self.gains.on_event(event)?;
         self.books.on_event(&prefix, event)
