@@ -6,15 +6,15 @@ use std::collections::BTreeSet;
 
 use exahour_engine::{Batch, Capacity, Engine};
 use exahour_twin::Twin;
-use exahour_twin::flow::followers::Followers;
+use exahour_twin::flow::followers::{FOLLOWERS, Followers};
 use exahour_twin::flow::limits::TIME;
 use exahour_wire::codes::Side;
 use exahour_wire::events::{
     EventPrefix, OrderAccepted, OrderRejected, OrderRepriced, OrderTriggered,
 };
-use exahour_wire::ids::{CommandSequence, OrderId};
+use exahour_wire::ids::CommandSequence;
 use exahour_wire::internal::Tick;
-use exahour_wire::limits::{ELECTIONS_MAX, PEGGED_MAX};
+use exahour_wire::limits::{ELECTIONS_MAX, PEGGED_MAX, PEGGED_OWN_MAX};
 use exahour_wire::message::{Message, messages};
 use exahour_wire::reject::Reject;
 use exahour_wire::units::{Nanos, Price};
@@ -65,16 +65,33 @@ impl Pair {
 
     /// Enters as many pegged orders of a contract as there may be.
     fn crowd(&mut self, contract: u32) {
-        for _ in 0..PEGGED_MAX {
-            let follow = self.followers.follow(contract);
+        for place in 0..PEGGED_MAX {
+            let follower = 1 + (place / PEGGED_OWN_MAX) as u32;
+            let follow = self.followers.follow(follower, contract);
             let events = self.apply(&[follow]);
             assert!(messages(&events).any(|event| OrderAccepted::read(event).is_some()));
         }
     }
 
+    /// Whether one more of a follower is taken.
+    fn takes(&mut self, follower: u32) -> bool {
+        let follow = self.followers.follow(follower, 1);
+        let events = self.apply(&[follow]);
+        let rejected = messages(&events).find_map(OrderRejected::read);
+        rejected.is_none_or(|it| {
+            assert_eq!(it.reason.decode(), Some(Reject::TooManyPegged));
+            false
+        })
+    }
+
     fn lead(&mut self, contract: u32, below: u32) -> Vec<OrderRepriced> {
         let lead = self.followers.lead(contract, below);
         moved(&self.apply(&[lead]))
+    }
+
+    fn abandon(&mut self) -> Vec<OrderRepriced> {
+        let abandon = self.followers.abandon();
+        moved(&self.apply(&[abandon]))
     }
 
     /// The next tick, at the time that the engine asks for.
@@ -102,20 +119,26 @@ fn moved(events: &[u8]) -> Vec<OrderRepriced> {
     messages(events).filter_map(OrderRepriced::read).collect()
 }
 
-/// Lets a whole crowd follow twice.
-fn follow_twice(restarts: bool) -> Vec<OrderRepriced> {
-    let mut pair = Pair::new(1);
-    pair.crowd(1);
+/// Lets three crowds follow, and wait when nobody leads, twice; says who has to wait, in that order.
+fn wait_twice(restarts: bool) -> Vec<OrderRepriced> {
+    let mut pair = Pair::new(3);
+    for contract in 1..=3 {
+        pair.crowd(contract);
+    }
+    let all_of_them = 3 * PEGGED_MAX;
     let mut all = Vec::new();
-    for below in [9, 8] {
-        let mut moves = pair.lead(1, below);
+    for _ in 0..2 {
+        for contract in 1..=3 {
+            assert_eq!(pair.lead(contract, 9).len(), PEGGED_MAX);
+        }
+        let mut moves = pair.abandon();
         assert_eq!(moves.len(), ELECTIONS_MAX as usize);
-        while moves.len() < PEGGED_MAX {
+        while moves.len() < all_of_them {
             if restarts {
                 pair.restart();
             }
             // The timer and the tick move as many as they may, each.
-            let left = PEGGED_MAX - moves.len();
+            let left = all_of_them - moves.len();
             let more = pair.tick();
             assert_eq!(more.len(), left.min(2 * ELECTIONS_MAX as usize));
             moves.extend(more);
@@ -129,45 +152,50 @@ fn follow_twice(restarts: bool) -> Vec<OrderRepriced> {
 }
 
 #[test]
-fn each_of_a_crowd_follows_in_its_turn() {
-    let all = follow_twice(false);
-    let (first, second) = all.split_at(PEGGED_MAX);
+fn one_command_moves_a_whole_crowd_each_in_its_turn() {
+    let mut pair = Pair::new(1);
+    pair.crowd(1);
+    let [first, second] = [9, 8].map(|below| pair.lead(1, below));
+    assert_eq!(first.len(), PEGGED_MAX);
     assert!(first.windows(2).all(|pair| pair[0].order < pair[1].order));
     let orders = |moves: &[OrderRepriced]| moves.iter().map(|it| it.order).collect::<Vec<_>>();
-    assert_eq!(orders(first), orders(second));
+    assert_eq!(orders(&first), orders(&second));
     let prices = |moves: &[OrderRepriced]| moves.iter().map(|it| it.price).collect::<BTreeSet<_>>();
-    assert_eq!(prices(first).len(), 1);
-    assert_eq!(
-        prices(second),
-        prices(first)
-            .into_iter()
-            .map(|price| Price(price.0 + 1))
-            .collect()
-    );
+    let one_higher = prices(&first).into_iter().map(|it| Price(it.0 + 1));
+    assert_eq!(prices(&first).len(), 1);
+    assert_eq!(prices(&second), one_higher.collect());
 }
 
 #[test]
-fn a_crowd_goes_on_from_a_snapshot() {
-    assert_eq!(follow_twice(true), follow_twice(false));
+fn crowds_go_on_from_a_snapshot() {
+    assert_eq!(wait_twice(true), wait_twice(false));
 }
 
 #[test]
 fn a_crowd_has_room_again_when_one_leaves() {
     let mut pair = Pair::new(1);
     pair.crowd(1);
-    let refused = |events: &[u8]| -> Vec<Option<Reject>> {
-        let rejected = messages(events).filter_map(OrderRejected::read);
-        rejected.map(|it| it.reason.decode()).collect()
-    };
-    for left in [1, 77] {
-        let one_more = pair.followers.follow(1);
-        let events = pair.apply(&[one_more]);
-        assert_eq!(refused(&events), [Some(Reject::TooManyPegged)]);
-        let unfollow = pair.followers.unfollow(1, left);
-        let follow = pair.followers.follow(1);
-        let events = pair.apply(&[unfollow, follow]);
-        assert_eq!(refused(&events), []);
+    for (follower, left) in [(1, 1), (6, PEGGED_OWN_MAX as u64)] {
+        // One who has none yet finds no place.
+        assert!(!pair.takes(FOLLOWERS));
+        let unfollow = pair.followers.unfollow(follower, 1, left);
+        pair.apply(&[unfollow]);
+        assert!(pair.takes(FOLLOWERS));
     }
+}
+
+#[test]
+fn one_participant_does_not_take_all_places() {
+    let mut pair = Pair::new(1);
+    for _ in 0..PEGGED_OWN_MAX {
+        assert!(pair.takes(1));
+    }
+    assert!(!pair.takes(1));
+    assert!(pair.takes(2));
+    let unfollow = pair.followers.unfollow(1, 1, 3);
+    pair.apply(&[unfollow]);
+    assert!(pair.takes(1));
+    assert!(!pair.takes(1));
 }
 
 /// Whoever leads one contract anew with each command takes all that a command may move; the others have
@@ -177,37 +205,35 @@ fn a_busy_contract_does_not_keep_another_waiting() {
     let mut pair = Pair::new(3);
     for contract in 1..=3 {
         pair.crowd(contract);
+        pair.lead(contract, 900);
     }
-    let of_others = |moves: Vec<OrderRepriced>| -> Vec<OrderId> {
-        let of_others = moves.iter().filter(|it| it.instrument.0 > 1);
-        of_others.map(|it| it.order).collect()
-    };
-    let mut followed = BTreeSet::new();
-    for contract in [2, 3] {
-        followed.extend(of_others(pair.lead(contract, 900)));
-    }
+    let mut waiting = BTreeSet::new();
+    let mut moves = pair.abandon();
     for below in (500..800).rev() {
-        let moves = pair.lead(1, below);
         assert_eq!(moves.len(), ELECTIONS_MAX as usize);
-        followed.extend(of_others(moves));
-        if followed.len() == 2 * PEGGED_MAX {
+        let of_others = moves.iter().filter(|it| it.instrument.0 > 1);
+        waiting.extend(of_others.map(|it| it.order));
+        if waiting.len() == 2 * PEGGED_MAX {
             return;
         }
+        moves = pair.lead(1, below);
     }
-    panic!("only {} of two other contracts moved", followed.len());
+    panic!("only {} of two other contracts moved", waiting.len());
 }
 
 #[test]
 fn stop_orders_come_before_pegged_orders_move() {
-    let mut pair = Pair::new(2);
-    pair.crowd(1);
-    pair.lead(1, 900);
+    let mut pair = Pair::new(4);
+    for contract in [1, 3, 4] {
+        pair.crowd(contract);
+        pair.lead(contract, 900);
+    }
     let stop = pair.followers.stop(2);
     pair.apply(&[stop]);
-    pair.lead(1, 899);
+    pair.abandon();
     let bid = pair.followers.lead(2, 0);
     let offer = pair.followers.other(2, Side::Sell);
-    // There is still a crowd to move in the first contract when the second one's trade elects.
+    // There is still a crowd to move when the second contract's trade elects.
     let events = pair.apply(&[bid, offer]);
     let all: Vec<&[u8]> = messages(&events).collect();
     let triggered = |event: &&[u8]| OrderTriggered::read(event).is_some();

@@ -96,7 +96,8 @@ impl Execute {
             return Err(Reject::TooManyOrders);
         }
         if lead.is_some() {
-            instrument.check_room_for_pegged(&self.orders)?;
+            let participant = self.ledger.account(new.account).participant;
+            instrument.check_room_for_pegged(participant, &self.orders)?;
         }
         let position = match found {
             Some(slot) => slot,

@@ -102,8 +102,8 @@ impl Execute {
         }
     }
 
-    /// Halts the instrument instead of a trade; what came rests in the call, or waits where it is pegged,
-    /// or is cancelled where it was to trade at once.
+    /// Halts the instrument instead of a trade; what came rests in the call, or is cancelled where it was
+    /// to trade at once or is pegged: one that came back when the halt ends would only begin the next.
     #[cold]
     pub(super) fn trip<S: EventSink>(
         &mut self,
@@ -113,19 +113,17 @@ impl Execute {
         out: &mut Output<'_, S>,
     ) {
         let order = self.orders.at(taker);
-        let pegged = order.flags.contains(PEGGED);
         let immediate = matches!(
             order.time_in_force,
             TimeInForce::ImmediateOrCancel | TimeInForce::FillOrKill
         );
-        if immediate {
+        let goes = immediate || order.flags.contains(PEGGED);
+        if goes {
             self.cancel_incoming(instrument, taker, CancelReason::ImmediateRest, out);
         }
         let until = out.time.after(BREAKER_HALT.into());
         self.halt_at_any_price(instrument, reopening, until, out);
-        if pegged {
-            self.send_away(instrument, taker, out);
-        } else if !immediate {
+        if !goes {
             self.collect(instrument, taker, out);
         }
         self.halt_linked(instrument.id, until, out);

@@ -13,7 +13,7 @@
 
 use exahour_wire::codes::{OrderFlags, OrderType, PegReference, Phase, Side};
 use exahour_wire::events::OrderRepriced;
-use exahour_wire::ids::InstrumentId;
+use exahour_wire::ids::{InstrumentId, ParticipantId};
 use exahour_wire::limits::ELECTIONS_MAX;
 use exahour_wire::message::Message;
 use exahour_wire::orders::NewAdvancedOrder;
@@ -58,28 +58,33 @@ impl Instrument {
 
     /// The first pegged order that stands elsewhere than it should, in continuous trading.
     fn misplaced(&mut self, orders: &OrderTable) -> Option<Misplaced> {
-        let best = self.best_prices(orders);
-        let pegs = self.pegs.as_mut()?;
-        let trades = self.trading.phase == Phase::Continuous;
-        if trades && pegs.are_settled_by(best) {
-            return None;
-        }
-        if !pegs.drop_gone(orders) {
+        if !self.pegs.as_mut()?.drop_first_gone(orders) {
             self.pegs = None;
             return None;
         }
-        match trades {
-            true => pegs.first_misplaced(best, orders, &self.terms),
-            false => None,
+        if self.trading.phase != Phase::Continuous {
+            return None;
         }
+        let best = self.best_prices(orders);
+        let pegs = self.pegs.as_mut()?;
+        if pegs.are_settled_by(best) {
+            return None;
+        }
+        pegs.drop_gone(orders);
+        pegs.first_misplaced(best, orders, &self.terms)
     }
 
-    /// Whether one more pegged order may be entered.
+    /// Whether a participant may enter one more pegged order.
     ///
     /// # Errors
     /// [`Reject::TooManyPegged`].
-    pub(super) fn check_room_for_pegged(&self, orders: &OrderTable) -> Result<(), Reject> {
-        let room = self.pegs.as_ref().is_none_or(|pegs| pegs.has_room(orders));
+    pub(super) fn check_room_for_pegged(
+        &self,
+        participant: ParticipantId,
+        orders: &OrderTable,
+    ) -> Result<(), Reject> {
+        let pegs = self.pegs.as_ref();
+        let room = pegs.is_none_or(|pegs| pegs.has_room(participant, orders));
         match room {
             true => Ok(()),
             false => Err(Reject::TooManyPegged),
@@ -136,18 +141,18 @@ impl Execute {
 
     #[cold]
     fn carry_on<S: EventSink>(&mut self, out: &mut Output<'_, S>) {
-        let mut left = self.trigger_elected(ELECTIONS_MAX, out);
+        let mut steps_left = self.trigger_elected(ELECTIONS_MAX, out);
         let mut moved = false;
         let mut behind = false;
         while let Some((id, misplaced)) = self.next_misplaced() {
-            behind = left == 0;
+            behind = steps_left == 0;
             if behind {
                 break;
             }
             moved = true;
             self.peg_turn = id;
             self.move_peg_of(id, misplaced, out);
-            left = self.trigger_elected(left - 1, out);
+            steps_left = self.trigger_elected(steps_left - 1, out);
         }
         self.peg_turn = match (behind, moved) {
             (false, _) => InstrumentId::NONE,
@@ -207,14 +212,10 @@ impl Execute {
         }
         let order = self.orders.at_mut(slot);
         order.price = instrument.within_band(order.side, target, out.time);
-        let (id, price) = (order.id, order.price);
+        order.flags = OrderFlags(order.flags.0 & !PARKED.0);
+        let price = order.price;
         self.tell_repriced(slot, price, out);
-        // Marked as one that waits until it rests: trading may halt instead.
         self.match_and_rest(instrument, slot, Quantity(0), out);
-        let order = self.orders.at_mut(slot);
-        if order.id == id && instrument.trading.phase == Phase::Continuous {
-            order.flags = OrderFlags(order.flags.0 & !PARKED.0);
-        }
     }
 
     /// Has all pegged orders of an instrument wait: it trades continuously no more.
@@ -236,7 +237,7 @@ impl Execute {
         instrument.pegs = Some(pegs);
     }
 
-    /// Has a pegged order wait that stands in the book, or was to come.
+    /// Has a pegged order wait that stands in the book.
     pub(super) fn send_away<S: EventSink>(
         &mut self,
         instrument: &mut Instrument,

@@ -123,18 +123,19 @@ impl Execute {
         }
     }
 
-    /// Lets stop orders in that were elected, at most so many, and says how many more might have come.
+    /// Lets stop orders in that were elected, at most so many, and says how many of these steps are left.
     pub(super) fn trigger_elected<S: EventSink>(
         &mut self,
-        mut left: u32,
+        steps_max: u32,
         out: &mut Output<'_, S>,
     ) -> u32 {
+        let mut steps_left = steps_max;
         while let Some(id) = self.electing.first().copied() {
             let Some(mut instrument) = self.take_instrument(id) else {
                 break;
             };
-            while left > 0 && instrument.has_stops_to_trigger() {
-                left -= 1;
+            while steps_left > 0 && instrument.has_stops_to_trigger() {
+                steps_left -= 1;
                 self.trigger_first(&mut instrument, out);
             }
             let waits = instrument.has_stops_to_trigger();
@@ -144,7 +145,7 @@ impl Execute {
             }
             self.electing.remove(&id);
         }
-        left
+        steps_left
     }
 
     /// Lets the first in of those that were elected.

@@ -2,7 +2,7 @@
 //!
 //! Entered and moved by `execute::pegs`.
 //!
-//! Always holds: at most [`PEGGED_MAX`] of those listed live; they stand in the order in which they were
+//! Always holds: at most [`PEGGED_MAX`] of those listed live, and [`PEGGED_OWN_MAX`] of one participant; they stand in the order in which they were
 //! entered or last given a price. What is listed and lives no more, whose place in the table may hold
 //! another order by now, is passed over and dropped when the list is looked through next.
 //! Does not: know the book, or where an order stands; the order itself says so.
@@ -10,8 +10,8 @@
 use std::collections::VecDeque;
 
 use exahour_wire::codes::{OrderFlags, PegReference, Side};
-use exahour_wire::ids::OrderId;
-use exahour_wire::limits::PEGGED_MAX;
+use exahour_wire::ids::{OrderId, ParticipantId};
+use exahour_wire::limits::{PEGGED_MAX, PEGGED_OWN_MAX};
 use exahour_wire::units::Price;
 
 use crate::book::{OrderTable, Slot};
@@ -68,6 +68,10 @@ impl Lead {
             }
         };
         let wanted = (start - signed(side, self.offset.0)).clamp(tick, terms.price_cap.0);
+        if self.reference == PegReference::Market && wanted == start {
+            // The other side stands at the end of the range: there is no room before it.
+            return None;
+        }
         Some(Price(match side {
             Side::Buy => wanted.min(limit.0),
             Side::Sell => wanted.max(limit.0),
@@ -128,9 +132,14 @@ impl Pegs {
         self.list.iter()
     }
 
-    /// Whether one more may live.
-    pub(crate) fn has_room(&self, orders: &OrderTable) -> bool {
-        self.list.len() < PEGGED_MAX || self.live(orders).count() < PEGGED_MAX
+    /// Whether one more of a participant may live.
+    pub(crate) fn has_room(&self, participant: ParticipantId, orders: &OrderTable) -> bool {
+        let (mut all, mut own) = (0, 0);
+        for peg in self.live(orders) {
+            all += 1;
+            own += usize::from(orders.at(peg.slot).participant == participant);
+        }
+        all < PEGGED_MAX && own < PEGGED_OWN_MAX
     }
 
     /// Lists an order, last.
@@ -147,9 +156,16 @@ impl Pegs {
         self.settled = None;
     }
 
-    /// Forgets those that live no more; whether any is left.
-    pub(crate) fn drop_gone(&mut self, orders: &OrderTable) -> bool {
+    /// Forgets those that live no more.
+    pub(crate) fn drop_gone(&mut self, orders: &OrderTable) {
         self.list.retain(|peg| peg.lives(orders));
+    }
+
+    /// Forgets those that live no more ahead of the first that lives; whether there is one.
+    pub(crate) fn drop_first_gone(&mut self, orders: &OrderTable) -> bool {
+        while self.list.front().is_some_and(|peg| !peg.lives(orders)) {
+            self.list.pop_front();
+        }
         !self.list.is_empty()
     }
 
@@ -193,6 +209,8 @@ mod tests {
     use exahour_wire::units::{Hours, Money, Nanos, PartsPerMillion, Quantity};
 
     use super::*;
+    use crate::book::{NO_EXTENT, Order, VACANT};
+    use crate::capacity::Capacity;
     use crate::divisor::Divisor;
 
     fn terms() -> Terms {
@@ -254,6 +272,46 @@ mod tests {
         assert_eq!(targets(Primary, 0, Some(100), None), [Some(100), None]);
         assert_eq!(targets(Market, 10, Some(100), None), [None, Some(110)]);
         assert_eq!(targets(Midpoint, 0, Some(100), None), [None, None]);
+    }
+
+    #[test]
+    fn at_the_end_of_the_range_there_is_no_room_before_the_other_side() {
+        use PegReference::{Market, Primary};
+        assert_eq!(targets(Market, 10, Some(100), Some(10)), [None, Some(110)]);
+        let at_the_cap = targets(Market, 30, Some(1_000), Some(10));
+        assert_eq!(at_the_cap, [None, None]);
+        let near = targets(Market, 30, Some(990), Some(20));
+        assert_eq!(near, [Some(10), Some(1_000)]);
+        let own = targets(Primary, 10, Some(10), Some(1_000));
+        assert_eq!(own, [Some(10), Some(1_000)]);
+    }
+
+    #[test]
+    fn a_list_of_which_none_lives_is_known_by_its_head() {
+        let mut orders = OrderTable::new(&Capacity::default());
+        let mut pegs = Pegs::default();
+        let slots = [0; 3].map(|_| orders.insert(NO_EXTENT, |id| Order { id, ..VACANT }));
+        for slot in slots {
+            let peg = Peg {
+                slot,
+                order: orders.at(slot).id,
+                lead: Lead {
+                    reference: PegReference::Primary,
+                    offset: Price(0),
+                },
+                aim: Price(10),
+            };
+            pegs.enter(peg, &orders);
+        }
+        orders.remove(slots[0]);
+        orders.remove(slots[2]);
+        assert!(pegs.drop_first_gone(&orders));
+        assert_eq!(pegs.all().count(), 2);
+        // Another order in its place is another order.
+        orders.remove(slots[1]);
+        orders.insert(NO_EXTENT, |id| Order { id, ..VACANT });
+        assert!(!pegs.drop_first_gone(&orders));
+        assert_eq!(pegs.all().count(), 0);
     }
 
     #[test]

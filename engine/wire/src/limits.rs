@@ -76,7 +76,13 @@ pub const ELECTIONS_MAX: u32 = 64;
 /// The most pegged orders that an instrument may have.
 ///
 /// It bounds how many orders stand before the one whose price they follow.
-pub const PEGGED_MAX: usize = 256;
+pub const PEGGED_MAX: usize = 64;
+
+/// The most of them that one participant may have: no one takes all places.
+pub const PEGGED_OWN_MAX: usize = 8;
+
+/// What one command may carry out is enough to move every pegged order of an instrument.
+const _: () = assert!(PEGGED_MAX <= ELECTIONS_MAX as usize && PEGGED_OWN_MAX < PEGGED_MAX);
 
 /// The most parts in which an iceberg order shows itself: it shows at least so small a part of all.
 ///

@@ -101,7 +101,7 @@ enumeration! {
         StopPriceInvalid = 47,
         /// What it is to move with, or how far from it, is none that a pegged order may have.
         PegInvalid = 48,
-        /// The instrument has as many pegged orders as it may.
+        /// The instrument, or the participant in it, has as many pegged orders as it may.
         TooManyPegged = 49,
         /// Nothing stands on the other side to take a price from.
         NothingToMeet = 51,

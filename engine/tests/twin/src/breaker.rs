@@ -163,7 +163,8 @@ impl Twin {
             order.time_in_force,
             TimeInForce::ImmediateOrCancel | TimeInForce::FillOrKill
         );
-        if immediate {
+        let is_cancelled = immediate || order.peg.is_some();
+        if is_cancelled {
             self.cancel(taker, CancelReason::ImmediateRest, ClientOrderId::NONE);
         }
         let until = self.now.0.checked_add(HALT).map(Nanos);
@@ -171,7 +172,7 @@ impl Twin {
             instrument.call = Some(call(instrument));
         }
         self.enter_phase(id, Phase::Halted, until);
-        if !immediate && order.peg.is_none() {
+        if !is_cancelled {
             self.place(taker, 0);
         }
         self.halt_followers(id, until);

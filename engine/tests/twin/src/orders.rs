@@ -184,7 +184,7 @@ impl Twin {
         self.ensure_funds(command.instrument, command.account, &before, &after)?; // 14
         ensure(self.orders.len() < self.orders_max, Reject::TooManyOrders)?; // 15
         if is_pegged {
-            self.ensure_room_for_pegged(command.instrument)?; // 16
+            self.ensure_room_for_pegged(command.instrument, participant)?; // 16
         }
         let order = self.accept(command, participant, &codes, (limit, display));
         if let Some(order) = self.orders.get_mut(&order) {

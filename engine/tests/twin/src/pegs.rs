@@ -7,7 +7,7 @@
 
 use exahour_wire::codes::{PegReference, Phase, Side};
 use exahour_wire::events::OrderRepriced;
-use exahour_wire::ids::{InstrumentId, OrderId};
+use exahour_wire::ids::{InstrumentId, OrderId, ParticipantId};
 use exahour_wire::message::Message;
 use exahour_wire::orders::NewAdvancedOrder;
 use exahour_wire::reject::Reject;
@@ -20,7 +20,10 @@ use crate::twin::{Instrument, Order, Twin};
 const STEPS: usize = 64;
 
 /// How many pegged orders an instrument may have.
-const PEGGED: usize = 256;
+const PEGGED: usize = 64;
+
+/// How many of these may be of one participant.
+const OWN: usize = 8;
 
 /// What makes an order a pegged one.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -69,9 +72,16 @@ impl Order {
 }
 
 impl Twin {
-    pub(crate) fn ensure_room_for_pegged(&self, instrument: InstrumentId) -> Result<(), Reject> {
-        let pegged = self.instruments[&instrument].pegged.len();
-        ensure(pegged < PEGGED, Reject::TooManyPegged)
+    pub(crate) fn ensure_room_for_pegged(
+        &self,
+        instrument: InstrumentId,
+        participant: ParticipantId,
+    ) -> Result<(), Reject> {
+        let pegged = &self.instruments[&instrument].pegged;
+        ensure(pegged.len() < PEGGED, Reject::TooManyPegged)?;
+        let owners = pegged.iter().map(|id| self.orders[id].participant);
+        let own = owners.filter(|owner| *owner == participant).count();
+        ensure(own < OWN, Reject::TooManyPegged)
     }
 
     /// The best price of a side's orders that are not pegged.
@@ -225,7 +235,10 @@ fn target(
                     middle - middle.rem_euclid(tick)
                 }
             };
-            Some((reference - peg.offset).max(least).min(peg.limit))
+            let price = (reference - peg.offset).max(least);
+            let meets =
+                peg.reference == PegReference::Market && ask.is_some_and(|ask| price >= ask);
+            (!meets).then_some(price.min(peg.limit))
         }
         Side::Sell => {
             let reference = match peg.reference {
@@ -240,7 +253,10 @@ fn target(
                     }
                 }
             };
-            Some((reference + peg.offset).min(most).max(peg.limit))
+            let price = (reference + peg.offset).min(most);
+            let meets =
+                peg.reference == PegReference::Market && bid.is_some_and(|bid| price <= bid);
+            (!meets).then_some(price.max(peg.limit))
         }
     }
 }

@@ -1,28 +1,29 @@
 //! More pegged orders than one command may move.
 
-use exahour_wire::codes::{OrderType, PegReference, Side, TimeInForce};
+use exahour_wire::codes::{OrderType, PegReference, Scope, Side, TimeInForce};
 use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId, MessageSequence, SessionId};
 use exahour_wire::message::Message;
-use exahour_wire::orders::{CancelOrder, NewAdvancedOrder, NewOrder};
+use exahour_wire::orders::{CancelOrder, MassCancel, NewAdvancedOrder, NewOrder};
 use exahour_wire::units::{Nanos, Price, Quantity};
 
 use super::limits::{REFERENCE, contract, member};
 
-const FOLLOWER: u32 = 1;
-const LEADER: u32 = 2;
-const OTHER: u32 = 3;
+/// Members who follow, numbered from 1.
+pub const FOLLOWERS: u32 = 9;
+const LEADER: u32 = FOLLOWERS + 1;
+const OTHER: u32 = FOLLOWERS + 2;
 
 /// A market of contracts, and what each of its members has sent so far.
 #[derive(Debug, Default)]
 pub struct Followers {
-    sent: [u32; 4],
+    sent: [u32; OTHER as usize + 1],
 }
 
 impl Followers {
     /// Members and so many contracts.
     #[must_use]
     pub fn set_up(contracts: u32) -> Vec<Vec<u8>> {
-        let members = [FOLLOWER, LEADER, OTHER].into_iter().flat_map(member);
+        let members = (1..=OTHER).flat_map(member);
         let contracts = (1..=contracts).map(|id| contract(id, Nanos::DAY));
         members.chain(contracts).collect()
     }
@@ -33,16 +34,16 @@ impl Followers {
         *sent
     }
 
-    /// A pegged order to buy a lot at the best bid.
-    pub fn follow(&mut self, contract: u32) -> Vec<u8> {
-        let number = self.next(FOLLOWER);
+    /// A follower's pegged order to buy a lot at the best bid, named as the number of its message.
+    pub fn follow(&mut self, follower: u32, contract: u32) -> Vec<u8> {
+        let number = self.next(follower);
         let command = NewAdvancedOrder {
-            session: SessionId(FOLLOWER),
+            session: SessionId(follower),
             sequence: MessageSequence(number),
             client_order_id: ClientOrderId(u64::from(number)),
             price: Price(REFERENCE),
             quantity: Quantity(1),
-            account: AccountId(100 + FOLLOWER),
+            account: AccountId(100 + follower),
             instrument: InstrumentId(contract),
             side: Side::Buy.into(),
             order_type: OrderType::Pegged.into(),
@@ -86,15 +87,29 @@ impl Followers {
         command.bytes().to_vec()
     }
 
-    /// Takes a pegged order back.
-    pub fn unfollow(&mut self, contract: u32, name: u64) -> Vec<u8> {
-        let number = self.next(FOLLOWER);
+    /// Takes a follower's pegged order back.
+    pub fn unfollow(&mut self, follower: u32, contract: u32, name: u64) -> Vec<u8> {
+        let number = self.next(follower);
         let command = CancelOrder {
-            session: SessionId(FOLLOWER),
+            session: SessionId(follower),
             sequence: MessageSequence(number),
             client_order_id: ClientOrderId(name),
             instrument: InstrumentId(contract),
             ..CancelOrder::blank()
+        };
+        command.bytes().to_vec()
+    }
+
+    /// Takes back whatever the leader has bid, in all contracts.
+    pub fn abandon(&mut self) -> Vec<u8> {
+        let number = self.next(LEADER);
+        let command = MassCancel {
+            session: SessionId(LEADER),
+            sequence: MessageSequence(number),
+            request: ClientOrderId(u64::from(number)),
+            target: LEADER,
+            scope: Scope::Session.into(),
+            ..MassCancel::blank()
         };
         command.bytes().to_vec()
     }

@@ -17,9 +17,6 @@ impl Books {
             format!("{} lots are open at {limit}", order.leaves)
         })?;
         let aside = self.aside.remove(&id);
-        if self.arriving == Some(id) && repriced.price == Price::NONE {
-            self.arriving = None;
-        }
         self.rest_arrived()?;
         self.take_from_book(id, &order);
         if repriced.price == Price::NONE {
