@@ -12,7 +12,8 @@
 //! A new request on a connection replaces the one before; a refused one leaves it as it was.
 //!
 //! Always holds: who asks too often is refused by name, whatever it asks for; a live client is only a number
-//! in the history, so it costs nothing while it does not read; it is cut off when it is too far behind.
+//! in the history, so it costs nothing while it does not read; it is cut off when it is too far behind; who takes
+//! nothing of a snapshot or a range keeps its place no longer than [`STALL_MAX`].
 //! Does not: touch sockets or the clock.
 
 use std::net::IpAddr;
@@ -34,8 +35,9 @@ use super::updates::DEPTHS;
 use crate::clock::Steady;
 use crate::image::{Flow, ImageFault, Source};
 
-/// A snapshot that takes no byte for so long is cut off: it holds the shadow still.
-const SNAPSHOT_STALL_MAX: Nanos = Nanos(5 * Nanos::SECOND.0);
+/// Who takes no byte of a snapshot or a range for so long is cut off: the one holds the shadow still, the other
+/// a place among the connections.
+const STALL_MAX: Nanos = Nanos(5 * Nanos::SECOND.0);
 
 /// A snapshot may take so long while others wait for the shadow to move on.
 const SNAPSHOT_TIME_MAX: Nanos = Nanos(30 * Nanos::SECOND.0);
@@ -91,6 +93,8 @@ enum Stage {
         next: FeedSequence,
         /// The one after the last.
         end: FeedSequence,
+        /// When it began.
+        since: Steady,
     },
     /// It was sent what it had lost, and may ask again.
     Answered {
@@ -289,7 +293,12 @@ impl Subscribers {
         if !self.allowances.try_take(client, request.count, now) {
             return Err(FeedRejectCode::Throttled);
         }
-        Ok(Stage::Range { depth, next, end })
+        Ok(Stage::Range {
+            depth,
+            next,
+            end,
+            since: now,
+        })
     }
 
     /// Takes all requests that there is room to answer; none while lost messages are on their way.
@@ -327,7 +336,10 @@ impl Subscribers {
         };
         match judged {
             Ok(stage) => {
-                if let Stage::Range { depth, next, end } = stage {
+                if let Stage::Range {
+                    depth, next, end, ..
+                } = stage
+                {
                     peer.answer(&FeedRange {
                         from_sequence: next,
                         // It was a count of 32 bits.
@@ -346,7 +358,13 @@ impl Subscribers {
 
     /// Writes of what was lost as much as fits.
     fn serve_range(&self, peer: &mut Peer<Client>, now: Steady) -> Verdict {
-        let Stage::Range { depth, next, end } = &mut peer.state.stage else {
+        let Stage::Range {
+            depth,
+            next,
+            end,
+            since,
+        } = &mut peer.state.stage
+        else {
             return Verdict::Stay;
         };
         let history = self.publisher.history(*depth);
@@ -356,8 +374,12 @@ impl Subscribers {
         *next = after;
         if *next == *end {
             peer.state.stage = Stage::Answered { since: now };
+            return Verdict::Stay;
         }
-        Verdict::Stay
+        match now > peer.last_sent.max(*since).after(STALL_MAX) {
+            true => Verdict::Cut,
+            false => Verdict::Stay,
+        }
     }
 
     /// Lets a queued client begin, unless the shadow is too far behind or lacks its instrument.
@@ -386,7 +408,7 @@ impl Subscribers {
 
     /// Whether a snapshot holds the shadow still for too long.
     fn overstays(&self, peer: &Peer<Client>, depth: FeedDepth, since: Steady, now: Steady) -> bool {
-        let stalled = now > peer.last_sent.max(since).after(SNAPSHOT_STALL_MAX);
+        let stalled = now > peer.last_sent.max(since).after(STALL_MAX);
         let waited_for = self.channels[depth as usize].queue == Queue::Waiting;
         let in_the_way = waited_for && now > since.after(SNAPSHOT_TIME_MAX);
         stalled || in_the_way || self.shadow_lag_quarters(depth) >= 3
@@ -501,5 +523,84 @@ impl Serve for Subscribers {
 
     fn gone(&mut self, state: Client) {
         self.leave(state.stage);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use exahour_wire::events::{InstrumentListed, OrderAccepted};
+    use exahour_wire::framing::framing_header;
+    use exahour_wire::ids::{CommandSequence, EventSequence, ExchangeId, OrderId};
+    use exahour_wire::units::{Price, Quantity};
+
+    use super::*;
+
+    /// A port with so many messages about orders.
+    fn port(messages: u64) -> Subscribers {
+        let source = Source {
+            exchange: ExchangeId(1),
+            started_at: Nanos(1),
+        };
+        let mut port = Subscribers::new(source, 4 << 20, 0);
+        let listed = InstrumentListed {
+            event: EventSequence(1),
+            instrument: InstrumentId(1),
+            ..InstrumentListed::blank()
+        };
+        let mut batch = listed.bytes().to_vec();
+        for event in 2..=messages {
+            let accepted = OrderAccepted {
+                event: EventSequence(event),
+                command: CommandSequence(event),
+                order: OrderId(event),
+                price: Price(1),
+                quantity: Quantity(1),
+                instrument: InstrumentId(1),
+                side: exahour_wire::codes::Side::Buy.into(),
+                ..OrderAccepted::blank()
+            };
+            batch.extend_from_slice(accepted.bytes());
+        }
+        port.on_batch(&batch, FrameEnd::Command).unwrap();
+        port
+    }
+
+    #[test]
+    fn a_range_that_nobody_takes_ends_and_one_that_is_taken_slowly_does_not() {
+        let mut port = port(4_000);
+        for takes in [false, true] {
+            let mut peer: Peer<Client> = Peer::new([127, 0, 0, 1].into(), 0, Steady(1));
+            let request = FeedRangeRequest {
+                from_sequence: FeedSequence(1),
+                count: 2_000,
+                depth: FeedDepth::Orders.into(),
+                ..FeedRangeRequest::blank()
+            };
+            peer.receive(&framing_header(FeedRangeRequest::BYTES));
+            peer.receive(request.bytes());
+            // Long after it connected: the time counts from the request.
+            let begun = Steady(1).after(Nanos(9 * Nanos::SECOND.0));
+            assert_eq!(port.serve(&mut peer, begun), Verdict::Stay);
+            let mut now = begun;
+            for _ in 0..3 {
+                now = now.after(STALL_MAX);
+                assert_eq!(port.serve(&mut peer, now), Verdict::Stay);
+                if !takes {
+                    break;
+                }
+                peer.buffer.sent(1);
+                peer.last_sent = now;
+            }
+            assert!(Subscribers::has_asked(&peer.state), "the range is not over");
+            let late = now.after(STALL_MAX).after(Nanos(1));
+            let ends = now.after(Nanos(1));
+            match takes {
+                false => assert_eq!(port.serve(&mut peer, ends), Verdict::Cut),
+                true => {
+                    assert_eq!(port.serve(&mut peer, ends), Verdict::Stay);
+                    assert_eq!(port.serve(&mut peer, late), Verdict::Cut);
+                }
+            }
+        }
     }
 }
