@@ -3,7 +3,8 @@
 //! Called by the event image for the events that say so. What was made of each is kept with the book, for
 //! snapshots, and told.
 //!
-//! Always holds: where a band is is known only until the phase changes or it is set anew.
+//! Always holds: where a band is is known only until the phase changes or it is set anew; what has expired has
+//! neither band nor breaker.
 
 use exahour_wire::codes::Phase;
 use exahour_wire::events::{
@@ -50,7 +51,30 @@ impl BookImage {
     ) -> Result<(), ImageFault> {
         let state = TradingState::of(Phase::Expired, expired.price);
         self.set_state(expired.instrument, state, tell)?;
-        self.forget_band(expired.instrument, tell)
+        self.drop_guards(expired.instrument, tell)
+    }
+
+    /// The engine drops the guards of what has expired without a word of its own.
+    fn drop_guards(
+        &mut self,
+        instrument: InstrumentId,
+        tell: &mut impl FnMut(Change),
+    ) -> Result<(), ImageFault> {
+        let known = &self.books.book_mut(instrument)?.extras;
+        let (band, breaker) = (known.band.is_some(), known.breaker.is_some());
+        if band {
+            let none = unseen_band(self.time, instrument, PartsPerMillion(0));
+            self.keep_band(none, tell)?;
+        }
+        if breaker {
+            let none = CircuitBreaker {
+                time: self.time,
+                instrument,
+                ..CircuitBreaker::blank()
+            };
+            self.keep_breaker(none, tell)?;
+        }
+        Ok(())
     }
 
     pub(super) fn on_band_set(
@@ -59,9 +83,7 @@ impl BookImage {
         tell: &mut impl FnMut(Change),
     ) -> Result<(), ImageFault> {
         let band = unseen_band(self.time, set.instrument, set.width);
-        self.books.set_band(band)?;
-        tell(Change::Banded(band));
-        Ok(())
+        self.keep_band(band, tell)
     }
 
     pub(super) fn on_band_moved(
@@ -79,9 +101,7 @@ impl BookImage {
             pauses_at: moved.pauses_at,
             ..band.ok_or(ImageFault::NoBand(instrument))?
         };
-        self.books.set_band(band)?;
-        tell(Change::Banded(band));
-        Ok(())
+        self.keep_band(band, tell)
     }
 
     /// A band is looked at anew in each phase: until then nobody knows where it is.
@@ -95,9 +115,18 @@ impl BookImage {
             && known.reference_price != Price::NONE
         {
             let band = unseen_band(self.time, instrument, known.width);
-            self.books.set_band(band)?;
-            tell(Change::Banded(band));
+            self.keep_band(band, tell)?;
         }
+        Ok(())
+    }
+
+    fn keep_band(
+        &mut self,
+        band: PriceBand,
+        tell: &mut impl FnMut(Change),
+    ) -> Result<(), ImageFault> {
+        self.books.set_band(band)?;
+        tell(Change::Banded(band));
         Ok(())
     }
 
@@ -113,6 +142,14 @@ impl BookImage {
             threshold: set.threshold,
             ..CircuitBreaker::blank()
         };
+        self.keep_breaker(breaker, tell)
+    }
+
+    fn keep_breaker(
+        &mut self,
+        breaker: CircuitBreaker,
+        tell: &mut impl FnMut(Change),
+    ) -> Result<(), ImageFault> {
         self.books.set_breaker(breaker)?;
         tell(Change::BreakerSet(breaker));
         Ok(())
@@ -187,5 +224,73 @@ fn unseen_band(time: Nanos, instrument: InstrumentId, width: PartsPerMillion) ->
         instrument,
         width,
         ..PriceBand::blank()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use exahour_wire::events::{FrameEnd, InstrumentListed};
+    use exahour_wire::ids::EventSequence;
+
+    use super::*;
+
+    const GUARDED: InstrumentId = InstrumentId(1);
+    const PLAIN: InstrumentId = InstrumentId(2);
+
+    #[test]
+    fn what_has_expired_has_no_guards_and_those_that_had_are_told() {
+        let listed = |event, instrument| InstrumentListed {
+            event: EventSequence(event),
+            instrument,
+            ..InstrumentListed::blank()
+        };
+        let expired = |event, instrument| InstrumentExpired {
+            event: EventSequence(event),
+            instrument,
+            price: Price(7),
+            ..InstrumentExpired::blank()
+        };
+        let band = PriceBandSet {
+            event: EventSequence(3),
+            instrument: GUARDED,
+            width: PartsPerMillion(50_000),
+            ..PriceBandSet::blank()
+        };
+        let breaker = CircuitBreakerSet {
+            event: EventSequence(4),
+            instrument: GUARDED,
+            linked: PLAIN,
+            threshold: PartsPerMillion(150_000),
+            ..CircuitBreakerSet::blank()
+        };
+        let (first, second) = (listed(1, GUARDED), listed(2, PLAIN));
+        let before = [first.bytes(), second.bytes(), band.bytes(), breaker.bytes()];
+        let mut image = BookImage::new();
+        image
+            .apply_batch(&before.concat(), FrameEnd::Command, &mut |_, _| ())
+            .unwrap();
+        let extras = *image.books().book(GUARDED).unwrap().extras();
+        assert!(extras.band.is_some() && extras.breaker.is_some());
+
+        let (first, second) = (expired(5, GUARDED), expired(6, PLAIN));
+        let ends = [first.bytes(), second.bytes()];
+        let mut gone = Vec::new();
+        image
+            .apply_batch(
+                &ends.concat(),
+                FrameEnd::Command,
+                &mut |_, change| match change {
+                    Change::Banded(it) => gone.push((it.instrument, it.width, InstrumentId::NONE)),
+                    Change::BreakerSet(it) => gone.push((it.instrument, it.threshold, it.linked)),
+                    _ => {}
+                },
+            )
+            .unwrap();
+        let none = (GUARDED, PartsPerMillion(0), InstrumentId::NONE);
+        assert_eq!(gone, [none, none]);
+        for instrument in [GUARDED, PLAIN] {
+            let extras = image.books().book(instrument).unwrap().extras();
+            assert_eq!((extras.band, extras.breaker), (None, None));
+        }
     }
 }

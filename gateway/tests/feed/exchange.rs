@@ -38,6 +38,8 @@ pub(crate) struct Exchange {
     pub(crate) amends: usize,
     /// How often a band moved so far.
     pub(crate) bands_moved: usize,
+    /// How many instruments with a band or a breaker have expired.
+    pub(crate) guards_expired: usize,
 }
 
 impl Exchange {
@@ -54,6 +56,7 @@ impl Exchange {
             told: BTreeMap::new(),
             amends: 0,
             bands_moved: 0,
+            guards_expired: 0,
         }
     }
 
@@ -115,6 +118,9 @@ impl Exchange {
                 high_price: Price::NONE,
             };
             self.entered(expired.instrument, expired.time);
+            let extras = &mut self.told(expired.instrument).extras;
+            let guards = (extras.band.take(), extras.breaker.take());
+            self.guards_expired += usize::from(guards != (None, None));
         } else {
             self.note_guards(event);
         }

@@ -119,7 +119,7 @@ fn clients_that_join_anywhere_and_lose_anything_hold_the_books() {
         return;
     }
     let (mut recoveries, mut ranges, mut missed) = (0, 0, 0);
-    let (mut compared, mut amends, mut bands_moved) = ([0; 3], 0, 0);
+    let (mut compared, mut amends, mut bands_moved, mut guards_expired) = ([0; 3], 0, 0, 0);
     for seed in seeds(6) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut exchange = Exchange::new(seed);
@@ -177,9 +177,11 @@ fn clients_that_join_anywhere_and_lose_anything_hold_the_books() {
         }
         amends += exchange.amends;
         bands_moved += exchange.bands_moved;
+        guards_expired += exchange.guards_expired;
     }
     println!("{recoveries} recoveries, {ranges} ranges, {missed} packets missed");
     println!("{compared:?} compared, {amends} amends, {bands_moved} moves of bands");
+    println!("{guards_expired} expired with guards");
     assert!(recoveries > 100 && ranges > 20 && missed > 1000 && amends > 20);
     assert!(bands_moved > 20);
     assert!(compared.iter().all(|count| *count > 300));
