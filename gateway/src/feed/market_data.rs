@@ -41,7 +41,8 @@ pub struct MarketDataConfig {
     pub opens_behind: Option<Applied>,
     /// Connections at a time.
     pub clients_max: usize,
-    /// Bytes of past messages about orders kept for recovery, and a part of that at the other depths; a client further behind is cut off.
+    /// Bytes of past messages about orders kept for recovery, and a part of that at the other depths; a client
+    /// further behind is cut off.
     pub history_bytes: usize,
     /// Bytes on their way to one client.
     pub send_bytes: usize,

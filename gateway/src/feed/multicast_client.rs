@@ -134,7 +134,8 @@ enum Asked {
 }
 
 impl MulticastClient {
-    /// Joins the lines A and B of a depth, which are beside those of orders; the market data port of the same node mends what they lose.
+    /// Joins the lines A and B of a depth, which are beside those of orders; the market data port of the same
+    /// node mends what they lose.
     ///
     /// # Errors
     /// [`GatewayError::Multicast`] and [`GatewayError::Watch`].
