@@ -8,16 +8,19 @@ use exahour_engine::{Batch, Capacity, Engine};
 use exahour_twin::Twin;
 use exahour_twin::flow::followers::{FOLLOWERS, Followers};
 use exahour_twin::flow::limits::TIME;
-use exahour_wire::codes::Side;
+use exahour_wire::codes::{PegReference, Phase, Side};
 use exahour_wire::events::{
-    EventPrefix, OrderAccepted, OrderRejected, OrderRepriced, OrderTriggered,
+    EventPrefix, OrderAccepted, OrderCancelled, OrderRejected, OrderRepriced, OrderTriggered,
+    PhaseChanged,
 };
-use exahour_wire::ids::CommandSequence;
+use exahour_wire::ids::{AccountId, CommandSequence, InstrumentId, SessionId};
 use exahour_wire::internal::Tick;
 use exahour_wire::limits::{ELECTIONS_MAX, PEGGED_MAX, PEGGED_OWN_MAX};
 use exahour_wire::message::{Message, messages};
+use exahour_wire::operations::{Deposit, SetCircuitBreaker};
+use exahour_wire::orders::{NewAdvancedOrder, NewOrder};
 use exahour_wire::reject::Reject;
-use exahour_wire::units::{Nanos, Price};
+use exahour_wire::units::{Money, Nanos, PartsPerMillion, Price};
 
 /// Engine and twin, which must say the same.
 struct Pair {
@@ -249,4 +252,79 @@ fn stop_orders_come_before_pegged_orders_move() {
     );
     let before = moved(&all[..at].concat());
     assert!(before.iter().all(|it| it.command < elects));
+}
+
+impl Pair {
+    /// An order that a member would enter in the first contract, at another price.
+    fn at(&mut self, order: &[u8], price: i64) -> Vec<u8> {
+        let order = NewOrder {
+            price: Price(price),
+            ..NewOrder::read(order).unwrap()
+        };
+        self.apply(&[order.bytes().to_vec()])
+    }
+
+    /// A follower's pegged order that stays one tick away from the other side.
+    fn chase(&mut self, follower: u32, side: Side, limit: i64) -> Vec<u8> {
+        let order = self.followers.follow(follower, 1);
+        let order = NewAdvancedOrder {
+            side: side.into(),
+            price: Price(limit),
+            peg: PegReference::Market.into(),
+            peg_offset: Price(1),
+            ..NewAdvancedOrder::read(&order).unwrap()
+        };
+        self.apply(&[order.bytes().to_vec()])
+    }
+}
+
+#[test]
+fn a_pegged_order_that_halts_its_contract_does_not_come_back() {
+    const PRICE: i64 = 1_000_000_000;
+    let mut pair = Pair::new(1);
+    let mut records: Vec<Vec<u8>> = Vec::new();
+    for account in [101, 102] {
+        let deposit = Deposit {
+            account: AccountId(account),
+            amount: Money(PRICE),
+            ..Deposit::blank()
+        };
+        records.push(deposit.bytes().to_vec());
+    }
+    let breaker = SetCircuitBreaker {
+        instrument: InstrumentId(1),
+        threshold: PartsPerMillion(10_000),
+        ..SetCircuitBreaker::blank()
+    };
+    records.push(breaker.bytes().to_vec());
+    records.push(pair.followers.lead(1, 0));
+    records.push(pair.followers.other(1, Side::Sell));
+    pair.apply(&records);
+    // Three hundredths away on either side, so that who chases one side meets who chases the other.
+    let (bid, ask) = (PRICE / 100 * 97, PRICE / 100 * 103);
+    let order = pair.followers.lead(1, 0);
+    pair.at(&order, bid);
+    let order = pair.followers.other(1, Side::Sell);
+    pair.at(&order, ask);
+    assert_eq!(moved(&pair.chase(1, Side::Buy, ask)).len(), 1);
+    let events = pair.chase(2, Side::Sell, bid);
+    let cancelled: Vec<_> = messages(&events).filter_map(OrderCancelled::read).collect();
+    assert_eq!(cancelled.len(), 1, "who halts it is gone");
+    assert_eq!(cancelled[0].session, SessionId(2));
+    assert_eq!(phases(&events), [Phase::Halted]);
+    pair.time = pair.engine.next_due().unwrap();
+    let mut after = Vec::new();
+    for _ in 0..20 {
+        after.extend(pair.apply(&[Tick::blank().bytes().to_vec()]));
+        pair.time = Nanos(pair.time.0 + 60 * Nanos::SECOND.0);
+    }
+    assert_eq!(phases(&after), [Phase::Continuous], "it is halted once");
+    let back = moved(&after);
+    assert_eq!(back.len(), 1, "the other one comes back");
+    assert_eq!(back[0].price, Price(ask - 1));
+}
+
+fn phases(events: &[u8]) -> Vec<Phase> {
+    let changes = messages(events).filter_map(PhaseChanged::read);
+    changes.map(|it| it.phase.decode().unwrap()).collect()
 }
