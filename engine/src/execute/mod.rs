@@ -79,7 +79,7 @@ pub(crate) struct Instrument {
     pub(crate) expired: bool,
     pub(crate) trading: Trading,
     pub(crate) book: Book,
-    /// Stop orders that are not in the market; none before the first.
+    /// Stop prices that wait, of stop orders and beside limit orders; none before the first.
     pub(crate) stops: Option<Box<Stops>>,
     /// Pegged orders, wherever they are; none where there are none.
     pub(crate) pegs: Option<Box<Pegs>>,

@@ -2,9 +2,10 @@
 //!
 //! Entered and moved by `execute::pegs`.
 //!
-//! Always holds: at most [`PEGGED_MAX`] of those listed live, and [`PEGGED_OWN_MAX`] of one participant; they stand in the order in which they were
-//! entered or last given a price. What is listed and lives no more, whose place in the table may hold
-//! another order by now, is passed over and dropped when the list is looked through next.
+//! Always holds: at most [`PEGGED_MAX`] of those listed live, and [`PEGGED_OWN_MAX`] of one participant;
+//! they stand in the order in which they were entered or last given a price. What is listed and lives no
+//! more, whose place in the table may hold another order by now, is passed over, and dropped before it is
+//! looked for what has to move.
 //! Does not: know the book, or where an order stands; the order itself says so.
 
 use std::collections::VecDeque;

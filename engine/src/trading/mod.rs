@@ -24,7 +24,8 @@ pub(crate) use calendar::{Calendar, Day};
 pub(crate) use call::{Call, Joins, Outlook, Reopening, UNPRICED};
 pub(crate) use guard::{CircuitBreaker, Guard, PriceLimits};
 
-/// The mark of a stop order, or a pegged one, that is not in the market: a bit of the flags that no client can set.
+/// The mark of a stop order, or a pegged one, that is not in the market: a bit of the flags that no
+/// client can set.
 pub(crate) const PARKED: OrderFlags = OrderFlags(1 << 6);
 
 /// A mark stands for one thing, and for none that a client can ask for.

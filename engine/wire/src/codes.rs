@@ -345,7 +345,7 @@ enumeration! {
         Requested = 1,
         /// A mass cancel covered it.
         MassCancel = 2,
-        /// The rest of an immediate-or-cancel or market order.
+        /// The rest of an immediate order, or a pegged one that halts its contract.
         ImmediateRest = 3,
         /// Fewer lots could trade at once than it asked for.
         NotFillable = 4,

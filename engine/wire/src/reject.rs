@@ -71,7 +71,7 @@ enumeration! {
         ObligationSettled = 31,
         /// More time is claimed than the window holds.
         VerifiedTimeTooLong = 32,
-        /// The definition contradicts itself; nothing was created.
+        /// It contradicts itself or the rules; nothing was created or changed.
         InvalidDefinition = 33,
         /// The scope is not one that is known here.
         InvalidScope = 34,
@@ -99,7 +99,7 @@ enumeration! {
         NotSupported = 46,
         /// The stop price is missing, out of range, off the tick, or on the side of the limit.
         StopPriceInvalid = 47,
-        /// What it is to move with, or how far from it, is none that a pegged order may have.
+        /// No reference, or an offset off the tick, or, with market, below one tick.
         PegInvalid = 48,
         /// The instrument, or the participant in it, has as many pegged orders as it may.
         TooManyPegged = 49,
