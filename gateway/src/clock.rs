@@ -21,6 +21,16 @@ pub trait Clock: Send {
     fn steady(&mut self) -> Steady;
 }
 
+impl<C: Clock + ?Sized> Clock for Box<C> {
+    fn now(&mut self) -> Nanos {
+        (**self).now()
+    }
+
+    fn steady(&mut self) -> Steady {
+        (**self).steady()
+    }
+}
+
 /// A moment on the steady time of one clock.
 ///
 /// # Units

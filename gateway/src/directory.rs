@@ -11,8 +11,8 @@ use exahour_wire::ids::{EventSequence, MessageSequence, SessionId, SessionVersio
 use exahour_wire::limits::SESSIONS_MAX;
 use exahour_wire::units::Nanos;
 
+use crate::net::Slot;
 use crate::report_index::ReportIndex;
-use crate::sockets::Slot;
 
 /// What the gateway knows of one session.
 #[derive(Debug, Default)]

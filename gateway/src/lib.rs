@@ -16,6 +16,7 @@ pub mod image;
 pub mod inbound;
 pub mod inbox;
 pub mod ingress;
+pub mod net;
 pub mod opening;
 pub mod order_gateway;
 pub mod outbox;

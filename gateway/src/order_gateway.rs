@@ -12,6 +12,7 @@ mod hall;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use exahour_journal::{Position, Reader, Verify};
 use exahour_rings::{Agent, Halt, Producer, WatermarkReader};
@@ -31,11 +32,11 @@ use crate::directory::Directory;
 use crate::error::GatewayError;
 use crate::inbox::Inbox;
 use crate::ingress::Ingress;
+use crate::net::{Accepted, Net, Port, Received, Slot, SystemNet, Written};
 use crate::opening::{Applied, Opening};
 use crate::outbox::{OUTBOX_BYTES_MAX, OUTBOX_BYTES_MIN, Outbox};
 use crate::retransmission::{Progress, Retransmitting};
 use crate::session::{Claim, ConnectionId, Desk, Session, SessionSettings, Step};
-use crate::sockets::{Accepted, Received, Slot, Sockets, Written};
 
 /// Bytes read from one connection in one turn, at most.
 const READ_BYTES: usize = 16 << 10;
@@ -74,10 +75,12 @@ pub struct GatewaySettings {
     pub event_log: PathBuf,
     /// What the engine must have applied before the port opens; `None` where the log is whole.
     pub opens_behind: Option<Applied>,
+    /// The network that clients come through.
+    pub net: Arc<dyn Net>,
 }
 
 impl GatewaySettings {
-    /// The defaults: 256 connections, 1 MiB for each.
+    /// The defaults: 256 connections, 1 MiB for each, over the network of this machine.
     #[must_use]
     pub fn new(address: SocketAddr, event_log: &Path) -> Self {
         Self {
@@ -87,6 +90,7 @@ impl GatewaySettings {
             session: SessionSettings::default(),
             event_log: event_log.to_path_buf(),
             opens_behind: None,
+            net: Arc::new(SystemNet),
         }
     }
 
@@ -148,7 +152,7 @@ impl Connection {
 pub struct OrderGateway<C> {
     settings: GatewaySettings,
     clock: C,
-    sockets: Sockets,
+    port: Box<dyn Port>,
     connections: Box<[Connection]>,
     /// Slots in use, in no particular order.
     active: Vec<Slot>,
@@ -185,7 +189,9 @@ impl<C: Clock> OrderGateway<C> {
         settings.check()?;
         let live = Reader::follow(&settings.event_log, Verify::Trust)?;
         let history = Reader::follow(&settings.event_log, Verify::Trust)?;
-        let sockets = Sockets::listen(settings.address, settings.connections_max)?;
+        let port = settings
+            .net
+            .listen(settings.address, settings.connections_max)?;
         let now = clock.steady();
         let connections = (0..settings.connections_max)
             .map(|_| Connection {
@@ -201,7 +207,7 @@ impl<C: Clock> OrderGateway<C> {
             active: Vec::with_capacity(settings.connections_max),
             opening: Opening::new(&live, settings.opens_behind.clone()),
             settings,
-            sockets,
+            port,
             connections,
             directory: Directory::default(),
             keys,
@@ -228,7 +234,7 @@ impl<C: Clock> OrderGateway<C> {
     /// The address that clients connect to.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.sockets.address()
+        self.port.address()
     }
 
     /// How many connections are in use.
@@ -243,7 +249,7 @@ impl<C: Clock> OrderGateway<C> {
         let mut work = self.follow(FOLLOW_BYTES)?;
         work += self.retransmit()?;
         work += self.write_all();
-        self.sockets.poll_ready()?;
+        self.port.poll_ready()?;
         if self.opening.is_open(&self.live) {
             work += self.accept();
         }
@@ -347,7 +353,7 @@ impl<C: Clock> OrderGateway<C> {
             return 0;
         }
         let piece = &front[..front.len().min(WRITE_BYTES)];
-        match self.sockets.try_write(slot, piece) {
+        match self.port.try_write(slot, piece) {
             Written::Bytes(count) => {
                 connection.outbox.sent(count);
                 return count;
@@ -360,7 +366,7 @@ impl<C: Clock> OrderGateway<C> {
 
     fn accept(&mut self) -> usize {
         let mut count = 0;
-        while let Some(accepted) = self.sockets.accept() {
+        while let Some(accepted) = self.port.accept() {
             count += 1;
             match accepted {
                 Accepted::Connection(slot) => self.open(slot),
@@ -400,7 +406,7 @@ impl<C: Clock> OrderGateway<C> {
             if connection.stage == Stage::Closed {
                 continue;
             }
-            match self.sockets.try_read(slot, connection.inbox.room()) {
+            match self.port.try_read(slot, connection.inbox.room()) {
                 Received::Nothing => {}
                 Received::Bytes(count) => {
                     work += 1;
@@ -508,7 +514,7 @@ impl<C: Clock> OrderGateway<C> {
 
     fn on_lost(&mut self, slot: Slot) {
         self.with_desk(slot, Session::on_lost);
-        self.sockets.close(slot);
+        self.port.close(slot);
         let connection = &mut self.connections[slot.0];
         connection.stage = Stage::Closed;
         connection.outbox.clear();
@@ -560,7 +566,7 @@ impl<C: Clock> OrderGateway<C> {
                 if connection.outbox.waiting() == 0 {
                     // Closing with bytes unread would reset the connection and could take the
                     // last message with it.
-                    self.sockets.end_writing(slot);
+                    self.port.end_writing(slot);
                     connection.stage = Stage::HalfClosed(until);
                 } else if now > until {
                     self.on_lost(slot);
@@ -569,7 +575,7 @@ impl<C: Clock> OrderGateway<C> {
             Stage::HalfClosed(until) if now > until => self.on_lost(slot),
             Stage::Closed if !connection.session.owes() => {
                 self.active.swap_remove(index);
-                self.sockets.release(slot);
+                self.port.release(slot);
             }
             _ => {}
         }
@@ -585,7 +591,7 @@ impl<C: Clock> OrderGateway<C> {
         }
         self.write_all();
         for index in 0..self.active.len() {
-            self.sockets.end_writing(self.active[index]);
+            self.port.end_writing(self.active[index]);
         }
     }
 }

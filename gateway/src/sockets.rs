@@ -1,8 +1,8 @@
-//! The only file with sockets: listening, accepting, reading and writing, never waiting.
+//! The only file with sockets: listening, dialling, reading and writing, never waiting.
 //!
-//! Called by the polling agents of this crate, and by the client library.
+//! The body of `net` on a real machine, called through it by polling agents; and by the client library.
 //!
-//! Always holds: no call on the server side blocks; a read or write is bounded by its buffer, so
+//! Always holds: no call of a port blocks; a read or write is bounded by its buffer, so
 //! one busy client costs the others one buffer's time; Nagle's algorithm is off.
 //! Does not: know what the bytes mean, or when to give up on a connection.
 //!
@@ -21,6 +21,7 @@ use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::error::GatewayError;
+use crate::net::{Accepted, Port, Received, Slot, Written};
 
 /// Up to this many connections it is cheaper to try to read each than to ask epoll first.
 pub const DIRECT_CONNECTIONS_MAX: usize = 4;
@@ -34,32 +35,6 @@ const ACCEPTS_PER_TURN: usize = 8;
 
 const EVENTS_PER_POLL: usize = 256;
 const LISTENER: Token = Token(usize::MAX);
-
-/// Where a connection stands in the slab.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Slot(pub usize);
-
-/// What a read brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Received {
-    /// This many bytes, at least one.
-    Bytes(usize),
-    /// Nothing now.
-    Nothing,
-    /// The other side has ended, or the connection broke.
-    Ended,
-}
-
-/// What a write did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
-    /// This many bytes were taken, at least one.
-    Bytes(usize),
-    /// The other side does not read: nothing was taken.
-    Nothing,
-    /// The connection broke.
-    Ended,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Readiness {
@@ -85,18 +60,7 @@ struct Connection {
     room: Room,
 }
 
-/// What came of accepting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accepted {
-    /// A new connection.
-    Connection(Slot),
-    /// Every slot is taken: where the next call finds one released, it gives it to the connection.
-    Full,
-    /// The connection was closed: no slot was released for it, or it was gone already.
-    Refused,
-}
-
-/// A listening socket and its connections.
+/// A listening socket, and the connections that came to it or were dialled.
 #[derive(Debug)]
 pub struct Sockets {
     poll: Poll,
@@ -139,25 +103,48 @@ impl Sockets {
         })
     }
 
-    /// The address that clients connect to.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
+    /// Puts a connection into a slot that was free, or leaves the slot without one.
+    fn place(&mut self, mut stream: TcpStream, from: IpAddr, slot: Slot) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        stream.set_nodelay(true)?;
+        let registry = self.poll.registry();
+        registry.register(&mut stream, Token(slot.0), interest)?;
+        self.connections[slot.0] = Some(Connection {
+            stream,
+            from,
+            readiness: Readiness::Maybe,
+            room: Room::Maybe,
+        });
+        Ok(())
+    }
+
+    /// As [`Sockets::place`], for a connection that came; its slot is free again where it is gone already.
+    fn take_in(&mut self, stream: TcpStream, from: IpAddr, slot: Slot) -> Accepted {
+        if self.place(stream, from, slot).is_err() {
+            self.free.push(slot);
+            return Accepted::Refused;
+        }
+        Accepted::Connection(slot)
+    }
+
+    #[inline]
+    fn reads_directly(&self) -> bool {
+        self.taken_count() <= DIRECT_CONNECTIONS_MAX
+    }
+}
+
+impl Port for Sockets {
+    fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How many slots are taken.
     #[inline]
-    #[must_use]
-    pub fn taken_count(&self) -> usize {
+    fn taken_count(&self) -> usize {
         self.connections.len() - self.free.len()
     }
 
-    /// Begins a turn: learns from epoll what is ready, where that is worth a call.
-    ///
-    /// # Errors
-    /// [`GatewayError::Watch`] where epoll itself fails.
-    #[inline]
-    pub fn poll_ready(&mut self) -> Result<(), GatewayError> {
+    /// Asks epoll only where that is worth a call.
+    fn poll_ready(&mut self) -> Result<(), GatewayError> {
         self.turn = self.turn.wrapping_add(1);
         self.accepts_left = ACCEPTS_PER_TURN;
         let direct = self.reads_directly() && self.taken_count() > 0;
@@ -191,12 +178,10 @@ impl Sockets {
         Ok(())
     }
 
-    /// Takes a waiting connection, a bounded number of times in a turn; [`Accepted::Full`] comes at most
-    /// once, so looking for somebody to evict is bounded too.
-    pub fn accept(&mut self) -> Option<Accepted> {
+    fn accept(&mut self) -> Option<Accepted> {
         if let Some((stream, from)) = self.waiting.take() {
             return Some(match self.free.pop() {
-                Some(slot) => self.place(stream, from, slot),
+                Some(slot) => self.take_in(stream, from, slot),
                 None => Accepted::Refused,
             });
         }
@@ -218,39 +203,24 @@ impl Sockets {
             self.accepts_left = 0;
             return Some(Accepted::Full);
         };
-        Some(self.place(stream, from, slot))
+        Some(self.take_in(stream, from, slot))
     }
 
-    fn place(&mut self, mut stream: TcpStream, from: IpAddr, slot: Slot) -> Accepted {
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let registry = self.poll.registry();
-        let ready = stream
-            .set_nodelay(true)
-            .and_then(|()| registry.register(&mut stream, Token(slot.0), interest));
-        if ready.is_err() {
-            // The other side went away already.
-            self.free.push(slot);
-            return Accepted::Refused;
-        }
-        self.connections[slot.0] = Some(Connection {
-            stream,
-            from,
-            readiness: Readiness::Maybe,
-            room: Room::Maybe,
-        });
-        Accepted::Connection(slot)
+    fn connect(&mut self, address: SocketAddr) -> Option<Slot> {
+        let slot = self.free.pop()?;
+        // In a slot without a connection every read and write says that it ended.
+        let _ =
+            TcpStream::connect(address).and_then(|stream| self.place(stream, address.ip(), slot));
+        Some(slot)
     }
 
-    /// The address that a connection came from; unspecified where there is none.
-    #[must_use]
-    pub fn from(&self, slot: Slot) -> IpAddr {
+    fn from(&self, slot: Slot) -> IpAddr {
         let connection = self.connections.get(slot.0).and_then(Option::as_ref);
         connection.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |it| it.from)
     }
 
-    /// Reads what is there, if anything may be, into `room`.
     #[inline]
-    pub fn try_read(&mut self, slot: Slot, room: &mut [u8]) -> Received {
+    fn try_read(&mut self, slot: Slot, room: &mut [u8]) -> Received {
         let direct = self.reads_directly();
         let Some(Some(connection)) = self.connections.get_mut(slot.0) else {
             return Received::Ended;
@@ -282,9 +252,8 @@ impl Sockets {
         }
     }
 
-    /// Writes the start of `bytes`, if there may be room.
     #[inline]
-    pub fn try_write(&mut self, slot: Slot, bytes: &[u8]) -> Written {
+    fn try_write(&mut self, slot: Slot, bytes: &[u8]) -> Written {
         let Some(Some(connection)) = self.connections.get_mut(slot.0) else {
             return Written::Ended;
         };
@@ -309,34 +278,23 @@ impl Sockets {
         }
     }
 
-    /// Tells the other side that nothing more will be written.
-    pub fn end_writing(&mut self, slot: Slot) {
+    fn end_writing(&mut self, slot: Slot) {
         if let Some(Some(connection)) = self.connections.get_mut(slot.0) {
             // A connection that is broken already is found so by the next read.
             let _ = connection.stream.shutdown(Shutdown::Write);
         }
     }
 
-    /// Closes a connection; its slot stays taken until [`Sockets::release`].
-    pub fn close(&mut self, slot: Slot) {
+    fn close(&mut self, slot: Slot) {
         if let Some(mut connection) = self.connections.get_mut(slot.0).and_then(Option::take) {
             // Closing the file takes it out of epoll anyway.
             let _ = self.poll.registry().deregister(&mut connection.stream);
         }
     }
 
-    /// Gives a slot back whose connection was closed.
-    ///
-    /// # Panics
-    /// If the slot is open or free: our own fault.
-    pub fn release(&mut self, slot: Slot) {
+    fn release(&mut self, slot: Slot) {
         assert!(self.connections[slot.0].is_none() && !self.free.contains(&slot));
         self.free.push(slot);
-    }
-
-    #[inline]
-    fn reads_directly(&self) -> bool {
-        self.taken_count() <= DIRECT_CONNECTIONS_MAX
     }
 }
 

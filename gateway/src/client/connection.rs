@@ -18,7 +18,8 @@ use super::core::{Core, Found, Now, Phase};
 use super::error::ClientError;
 use super::event::{ClientEvent, Report};
 use crate::clock::{Clock, SystemClock};
-use crate::sockets::{ClientSocket, Received, Written};
+use crate::net::{Received, Written};
+use crate::sockets::ClientSocket;
 
 /// How far a session has come: enough to take it up again in another process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

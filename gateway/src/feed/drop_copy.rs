@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use exahour_journal::{Position, Reader, Verify};
 use exahour_rings::{Agent, Halt};
@@ -17,8 +18,8 @@ use super::peers::Peers;
 use crate::clock::Clock;
 use crate::credentials::Keys;
 use crate::error::GatewayError;
+use crate::net::{Net, SystemNet};
 use crate::opening::{Applied, Opening};
-use crate::sockets::Sockets;
 
 /// Bytes of the event log read in one turn.
 const LOG_BYTES_PER_TURN: u64 = 256 << 10;
@@ -32,6 +33,8 @@ pub struct DropCopyConfig {
     pub event_log: PathBuf,
     /// What the engine must have applied before the port opens; `None` where the log is whole.
     pub opens_behind: Option<Applied>,
+    /// The network that clients come through.
+    pub net: Arc<dyn Net>,
     /// The keys of sessions.
     pub keys: Keys,
     /// Connections at a time.
@@ -47,6 +50,7 @@ impl DropCopyConfig {
             address,
             event_log,
             opens_behind: None,
+            net: Arc::new(SystemNet),
             keys,
             clients_max: 256,
             send_bytes: 64 << 10,
@@ -70,19 +74,19 @@ impl<C: Clock> DropCopy<C> {
     /// [`GatewayError::Listen`], [`GatewayError::Watch`], [`GatewayError::EventLog`].
     pub fn new(config: DropCopyConfig, mut clock: C) -> Result<Self, GatewayError> {
         let reader = Reader::follow(&config.event_log, Verify::Every)?;
-        let sockets = Sockets::listen(config.address, config.clients_max)?;
+        let port = config.net.listen(config.address, config.clients_max)?;
         Ok(DropCopy {
             opening: Opening::new(&reader, config.opens_behind),
             reader,
             offices: BackOffices::new(config.event_log, config.keys, clock.now()),
-            peers: Peers::new(sockets, config.clients_max, config.send_bytes),
+            peers: Peers::new(port, config.clients_max, config.send_bytes),
             clock,
         })
     }
 
     /// The address that back offices connect to.
     pub fn address(&self) -> SocketAddr {
-        self.peers.sockets().address()
+        self.peers.address()
     }
 
     /// Reads what is new in the log, a bounded part of it; gives how many frames.

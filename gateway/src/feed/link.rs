@@ -15,7 +15,8 @@ use exahour_wire::units::Nanos;
 use super::send_buffer::{SEND_BYTES_MIN, SendBuffer};
 use crate::clock::Steady;
 use crate::inbox::Inbox;
-use crate::sockets::{ClientSocket, Received, Written};
+use crate::net::{Received, Written};
+use crate::sockets::ClientSocket;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 256 << 10;

@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use exahour_journal::{Position, Reader, Verify};
 use exahour_rings::{Agent, Halt};
@@ -21,8 +22,8 @@ use super::updates::DEPTHS;
 use crate::clock::Clock;
 use crate::error::GatewayError;
 use crate::image::{ImageFault, Source};
+use crate::net::{Net, SystemNet};
 use crate::opening::{Applied, Opening};
-use crate::sockets::Sockets;
 
 /// Bytes of the event log published in one turn.
 const LOG_BYTES_PER_TURN: u64 = 256 << 10;
@@ -39,6 +40,8 @@ pub struct MarketDataConfig {
     pub event_log: PathBuf,
     /// What the engine must have applied before the port opens; `None` where the log is whole.
     pub opens_behind: Option<Applied>,
+    /// The network that clients come through.
+    pub net: Arc<dyn Net>,
     /// Connections at a time.
     pub clients_max: usize,
     /// Bytes of past messages about orders kept for recovery, and a part of that at the other depths; a client
@@ -60,6 +63,7 @@ impl MarketDataConfig {
             address,
             event_log,
             opens_behind: None,
+            net: Arc::new(SystemNet),
             clients_max: 1024,
             history_bytes: 96 << 20,
             send_bytes: 64 << 10,
@@ -93,7 +97,7 @@ impl<C: Clock> MarketData<C> {
             exchange: ExchangeId((u128::from_be_bytes(reader.log_id().0) >> 64) as u64),
             started_at: clock.now(),
         };
-        let sockets = Sockets::listen(config.address, config.clients_max)?;
+        let port = config.net.listen(config.address, config.clients_max)?;
         let mut multicast = Vec::new();
         for (config, depth) in config
             .multicast
@@ -106,7 +110,7 @@ impl<C: Clock> MarketData<C> {
             opening: Opening::new(&reader, config.opens_behind.clone()),
             reader,
             subscribers: Subscribers::new(source, config.history_bytes, config.orders_room),
-            peers: Peers::new(sockets, config.clients_max, config.send_bytes),
+            peers: Peers::new(port, config.clients_max, config.send_bytes),
             multicast,
             clock,
         })
@@ -114,7 +118,7 @@ impl<C: Clock> MarketData<C> {
 
     /// The address that clients connect to.
     pub fn address(&self) -> SocketAddr {
-        self.peers.sockets().address()
+        self.peers.address()
     }
 
     /// What goes out by multicast: all depths, or nothing.

@@ -5,9 +5,9 @@
 //! Always holds: one turn costs one bounded read, one serving and one bounded write for each
 //! connection; one that is refused gets its last message before it is closed. Where every place is
 //! taken, whoever has asked for nothing longest makes way.
-//! Does not: know what is asked or sent; sockets are in `sockets`.
+//! Does not: know what is asked or sent; ports are in `net`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use exahour_wire::framing::FRAMING_BYTES;
 use exahour_wire::market_data::{FeedRange, FeedReject, FeedSource};
@@ -18,7 +18,7 @@ use super::send_buffer::SendBuffer;
 use crate::clock::Steady;
 use crate::error::GatewayError;
 use crate::inbox::{BadFrame, Inbox};
-use crate::sockets::{Accepted, Received, Slot, Sockets, Written};
+use crate::net::{Accepted, Port, Received, Slot, Written};
 
 /// Room that an answer takes: a refusal or the head of a range, behind the source at first.
 const ANSWER_BYTES_MAX: usize = 2 * FRAMING_BYTES + FeedSource::BYTES + FeedReject::BYTES;
@@ -126,24 +126,24 @@ impl<S: Default> Peer<S> {
 /// All connections of one port.
 #[derive(Debug)]
 pub struct Peers<S> {
-    sockets: Sockets,
+    port: Box<dyn Port>,
     peers: Box<[Option<Peer<S>>]>,
     send_bytes: usize,
 }
 
 impl<S: Default> Peers<S> {
-    /// Serves at most as many connections as `sockets` was made for, with `send_bytes` for each.
-    pub fn new(sockets: Sockets, peers_max: usize, send_bytes: usize) -> Self {
+    /// Serves at most as many connections as `port` was made for, with `send_bytes` for each.
+    pub fn new(port: Box<dyn Port>, peers_max: usize, send_bytes: usize) -> Self {
         Peers {
-            sockets,
+            port,
             peers: (0..peers_max).map(|_| None).collect(),
             send_bytes,
         }
     }
 
-    /// The socket side.
-    pub fn sockets(&self) -> &Sockets {
-        &self.sockets
+    /// The address that clients connect to.
+    pub fn address(&self) -> SocketAddr {
+        self.port.address()
     }
 
     /// Serves every connection once; gives how much there was to do.
@@ -155,13 +155,13 @@ impl<S: Default> Peers<S> {
         service: &mut impl Serve<State = S>,
         now: Steady,
     ) -> Result<usize, GatewayError> {
-        self.sockets.poll_ready()?;
+        self.port.poll_ready()?;
         let mut work = 0;
-        while let Some(accepted) = self.sockets.accept() {
+        while let Some(accepted) = self.port.accept() {
             work += 1;
             match accepted {
                 Accepted::Connection(slot) => {
-                    let from = self.sockets.from(slot);
+                    let from = self.port.from(slot);
                     self.peers[slot.0] = Some(Peer::new(from, self.send_bytes, now));
                 }
                 Accepted::Full => self.make_room(service),
@@ -172,7 +172,7 @@ impl<S: Default> Peers<S> {
             let Some(peer) = &mut self.peers[place] else {
                 continue;
             };
-            let (done, keep) = turn_one(&mut self.sockets, Slot(place), peer, service, now);
+            let (done, keep) = turn_one(&mut *self.port, Slot(place), peer, service, now);
             work += done;
             if keep == Keep::No {
                 self.end(place, service);
@@ -196,8 +196,8 @@ impl<S: Default> Peers<S> {
     }
 
     fn end(&mut self, place: usize, service: &mut impl Serve<State = S>) {
-        self.sockets.close(Slot(place));
-        self.sockets.release(Slot(place));
+        self.port.close(Slot(place));
+        self.port.release(Slot(place));
         if let Some(peer) = self.peers[place].take() {
             service.gone(peer.state);
         }
@@ -211,14 +211,14 @@ enum Keep {
 }
 
 fn turn_one<S: Default>(
-    sockets: &mut Sockets,
+    port: &mut dyn Port,
     slot: Slot,
     peer: &mut Peer<S>,
     service: &mut impl Serve<State = S>,
     now: Steady,
 ) -> (usize, Keep) {
     let mut work = 0;
-    match sockets.try_read(slot, peer.inbox.room()) {
+    match port.try_read(slot, peer.inbox.room()) {
         Received::Bytes(count) => {
             peer.inbox.filled(count);
             work += 1;
@@ -236,13 +236,13 @@ fn turn_one<S: Default>(
             Verdict::Cut => return (1, Keep::No),
         }
     }
-    match sockets.try_write(slot, peer.buffer.waiting()) {
+    match port.try_write(slot, peer.buffer.waiting()) {
         Written::Bytes(count) => {
             peer.buffer.sent(count);
             peer.last_sent = now;
             work += 1;
             if peer.closing.is_some() && peer.buffer.waiting().is_empty() {
-                sockets.end_writing(slot);
+                port.end_writing(slot);
             }
         }
         Written::Nothing => {}

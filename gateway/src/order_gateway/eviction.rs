@@ -7,7 +7,7 @@
 
 use super::{Connection, OrderGateway, Stage};
 use crate::clock::Clock;
-use crate::sockets::Slot;
+use crate::net::Slot;
 
 /// Why a connection may make way; the lesser goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

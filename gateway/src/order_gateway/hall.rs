@@ -20,8 +20,8 @@ use crate::clock::Steady;
 use crate::credentials::Keys;
 use crate::directory::Directory;
 use crate::ingress::Ingress;
+use crate::net::Slot;
 use crate::session::{ConnectionId, Desk, Session, SessionSettings};
-use crate::sockets::Slot;
 
 /// All sessions, while the event log is followed: no socket is touched meanwhile.
 pub(super) struct Hall<'a> {
