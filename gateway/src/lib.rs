@@ -10,6 +10,7 @@ pub mod client;
 pub mod clock;
 pub mod credentials;
 pub mod directory;
+pub mod duty;
 pub mod error;
 pub mod feed;
 pub mod image;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use exahour_journal::{Position, Reader, Verify};
-use exahour_rings::{Agent, Halt, Producer, WatermarkReader};
+use exahour_rings::{Agent, Consumer, Halt, Producer, WatermarkReader};
 use exahour_wire::codes::EstablishmentRejectCode;
 use exahour_wire::ids::SessionId;
 use exahour_wire::message::messages;
@@ -29,6 +29,7 @@ use crate::back_off::BackOffs;
 use crate::clock::{Clock, Steady};
 use crate::credentials::Keys;
 use crate::directory::Directory;
+use crate::duty::{Duty, Office};
 use crate::error::GatewayError;
 use crate::inbox::Inbox;
 use crate::ingress::Ingress;
@@ -52,6 +53,9 @@ const SWEEP_EVERY: Nanos = Nanos(1_000_000);
 
 /// Deadlines are looked at after so many turns too, should the clock stand still.
 const TURNS_TO_SWEEP: u32 = 1_024;
+
+/// Changes of duty taken in one turn, at most.
+const CHANGES_PER_TURN: usize = 8;
 
 /// How long the last bytes of a connection may take to be read by the other side.
 const LINGER: Nanos = Nanos(1_000_000_000);
@@ -162,6 +166,7 @@ pub struct OrderGateway<C> {
     ingress: Ingress,
     /// Shut while the event log, and so the directory, may lack what the exchange has done.
     opening: Opening,
+    office: Office,
     /// Follows the end of the event log.
     live: Reader,
     /// Reads what is sent again.
@@ -206,6 +211,7 @@ impl<C: Clock> OrderGateway<C> {
         Ok(Self {
             active: Vec::with_capacity(settings.connections_max),
             opening: Opening::new(&live, settings.opens_behind.clone()),
+            office: Office::alone(),
             settings,
             port,
             connections,
@@ -231,6 +237,12 @@ impl<C: Clock> OrderGateway<C> {
         self.ingress.follow_intake(intake);
     }
 
+    /// Lets somebody say what this node is; nobody is let in before the first word. A gateway that
+    /// is told nothing is that of a node that always leads.
+    pub fn follow_duty(&mut self, news: Consumer<Duty>) {
+        self.office = Office::following(news);
+    }
+
     /// The address that clients connect to.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
@@ -250,7 +262,13 @@ impl<C: Clock> OrderGateway<C> {
         work += self.retransmit()?;
         work += self.write_all();
         self.port.poll_ready()?;
-        if self.opening.is_open(&self.live) {
+        for _ in 0..CHANGES_PER_TURN {
+            if self.office.poll(&self.live).is_none() {
+                break;
+            }
+        }
+        let leads = self.office.duty() == Some(Duty::Leads);
+        if self.opening.is_open(&self.live) && leads {
             work += self.accept();
         }
         work += self.read_all();
