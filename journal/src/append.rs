@@ -9,7 +9,6 @@
 
 use std::sync::Arc;
 
-use crate::directory::sync_dir;
 use crate::error::{JournalError, Result, io_at, write_at};
 use crate::frame::{
     ChainValue, FRAME_HEADER_BYTES, FrameMeta, KIND_RESERVED_FIRST, KIND_RESTART, end_mark, seal,
@@ -166,7 +165,7 @@ impl Appender {
         let core = Arc::clone(&self.core);
         let shape = &core.shape;
         let mut staging = lock_staging(&core);
-        let (next, late) = staging.finish(&core.dir, shape, core.body)?;
+        let (next, late) = staging.finish(core.place(), shape, core.body)?;
         let header = SegmentHeader::new(
             shape,
             next.number,
@@ -181,7 +180,9 @@ impl Appender {
             self.segment.write(self.offset, &mark)?;
         }
         let live = live_name(&core.dir, shape, next.number);
-        std::fs::rename(&next.path, &live).map_err(write_at("rename", &next.path, 0))?;
+        core.disk
+            .rename(&next.path, &live)
+            .map_err(write_at("rename", &next.path, 0))?;
         next.path = live;
         if let Some(segment) = staging.take() {
             self.segment = segment;
@@ -288,13 +289,15 @@ impl Appender {
         let mut released = 0;
         while self.first_segment < keep {
             let path = live_name(&core.dir, &core.shape, self.first_segment);
-            std::fs::remove_file(&path).map_err(io_at("remove", &path))?;
+            core.disk.remove(&path).map_err(io_at("remove", &path))?;
             self.first_segment = self.first_segment.next();
             self.index
                 .release_before(geometry.start_of(self.first_segment));
             released += 1;
         }
-        sync_dir(&core.dir).map_err(|source| core.fail_sync(core.dir.clone(), source))?;
+        core.disk
+            .sync_folder(&core.dir)
+            .map_err(|source| core.fail_sync(core.dir.clone(), source))?;
         Ok(released)
     }
 }

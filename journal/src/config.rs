@@ -5,7 +5,9 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::disk::{Disk, system_disk};
 use crate::error::{JournalError, Result};
 use crate::position::{FRAME_ALIGN, SEGMENT_HEADER_BYTES};
 
@@ -65,6 +67,8 @@ pub enum Verify {
 /// The settings of a log.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Where the folder is.
+    pub disk: Arc<dyn Disk>,
     /// The folder, which belongs to the log alone.
     pub dir: PathBuf,
     /// Identity, fixed at creation.
@@ -82,9 +86,10 @@ pub struct Config {
 }
 
 impl Config {
-    /// The default settings for a log in `dir`.
+    /// The default settings for a log in `dir` on the machine's own disk.
     pub fn new(dir: impl AsRef<Path>, log_id: LogId) -> Self {
         Config {
+            disk: system_disk(),
             dir: dir.as_ref().to_path_buf(),
             log_id,
             segment_bytes: SEGMENT_BYTES_DEFAULT,

@@ -13,16 +13,13 @@
 //! Always holds: durable <= appended; a mark whose complement does not fit is not evidence.
 //! Does not: keep commit and applied over a restart of the writer; they start at zero again.
 
-use std::fs::{File, OpenOptions};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use bytemuck::{Pod, Zeroable};
-use memmap2::{MmapOptions, MmapRaw};
 
 use crate::config::{Chain, LogId};
+use crate::disk::{Disk, DiskFile, FileMap, Mode, Open};
 use crate::error::{JournalError, Result, io_at, write_at};
 use crate::position::{Geometry, Position};
 use crate::segment::LogShape;
@@ -129,9 +126,9 @@ pub(crate) struct Evidence {
 }
 
 /// Reads the control file as evidence; a missing or damaged one proves nothing.
-pub(crate) fn read_evidence(dir: &Path) -> Result<Evidence> {
+pub(crate) fn read_evidence(disk: &dyn Disk, dir: &Path) -> Result<Evidence> {
     let path = dir.join(CONTROL_NAME);
-    let bytes = match std::fs::read(&path) {
+    let bytes = match disk.read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Ok(Evidence::default());
@@ -144,7 +141,7 @@ pub(crate) fn read_evidence(dir: &Path) -> Result<Evidence> {
             ..Evidence::default()
         });
     };
-    let same_boot = boot_id() == fixed.boot_id && fixed.boot_id != [0; 16];
+    let same_boot = disk.boot_id() == fixed.boot_id && fixed.boot_id != [0; 16];
     Ok(Evidence {
         shape: Some(fixed.shape()),
         durable: checked_mark(&bytes, DURABLE).max(flushed_slots(&bytes)),
@@ -167,38 +164,26 @@ fn flushed_slots(bytes: &[u8]) -> Option<Position> {
         .max()
 }
 
-/// Tells one run of the machine from the next; zeros where the system does not say.
-fn boot_id() -> [u8; 16] {
-    let mut id = [0; 16];
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let mut digits = text.bytes().filter_map(|byte| (byte as char).to_digit(16));
-    for byte in &mut id {
-        if let (Some(high), Some(low)) = (digits.next(), digits.next()) {
-            *byte = (high * 16 + low) as u8;
-        }
-    }
-    id
-}
-
 /// The mapped control page.
 #[derive(Debug)]
 pub(crate) struct ControlPage {
-    map: MmapRaw,
-    file: File,
+    map: FileMap,
+    file: Box<dyn DiskFile>,
 }
 
 impl ControlPage {
     /// Lays the control file out anew for a writer and maps it; both marks start at `durable`.
     pub(crate) fn create(
+        disk: &dyn Disk,
         dir: &Path,
         shape: &LogShape,
         first: Position,
         durable: Position,
     ) -> Result<Self> {
         let path = dir.join(CONTROL_NAME);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        let file = options.open(&path).map_err(io_at("open", &path))?;
+        let file = disk
+            .open(&path, Open::OrCreate(Mode::FILE))
+            .map_err(io_at("open", &path))?;
         let fixed = Fixed {
             magic: MAGIC,
             version: VERSION,
@@ -206,7 +191,7 @@ impl ControlPage {
             log_id: shape.log_id.0,
             segment_bytes: shape.geometry.segment_bytes,
             chain: shape.chain as u64,
-            boot_id: boot_id(),
+            boot_id: disk.boot_id(),
         };
         let mut pages = [0u8; 2 * PAGE];
         pages[..64].copy_from_slice(bytemuck::bytes_of(&fixed.seal()));
@@ -222,25 +207,24 @@ impl ControlPage {
             .map_err(write_at("write", &path, need))?;
         file.write_all_at(&pages[..PAGE], 0)
             .map_err(write_at("write", &path, need))?;
-        file.set_len(2 * PAGE as u64)
+        file.set_bytes(2 * PAGE as u64)
             .map_err(io_at("size", &path))?;
         file.sync_all().map_err(io_at("sync", &path))?;
-        let map = MmapOptions::new()
-            .len(PAGE)
-            .map_raw(&file)
-            .map_err(io_at("map", &path))?;
+        let map = file.map_write(PAGE).map_err(io_at("map", &path))?;
         Ok(ControlPage { map, file })
     }
 
     /// Maps the control page of a log for a follower, with the log's shape.
-    pub(crate) fn follow(dir: &Path) -> Result<(Self, LogShape)> {
+    pub(crate) fn follow(disk: &dyn Disk, dir: &Path) -> Result<(Self, LogShape)> {
         let path = dir.join(CONTROL_NAME);
-        let file = File::open(&path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => JournalError::Missing {
-                path: dir.to_path_buf(),
-            },
-            _ => io_at("open", &path)(source),
-        })?;
+        let file = disk
+            .open(&path, Open::Read)
+            .map_err(|source| match source.kind() {
+                std::io::ErrorKind::NotFound => JournalError::Missing {
+                    path: dir.to_path_buf(),
+                },
+                _ => io_at("open", &path)(source),
+            })?;
         let mut head = [0; PAGE];
         let read = file.read_exact_at(&mut head, 0);
         let Some(fixed) = read.ok().and_then(|()| Fixed::parse(&head)) else {
@@ -251,10 +235,7 @@ impl ControlPage {
                 why: "the control page is not whole; open the log once for writing to renew it",
             });
         };
-        let map = MmapOptions::new()
-            .len(PAGE)
-            .map_raw_read_only(&file)
-            .map_err(io_at("map", &path))?;
+        let map = file.map_read(PAGE).map_err(io_at("map", &path))?;
         Ok((ControlPage { map, file }, fixed.shape()))
     }
 
@@ -262,7 +243,7 @@ impl ControlPage {
         debug_assert!(at + 8 <= PAGE && at.is_multiple_of(8));
         // SAFETY: `at` is one of the constants above: aligned, within the mapped page, and only
         // ever accessed as an atomic. The map lives as long as `self`.
-        unsafe { AtomicU64::from_ptr(self.map.as_mut_ptr().add(at).cast()) }
+        unsafe { AtomicU64::from_ptr(self.map.as_ptr().add(at).cast()) }
     }
 
     fn load(&self, at: usize) -> u64 {
@@ -331,14 +312,6 @@ impl ControlPage {
         {
             return;
         }
-        // SAFETY: a plain system call on a descriptor that `self` owns; no memory is involved.
-        unsafe {
-            libc::sync_file_range(
-                self.file.as_raw_fd(),
-                PAGE as i64,
-                PAGE as i64,
-                libc::SYNC_FILE_RANGE_WRITE,
-            );
-        }
+        self.file.begin_write_back(PAGE as u64..2 * PAGE as u64);
     }
 }

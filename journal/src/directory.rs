@@ -5,11 +5,11 @@
 //! Always holds: one writer at a time, by a lock on the `lock` file that the system gives back when
 //! the process ends in any way; a file that no journal makes is refused, never touched.
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::control::CONTROL_NAME;
+use crate::disk::{Disk, DiskLock};
 use crate::error::{JournalError, Result, io_at};
 use crate::position::Position;
 
@@ -20,22 +20,18 @@ const TOLERATED: &str = "lost+found";
 /// The lock on a log's folder, held while its writer lives.
 #[derive(Debug)]
 pub(crate) struct DirectoryLock {
-    _file: File,
+    _held: Box<dyn DiskLock>,
 }
 
 impl DirectoryLock {
     /// Takes the lock or says who is in the way.
-    pub(crate) fn take(dir: &Path) -> Result<Self> {
+    pub(crate) fn take(disk: &dyn Disk, dir: &Path) -> Result<Self> {
         let path = dir.join(LOCK_NAME);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        let file = options.open(&path).map_err(io_at("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(DirectoryLock { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(JournalError::Locked {
+        match disk.lock(&path).map_err(io_at("lock", &path))? {
+            Some(held) => Ok(DirectoryLock { _held: held }),
+            None => Err(JournalError::Locked {
                 path: dir.to_path_buf(),
             }),
-            Err(TryLockError::Error(source)) => Err(io_at("lock", &path)(source)),
         }
     }
 }
@@ -61,16 +57,15 @@ impl Listing {
 }
 
 /// Lists the folder of a log, refusing foreign files.
-pub(crate) fn list(dir: &Path) -> Result<Listing> {
-    let entries = std::fs::read_dir(dir).map_err(|source| match source.kind() {
+pub(crate) fn list(disk: &dyn Disk, dir: &Path) -> Result<Listing> {
+    let paths = disk.list(dir).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => JournalError::Missing {
             path: dir.to_path_buf(),
         },
         _ => io_at("list", dir)(source),
     })?;
     let mut listing = Listing::default();
-    for entry in entries {
-        let path = entry.map_err(io_at("list", dir))?.path();
+    for path in paths {
         let name = path
             .file_name()
             .and_then(|name| name.to_str())
@@ -96,14 +91,10 @@ fn position_in(name: &str) -> Option<(Position, &str)> {
     Some((Position::new(address), suffix))
 }
 
-/// Makes names in the folder durable.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::SystemDisk;
 
     #[test]
     fn names_are_read_strictly() {
@@ -127,7 +118,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notes.txt");
         std::fs::write(&path, "mine").unwrap();
-        let refusal = list(dir.path()).unwrap_err().to_string();
+        let refusal = list(&SystemDisk, dir.path()).unwrap_err().to_string();
         assert!(
             refusal.contains("notes.txt") && refusal.contains("move it"),
             "{refusal}"

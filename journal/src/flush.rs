@@ -9,13 +9,12 @@
 //! Does not: retry. The system forgets a failed write-back when it has reported it, so a second
 //! sync would succeed over lost data; the first failure ends the log for this process.
 
-use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::FlushBody;
-use crate::directory::sync_dir;
+use crate::disk::{DiskFile, Open};
 use crate::error::{Result, io_at};
 use crate::journal::Core;
 use crate::position::{Position, SegmentNumber};
@@ -28,7 +27,7 @@ const FLUSHES_PER_NOTE: u64 = 64;
 /// One way to sync a file; at most one sync is under way.
 pub(crate) trait SyncBody: std::fmt::Debug + Send {
     /// Starts, or does, an fdatasync of the file, which stays open until the sync has ended.
-    fn begin(&mut self, file: &File) -> io::Result<()>;
+    fn begin(&mut self, file: &dyn DiskFile) -> io::Result<()>;
     /// Whether the sync begun last has ended.
     fn poll(&mut self) -> io::Result<SyncState>;
     /// Waits until it has.
@@ -46,7 +45,7 @@ pub(crate) enum SyncState {
 struct BlockingSync;
 
 impl SyncBody for BlockingSync {
-    fn begin(&mut self, file: &File) -> io::Result<()> {
+    fn begin(&mut self, file: &dyn DiskFile) -> io::Result<()> {
         file.sync_data()
     }
 
@@ -81,7 +80,7 @@ pub struct Flusher {
     // Declared before `open`: a body waits for its last sync when dropped, and only then may the
     // file be closed.
     body: Box<dyn SyncBody>,
-    open: Option<(SegmentNumber, PathBuf, File)>,
+    open: Option<(SegmentNumber, PathBuf, Box<dyn DiskFile>)>,
     flight: Option<Flight>,
     durable: Position,
     flushes: u64,
@@ -165,7 +164,8 @@ impl Flusher {
     fn begin_segment(&mut self, number: SegmentNumber) -> Result<()> {
         if self.open.as_ref().is_none_or(|&(open, ..)| open != number) {
             let path = live_name(&self.core.dir, &self.core.shape, number);
-            match File::open(&path).map_err(io_at("open", &path)) {
+            let opened = self.core.disk.open(&path, Open::Read);
+            match opened.map_err(io_at("open", &path)) {
                 Ok(file) => self.open = Some((number, path, file)),
                 Err(error) => {
                     // Nothing was synced, so the flush can be begun again.
@@ -174,14 +174,16 @@ impl Flusher {
                 }
             }
             // The segment's name has to be on disk before anything in it counts.
-            sync_dir(&self.core.dir)
+            let core = &self.core;
+            core.disk
+                .sync_folder(&core.dir)
                 .map_err(|source| self.core.fail_sync(self.core.dir.clone(), source))?;
         }
         let Some((_, _, file)) = &self.open else {
             return Ok(());
         };
         self.body
-            .begin(file)
+            .begin(file.as_ref())
             .map_err(|source| self.core.fail_sync(self.path(), source))
     }
 
@@ -218,6 +220,8 @@ impl Flusher {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
     use crate::config::{Config, LogId};
     use crate::error::JournalError;
@@ -249,7 +253,7 @@ mod tests {
     }
 
     impl SyncBody for ForgetfulSync {
-        fn begin(&mut self, _: &File) -> io::Result<()> {
+        fn begin(&mut self, _: &dyn DiskFile) -> io::Result<()> {
             self.answer(Stage::Begin)
         }
 
@@ -309,8 +313,9 @@ mod tests {
     struct RecordingSync(Arc<std::sync::Mutex<Vec<u64>>>);
 
     impl SyncBody for RecordingSync {
-        fn begin(&mut self, file: &File) -> io::Result<()> {
+        fn begin(&mut self, file: &dyn DiskFile) -> io::Result<()> {
             use std::os::unix::fs::MetadataExt;
+            let file = File::from(file.fd().unwrap().try_clone_to_owned()?);
             self.0.lock().unwrap().push(file.metadata()?.ino());
             Ok(())
         }

@@ -5,15 +5,15 @@
 //!
 //! Always holds: one writer per folder; when `open` returns, everything recovered is durable.
 
-use std::os::unix::fs::DirBuilderExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::{fs, io};
 
 use crate::append::{Appender, LogEnd};
 use crate::config::{Config, FlushBody};
 use crate::control::{ControlPage, read_evidence};
-use crate::directory::{DirectoryLock, list, sync_dir};
+use crate::directory::{DirectoryLock, list};
+use crate::disk::{Disk, Mode};
 use crate::error::{JournalError, Result, io_at, write_at};
 use crate::flush::{Flusher, SyncBody, sync_body};
 use crate::frame::ChainValue;
@@ -25,6 +25,7 @@ use crate::stage::{Stager, Staging, WritableSegment};
 /// What the three ends of an open log share.
 #[derive(Debug)]
 pub(crate) struct Core {
+    pub(crate) disk: Arc<dyn Disk>,
     pub(crate) dir: PathBuf,
     pub(crate) shape: LogShape,
     pub(crate) body: FlushBody,
@@ -55,6 +56,11 @@ impl SyncFailure {
 }
 
 impl Core {
+    /// The folder, and the disk that it is on.
+    pub(crate) fn place(&self) -> (&dyn Disk, &Path) {
+        (self.disk.as_ref(), &self.dir)
+    }
+
     /// Refuses every call once a sync has failed.
     pub(crate) fn check_alive(&self) -> Result<()> {
         self.failure
@@ -94,28 +100,30 @@ impl Journal {
     /// [`JournalError::Setting`], [`JournalError::DiskFull`], [`JournalError::UringUnavailable`].
     pub fn create(config: &Config) -> Result<Journal> {
         config.check()?;
-        let dir = &config.dir;
-        make_folder(dir)?;
+        let (disk, dir) = (config.disk.as_ref(), config.dir.as_path());
+        make_folder(disk, dir)?;
         // Looked at under the lock: another first start may have made a log a moment ago.
-        let lock = DirectoryLock::take(dir)?;
-        if !list(dir)?.vacant() {
-            return Err(JournalError::Exists { path: dir.clone() });
+        let lock = DirectoryLock::take(disk, dir)?;
+        if !list(disk, dir)?.vacant() {
+            let path = dir.to_path_buf();
+            return Err(JournalError::Exists { path });
         }
         let body = sync_body(config.flush)?;
         let shape = shape_of(config);
-        remove_unused(dir)?;
+        remove_unused(disk, dir)?;
         let mut staging = Staging::new(SegmentNumber(0));
-        let (segment, _) = staging.finish(dir, &shape, config.flush)?;
+        let (segment, _) = staging.finish((disk, dir), &shape, config.flush)?;
         let genesis = ChainValue::genesis(shape.chain, shape.log_id);
         let header = SegmentHeader::new(&shape, segment.number, 0, Position::ZERO, genesis);
         segment.write(0, &header.page())?;
         segment.sync().map_err(io_at("sync", &segment.path))?;
         let live = live_name(dir, &shape, segment.number);
-        fs::rename(&segment.path, &live).map_err(io_at("rename", &live))?;
-        sync_dir(dir).map_err(io_at("sync", dir))?;
+        disk.rename(&segment.path, &live)
+            .map_err(io_at("rename", &live))?;
+        disk.sync_folder(dir).map_err(io_at("sync", dir))?;
         let empty = shape.geometry.frames_of(SegmentNumber(0));
-        ControlPage::create(dir, &shape, Position::ZERO, empty)?;
-        sync_dir(dir).map_err(io_at("sync", dir))?;
+        ControlPage::create(disk, dir, &shape, Position::ZERO, empty)?;
+        disk.sync_folder(dir).map_err(io_at("sync", dir))?;
         Journal::start(config, lock, body)
     }
 
@@ -127,12 +135,13 @@ impl Journal {
     /// [`JournalError::Corrupt`] if flushed frames are damaged: then nothing is changed.
     pub fn open(config: &Config) -> Result<Journal> {
         config.check()?;
-        if list(&config.dir)?.vacant() {
+        let disk = config.disk.as_ref();
+        if list(disk, &config.dir)?.vacant() {
             return Err(JournalError::Missing {
                 path: config.dir.clone(),
             });
         }
-        let lock = DirectoryLock::take(&config.dir)?;
+        let lock = DirectoryLock::take(disk, &config.dir)?;
         let body = sync_body(config.flush)?;
         Journal::start(config, lock, body)
     }
@@ -149,14 +158,14 @@ impl Journal {
     }
 
     fn start(config: &Config, lock: DirectoryLock, body: Box<dyn SyncBody>) -> Result<Journal> {
-        let dir = &config.dir;
-        if let Some(shape) = read_evidence(dir)?.shape {
+        let (disk, dir) = (config.disk.as_ref(), config.dir.as_path());
+        if let Some(shape) = read_evidence(disk, dir)?.shape {
             check_shape(dir, &shape, config)?;
         }
-        let scan = scan(dir, config.verify)?;
+        let scan = scan(disk, dir, config.verify)?;
         check_shape(dir, &scan.recovered.shape, config)?;
-        repair(dir, &scan)?;
-        remove_unused(dir)?;
+        repair(disk, dir, &scan)?;
+        remove_unused(disk, dir)?;
         let Scan {
             recovered,
             last,
@@ -166,10 +175,10 @@ impl Journal {
             ..
         } = scan;
         let shape = recovered.shape;
-        let control = ControlPage::create(dir, &shape, recovered.first, recovered.appended)?;
-        sync_dir(dir).map_err(io_at("sync", dir))?;
+        let control = ControlPage::create(disk, dir, &shape, recovered.first, recovered.appended)?;
+        disk.sync_folder(dir).map_err(io_at("sync", dir))?;
         let path = live_name(dir, &shape, last_segment);
-        let segment = WritableSegment::open(path, last_segment, config.flush)?;
+        let segment = WritableSegment::open(disk, path, last_segment, config.flush)?;
         let start = shape.geometry.start_of(last_segment);
         let offset = (recovered.appended.value() - start.value()) as usize;
         segment.renew_pages(offset)?;
@@ -182,7 +191,8 @@ impl Journal {
             index,
         };
         let core = Arc::new(Core {
-            dir: dir.clone(),
+            disk: Arc::clone(&config.disk),
+            dir: dir.to_path_buf(),
             shape,
             body: config.flush,
             control,
@@ -201,15 +211,15 @@ impl Journal {
 
 /// Makes the folder of a log, durably, unless it is there already. A log tells of everybody, so it is
 /// its owner's alone.
-fn make_folder(dir: &Path) -> Result<()> {
-    match fs::DirBuilder::new().mode(0o700).create(dir) {
+fn make_folder(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    match disk.create_folder(dir, Mode::OWNER_FOLDER) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         other => other.map_err(write_at("create folder", dir, 0))?,
     }
     // Flushed frames are lost with the name of their folder.
     let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
-    sync_dir(parent).map_err(io_at("sync", parent))
+    disk.sync_folder(parent).map_err(io_at("sync", parent))
 }
 
 fn shape_of(config: &Config) -> LogShape {
@@ -254,10 +264,10 @@ fn check_shape(dir: &Path, found: &LogShape, config: &Config) -> Result<()> {
 
 /// Removes segments that were staged by an earlier process and never used: staging them anew puts
 /// their pages into the page cache, where appends need them.
-fn remove_unused(dir: &Path) -> Result<()> {
-    let listing = list(dir)?;
+fn remove_unused(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    let listing = list(disk, dir)?;
     for path in listing.staged.iter().chain(&listing.staging) {
-        fs::remove_file(path).map_err(io_at("remove", path))?;
+        disk.remove(path).map_err(io_at("remove", path))?;
     }
     Ok(())
 }

@@ -13,6 +13,8 @@ mod config;
 mod error;
 mod position;
 
+pub mod disk;
+
 mod journal;
 
 mod append;
@@ -43,6 +45,6 @@ pub use frame::{
 pub use journal::Journal;
 pub use position::{FRAME_ALIGN, Position, SEGMENT_HEADER_BYTES};
 pub use read::Reader;
-pub use recovery::{Recovered, Tail, inspect, inspect_good};
+pub use recovery::{Recovered, Tail, inspect, inspect_good, inspect_on};
 pub use segment::{FrameRef, SegmentHeader, SegmentMap};
 pub use stage::{STAGE_BYTES_PER_TURN, Stager};

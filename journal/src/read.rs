@@ -16,6 +16,7 @@ use std::sync::Arc;
 use crate::config::{Chain, LogId, Verify};
 use crate::control::ControlPage;
 use crate::directory::list;
+use crate::disk::{Disk, system_disk};
 use crate::error::{JournalError, Result};
 use crate::frame::{
     ChainValue, Damage, Frame, FrameHeader, KIND_RESTART, KIND_SEGMENT_END, check_place, check_sum,
@@ -38,6 +39,7 @@ enum End {
 /// A cursor over the frames of a log.
 #[derive(Debug)]
 pub struct Reader {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     shape: LogShape,
     end: End,
@@ -57,8 +59,20 @@ impl Reader {
     /// [`JournalError::Missing`] if there is no log; [`JournalError::Corrupt`] if its control page
     /// or first segment is damaged.
     pub fn follow(dir: impl AsRef<Path>, verify: Verify) -> Result<Reader> {
-        let (control, shape) = ControlPage::follow(dir.as_ref())?;
-        Reader::new(dir.as_ref(), shape, End::Live(control), verify)
+        Reader::follow_on(&system_disk(), dir, verify)
+    }
+
+    /// As [`Reader::follow`], on a disk of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Reader::follow`].
+    pub fn follow_on(
+        disk: &Arc<dyn Disk>,
+        dir: impl AsRef<Path>,
+        verify: Verify,
+    ) -> Result<Reader> {
+        let (control, shape) = ControlPage::follow(disk.as_ref(), dir.as_ref())?;
+        Reader::new((disk, dir.as_ref()), shape, End::Live(control), verify)
     }
 
     /// Believes frames from here on without checking their sums: for what this process writes itself.
@@ -72,12 +86,31 @@ impl Reader {
     /// # Errors
     /// As [`Reader::follow`].
     pub fn closed(dir: impl AsRef<Path>, recovered: &Recovered, verify: Verify) -> Result<Reader> {
-        let end = End::Fixed(recovered.appended);
-        Reader::new(dir.as_ref(), recovered.shape, end, verify)
+        Reader::closed_on(&system_disk(), dir, recovered, verify)
     }
 
-    fn new(dir: &Path, shape: LogShape, end: End, verify: Verify) -> Result<Reader> {
+    /// As [`Reader::closed`], on a disk of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Reader::follow`].
+    pub fn closed_on(
+        disk: &Arc<dyn Disk>,
+        dir: impl AsRef<Path>,
+        recovered: &Recovered,
+        verify: Verify,
+    ) -> Result<Reader> {
+        let end = End::Fixed(recovered.appended);
+        Reader::new((disk, dir.as_ref()), recovered.shape, end, verify)
+    }
+
+    fn new(
+        (disk, dir): (&Arc<dyn Disk>, &Path),
+        shape: LogShape,
+        end: End,
+        verify: Verify,
+    ) -> Result<Reader> {
         let mut reader = Reader {
+            disk: Arc::clone(disk),
             dir: dir.to_path_buf(),
             shape,
             end,
@@ -201,7 +234,7 @@ impl Reader {
 
     fn open(&self, number: SegmentNumber) -> Result<Arc<SegmentMap>> {
         let path = live_name(&self.dir, &self.shape, number);
-        match SegmentMap::open(path, Some(&self.shape)) {
+        match SegmentMap::open(self.disk.as_ref(), path, Some(&self.shape)) {
             Err(JournalError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 let position = self.shape.geometry.start_of(number);
                 let first = self.first_position()?;
@@ -221,7 +254,7 @@ impl Reader {
 
     /// The start of the first segment that still exists.
     fn first_position(&self) -> Result<Position> {
-        let live = list(&self.dir)?.live;
+        let live = list(self.disk.as_ref(), &self.dir)?.live;
         live.first().copied().ok_or_else(|| JournalError::Missing {
             path: self.dir.clone(),
         })
@@ -291,7 +324,7 @@ impl Reader {
     /// # Errors
     /// As [`Reader::next`].
     pub fn seek_index(&mut self, index: u64) -> Result<Option<Position>> {
-        let live = list(&self.dir)?.live;
+        let live = list(self.disk.as_ref(), &self.dir)?.live;
         let before = self.position;
         let mut start = None;
         for &first in live.iter().rev().filter(|&&first| first < self.appended()) {

@@ -9,16 +9,15 @@
 //!
 //! Always holds: what remains is a prefix of what was appended, and holds every flushed frame.
 
-use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{Chain, LogId, Verify};
 use crate::control::{Evidence, read_evidence};
-use crate::directory::{list, sync_dir};
+use crate::directory::list;
+use crate::disk::{Disk, DiskFile, Open, SystemDisk};
 use crate::error::{JournalError, Result, io_at};
 use crate::frame::{
     ChainValue, Damage, FrameHeader, KIND_RESTART, KIND_SEGMENT_END, check_place, check_sum,
@@ -89,7 +88,15 @@ pub(crate) struct Scan {
 /// [`JournalError::Corrupt`] names the first damage; [`JournalError::Missing`] if there is no log;
 /// [`JournalError::ForeignFile`].
 pub fn inspect(dir: impl AsRef<Path>, verify: Verify) -> Result<Recovered> {
-    scan(dir.as_ref(), verify).map(|scan| scan.recovered)
+    inspect_on(&SystemDisk, dir, verify)
+}
+
+/// As [`inspect`], on a disk of the caller's choice.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn inspect_on(disk: &dyn Disk, dir: impl AsRef<Path>, verify: Verify) -> Result<Recovered> {
+    scan(disk, dir.as_ref(), verify).map(|scan| scan.recovered)
 }
 
 /// As [`inspect`], and where the log is damaged: what lies before the damage, which is its first good
@@ -101,9 +108,9 @@ pub fn inspect_good(
     dir: impl AsRef<Path>,
     verify: Verify,
 ) -> Result<(Recovered, Option<JournalError>)> {
-    let dir = dir.as_ref();
-    let evidence = read_evidence(dir)?;
-    let (mut walk, live) = enter(dir, &evidence, verify)?;
+    let (disk, dir) = (&SystemDisk, dir.as_ref());
+    let evidence = read_evidence(disk, dir)?;
+    let (mut walk, live) = enter(disk, dir, &evidence, verify)?;
     let damage = walk.all(&live).err();
     let good = walk.good();
     Ok(match damage {
@@ -116,21 +123,22 @@ pub fn inspect_good(
 }
 
 /// Walks the segments of a log from first to last.
-pub(crate) fn scan(dir: &Path, verify: Verify) -> Result<Scan> {
+pub(crate) fn scan(disk: &dyn Disk, dir: &Path, verify: Verify) -> Result<Scan> {
     // The marks first: if a writer is alive after all, its files are then never behind them.
-    let evidence = read_evidence(dir)?;
-    let (mut walk, live) = enter(dir, &evidence, verify)?;
+    let evidence = read_evidence(disk, dir)?;
+    let (mut walk, live) = enter(disk, dir, &evidence, verify)?;
     walk.all(&live)?;
     walk.finish(&live)
 }
 
 /// Stands before the first frame of a log; gives the starts of its segments, too.
 fn enter<'a>(
+    disk: &'a dyn Disk,
     dir: &'a Path,
     evidence: &Evidence,
     verify: Verify,
 ) -> Result<(Walk<'a>, Vec<Position>)> {
-    let live = list(dir)?.live;
+    let live = list(disk, dir)?.live;
     let Some(&first) = live.first() else {
         return match evidence.shape {
             None => Err(JournalError::Missing {
@@ -154,7 +162,7 @@ fn enter<'a>(
             why: "the first segment file is missing and was not released",
         });
     }
-    let walk = Walk::begin(dir, first, &live, evidence, verify)?;
+    let walk = Walk::begin((disk, dir), first, &live, evidence, verify)?;
     Ok((walk, live))
 }
 
@@ -166,6 +174,7 @@ enum Next {
 
 /// The state of a scan: everything before `position` is good.
 struct Walk<'a> {
+    disk: &'a dyn Disk,
     dir: &'a Path,
     shape: LogShape,
     verify: Verify,
@@ -188,7 +197,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn begin(
-        dir: &'a Path,
+        (disk, dir): (&'a dyn Disk, &'a Path),
         first: Position,
         live: &[Position],
         evidence: &Evidence,
@@ -196,12 +205,13 @@ impl<'a> Walk<'a> {
     ) -> Result<Self> {
         let path = segment_at(dir, first);
         // The first segment is complete before its log exists, so damage to it is never a tail.
-        let map = SegmentMap::open(path.clone(), evidence.shape.as_ref())?;
+        let map = SegmentMap::open(disk, path.clone(), evidence.shape.as_ref())?;
         let shape = map.header().shape();
         let mut flushed = evidence.durable.unwrap_or_default();
         for &position in live {
             let path = segment_at(dir, position);
-            if let Some(header) = SegmentHeader::read(&path).filter(|one| one.shape() == shape) {
+            let header = SegmentHeader::read(disk, &path);
+            if let Some(header) = header.filter(|one| one.shape() == shape) {
                 flushed = flushed.max(header.durable_before());
             }
         }
@@ -215,6 +225,7 @@ impl<'a> Walk<'a> {
             });
         }
         Ok(Walk {
+            disk,
             dir,
             shape,
             verify,
@@ -268,7 +279,7 @@ impl<'a> Walk<'a> {
     /// Walks one segment whose file exists.
     fn segment(&mut self, start: Position) -> Result<Next> {
         let path = live_name(self.dir, &self.shape, self.number);
-        let map = match SegmentMap::open(path, Some(&self.shape)) {
+        let map = match SegmentMap::open(self.disk, path, Some(&self.shape)) {
             Ok(map) if map.header().first_position() == start => map,
             Ok(_) => return self.stop_at_header(start, "the segment's file has another's name"),
             Err(JournalError::Corrupt { why, .. }) => return self.stop_at_header(start, why),
@@ -491,19 +502,17 @@ const COPY_BYTES: usize = 64 << 10;
 /// had again from another, and may be far behind: it is only flushed.
 ///
 /// Later files go first, so that a repair that is interrupted leaves what the next scan cuts again.
-pub(crate) fn repair(dir: &Path, scan: &Scan) -> Result<()> {
+pub(crate) fn repair(disk: &dyn Disk, dir: &Path, scan: &Scan) -> Result<()> {
     for path in &scan.removed {
-        std::fs::remove_file(path).map_err(io_at("remove", path))?;
+        disk.remove(path).map_err(io_at("remove", path))?;
     }
     let recovered = &scan.recovered;
     let geometry = recovered.shape.geometry;
     let mut number = geometry.segment_of(recovered.durable.max(recovered.first));
     while number <= scan.last_segment {
         let path = live_name(dir, &recovered.shape, number);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&path)
+        let file = disk
+            .open(&path, Open::Write)
             .map_err(io_at("open for repair", &path))?;
         if let Some((offset, bytes)) = scan.cut.filter(|_| number == scan.last_segment) {
             file.write_all_at(&vec![0; bytes], offset as u64)
@@ -514,20 +523,20 @@ pub(crate) fn repair(dir: &Path, scan: &Scan) -> Result<()> {
             let end = geometry.start_of(number.next()).min(recovered.appended);
             let from = recovered.durable.max(start).value() - start.value();
             let to = end.value().saturating_sub(start.value());
-            write_again(&file, from..to).map_err(io_at("write again", &path))?;
+            write_again(file.as_ref(), from..to).map_err(io_at("write again", &path))?;
         }
         file.sync_data()
             .map_err(|source| JournalError::Sync { path, source })?;
         number = number.next();
     }
-    sync_dir(dir).map_err(|source| JournalError::Sync {
+    disk.sync_folder(dir).map_err(|source| JournalError::Sync {
         path: dir.to_path_buf(),
         source,
     })
 }
 
 /// Writes what a file holds in a range over itself.
-fn write_again(file: &File, range: Range<u64>) -> io::Result<()> {
+fn write_again(file: &dyn DiskFile, range: Range<u64>) -> io::Result<()> {
     let mut buffer = vec![0; COPY_BYTES];
     for offset in range.clone().step_by(COPY_BYTES) {
         let length = (range.end - offset).min(COPY_BYTES as u64) as usize;
@@ -539,6 +548,7 @@ fn write_again(file: &File, range: Range<u64>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
     use std::time::{Duration, SystemTime};
 
     use super::*;
@@ -571,7 +581,7 @@ mod tests {
     fn what_was_only_visible_is_not_called_flushed() {
         let dir = tempfile::tempdir().unwrap();
         log_with_unflushed(dir.path(), 4, 2);
-        let scan = scan(dir.path(), Verify::Trust).unwrap();
+        let scan = scan(&SystemDisk, dir.path(), Verify::Trust).unwrap();
         let geometry = scan.recovered.shape.geometry;
         assert_eq!(
             geometry.segment_of(scan.recovered.durable),

@@ -11,15 +11,13 @@
 //! ```
 //! Always holds: a mapped segment stays readable while anyone holds it, even after its release.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
-use memmap2::{MmapOptions, MmapRaw};
 
 use crate::config::{Chain, LogId};
+use crate::disk::{Disk, FileMap, Open};
 use crate::error::{JournalError, Result, io_at};
 use crate::frame::{ChainValue, FRAME_HEADER_BYTES, Frame, FrameHeader};
 use crate::position::{Geometry, Position, SEGMENT_HEADER_BYTES, SegmentNumber};
@@ -102,9 +100,9 @@ impl SegmentHeader {
     }
 
     /// Reads the header of a segment file, if it has a whole one.
-    pub(crate) fn read(path: &Path) -> Option<Self> {
+    pub(crate) fn read(disk: &dyn Disk, path: &Path) -> Option<Self> {
         let mut page = [0; PAGE];
-        File::open(path)
+        disk.open(path, Open::Read)
             .and_then(|file| file.read_exact_at(&mut page, 0))
             .ok()?;
         SegmentHeader::parse(&page).ok()
@@ -180,14 +178,14 @@ pub(crate) fn staging_name(dir: &Path, shape: &LogShape, number: SegmentNumber) 
 /// while it is mapped.
 #[derive(Debug)]
 pub struct SegmentMap {
-    map: MmapRaw,
+    map: FileMap,
     path: PathBuf,
     header: SegmentHeader,
 }
 
 /// The bytes from `offset` to `end`, cut where the map ends. Whoever calls knows that they are fixed.
-fn fixed(map: &MmapRaw, offset: usize, end: usize) -> &[u8] {
-    let end = end.min(map.len());
+fn fixed(map: &FileMap, offset: usize, end: usize) -> &[u8] {
+    let end = end.min(map.bytes());
     let offset = offset.min(end);
     // SAFETY: the range lies within the map by the lines above, and lives as long as it. Nobody writes
     // to these bytes: they are a header, whole frames below the appended mark, or of a log without a
@@ -197,10 +195,16 @@ fn fixed(map: &MmapRaw, offset: usize, end: usize) -> &[u8] {
 
 impl SegmentMap {
     /// Maps a live segment and checks its header against the log's shape, if that is known.
-    pub(crate) fn open(path: PathBuf, shape: Option<&LogShape>) -> Result<Arc<SegmentMap>> {
-        let file = File::open(&path).map_err(io_at("open", &path))?;
-        let map = MmapOptions::new().map_raw_read_only(&file);
-        let map = map.map_err(io_at("map", &path))?;
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        path: PathBuf,
+        shape: Option<&LogShape>,
+    ) -> Result<Arc<SegmentMap>> {
+        let file = disk.open(&path, Open::Read).map_err(io_at("open", &path))?;
+        let bytes = file.bytes().map_err(io_at("measure", &path))?;
+        // No address space is that large, so the system refuses what is cut here.
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let map = file.map_read(bytes).map_err(io_at("map", &path))?;
         // The header is complete before a segment goes live, and never written again.
         let parsed = SegmentHeader::parse(fixed(&map, 0, PAGE)).and_then(|header| {
             let known = shape.unwrap_or(&header.shape()).to_owned();
@@ -210,10 +214,10 @@ impl SegmentMap {
             Ok(header)
         });
         match parsed {
-            Ok(header) if map.len() as u64 != header.segment_bytes => {
+            Ok(header) if map.bytes() as u64 != header.segment_bytes => {
                 Err(JournalError::WrongSize {
                     segment: path,
-                    found: map.len() as u64,
+                    found: map.bytes() as u64,
                     expected: header.segment_bytes,
                 })
             }
@@ -243,7 +247,7 @@ impl SegmentMap {
     /// Everything from `offset` to the end of the segment, of a log that has no writer in this process:
     /// a scan holds its lock, or reads what another process leaves.
     pub(crate) fn room(&self, offset: usize) -> &[u8] {
-        fixed(&self.map, offset, self.map.len())
+        fixed(&self.map, offset, self.map.bytes())
     }
 
     /// Everything from `offset` to `end`, which lies at or below the appended mark.

@@ -12,16 +12,12 @@
 //! folios and a store through a map dirties 4 KiB and not more.
 //! Does not: reuse released files, because a follower may still have them mapped.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use memmap2::{Advice, MmapRaw};
-
 use crate::config::FlushBody;
+use crate::disk::{Disk, DiskFile, FileMap, Mode, Open};
 use crate::error::{Result, io_at, write_at};
 use crate::journal::Core;
 use crate::position::{Position, SegmentNumber};
@@ -42,28 +38,28 @@ static ZEROS: [u8; PAGE] = [0; PAGE];
 pub(crate) struct WritableSegment {
     pub(crate) number: SegmentNumber,
     pub(crate) path: PathBuf,
-    file: File,
-    map: Option<MmapRaw>,
+    file: Box<dyn DiskFile>,
+    map: Option<FileMap>,
 }
 
 impl WritableSegment {
     /// Opens a segment file for writing in the way the flush body asks for.
-    pub(crate) fn open(path: PathBuf, number: SegmentNumber, body: FlushBody) -> Result<Self> {
-        let mut options = OpenOptions::new();
-        let file = options
-            .read(true)
-            .write(true)
-            .open(&path)
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        path: PathBuf,
+        number: SegmentNumber,
+        body: FlushBody,
+    ) -> Result<Self> {
+        let file = disk
+            .open(&path, Open::Write)
             .map_err(io_at("open", &path))?;
-        WritableSegment::of(file, path, number, body)
-    }
-
-    fn of(file: File, path: PathBuf, number: SegmentNumber, body: FlushBody) -> Result<Self> {
         let map = match body {
             FlushBody::Pwrite | FlushBody::Uring => None,
             FlushBody::Map => {
-                let map = MmapRaw::map_raw(&file).map_err(io_at("map", &path))?;
-                map.advise(Advice::Random).map_err(io_at("advise", &path))?;
+                let bytes = file.bytes().map_err(io_at("measure", &path))?;
+                let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+                let map = file.map_write(bytes).map_err(io_at("map", &path))?;
+                map.advise_random().map_err(io_at("advise", &path))?;
                 Some(map)
             }
         };
@@ -83,12 +79,12 @@ impl WritableSegment {
                 .write_all_at(bytes, offset as u64)
                 .map_err(write_at("write", &self.path, bytes.len() as u64)),
             Some(map) => {
-                assert!(offset <= map.len() && bytes.len() <= map.len() - offset);
+                assert!(offset <= map.bytes() && bytes.len() <= map.bytes() - offset);
                 // SAFETY: the target lies within the map by the line above, the source is another
                 // allocation, and no reader of this process forms a reference to these bytes before
                 // the appended mark is published after this call.
                 unsafe {
-                    let target = map.as_mut_ptr().add(offset);
+                    let target = map.as_ptr().add(offset);
                     std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len());
                 }
                 Ok(())
@@ -105,11 +101,10 @@ impl WritableSegment {
     /// the whole. The bytes there are zero before and after.
     pub(crate) fn renew_pages(&self, offset: usize) -> Result<()> {
         let Some(map) = &self.map else { return Ok(()) };
-        // SAFETY: a plain system call on a descriptor that `self` owns; no memory is involved.
-        // Its result is not looked at: without it stores are slower and as safe.
-        unsafe { libc::posix_fadvise(self.file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
-        for at in (offset.next_multiple_of(PAGE)..map.len()).step_by(PAGE) {
-            let need = (map.len() - at) as u64;
+        // Without it stores are slower and as safe.
+        self.file.drop_cache();
+        for at in (offset.next_multiple_of(PAGE)..map.bytes()).step_by(PAGE) {
+            let need = (map.bytes() - at) as u64;
             self.file
                 .write_all_at(&ZEROS, at as u64)
                 .map_err(write_at("zero", &self.path, need))?;
@@ -123,7 +118,7 @@ impl WritableSegment {
 enum Phase {
     Idle,
     Filling {
-        file: File,
+        file: Box<dyn DiskFile>,
         path: PathBuf,
         written: u64,
     },
@@ -161,14 +156,17 @@ impl Staging {
     }
 
     /// Zeroes at most one piece; returns how many bytes, 0 when the segment is ready.
-    fn step(&mut self, dir: &Path, shape: &LogShape, body: FlushBody) -> Result<usize> {
+    fn step(
+        &mut self,
+        (disk, dir): (&dyn Disk, &Path),
+        shape: &LogShape,
+        body: FlushBody,
+    ) -> Result<usize> {
         if let Phase::Idle = self.phase {
             let path = staging_name(dir, shape, self.next);
-            let mut options = OpenOptions::new();
-            options.read(true).write(true).create(true).truncate(true);
             let need = shape.geometry.segment_bytes;
-            let file = options
-                .open(&path)
+            let file = disk
+                .open(&path, Open::Emptied(Mode::FILE))
                 .map_err(write_at("create", &path, need))?;
             self.phase = Phase::Filling {
                 file,
@@ -202,8 +200,9 @@ impl Staging {
         }
         if *written == total {
             let staged = staged_name(dir, shape, self.next);
-            std::fs::rename(&*path, &staged).map_err(write_at("rename", path, 0))?;
-            self.phase = Phase::Ready(WritableSegment::open(staged, self.next, body)?);
+            disk.rename(path, &staged)
+                .map_err(write_at("rename", path, 0))?;
+            self.phase = Phase::Ready(WritableSegment::open(disk, staged, self.next, body)?);
         }
         Ok((end - before) as usize)
     }
@@ -211,7 +210,7 @@ impl Staging {
     /// The ready segment, finished on the spot if need be; `late` tells whether that was so.
     pub(crate) fn finish(
         &mut self,
-        dir: &Path,
+        place: (&dyn Disk, &Path),
         shape: &LogShape,
         body: FlushBody,
     ) -> Result<(&mut WritableSegment, bool)> {
@@ -221,7 +220,7 @@ impl Staging {
             if matches!(self.phase, Phase::Ready(_)) {
                 break;
             }
-            self.step(dir, shape, body)?;
+            self.step(place, shape, body)?;
         }
         match &mut self.phase {
             Phase::Ready(segment) => Ok((segment, late)),
@@ -267,7 +266,7 @@ impl Stager {
         if !staging.is_due(&core.shape, core.control.appended()) {
             return Ok(0);
         }
-        staging.step(&core.dir, &core.shape, core.body)
+        staging.step(core.place(), &core.shape, core.body)
     }
 
     /// Works until the next segment is ready, however little of the live one is full.
@@ -276,7 +275,7 @@ impl Stager {
     /// As [`Stager::do_work`].
     pub fn finish(&mut self) -> Result<()> {
         let core = &self.core;
-        while lock_staging(core).step(&core.dir, &core.shape, core.body)? > 0 {}
+        while lock_staging(core).step(core.place(), &core.shape, core.body)? > 0 {}
         Ok(())
     }
 }

@@ -1,16 +1,17 @@
 //! The io_uring body of the flush: the sync runs beside the calling thread.
 //!
 //! Used by `flush` when so configured. Probed when the log is opened, because containers often
-//! forbid io_uring; the caller then gets an error that names the body to use instead.
+//! forbid io_uring; the caller then gets an error that names the body to use instead. A file of which the
+//! system has no handle is synced in the calling thread.
 //!
 //! Always holds: at most one sync is in the ring, and none when the body is dropped.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
 use io_uring::{IoUring, Probe, opcode, types};
 
+use crate::disk::DiskFile;
 use crate::error::{JournalError, Result};
 use crate::flush::{SyncBody, SyncState};
 
@@ -59,9 +60,12 @@ impl UringSync {
 }
 
 impl SyncBody for UringSync {
-    fn begin(&mut self, file: &File) -> io::Result<()> {
+    fn begin(&mut self, file: &dyn DiskFile) -> io::Result<()> {
         assert!(!self.running, "one sync at a time");
-        let entry = opcode::Fsync::new(types::Fd(file.as_raw_fd()))
+        let Some(fd) = file.fd() else {
+            return file.sync_data();
+        };
+        let entry = opcode::Fsync::new(types::Fd(fd.as_raw_fd()))
             .flags(types::FsyncFlags::DATASYNC)
             .build();
         // SAFETY: the entry refers to no memory, only to a descriptor, of which the kernel takes a
