@@ -8,11 +8,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::str::FromStr;
 
+use exahour_journal::disk::{Disk, Entry};
 use exahour_wire::ids::SessionId;
 use exahour_wire::message::Digest;
 use hmac::{Hmac, KeyInit, Mac};
@@ -136,17 +137,35 @@ impl Keys {
         };
         let file = File::open(path).map_err(|error| refuse(error.to_string()))?;
         let about = file.metadata().map_err(|error| refuse(error.to_string()))?;
-        if about.mode() & 0o077 != 0 {
-            let mode = about.mode() & 0o777;
-            return Err(refuse(format!(
-                "others may use it (mode {mode:o}): chmod 600 it"
-            )));
-        }
+        owner_only(about.mode()).map_err(refuse)?;
         let mut text = String::new();
         file.take(KEY_FILE_BYTES_MAX)
             .read_to_string(&mut text)
             .map_err(|error| refuse(error.to_string()))?;
         Self::parse(&text).map_err(refuse)
+    }
+
+    /// As [`Keys::load`], for a node, which reads its file from the disk that it is on.
+    ///
+    /// # Errors
+    /// As [`Keys::load`], and where the file is longer than any with a key for each session.
+    pub fn load_from(disk: &dyn Disk, path: &Path) -> Result<Self, GatewayError> {
+        let refuse = |reason: String| GatewayError::KeyFile {
+            path: path.to_path_buf(),
+            reason,
+        };
+        let failed = |error: io::Error| refuse(error.to_string());
+        let Some(Entry::File { bytes, mode }) = disk.entry(path).map_err(failed)? else {
+            return Err(refuse("there is no such file".to_owned()));
+        };
+        owner_only(mode.0).map_err(refuse)?;
+        if bytes > KEY_FILE_BYTES_MAX {
+            return Err(refuse(format!(
+                "it has {bytes} bytes, and only {KEY_FILE_BYTES_MAX} are read"
+            )));
+        }
+        let text = String::from_utf8(disk.read(path).map_err(failed)?);
+        Self::parse(&text.map_err(|error| refuse(error.to_string()))?).map_err(refuse)
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -171,9 +190,22 @@ impl Keys {
     }
 }
 
+/// Whether only its owner may use a file of this mode; if not, what to do.
+fn owner_only(mode: u32) -> Result<(), String> {
+    match mode & 0o077 {
+        0 => Ok(()),
+        _ => Err(format!(
+            "others may use it (mode {:o}): chmod 600 it",
+            mode & 0o777
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+
+    use exahour_journal::disk::SystemDisk;
 
     use super::*;
 
@@ -206,12 +238,16 @@ mod tests {
         let path = folder.path().join("keys");
         std::fs::write(&path, format!("# desk\n\n7 {HEX} # seven\n8\t{HEX}\n")).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-        let error = Keys::load(&path).unwrap_err().to_string();
-        assert!(error.contains("chmod 600"), "{error}");
+        for keys in [Keys::load(&path), Keys::load_from(&SystemDisk, &path)] {
+            let error = keys.unwrap_err().to_string();
+            assert!(error.contains("chmod 600"), "{error}");
+        }
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        let keys = Keys::load(&path).unwrap();
-        assert_eq!(keys.key_of(SessionId(7)), Some(&HEX.parse().unwrap()));
-        assert!(keys.key_of(SessionId(8)).is_some() && keys.key_of(SessionId(9)).is_none());
+        for keys in [Keys::load(&path), Keys::load_from(&SystemDisk, &path)] {
+            let keys = keys.unwrap();
+            assert_eq!(keys.key_of(SessionId(7)), Some(&HEX.parse().unwrap()));
+            assert!(keys.key_of(SessionId(8)).is_some() && keys.key_of(SessionId(9)).is_none());
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use exahour_journal::disk::{Disk, system_disk};
 use exahour_journal::{Position, Reader, Verify};
 use exahour_rings::{Agent, Consumer, Halt, Producer, WatermarkReader};
 use exahour_wire::codes::EstablishmentRejectCode;
@@ -77,6 +78,8 @@ pub struct GatewaySettings {
     pub session: SessionSettings,
     /// The folder of the event log.
     pub event_log: PathBuf,
+    /// The disk that it is on.
+    pub disk: Arc<dyn Disk>,
     /// What the engine must have applied before the port opens; `None` where the log is whole.
     pub opens_behind: Option<Applied>,
     /// The network that clients come through.
@@ -93,6 +96,7 @@ impl GatewaySettings {
             outbox_bytes: 1 << 20,
             session: SessionSettings::default(),
             event_log: event_log.to_path_buf(),
+            disk: system_disk(),
             opens_behind: None,
             net: Arc::new(SystemNet),
         }
@@ -192,8 +196,8 @@ impl<C: Clock> OrderGateway<C> {
         ingress: Producer<Line>,
     ) -> Result<Self, GatewayError> {
         settings.check()?;
-        let live = Reader::follow(&settings.event_log, Verify::Trust)?;
-        let history = Reader::follow(&settings.event_log, Verify::Trust)?;
+        let follow = || Reader::follow_on(&settings.disk, &settings.event_log, Verify::Trust);
+        let (live, history) = (follow()?, follow()?);
         let port = settings
             .net
             .listen(settings.address, settings.connections_max)?;

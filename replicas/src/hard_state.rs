@@ -14,6 +14,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use exahour_journal::disk::SystemDisk;
 use raft::prelude::{ConfState, HardState};
 
 use crate::data_folder::sync_folder_of;
@@ -65,7 +66,7 @@ impl HardStateFile {
         };
         if state.file.metadata().map_err(io("look at"))?.len() == 0 {
             state.write()?;
-            sync_folder_of(path)?;
+            sync_folder_of(&SystemDisk, path)?;
             return Ok(state);
         }
         let slots = [state.read_slot(0), state.read_slot(1)];

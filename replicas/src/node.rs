@@ -7,6 +7,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use exahour_engine::{Capacity, Engine};
 use exahour_gateway::clock::{Clock, SystemClock};
@@ -15,6 +16,7 @@ use exahour_gateway::feed::drop_copy::{DropCopy, DropCopyConfig};
 use exahour_gateway::feed::market_data::{MarketData, MarketDataConfig};
 use exahour_gateway::opening::Applied;
 use exahour_gateway::order_gateway::{GatewaySettings, OrderGateway};
+use exahour_journal::disk::{Disk, system_disk};
 use exahour_journal::{Reader, Verify};
 use exahour_rings::{
     Agent, AgentFailure, Capacity as RingCapacity, Consumer, LayoutError, Producer, Running,
@@ -76,7 +78,8 @@ impl Node {
     /// [`NodeError`]; nothing is served then, and nothing on disk is lost.
     pub fn start(config: &NodeConfig) -> Result<Self, NodeError> {
         open_files::allow(config.sessions.all_connections_max())?;
-        let disk = OnDisk::open(config)?;
+        let system = system_disk();
+        let disk = OnDisk::open(&system, config)?;
         let (gateway_in, gateway_out) = line_ring(GATEWAY_RING_LINES);
         let (wishes_in, wishes_out) = line_ring(WISH_RING_LINES);
         let (applied_in, applied_out) = watermark();
@@ -112,7 +115,7 @@ impl Node {
             fresh_from: disk.end.next,
         };
         let follow_journal = || {
-            Reader::follow(config.data.join(JOURNAL), Verify::Every)
+            Reader::follow_on(&system, config.data.join(JOURNAL), Verify::Every)
                 .map_err(NodeError::log("journal"))
         };
         let stages = stages((config, &disk.capacity), follow_journal, disk.start, outlet)?;
@@ -120,7 +123,7 @@ impl Node {
             Durability::Durable => None,
             Durability::Replicated => Some(config.flush_pause),
         };
-        let mut front = FrontDoor::open(config, disk.keys, gateway_in, &opens_behind)?;
+        let mut front = FrontDoor::open((&system, config), disk.keys, gateway_in, &opens_behind)?;
         front.orders.follow_intake(intake_out);
         front.orders.follow_intake(engine_intake_out);
         let addresses = front.addresses();
@@ -226,7 +229,7 @@ struct FrontDoor {
 impl FrontDoor {
     /// Ports that open once everything in the journal has been told again.
     fn open(
-        config: &NodeConfig,
+        (disk, config): (&Arc<dyn Disk>, &NodeConfig),
         keys: Keys,
         ingress: Producer<Line>,
         opens_behind: &Applied,
@@ -234,15 +237,18 @@ impl FrontDoor {
         let clock = SystemClock::default();
         let events = config.data.join(EVENTS);
         let mut settings = GatewaySettings::new(config.listen.orders, &events);
+        settings.disk = Arc::clone(disk);
         settings.connections_max = config.sessions.connections_max;
         settings.outbox_bytes = config.sessions.outbox_bytes;
         settings.session.durability = config.durability;
         settings.opens_behind = Some(opens_behind.clone());
         let mut market_data = MarketDataConfig::new(config.listen.market_data, events.clone());
+        market_data.disk = Arc::clone(disk);
         market_data.opens_behind = Some(opens_behind.clone());
         market_data.clients_max = config.sessions.market_data_connections_max;
         market_data.multicast = config.multicast;
         let mut drop_copy = DropCopyConfig::new(config.listen.drop_copy, events, keys.clone());
+        drop_copy.disk = Arc::clone(disk);
         drop_copy.opens_behind = Some(opens_behind.clone());
         drop_copy.clients_max = config.sessions.drop_copy_connections_max;
         Ok(Self {

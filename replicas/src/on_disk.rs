@@ -15,9 +15,11 @@
 //! tells of more than the journal has is refused, and so is a folder whose journal is gone.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use exahour_engine::Capacity;
 use exahour_gateway::credentials::Keys;
+use exahour_journal::disk::Disk;
 use exahour_journal::{
     Appender, Chain, Config as LogConfig, FlushBody, Flusher, Journal, Reader, Stager, Verify,
 };
@@ -73,32 +75,34 @@ impl OnDisk {
     ///
     /// # Errors
     /// [`NodeError`]; nothing on disk is lost then.
-    pub(crate) fn open(config: &NodeConfig) -> Result<Self, NodeError> {
+    pub(crate) fn open(disk: &Arc<dyn Disk>, config: &NodeConfig) -> Result<Self, NodeError> {
         let data = &config.data;
-        create_folder(data)?;
+        create_folder(disk.as_ref(), data)?;
         let promises = data.join("raft-state");
-        let promised = promises.exists();
-        if promised && !data.join(JOURNAL).exists() {
+        let promised = disk.exists(&promises);
+        if promised && !disk.exists(&data.join(JOURNAL)) {
             return Err(NodeError::JournalLost {
                 path: data.join(JOURNAL),
                 promises,
             });
         }
-        let (journal, events) = open_logs(config)?;
-        let reader = follow(&data.join(JOURNAL), "journal")?;
+        let (journal, events) = open_logs(disk, config)?;
+        let reader = follow(disk, &data.join(JOURNAL), "journal")?;
         let storage = JournalStorage::new(journal.appender, reader, &promises, &[ALONE])?;
         let end = storage.log_end().map_err(NodeError::log("journal"))?;
         let keys_path = data.join("keys");
+        let keyed = disk.exists(&keys_path);
         if end.next > CommandSequence(1) {
-            tell_recovery(config, end.next.0 - 1, promised, keys_path.exists());
+            tell_recovery(config, end.next.0 - 1, promised, keyed);
         }
-        let keys = open_keys(&keys_path, &config.genesis)?;
-        let event_log = open_event_log(&data.join(EVENTS), events.appender, end)?;
+        let keys = open_keys(disk.as_ref(), &keys_path, &config.genesis)?;
+        let event_log = open_event_log(disk, &data.join(EVENTS), events.appender, end)?;
         let capacity = Capacity {
-            index_seed: u64::from_le_bytes(random_bytes()?),
+            index_seed: u64::from_le_bytes(random_bytes(disk.as_ref())?),
             ..config.capacity
         };
-        let (start, snapshots, recovery) = open_snapshots(config, capacity, event_log.last())?;
+        let (start, snapshots, recovery) =
+            open_snapshots(disk, config, capacity, event_log.last())?;
         Ok(Self {
             storage,
             flusher: journal.flusher,
@@ -116,26 +120,33 @@ impl OnDisk {
 }
 
 /// A reader of a log that is being written.
-fn follow(path: &Path, log: &'static str) -> Result<Reader, NodeError> {
-    Reader::follow(path, Verify::Trust).map_err(NodeError::log(log))
+fn follow(disk: &Arc<dyn Disk>, path: &Path, log: &'static str) -> Result<Reader, NodeError> {
+    Reader::follow_on(disk, path, Verify::Trust).map_err(NodeError::log(log))
 }
 
-fn open_logs(config: &NodeConfig) -> Result<(Journal, Journal), NodeError> {
+fn open_logs(disk: &Arc<dyn Disk>, config: &NodeConfig) -> Result<(Journal, Journal), NodeError> {
     let (journal_path, events_path) = (config.data.join(JOURNAL), config.data.join(EVENTS));
-    let log_id = open_identity(&config.data.join("identity"), &journal_path)?;
+    let log_id = open_identity(disk.as_ref(), &config.data.join("identity"), &journal_path)?;
     let mut journal =
         LogConfig::new(&journal_path, log_id).with_segment_bytes(config.segment_bytes);
+    journal.disk = Arc::clone(disk);
     journal.flush = config.flush;
     let journal = Journal::open_or_create(&journal).map_err(NodeError::log("journal"))?;
     let mut events = LogConfig::new(&events_path, log_id).with_segment_bytes(config.segment_bytes);
+    events.disk = Arc::clone(disk);
     events.chain = Chain::Off;
     events.flush = FlushBody::Map;
     let events = Journal::open_or_create(&events).map_err(NodeError::log("event log"))?;
     Ok((journal, events))
 }
 
-fn open_event_log(path: &Path, appender: Appender, end: LogEnd) -> Result<EventLog, NodeError> {
-    let reader = follow(path, "event log")?;
+fn open_event_log(
+    disk: &Arc<dyn Disk>,
+    path: &Path,
+    appender: Appender,
+    end: LogEnd,
+) -> Result<EventLog, NodeError> {
+    let reader = follow(disk, path, "event log")?;
     let event_log = EventLog::new(appender, &reader).map_err(NodeError::log("event log"))?;
     let told = event_log.last_command();
     if told >= end.next {
@@ -151,16 +162,18 @@ fn open_event_log(path: &Path, appender: Appender, end: LogEnd) -> Result<EventL
 /// Finds the newest snapshot of whose events none beyond `events_max` came before it, and what takes
 /// the next one.
 fn open_snapshots(
+    disk: &Arc<dyn Disk>,
     config: &NodeConfig,
     capacity: Capacity,
     events_max: u64,
 ) -> Result<(Option<Start>, SnapshotAgent, Recovery), NodeError> {
-    let folder = snapshots::open_folder(&config.data)?;
+    let folder = snapshots::open_folder(disk.as_ref(), &config.data)?;
     let journal = config.data.join(JOURNAL);
-    let reader = follow(&journal, "journal")?;
-    let found = snapshots::newest(&folder, &reader, events_max, &capacity)?;
+    let reader = follow(disk, &journal, "journal")?;
+    let found = snapshots::newest((disk.as_ref(), &folder), &reader, events_max, &capacity)?;
     let place = found.start.as_ref().map(|start| start.place);
     let settings = SnapshotSettings {
+        disk: Arc::clone(disk),
         folder,
         journal,
         journal_bytes: config.snapshots.journal_bytes,

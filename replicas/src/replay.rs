@@ -12,6 +12,7 @@ use std::path::Path;
 use std::thread::JoinHandle;
 
 use exahour_engine::{Batch, Capacity, Engine, EventSink};
+use exahour_journal::disk::SystemDisk;
 use exahour_journal::{JournalError, Reader, Recovered, Verify, inspect};
 use exahour_wire::ids::CommandSequence;
 use exahour_wire::internal::Checkpoint;
@@ -82,7 +83,7 @@ impl Replay {
         let reader =
             Reader::closed(folder, &recovered, Verify::Trust).map_err(NodeError::log("journal"))?;
         let beside = folder.parent().unwrap_or(Path::new(".")).join(FOLDER);
-        let places = places(&beside, &reader)?;
+        let places = places(&SystemDisk, &beside, &reader)?;
         let report = ReplayReport {
             recovered,
             frames: 0,

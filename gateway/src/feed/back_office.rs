@@ -10,7 +10,9 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use exahour_journal::disk::Disk;
 use exahour_journal::{FrameRef, JournalError, Position, Reader, Verify};
 use exahour_wire::codes::{FeedRejectCode, Permissions};
 use exahour_wire::events::EventPrefix;
@@ -69,6 +71,7 @@ enum Copied {
 /// The drop copy port, without its sockets.
 #[derive(Debug)]
 pub struct BackOffices {
+    disk: Arc<dyn Disk>,
     event_log: PathBuf,
     keys: Keys,
     owners: Owners,
@@ -86,11 +89,12 @@ pub struct BackOffices {
 }
 
 impl BackOffices {
-    /// The port before the first event of the log in this folder.
+    /// The port before the first event of the log in this folder of a disk.
     ///
     /// A request is taken once, and only if it was signed at `opened` or later.
-    pub fn new(event_log: PathBuf, keys: Keys, opened: Nanos) -> Self {
+    pub fn new(disk: Arc<dyn Disk>, event_log: PathBuf, keys: Keys, opened: Nanos) -> Self {
         BackOffices {
+            disk,
             event_log,
             keys,
             owners: Owners::default(),
@@ -194,7 +198,7 @@ impl BackOffices {
             return Err(FeedRejectCode::OutOfRange);
         }
         let begin = || {
-            let mut reader = Reader::follow(&self.event_log, Verify::Every)?;
+            let mut reader = Reader::follow_on(&self.disk, &self.event_log, Verify::Every)?;
             if let Some(position) = self.index.find(first) {
                 reader.seek(position)?;
             }

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use exahour_journal::disk::{Disk, system_disk};
 use exahour_journal::{Position, Reader, Verify};
 use exahour_rings::{Agent, Halt};
 
@@ -31,6 +32,8 @@ pub struct DropCopyConfig {
     pub address: SocketAddr,
     /// The folder of the event log, from its first event.
     pub event_log: PathBuf,
+    /// The disk that it is on.
+    pub disk: Arc<dyn Disk>,
     /// What the engine must have applied before the port opens; `None` where the log is whole.
     pub opens_behind: Option<Applied>,
     /// The network that clients come through.
@@ -49,6 +52,7 @@ impl DropCopyConfig {
         DropCopyConfig {
             address,
             event_log,
+            disk: system_disk(),
             opens_behind: None,
             net: Arc::new(SystemNet),
             keys,
@@ -73,12 +77,12 @@ impl<C: Clock> DropCopy<C> {
     /// # Errors
     /// [`GatewayError::Listen`], [`GatewayError::Watch`], [`GatewayError::EventLog`].
     pub fn new(config: DropCopyConfig, mut clock: C) -> Result<Self, GatewayError> {
-        let reader = Reader::follow(&config.event_log, Verify::Every)?;
+        let reader = Reader::follow_on(&config.disk, &config.event_log, Verify::Every)?;
         let port = config.net.listen(config.address, config.clients_max)?;
         Ok(DropCopy {
             opening: Opening::new(&reader, config.opens_behind),
             reader,
-            offices: BackOffices::new(config.event_log, config.keys, clock.now()),
+            offices: BackOffices::new(config.disk, config.event_log, config.keys, clock.now()),
             peers: Peers::new(port, config.clients_max, config.send_bytes),
             clock,
         })

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use exahour_journal::disk::{Disk, system_disk};
 use exahour_journal::{Position, Reader, Verify};
 use exahour_rings::{Agent, Halt};
 use exahour_wire::events::FrameEnd;
@@ -38,6 +39,8 @@ pub struct MarketDataConfig {
     pub address: SocketAddr,
     /// The folder of the event log, from its first event.
     pub event_log: PathBuf,
+    /// The disk that it is on.
+    pub disk: Arc<dyn Disk>,
     /// What the engine must have applied before the port opens; `None` where the log is whole.
     pub opens_behind: Option<Applied>,
     /// The network that clients come through.
@@ -62,6 +65,7 @@ impl MarketDataConfig {
         MarketDataConfig {
             address,
             event_log,
+            disk: system_disk(),
             opens_behind: None,
             net: Arc::new(SystemNet),
             clients_max: 1024,
@@ -91,7 +95,7 @@ impl<C: Clock> MarketData<C> {
     /// [`GatewayError::Listen`], [`GatewayError::Watch`], [`GatewayError::Multicast`],
     /// [`GatewayError::EventLog`].
     pub fn new(config: &MarketDataConfig, mut clock: C) -> Result<Self, GatewayError> {
-        let reader = Reader::follow(&config.event_log, Verify::Every)?;
+        let reader = Reader::follow_on(&config.disk, &config.event_log, Verify::Every)?;
         let source = Source {
             // The upper half of 128 bits fits.
             exchange: ExchangeId((u128::from_be_bytes(reader.log_id().0) >> 64) as u64),

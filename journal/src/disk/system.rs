@@ -63,7 +63,9 @@ impl Disk for SystemDisk {
 
     fn entry(&self, path: &Path) -> io::Result<Option<Entry>> {
         let about = match fs::metadata(path) {
+            // A file on the way there is nothing there, either.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(None),
             about => about?,
         };
         Ok(Some(match about.is_dir() {

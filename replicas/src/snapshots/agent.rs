@@ -10,8 +10,10 @@
 //! Does not: hurry. It belongs on a thread of its own, of the lowest priority.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use exahour_engine::{Capacity, Engine, EventSink};
+use exahour_journal::disk::Disk;
 use exahour_journal::{Position, Reader, Verify};
 use exahour_rings::{Agent, Halt};
 
@@ -28,6 +30,8 @@ const FRAMES_A_TURN: usize = 256;
 
 /// How snapshots are taken.
 pub(crate) struct SnapshotSettings {
+    /// The disk that folder and journal are on.
+    pub(crate) disk: Arc<dyn Disk>,
     /// The folder they go to.
     pub(crate) folder: PathBuf,
     /// The journal they stand on.
@@ -126,13 +130,15 @@ impl SnapshotAgent {
         // Should it come to nothing, the next is tried when as much again has been journaled.
         self.last = Position::new(committed);
         let SnapshotSettings {
+            disk,
             folder,
             journal,
             capacity,
             ..
         } = &self.settings;
-        let reader = Reader::follow(journal, Verify::Every).map_err(NodeError::log("journal"))?;
-        let found = newest(folder, &self.journal, u64::MAX, capacity)?;
+        let reader =
+            Reader::follow_on(disk, journal, Verify::Every).map_err(NodeError::log("journal"))?;
+        let found = newest((disk.as_ref(), folder), &self.journal, u64::MAX, capacity)?;
         found
             .passed_over
             .iter()
@@ -160,9 +166,9 @@ impl SnapshotAgent {
     fn begin_draft(&mut self, place: &Place, engine: &Engine) -> Result<(), NodeError> {
         let log_id = self.journal.log_id().0;
         // Somebody may have removed it: snapshots may go at any time.
-        let folder = &self.settings.folder;
-        make_folder(folder)?;
-        let draft = Draft::begin(folder, place, log_id, engine)?;
+        let SnapshotSettings { disk, folder, .. } = &self.settings;
+        make_folder(disk.as_ref(), folder)?;
+        let draft = Draft::begin((disk, folder), place, log_id, engine)?;
         self.phase = Phase::Writing(Box::new(draft));
         Ok(())
     }
@@ -170,7 +176,12 @@ impl SnapshotAgent {
     fn write(&mut self, mut draft: Box<Draft>) -> Result<usize, NodeError> {
         match draft.step() {
             Ok(None) => self.phase = Phase::Writing(draft),
-            Ok(Some(written)) => prune(&self.settings.folder, self.settings.keep, &written)?,
+            Ok(Some(written)) => {
+                let SnapshotSettings {
+                    disk, folder, keep, ..
+                } = &self.settings;
+                prune(disk.as_ref(), folder, *keep, &written)?;
+            }
             Err(error) => {
                 draft.discard();
                 return Err(error);

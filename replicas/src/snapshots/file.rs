@@ -12,12 +12,13 @@
 //! ```
 //! Little endian. Written to a draft, flushed, and only then given its name.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
 use exahour_engine::{Capacity, Engine, SNAPSHOT_FORMAT, SnapshotError};
+use exahour_journal::disk::{Disk, DiskFile, Mode, Open};
 use exahour_journal::{FrameHeader, Position, Reader};
 use exahour_wire::message::Digest;
 use rkyv::util::AlignedVec;
@@ -110,10 +111,12 @@ pub(super) struct SnapshotFile {
 
 impl SnapshotFile {
     /// Reads and verifies a file; what is wrong with it, in words.
-    pub(super) fn read(path: &Path) -> Result<Self, String> {
-        let mut file = File::open(path).map_err(|error| error.to_string())?;
+    pub(super) fn read(disk: &dyn Disk, path: &Path) -> Result<Self, String> {
+        let file = disk
+            .open(path, Open::Read)
+            .map_err(|error| error.to_string())?;
         let mut header = Header::zeroed();
-        file.read_exact(bytemuck::bytes_of_mut(&mut header))
+        file.read_exact_at(bytemuck::bytes_of_mut(&mut header), 0)
             .map_err(|error| format!("its header cannot be read: {error}"))?;
         if header.magic != MAGIC {
             return Err("it is no snapshot".to_owned());
@@ -124,14 +127,14 @@ impl SnapshotFile {
                 header.format
             ));
         }
-        let there = file.metadata().map_err(|error| error.to_string())?.len();
+        let there = file.bytes().map_err(|error| error.to_string())?;
         let stated = header.payload_bytes;
         if stated > PAYLOAD_BYTES_MAX || there != HEADER_BYTES as u64 + stated {
             return Err("its length is not what its header says".to_owned());
         }
         let mut payload = AlignedVec::new();
         payload.resize(stated as usize, 0);
-        file.read_exact(&mut payload)
+        file.read_exact_at(&mut payload, HEADER_BYTES as u64)
             .map_err(|error| error.to_string())?;
         if header.sum(&payload) != header.checksum {
             return Err("its checksum is wrong".to_owned());
@@ -179,9 +182,10 @@ impl SnapshotFile {
 
 /// A snapshot that is being written, step by step.
 pub(super) struct Draft {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
     named: PathBuf,
-    file: File,
+    file: Box<dyn DiskFile>,
     header: Header,
     payload: AlignedVec,
     /// Bytes of header and payload that are on disk.
@@ -191,7 +195,7 @@ pub(super) struct Draft {
 impl Draft {
     /// Begins to write what `engine` is behind `place`.
     pub(super) fn begin(
-        folder: &Path,
+        (disk, folder): (&Arc<dyn Disk>, &Path),
         place: &Place,
         log_id: [u8; 16],
         engine: &Engine,
@@ -216,8 +220,11 @@ impl Draft {
         header.checksum = header.sum(&payload);
         let named = folder.join(format!("{:020}.{ENDING}", place.index));
         let path = named.with_extension(DRAFT_ENDING);
-        let file = File::create(&path).map_err(NodeError::io(&path, "create"))?;
+        let file = disk
+            .open(&path, Open::Emptied(Mode::FILE))
+            .map_err(NodeError::io(&path, "create"))?;
         Ok(Self {
+            disk: Arc::clone(disk),
             path,
             named,
             file,
@@ -232,22 +239,26 @@ impl Draft {
         let io = |action| NodeError::io(&self.path, action);
         if self.written == 0 {
             let header = bytemuck::bytes_of(&self.header);
-            self.file.write_all(header).map_err(io("write"))?;
+            self.file.write_all_at(header, 0).map_err(io("write"))?;
             self.written = HEADER_BYTES;
         }
         let from = self.written - HEADER_BYTES;
         let piece = &self.payload[from..self.payload.len().min(from + BYTES_A_STEP)];
-        self.file.write_all(piece).map_err(io("write"))?;
+        self.file
+            .write_all_at(piece, self.written as u64)
+            .map_err(io("write"))?;
         self.file.sync_data().map_err(io("flush"))?;
         self.written += piece.len();
         if self.written < HEADER_BYTES + self.payload.len() {
             return Ok(None);
         }
         self.file.sync_all().map_err(io("flush"))?;
-        fs::rename(&self.path, &self.named).map_err(io("name"))?;
+        self.disk
+            .rename(&self.path, &self.named)
+            .map_err(io("name"))?;
         let folder = self.named.parent().unwrap_or(Path::new("."));
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
+        self.disk
+            .sync_folder(folder)
             .map_err(NodeError::io(folder, "flush"))?;
         Ok(Some(self.named.clone()))
     }
@@ -255,36 +266,29 @@ impl Draft {
     /// Gives up, and the room back.
     pub(super) fn discard(self) {
         // Where it cannot be removed, the next start does it.
-        let _ = fs::remove_file(&self.path);
+        let _ = self.disk.remove(&self.path);
     }
 
     /// Removes drafts that nobody writes any more.
-    pub(super) fn remove_left(folder: &Path) -> Result<(), NodeError> {
-        for path in entries(folder, DRAFT_ENDING)? {
-            fs::remove_file(&path).map_err(NodeError::io(&path, "remove"))?;
+    pub(super) fn remove_left(disk: &dyn Disk, folder: &Path) -> Result<(), NodeError> {
+        for path in entries(disk, folder, DRAFT_ENDING)? {
+            disk.remove(&path).map_err(NodeError::io(&path, "remove"))?;
         }
         Ok(())
     }
 }
 
 /// The snapshots in a folder, oldest first; none where there is no folder.
-pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, NodeError> {
-    entries(folder, ENDING)
+pub(super) fn list(disk: &dyn Disk, folder: &Path) -> Result<Vec<PathBuf>, NodeError> {
+    entries(disk, folder, ENDING)
 }
 
-fn entries(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, NodeError> {
-    let entries = match fs::read_dir(folder) {
+fn entries(disk: &dyn Disk, folder: &Path, ending: &str) -> Result<Vec<PathBuf>, NodeError> {
+    let mut paths = match disk.list(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(NodeError::io(folder, "list"))?,
+        paths => paths.map_err(NodeError::io(folder, "list"))?,
     };
-    let mut paths = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(NodeError::io(folder, "list"))?.path();
-        if path.extension().is_some_and(|found| found == ending) {
-            paths.push(path);
-        }
-    }
-    // Names are numbers of one length, so this is the order of the journal.
-    paths.sort_unstable();
+    // Names are numbers of one length, so their order is that of the journal.
+    paths.retain(|path| path.extension().is_some_and(|found| found == ending));
     Ok(paths)
 }

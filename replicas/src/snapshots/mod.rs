@@ -12,11 +12,12 @@ mod agent;
 mod file;
 
 use std::collections::VecDeque;
-use std::os::unix::fs::DirBuilderExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use exahour_engine::{Capacity, Engine};
 use exahour_journal::Reader;
+use exahour_journal::disk::{Disk, Mode};
 use exahour_wire::message::Digest;
 
 use crate::error::NodeError;
@@ -55,10 +56,14 @@ pub(crate) struct Places {
 }
 
 /// Looks where the snapshots in `folder` stand on this journal.
-pub(crate) fn places(folder: &Path, journal: &Reader) -> Result<Places, NodeError> {
+pub(crate) fn places(
+    disk: &dyn Disk,
+    folder: &Path,
+    journal: &Reader,
+) -> Result<Places, NodeError> {
     let mut places = Places::default();
-    for path in file::list(folder)? {
-        let read = SnapshotFile::read(&path).and_then(|snapshot| {
+    for path in file::list(disk, folder)? {
+        let read = SnapshotFile::read(disk, &path).and_then(|snapshot| {
             snapshot.stands_on(journal)?;
             Ok((snapshot.place.index, snapshot.state_hash))
         });
@@ -77,14 +82,14 @@ fn not_used(path: &Path, reason: &str) -> String {
 /// The newest snapshot that stands on this journal and of whose events none beyond `events_max` came
 /// before it: what the event log has lost only a replay from further back can write again.
 pub(crate) fn newest(
-    folder: &Path,
+    (disk, folder): (&dyn Disk, &Path),
     journal: &Reader,
     events_max: u64,
     capacity: &Capacity,
 ) -> Result<Found, NodeError> {
     let mut found = Found::default();
-    for path in file::list(folder)?.into_iter().rev() {
-        match load(&path, journal, events_max, capacity) {
+    for path in file::list(disk, folder)?.into_iter().rev() {
+        match load((disk, &path), journal, events_max, capacity) {
             Ok(start) => {
                 found.start = Some(start);
                 break;
@@ -96,12 +101,12 @@ pub(crate) fn newest(
 }
 
 fn load(
-    path: &Path,
+    (disk, path): (&dyn Disk, &Path),
     journal: &Reader,
     events_max: u64,
     capacity: &Capacity,
 ) -> Result<Start, String> {
-    let snapshot = SnapshotFile::read(path)?;
+    let snapshot = SnapshotFile::read(disk, path)?;
     snapshot.stands_on(journal)?;
     if snapshot.place.events > events_max {
         return Err(format!(
@@ -120,8 +125,8 @@ fn load(
 
 /// Removes all but `written` and the newest before it, `keep` together. What stands behind the one that
 /// was written just now is not of this journal: it was restored from a time before.
-fn prune(folder: &Path, keep: usize, written: &Path) -> Result<(), NodeError> {
-    let paths = file::list(folder)?;
+fn prune(disk: &dyn Disk, folder: &Path, keep: usize, written: &Path) -> Result<(), NodeError> {
+    let paths = file::list(disk, folder)?;
     let place = paths.iter().position(|path| path == written);
     let end = place.map_or(paths.len(), |place| place + 1);
     let kept = end.saturating_sub(keep.max(1))..end;
@@ -129,8 +134,8 @@ fn prune(folder: &Path, keep: usize, written: &Path) -> Result<(), NodeError> {
         if kept.contains(&place) {
             continue;
         }
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+        match disk.remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(NodeError::io(path, "remove")(error));
             }
             _ => {}
@@ -140,18 +145,17 @@ fn prune(folder: &Path, keep: usize, written: &Path) -> Result<(), NodeError> {
 }
 
 /// A snapshot tells of everybody, so its folder is its owner's alone.
-fn make_folder(folder: &Path) -> Result<(), NodeError> {
-    let made = std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder);
-    made.map_err(NodeError::io(folder, "create the folder"))
+fn make_folder(disk: &dyn Disk, folder: &Path) -> Result<(), NodeError> {
+    match disk.create_folder(folder, Mode::OWNER_FOLDER) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map_err(NodeError::io(folder, "create the folder")),
+    }
 }
 
 /// The folder of snapshots, made where there is none, without drafts that a crash left.
-pub(crate) fn open_folder(data: &Path) -> Result<PathBuf, NodeError> {
+pub(crate) fn open_folder(disk: &dyn Disk, data: &Path) -> Result<PathBuf, NodeError> {
     let folder = data.join(FOLDER);
-    make_folder(&folder)?;
-    Draft::remove_left(&folder)?;
+    make_folder(disk, &folder)?;
+    Draft::remove_left(disk, &folder)?;
     Ok(folder)
 }
