@@ -42,9 +42,16 @@ fn breaches(name: &str, text: &str) -> Vec<String> {
     let program = text.split("#[cfg(test)]").next().unwrap_or_default();
     let numbered = program.lines().enumerate();
     let code = numbered.filter(|(_, line)| !line.trim_start().starts_with("//"));
-    code.filter(|(_, line)| FORBIDDEN.iter().any(|word| line.contains(word)))
+    code.filter(|(_, line)| FORBIDDEN.iter().any(|word| says(line, word)))
         .map(|(at, line)| format!("{name}:{}: {}", at + 1, line.trim()))
         .collect()
+}
+
+/// Whether a line has a word that is no end of a longer one.
+fn says(line: &str, word: &str) -> bool {
+    let begins = |at: usize| !line[..at].ends_with(|it: char| it.is_alphanumeric());
+    line.match_indices(word)
+        .any(|(at, _)| word.starts_with('.') || begins(at))
 }
 
 fn collect(folder: &Path, spared: &[&str], found: &mut Vec<String>) -> usize {
@@ -77,7 +84,10 @@ fn files_are_reached_through_the_disk() {
 
 #[test]
 fn a_call_around_the_disk_is_seen() {
-    let text = "//! std::fs is not used.\nfn it() {\n    std::fs::read(path)\n}\n#[cfg(test)]\nmod \
-                tests {\n    use std::fs::File;\n}\n";
-    assert_eq!(breaches("it.rs", text), ["it.rs:3: std::fs::read(path)"]);
+    let text = "//! std::fs is not used.\nfn it() {\n    BackOffs::new();\n    File::open(path)\n    \
+                path.exists()\n}\n#[cfg(test)]\nmod tests {\n    use std::fs::File;\n}\n";
+    assert_eq!(
+        breaches("it.rs", text),
+        ["it.rs:4: File::open(path)", "it.rs:5: path.exists()"]
+    );
 }
