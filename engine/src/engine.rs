@@ -3,13 +3,15 @@
 //! Called with committed batches, by the node and by every replay alike.
 //!
 //! Always holds: time never goes back; a batch is applied wholly. A state that differs from the one
-//! the log states is an error that stops this replica, not a panic.
+//! the log states, or a behaviour that this program cannot do, is an error that stops this replica, not a
+//! panic.
 
-use exahour_wire::ids::CommandSequence;
+use exahour_wire::ids::{Behaviour, CommandSequence};
 use exahour_wire::message::Digest;
 use exahour_wire::units::Nanos;
 
 use crate::batch::{Batch, EventSink};
+use crate::behaviour::UnknownBehaviour;
 use crate::capacity::Capacity;
 use crate::stages::{Admission, Execution};
 use crate::state_hash::{admission_hash, state_hash};
@@ -30,6 +32,17 @@ pub struct Divergence {
     pub found: Digest,
 }
 
+/// Why a replica must stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// It has another state than the log states.
+    #[error(transparent)]
+    Divergence(#[from] Divergence),
+    /// The log wants rules that it does not know.
+    #[error(transparent)]
+    UnknownBehaviour(#[from] UnknownBehaviour),
+}
+
 pub(crate) fn hex(digest: &Digest) -> String {
     digest.0.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -45,7 +58,7 @@ impl Engine {
     #[must_use]
     pub fn new(capacity: &Capacity) -> Self {
         Self {
-            admission: Admission::new(),
+            admission: Admission::new(capacity),
             execution: Execution::new(capacity),
         }
     }
@@ -53,14 +66,15 @@ impl Engine {
     /// Applies one batch and emits its events.
     ///
     /// # Errors
-    /// [`Divergence`] where a checkpoint in the batch states another hash than this state has; the
-    /// engine must not be used any further.
+    /// [`Divergence`] where a checkpoint in the batch states another hash than this state has,
+    /// [`UnknownBehaviour`] where a command activates what this program cannot do. The engine must not be
+    /// used any further, and what it has emitted of this batch is void.
     #[inline]
     pub fn apply<S: EventSink>(
         &mut self,
         batch: &Batch<'_>,
         sink: &mut S,
-    ) -> Result<(), Divergence> {
+    ) -> Result<(), ApplyError> {
         self.execution.apply(batch, &mut self.admission, sink)
     }
 
@@ -95,6 +109,12 @@ impl Engine {
     pub fn state_hash(&self) -> Digest {
         let admission = admission_hash(&self.admission.admit);
         state_hash(&admission, &self.execution.execute, self.execution.now)
+    }
+
+    /// The behaviour in force.
+    #[must_use]
+    pub fn behaviour(&self) -> Behaviour {
+        self.execution.behaviour()
     }
 
     /// Live orders.

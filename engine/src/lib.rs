@@ -11,6 +11,7 @@
 mod admit;
 pub mod auction;
 mod batch;
+mod behaviour;
 pub mod book;
 mod by_side;
 mod capacity;
@@ -36,7 +37,10 @@ mod treap;
 
 pub use admit::Verdict;
 pub use batch::{Batch, EventSink};
+pub use behaviour::{
+    ActivationRefused, BEHAVIOUR_FIRST, BEHAVIOUR_MAX, Member, UnknownBehaviour, activation,
+};
 pub use capacity::Capacity;
-pub use engine::{Divergence, Engine};
+pub use engine::{ApplyError, Divergence, Engine};
 pub use snapshot::{FORMAT as SNAPSHOT_FORMAT, SNAPSHOT_ALIGN, SnapshotError};
 pub use stages::{Admission, Execution, VerdictSink, Verdicts};

@@ -12,14 +12,16 @@
 use std::collections::VecDeque;
 
 use exahour_wire::events::StateHashed;
-use exahour_wire::internal::{Checkpoint, TakeStateHash};
+use exahour_wire::ids::{Behaviour, CommandSequence};
+use exahour_wire::internal::{ActivateBehaviour, Checkpoint, TakeStateHash};
 use exahour_wire::message::{Digest, Message, messages, peek_header};
 use exahour_wire::units::Nanos;
 
-use crate::admit::{Admit, Verdict};
+use crate::admit::{Admit, Outcome, Verdict};
 use crate::batch::{Batch, EventSink};
+use crate::behaviour::UnknownBehaviour;
 use crate::capacity::Capacity;
-use crate::engine::Divergence;
+use crate::engine::{ApplyError, Divergence};
 use crate::execute::{Execute, TakenHash};
 use crate::reporter::Output;
 use crate::state_hash::{admission_hash, state_hash};
@@ -52,9 +54,9 @@ pub struct Admission {
 }
 
 impl Admission {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(capacity: &Capacity) -> Self {
         Self {
-            admit: Admit::new(),
+            admit: Admit::new(capacity),
             now: Nanos(0),
         }
     }
@@ -87,6 +89,8 @@ pub struct Execution {
     pub(crate) execute: Execute,
     pub(crate) now: Nanos,
     hashes: VecDeque<TakenHash>,
+    /// The newest behaviour that this program can do.
+    behaviour_max: Behaviour,
 }
 
 impl Execution {
@@ -95,6 +99,7 @@ impl Execution {
             execute: Execute::new(capacity),
             now: Nanos(0),
             hashes: VecDeque::with_capacity(HASHES_KEPT),
+            behaviour_max: capacity.behaviour_max,
         }
     }
 
@@ -108,7 +113,7 @@ impl Execution {
         batch: &Batch<'_>,
         verdicts: &mut V,
         sink: &mut S,
-    ) -> Result<(), Divergence> {
+    ) -> Result<(), ApplyError> {
         // A leader never stamps below an earlier stamp; should it, time stands still.
         let later = batch.time > self.now;
         self.now = self.now.max(batch.time);
@@ -132,12 +137,31 @@ impl Execution {
                 self.execute.look_ahead(next);
             }
             let verdict = verdicts.verdict(command, out.time);
+            if verdict.outcome == Outcome::CannotDo {
+                return Err(self.unknown_behaviour(command, out.command).into());
+            }
             self.execute.execute(command, verdict, &mut out);
             self.execute.follow_up(&mut out);
             self.keep_hashes(command, verdicts, &mut out)?;
             out.command.0 += 1;
         }
         Ok(())
+    }
+
+    /// As [`crate::Engine::behaviour`].
+    #[must_use]
+    pub fn behaviour(&self) -> Behaviour {
+        self.execute.in_force.behaviour
+    }
+
+    #[cold]
+    fn unknown_behaviour(&self, command: &[u8], since: CommandSequence) -> UnknownBehaviour {
+        let asked = ActivateBehaviour::read(command);
+        UnknownBehaviour {
+            behaviour: asked.map_or(Behaviour::NONE, |it| it.behaviour),
+            since,
+            known: self.behaviour_max,
+        }
     }
 
     /// The hashes that checkpoints may be compared with, oldest first.

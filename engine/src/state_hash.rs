@@ -10,6 +10,7 @@ use exahour_wire::message::Digest;
 use exahour_wire::units::{Millis, Nanos};
 
 use crate::admit::{Admit, KillSwitch};
+use crate::behaviour::BEHAVIOUR_FIRST;
 use crate::book::{BESIDE, HELD, ICEBERG, Slot};
 use crate::execute::{Execute, Instrument};
 use crate::guards::Window;
@@ -53,6 +54,11 @@ impl Feed {
 pub(crate) fn admission_hash(admit: &Admit) -> Digest {
     let mut feed = Feed(blake3::Hasher::new());
     feed_admission(&mut feed, admit);
+    // What every exchange begins with is not hashed, as it was not before it had a number: checkpoints of old
+    // journals hold.
+    if admit.behaviour > BEHAVIOUR_FIRST {
+        feed.number(u64::from(admit.behaviour.0));
+    }
     Digest(*feed.0.finalize().as_bytes())
 }
 
@@ -65,6 +71,10 @@ pub(crate) fn state_hash(admission: &Digest, execute: &Execute, now: Nanos) -> D
     feed_ledger(&mut feed, execute);
     for instrument in execute.instruments.iter().flatten() {
         feed_instrument(&mut feed, execute, instrument);
+    }
+    let in_force = &execute.in_force;
+    if in_force.behaviour > BEHAVIOUR_FIRST {
+        feed.numbers([u64::from(in_force.behaviour.0), in_force.since.0]);
     }
     Digest(*feed.0.finalize().as_bytes())
 }

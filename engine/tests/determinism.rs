@@ -1,6 +1,6 @@
 //! The same journal gives the same bytes and the same hash, and the hash sees every change.
 
-use exahour_engine::{Batch, Capacity, Divergence, Engine};
+use exahour_engine::{ApplyError, Batch, Capacity, Divergence, Engine};
 use exahour_twin::flow::{Commands, Flow, Style, nudge};
 use exahour_twin::seeds::seeds;
 use exahour_twin::{Twin, readable};
@@ -17,7 +17,7 @@ fn engine() -> Engine {
     })
 }
 
-fn apply(engine: &mut Engine, commands: &Commands) -> Result<Vec<u8>, Divergence> {
+fn apply(engine: &mut Engine, commands: &Commands) -> Result<Vec<u8>, ApplyError> {
     let bytes = commands.bytes();
     let batch = Batch {
         time: commands.time,
@@ -75,11 +75,13 @@ fn the_room_made_at_the_start_changes_nothing() {
                 orders: 1,
                 positions: 1,
                 index_seed: 1,
+                ..Capacity::default()
             });
             let mut wide = Engine::new(&Capacity {
                 orders: 70_000,
                 positions: 9_000,
                 index_seed: u64::MAX / 3,
+                ..Capacity::default()
             });
             let mut flow = Flow::new(seed, style);
             for place in 0..300 {
@@ -245,6 +247,6 @@ fn a_checkpoint_stops_the_replica_that_has_another_hash() {
             expected: other,
             found: state_hash,
         };
-        assert_eq!(stopped, Err(divergence), "EXAHOUR_SEED={seed}");
+        assert_eq!(stopped, Err(divergence.into()), "EXAHOUR_SEED={seed}");
     }
 }

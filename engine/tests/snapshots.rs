@@ -21,6 +21,7 @@ fn capacity(orders: u32) -> Capacity {
         orders,
         positions: 16,
         index_seed: u64::from(orders),
+        ..Capacity::default()
     }
 }
 

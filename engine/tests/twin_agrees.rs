@@ -172,6 +172,7 @@ impl Pair {
             orders: 1,
             positions: 1,
             index_seed: 1,
+            ..Capacity::default()
         };
         Self {
             engine: Engine::new(&capacity),

@@ -479,13 +479,20 @@ pub(crate) fn value(path: &str, found: &str, expected: &'static str) -> Misfit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use exahour_engine::BEHAVIOUR_MAX;
     use exahour_wire::units::Nanos;
 
     #[test]
     fn the_defaults_are_a_configuration_and_their_genesis_an_exchange() {
         let config = NodeConfig::defaults().unwrap();
         assert_eq!(config.durability, Durability::Durable);
-        assert!(!config.genesis.commands(Nanos(1)).unwrap().is_empty());
+        assert!(
+            !config
+                .genesis
+                .commands(Nanos(1), BEHAVIOUR_MAX)
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[test]
@@ -609,7 +616,12 @@ mod tests {
         let entry = |id| format!("[[genesis.participant]]\nid = {id}\nname = \"A\"\n");
         let text: String = (1..=1_030).map(entry).collect();
         let config = NodeConfig::from_text("test.toml", &text).unwrap();
-        let refused = config.genesis.commands(Nanos(1)).err().unwrap().to_string();
+        let refused = config
+            .genesis
+            .commands(Nanos(1), BEHAVIOUR_MAX)
+            .err()
+            .unwrap()
+            .to_string();
         assert!(refused.contains("1030 entries"), "{refused}");
     }
 
@@ -618,7 +630,12 @@ mod tests {
         let text = "[[genesis.participant]]\nid = 1\nname = \"A\"\n\
                     [[genesis.account]]\nid = 5\nparticipant = 1\nname = \"x\"\n";
         let config = NodeConfig::from_text("test.toml", text).unwrap();
-        let refused = config.genesis.commands(Nanos(1)).err().unwrap().to_string();
+        let refused = config
+            .genesis
+            .commands(Nanos(1), BEHAVIOUR_MAX)
+            .err()
+            .unwrap()
+            .to_string();
         assert!(
             refused.contains("account 5") && refused.contains("IdOutOfRange"),
             "{refused}"

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use exahour_engine::{Divergence, SnapshotError};
+use exahour_engine::{ApplyError, Divergence, SnapshotError, UnknownBehaviour};
 use exahour_gateway::error::GatewayError;
 use exahour_journal::JournalError;
 use exahour_rings::LayoutError;
@@ -104,6 +104,9 @@ pub enum NodeError {
     /// This replica's state is not the one the journal states.
     #[error(transparent)]
     Divergence(#[from] Divergence),
+    /// The journal wants rules that this program does not know.
+    #[error(transparent)]
+    UnknownBehaviour(#[from] UnknownBehaviour),
     /// A state cannot be put into a snapshot.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
@@ -165,6 +168,15 @@ pub enum NodeError {
         /// What does not fit.
         source: LayoutError,
     },
+}
+
+impl From<ApplyError> for NodeError {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Divergence(divergence) => divergence.into(),
+            ApplyError::UnknownBehaviour(unknown) => unknown.into(),
+        }
+    }
 }
 
 impl NodeError {

@@ -9,10 +9,13 @@ mod guards;
 
 use std::fmt;
 
-use exahour_engine::{Batch, Capacity, Engine};
+use exahour_engine::{BEHAVIOUR_FIRST, Batch, Capacity, Engine};
 use exahour_wire::codes::{ContractKind, Enumeration, Firmness, Permissions, Raw, ResourceClass};
 use exahour_wire::events::{CommandRejected, EventPrefix};
-use exahour_wire::ids::{AccountId, CommandSequence, InstrumentId, ParticipantId, SessionId};
+use exahour_wire::ids::{
+    AccountId, Behaviour, CommandSequence, InstrumentId, ParticipantId, SessionId,
+};
+use exahour_wire::internal::ActivateBehaviour;
 use exahour_wire::limits::{BATCH_MESSAGES_MAX, MESSAGE_BYTES_MAX};
 use exahour_wire::message::{Message, Text8, Text16, Text32, messages};
 use exahour_wire::operations::{
@@ -27,11 +30,12 @@ pub use guards::{GenesisCalendar, time_of_day};
 
 use crate::sequencer::BATCH_BYTES_MAX;
 
-/// The most commands of a genesis: one frame holds them and the start of the node.
-pub(crate) const GENESIS_COUNT_MAX: usize = BATCH_MESSAGES_MAX - 1;
+/// The most commands of a genesis: one frame holds them, the start of the node, and the activation of the
+/// behaviour that the exchange begins with.
+pub(crate) const GENESIS_COUNT_MAX: usize = BATCH_MESSAGES_MAX - 2;
 
 /// The most bytes of a genesis; see [`GENESIS_COUNT_MAX`].
-pub(crate) const GENESIS_BYTES_MAX: usize = BATCH_BYTES_MAX - MESSAGE_BYTES_MAX;
+pub(crate) const GENESIS_BYTES_MAX: usize = BATCH_BYTES_MAX - 2 * MESSAGE_BYTES_MAX;
 
 /// Why a genesis cannot be.
 #[derive(Debug, thiserror::Error)]
@@ -243,11 +247,11 @@ pub struct Genesis {
 }
 
 impl Genesis {
-    /// The commands that bring it about, tried on an engine first.
+    /// The commands that bring it about under the rules of this behaviour, tried on an engine first.
     ///
     /// # Errors
     /// [`GenesisError`], naming the entry.
-    pub fn commands(&self, now: Nanos) -> Result<Vec<Record>, GenesisError> {
+    pub fn commands(&self, now: Nanos, behaviour: Behaviour) -> Result<Vec<Record>, GenesisError> {
         let mut named = Vec::new();
         for (index, participant) in self.participant.iter().enumerate() {
             let entry = Entry::new("participant", index, participant.id);
@@ -280,8 +284,15 @@ impl Genesis {
             let count = named.len();
             return Err(GenesisError::TooLarge { count, bytes });
         }
-        try_out(&named, now)?;
-        Ok(named.into_iter().map(|(_, record)| record).collect())
+        let activation = (behaviour > BEHAVIOUR_FIRST).then(|| {
+            Record::new(&ActivateBehaviour {
+                behaviour,
+                ..Message::blank()
+            })
+        });
+        try_out(activation.as_ref(), &named, now)?;
+        let named = named.into_iter().map(|(_, record)| record);
+        Ok(activation.into_iter().chain(named).collect())
     }
 }
 
@@ -373,12 +384,25 @@ impl GenesisInstrument {
 }
 
 /// Applies the commands to an engine of their own and reports the first that it rejects.
-fn try_out(named: &[(Entry, Record)], now: Nanos) -> Result<(), GenesisError> {
+fn try_out(
+    activation: Option<&Record>,
+    named: &[(Entry, Record)],
+    now: Nanos,
+) -> Result<(), GenesisError> {
     let mut engine = Engine::new(&Capacity {
         orders: 1,
         positions: 1,
         ..Capacity::default()
     });
+    if let Some(activation) = activation {
+        let batch = Batch {
+            time: now,
+            first: CommandSequence::NONE,
+            commands: activation.bytes(),
+        };
+        // A node is not given a behaviour that its own program cannot do.
+        let _ = engine.apply(&batch, &mut Vec::new());
+    }
     for (place, (entry, record)) in named.iter().enumerate() {
         let first = CommandSequence(place as u64 + 1);
         let batch = Batch {

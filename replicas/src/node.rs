@@ -312,7 +312,7 @@ fn entrances(
 
 /// A ring that holds the genesis, and nothing ever after.
 fn genesis_ring(config: &NodeConfig, now: Nanos) -> Result<Consumer<Line>, NodeError> {
-    let commands = config.genesis.commands(now);
+    let commands = config.genesis.commands(now, config.capacity.behaviour_max);
     let records = commands.map_err(|source| NodeError::Genesis {
         place: config.place_near(&source.key()),
         source,

@@ -8,7 +8,7 @@
 use std::error::Error;
 use std::fmt;
 
-use exahour_engine::Divergence;
+use exahour_engine::ApplyError;
 use exahour_gateway::feed::client::FeedRefused;
 use exahour_journal::JournalError;
 use exahour_replicas::NodeError;
@@ -118,7 +118,8 @@ fn is_finding(cause: &(dyn Error + 'static)) -> bool {
         _ => cause.downcast_ref::<JournalError>(),
     };
     let node = cause.downcast_ref::<NodeError>();
-    cause.is::<Divergence>()
+    let stopped = cause.downcast_ref::<ApplyError>();
+    matches!(stopped, Some(ApplyError::Divergence(_)))
         || cause.is::<TextError>()
         || log.is_some_and(|it| {
             matches!(

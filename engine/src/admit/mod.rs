@@ -16,7 +16,7 @@ mod sessions;
 mod throttle;
 mod verdict;
 
-use exahour_wire::ids::SessionId;
+use exahour_wire::ids::{Behaviour, SessionId};
 use exahour_wire::message::{Message, peek_header};
 use exahour_wire::reject::Reject;
 use exahour_wire::units::Nanos;
@@ -30,10 +30,17 @@ pub(crate) use throttle::Throttle;
 pub use verdict::Verdict;
 pub(crate) use verdict::{Gap, Outcome};
 
+use crate::behaviour::BEHAVIOUR_FIRST;
+use crate::capacity::Capacity;
+
 /// The first stage.
 pub(crate) struct Admit {
     pub(crate) registry: Registry,
     pub(crate) sessions: Sessions,
+    /// The behaviour in force.
+    pub(crate) behaviour: Behaviour,
+    /// The newest that this program can do.
+    behaviour_max: Behaviour,
 }
 
 /// The fields that every command of a session starts with.
@@ -60,10 +67,12 @@ impl CommandPrefix {
 pub(crate) const CLIENT_TEMPLATES: std::ops::Range<u16> = 100..200;
 
 impl Admit {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(capacity: &Capacity) -> Self {
         Self {
             registry: Registry::new(),
             sessions: Sessions::new(),
+            behaviour: BEHAVIOUR_FIRST,
+            behaviour_max: capacity.behaviour_max,
         }
     }
 
@@ -121,12 +130,26 @@ impl Admit {
                 self.sessions.close_all();
                 Verdict::of(Outcome::Carry)
             }),
+            internal::ActivateBehaviour::TEMPLATE_ID => internal::ActivateBehaviour::read(command)
+                .filter(|activate| activate.session == SessionId::NONE)
+                .map(|activate| Verdict::of(self.activate(activate.behaviour))),
             internal::Tick::TEMPLATE_ID
             | internal::Checkpoint::TEMPLATE_ID
             | internal::TakeStateHash::TEMPLATE_ID => Some(Verdict::of(Outcome::Carry)),
             _ => None,
         };
         outcome.unwrap_or(Verdict::IGNORE)
+    }
+
+    fn activate(&mut self, behaviour: Behaviour) -> Outcome {
+        if behaviour <= self.behaviour {
+            return Outcome::Refuse(Reject::BehaviourNotNewer);
+        }
+        if behaviour > self.behaviour_max {
+            return Outcome::CannotDo;
+        }
+        self.behaviour = behaviour;
+        Outcome::Carry
     }
 
     #[inline]

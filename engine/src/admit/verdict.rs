@@ -42,6 +42,8 @@ pub(crate) enum Outcome {
     },
     /// A version was refused.
     NotOpened(NegotiationRejectCode),
+    /// Stop here: it activates a behaviour that this program cannot do.
+    CannotDo,
     /// The session is ready.
     Ready,
     /// It is not; this is the number that would have been expected.

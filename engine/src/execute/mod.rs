@@ -35,7 +35,7 @@ use std::collections::BTreeSet;
 
 use exahour_wire::codes::{Scope, Side, TransferKind};
 use exahour_wire::events::{
-    CommandRejected, DuplicateIgnored, MoneyMoved, OrderRejected, SequenceGap,
+    BehaviourActivated, CommandRejected, DuplicateIgnored, MoneyMoved, OrderRejected, SequenceGap,
 };
 use exahour_wire::ids::{
     AccountId, ClientOrderId, CommandSequence, InstrumentId, MessageSequence, OrderId, SessionId,
@@ -49,6 +49,7 @@ use exahour_wire::{internal, operations as ops, orders as entry};
 
 use crate::admit::{CLIENT_TEMPLATES, CommandPrefix, Gap, Outcome, Verdict};
 use crate::batch::EventSink;
+use crate::behaviour::InForce;
 use crate::book::{BESIDE, Book, Names, OrderTable, Slot};
 use crate::capacity::Capacity;
 use crate::ledger::Ledger;
@@ -113,6 +114,8 @@ pub(crate) struct Execute {
     pub(crate) day_end: Nanos,
     pub(crate) trade_log: TradeLog,
     pub(crate) transfers: u64,
+    /// Which rules count.
+    pub(crate) in_force: InForce,
     /// Seeds what finds prices that clients choose.
     pub(crate) index_seed: u64,
     /// The secret of random ends.
@@ -159,6 +162,7 @@ impl Execute {
             day_end: Nanos(0),
             trade_log: TradeLog::new(TRADES_KEPT),
             transfers: 0,
+            in_force: InForce::FIRST,
             index_seed: capacity.index_seed,
             auction_seed: Digest::default(),
             electing: BTreeSet::new(),
@@ -324,12 +328,35 @@ impl Execute {
                 self.node_started(read!(internal::NodeStarted), out);
                 Ok(())
             }
+            internal::ActivateBehaviour::TEMPLATE_ID => {
+                self.activate(read!(internal::ActivateBehaviour), out);
+                Ok(())
+            }
             // Ticks exist for the timers, and state hashes are the engine's own business.
             internal::Tick::TEMPLATE_ID
             | internal::TakeStateHash::TEMPLATE_ID
             | internal::Checkpoint::TEMPLATE_ID => Ok(()),
             _ => self.operate(command, request, out),
         }
+    }
+
+    /// Puts the rules of another behaviour in force.
+    fn activate<S: EventSink>(
+        &mut self,
+        activate: &internal::ActivateBehaviour,
+        out: &mut Output<'_, S>,
+    ) {
+        let former = self.in_force.behaviour;
+        self.in_force = InForce {
+            behaviour: activate.behaviour,
+            since: out.command,
+        };
+        let activated = BehaviourActivated {
+            behaviour: activate.behaviour,
+            former,
+            ..Message::blank()
+        };
+        self.reporter.fact(out, activated);
     }
 
     /// Fires one timer.

@@ -4,7 +4,8 @@
 //! so whatever finds, cancels or counts orders knows quotes.
 //!
 //! Always holds: sides are carried out one after the other, each as the order, replace or cancel that
-//! it amounts to; one that is refused leaves its former order as it was.
+//! it amounts to; one that is refused leaves its former order as it was, and from behaviour 2 on the other
+//! side does not trade with that.
 
 use exahour_wire::codes::{CancelReason, OrderType, Side, TimeInForce};
 use exahour_wire::events::OrderRejected;
@@ -16,6 +17,7 @@ use exahour_wire::reject::Reject;
 use super::{Execute, Request};
 use crate::admit::QuoteFaults;
 use crate::batch::EventSink;
+use crate::behaviour::QUOTES_KEEP_APART;
 use crate::book::{BESIDE, Slot};
 use crate::pegs::PEGGED;
 use crate::reporter::Output;
@@ -35,14 +37,21 @@ impl Execute {
             if quote.instrument == InstrumentId::NONE {
                 continue;
             }
+            let mut refused = None;
             for side in self.order_of_sides(command, quote) {
                 let result = match faults.of(place, side) {
                     Some(fault) => Err(fault),
+                    None if self.meets_what_stays(refused, command, quote, side) => {
+                        Err(Reject::CrossedQuote)
+                    }
                     None => self.quote_side(command, quote, side, request, out),
                 };
                 match result {
                     Ok(()) => count += 1,
-                    Err(reject) => self.refuse_side(quote.instrument, side, reject, request, out),
+                    Err(reject) => {
+                        refused = Some(side);
+                        self.refuse_side(quote.instrument, side, reject, request, out);
+                    }
                 }
             }
         }
@@ -58,6 +67,27 @@ impl Execute {
         } else {
             [Side::Buy, Side::Sell]
         }
+    }
+
+    /// Whether lots of this side would trade with the former order of the other one, which stays because
+    /// that side was refused.
+    fn meets_what_stays(
+        &self,
+        refused: Option<Side>,
+        command: &MassQuote,
+        quote: &Quote,
+        side: Side,
+    ) -> bool {
+        let (price, quantity) = quote.side(side);
+        let Some(other) = refused.filter(|_| self.in_force.has(QUOTES_KEEP_APART)) else {
+            return false;
+        };
+        let stays = self.former_quote(command, quote, other).ok().flatten();
+        let meets = |slot| match side {
+            Side::Buy => self.orders.at(slot).price <= price,
+            Side::Sell => self.orders.at(slot).price >= price,
+        };
+        quantity.0 > 0 && stays.is_some_and(meets)
     }
 
     fn quote_side<S: EventSink>(

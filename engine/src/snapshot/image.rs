@@ -10,7 +10,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// The version of the format.
-pub const FORMAT: u32 = 11;
+pub const FORMAT: u32 = 12;
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
 pub(crate) struct StateImage {
@@ -46,6 +46,10 @@ pub(super) struct CountersImage {
     pub(super) elect_at: u64,
     /// The instrument from which pegged orders are moved next.
     pub(super) peg_turn: u32,
+    /// Which rules are in force.
+    pub(super) behaviour: u32,
+    /// The command that put them in force; zero where none did.
+    pub(super) behaviour_since: u64,
 }
 
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]

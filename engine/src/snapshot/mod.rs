@@ -17,6 +17,7 @@ use exahour_wire::message::Digest;
 use rkyv::rancor::Error;
 use rkyv::util::AlignedVec;
 
+use crate::behaviour::UnknownBehaviour;
 use crate::capacity::Capacity;
 use crate::engine::{Engine, hex};
 
@@ -35,6 +36,9 @@ pub enum SnapshotError {
     /// Their parts do not fit together.
     #[error("the snapshot contradicts itself: {0}")]
     Contradiction(&'static str),
+    /// The rules they go on with are none that this program knows.
+    #[error(transparent)]
+    UnknownBehaviour(#[from] UnknownBehaviour),
     /// The state they hold is another one than they should.
     #[error("the snapshot's state hashes to {found}, not to {expected}", found = hex(.found), expected = hex(.expected))]
     Hash {

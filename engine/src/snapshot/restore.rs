@@ -10,7 +10,7 @@ use exahour_wire::codes::{
 };
 use exahour_wire::codes::{Phase, SelfTradePrevention, Side, TimeInForce};
 use exahour_wire::ids::{
-    AccountId, ClientOrderId, CommandSequence, InstrumentId, MessageSequence, OrderId,
+    AccountId, Behaviour, ClientOrderId, CommandSequence, InstrumentId, MessageSequence, OrderId,
     ParticipantId, SessionId, SessionVersion,
 };
 use exahour_wire::limits::{
@@ -27,6 +27,7 @@ use super::image::{
     StateImage, SwitchImage, TermsImage, TradingImage,
 };
 use crate::admit::{AccountOwner, KillSwitch, Participant, Session, Throttle};
+use crate::behaviour::{BEHAVIOUR_FIRST, InForce, UnknownBehaviour};
 use crate::book::{Book, Extent, HELD, ICEBERG, NO_ORDER, Order, Reserve, SERIAL_MAX, Slot};
 use crate::by_side::{BySide, signed};
 use crate::capacity::Capacity;
@@ -71,10 +72,13 @@ fn switch(image: &SwitchImage) -> KillSwitch {
 
 /// Both stages as they were when the image was taken, with at least this much room.
 pub(super) fn restore(image: StateImage, capacity: &Capacity) -> Result<(Admission, Execution)> {
+    let in_force = in_force(&image, capacity)?;
     let mut stages = Stages {
-        admission: Admission::new(),
+        admission: Admission::new(capacity),
         execution: Execution::new(capacity),
     };
+    stages.admission.admit.behaviour = in_force.behaviour;
+    stages.execution.execute.in_force = in_force;
     stages.execution.now = Nanos(image.now);
     stages.participants(&image)?;
     for account in &image.accounts {
@@ -103,6 +107,30 @@ pub(super) fn restore(image: StateImage, capacity: &Capacity) -> Result<(Admissi
         }));
     stages.timers();
     Ok((stages.admission, stages.execution))
+}
+
+/// Which rules were in force, where this program can do them.
+fn in_force(image: &StateImage, capacity: &Capacity) -> Result<InForce> {
+    let in_force = InForce {
+        behaviour: Behaviour(image.counters.behaviour),
+        since: CommandSequence(image.counters.behaviour_since),
+    };
+    let InForce { behaviour, since } = in_force;
+    ensure(behaviour >= BEHAVIOUR_FIRST, "a behaviour is none")?;
+    let begun_with = behaviour == BEHAVIOUR_FIRST;
+    ensure(
+        begun_with == (since == CommandSequence::NONE),
+        "a behaviour was activated by no command",
+    )?;
+    let known = capacity.behaviour_max;
+    if behaviour > known {
+        return Err(SnapshotError::UnknownBehaviour(UnknownBehaviour {
+            behaviour,
+            since,
+            known,
+        }));
+    }
+    Ok(in_force)
 }
 
 /// The stages as they fill.

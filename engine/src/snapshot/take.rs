@@ -38,6 +38,8 @@ pub(super) fn image_of(admission: &Admission, execution: &Execution) -> StateIma
             day_end: execute.day_end.0,
             elect_at: execute.elect_at.0,
             peg_turn: execute.peg_turn.0,
+            behaviour: execute.in_force.behaviour.0,
+            behaviour_since: execute.in_force.since.0,
         },
         participants: participants
             .filter(|(_, participant)| participant.exists)

@@ -34,6 +34,7 @@ declarations! {
     ],
     internal: [
         OpenSession, ReadySession, CloseSession, Tick, Checkpoint, NodeStarted, TakeStateHash,
+        ActivateBehaviour,
     ],
     events: [
         OrderAccepted, OrderRejected, OrderCancelled, OrderReplaced, OrderFilled, OrderReduced,
@@ -43,7 +44,7 @@ declarations! {
         InstrumentListed, PositionLimitSet, KillSwitchSet, AccessKeyRegistered,
         KillSwitchReleaseRequested, MoneyMoved,
         InstrumentSettled, InstrumentExpired, DeliveryAssigned, MachineReady, DeliverySettled,
-        StateHashed, CalendarSet, PhaseChanged, AuctionUncrossed, IndicativePrice, PriceBandSet,
+        StateHashed, BehaviourActivated, CalendarSet, PhaseChanged, AuctionUncrossed, IndicativePrice, PriceBandSet,
         PriceBandMoved, CircuitBreakerSet, IntervalPriced,
     ],
     market_data: [

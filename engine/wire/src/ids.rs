@@ -92,6 +92,10 @@ id!(
     CommandSequence(u64)
 );
 id!(
+    /// Which rules the engine follows, from 1; a newer set of rules has a higher number.
+    Behaviour(u32)
+);
+id!(
     /// The number of an event in the event log, from 1.
     EventSequence(u64)
 );

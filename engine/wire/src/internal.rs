@@ -4,7 +4,9 @@
 //! refuses their templates from a socket.
 
 use crate::codes::{CancelOnDisconnect, DisconnectCause, Raw};
-use crate::ids::{CommandSequence, MessageSequence, SessionId, SessionVersion};
+use crate::ids::{
+    Behaviour, ClientOrderId, CommandSequence, MessageSequence, SessionId, SessionVersion,
+};
 use crate::message::{Digest, Pad, message};
 use crate::units::{Millis, Nanos};
 
@@ -103,5 +105,23 @@ message! {
         orders_max: u32,
         /// Zero.
         pad_1: Pad<52>,
+    }
+}
+
+message! {
+    /// From the next command on every replica follows the rules of this behaviour.
+    ActivateBehaviour = 207 {
+        /// Zero: the exchange itself.
+        session: SessionId,
+        /// Zero.
+        sequence: MessageSequence,
+        /// The name that was given to the request; a rejection gives it back.
+        request: ClientOrderId,
+        /// The behaviour.
+        behaviour: Behaviour,
+        /// Zero.
+        pad_1: Pad<4>,
+        /// Zero.
+        pad_2: Pad<32>,
     }
 }

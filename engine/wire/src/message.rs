@@ -11,7 +11,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::codes::{Enumeration, OrderFlags, Permissions, Raw};
 use crate::ids::{
-    AccountId, ClientOrderId, CommandSequence, EventSequence, ExchangeId, FeedSequence,
+    AccountId, Behaviour, ClientOrderId, CommandSequence, EventSequence, ExchangeId, FeedSequence,
     InstrumentId, MessageSequence, ObligationId, OrderId, ParticipantId, SessionId, SessionVersion,
     TradeId, TransferId,
 };
@@ -162,7 +162,7 @@ field_types! {
     TradeId => "TradeId", TransferId => "TransferId", ObligationId => "ObligationId",
     MessageSequence => "MessageSequence", SessionVersion => "SessionVersion",
     CommandSequence => "CommandSequence", EventSequence => "EventSequence",
-    FeedSequence => "FeedSequence", ExchangeId => "ExchangeId",
+    FeedSequence => "FeedSequence", ExchangeId => "ExchangeId", Behaviour => "Behaviour",
     Price => "Price", Money => "Money", Quantity => "Quantity",
     Hours => "Hours", Nanos => "Nanos", Millis => "Millis",
     PartsPerMillion => "PartsPerMillion",

@@ -125,5 +125,7 @@ enumeration! {
         UnpricedOrder = 64,
         /// The order takes its price from what it meets, which is nobody in a call.
         PriceUnknownInCall = 65,
+        /// This behaviour or a newer one is in force, and none is ever taken back.
+        BehaviourNotNewer = 70,
     }
 }

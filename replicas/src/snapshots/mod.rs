@@ -6,7 +6,8 @@
 //! `file` is one of them, `agent` takes them beside the node that trades.
 //!
 //! Always holds: a snapshot stands for a place in one journal and is used only where that journal has
-//! that very frame; one that cannot be used is passed over, and the start replays more.
+//! that very frame; one that cannot be used is passed over, and the start replays more. One whose rules this
+//! program does not know ends the start.
 
 mod agent;
 mod file;
@@ -15,7 +16,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use exahour_engine::{Capacity, Engine};
+use exahour_engine::{Capacity, Engine, SnapshotError, UnknownBehaviour};
 use exahour_journal::Reader;
 use exahour_journal::disk::{Disk, Mode};
 use exahour_wire::message::Digest;
@@ -94,10 +95,26 @@ pub(crate) fn newest(
                 found.start = Some(start);
                 break;
             }
-            Err(reason) => found.passed_over.push(not_used(&path, &reason)),
+            Err(Unusable::PassedOver(reason)) => found.passed_over.push(not_used(&path, &reason)),
+            // The journal leads to the same rules, from further back.
+            Err(Unusable::Beyond(unknown)) => return Err(unknown.into()),
         }
     }
     Ok(found)
+}
+
+/// Why a snapshot cannot be started from.
+enum Unusable {
+    /// Another one may do, or the journal alone.
+    PassedOver(String),
+    /// Nothing that stands on this journal will do.
+    Beyond(UnknownBehaviour),
+}
+
+impl From<String> for Unusable {
+    fn from(reason: String) -> Self {
+        Self::PassedOver(reason)
+    }
 }
 
 fn load(
@@ -105,18 +122,20 @@ fn load(
     journal: &Reader,
     events_max: u64,
     capacity: &Capacity,
-) -> Result<Start, String> {
+) -> Result<Start, Unusable> {
     let snapshot = SnapshotFile::read(disk, path)?;
     snapshot.stands_on(journal)?;
     if snapshot.place.events > events_max {
-        return Err(format!(
+        let ends = format!(
             "the event log ends at event {events_max}, before event {}",
             snapshot.place.events
-        ));
+        );
+        return Err(ends.into());
     }
-    let engine = snapshot
-        .restore(capacity)
-        .map_err(|error| error.to_string())?;
+    let engine = snapshot.restore(capacity).map_err(|error| match error {
+        SnapshotError::UnknownBehaviour(unknown) => Unusable::Beyond(unknown),
+        error => Unusable::PassedOver(error.to_string()),
+    })?;
     Ok(Start {
         place: snapshot.place,
         engine,

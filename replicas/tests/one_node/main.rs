@@ -6,6 +6,7 @@
 mod exchange;
 mod multicast;
 mod snapshots;
+mod upgrade;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -156,7 +157,7 @@ fn a_clock_behind_the_journal_is_refused_and_the_journal_left_alone() {
     let path = folder.path().join("journal");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let stamp = (now + Duration::from_secs(3_600)).as_nanos() as u64;
-    let last = append_stamped(&path, stamp);
+    let last = append(&path, stamp, &Tick::blank(), 1);
     let refused = Node::start(&settings).err().unwrap().to_string();
     assert!(
         refused.contains("s behind the last stamp in the journal"),
@@ -175,7 +176,7 @@ fn a_damaged_frame_is_never_applied_however_old_its_segment_is() {
     let path = folder.path().join("journal");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     // Three segments of ticks.
-    append_ticks(&path, now.as_nanos() as u64, 25_000);
+    append(&path, now.as_nanos() as u64, &Tick::blank(), 25_000);
     let recovered = inspect(&path, Verify::Every).unwrap();
     let mut reader = Reader::closed(&path, &recovered, Verify::Trust).unwrap();
     let frame = std::iter::from_fn(|| {
@@ -209,13 +210,8 @@ fn a_damaged_frame_is_never_applied_however_old_its_segment_is() {
     assert!(failure.contains(name), "{failure}");
 }
 
-/// Appends a frame of one command with this stamp; its index.
-fn append_stamped(path: &Path, stamp: u64) -> u64 {
-    append_ticks(path, stamp, 1)
-}
-
-/// Appends frames of one command each with this stamp; the index of the last.
-fn append_ticks(path: &Path, stamp: u64, frames: u64) -> u64 {
+/// Appends frames of one command each with this stamp, the same in each; the index of the last.
+fn append<M: Message>(path: &Path, stamp: u64, command: &M, frames: u64) -> u64 {
     let recovered = inspect(path, Verify::Every).unwrap();
     let mut reader = Reader::closed(path, &recovered, Verify::Trust).unwrap();
     let mut next_command = 1;
@@ -236,7 +232,7 @@ fn append_ticks(path: &Path, stamp: u64, frames: u64) -> u64 {
         };
         journal
             .appender
-            .append(&meta, &[Record::new(&Tick::blank()).bytes()])
+            .append(&meta, &[Record::new(command).bytes()])
             .unwrap();
     }
     journal.flusher.flush().unwrap();

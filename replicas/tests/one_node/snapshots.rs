@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use exahour_engine::BEHAVIOUR_FIRST;
 use exahour_gateway::client::Client;
 use exahour_replicas::{Node, NodeConfig, ReplayReport, replay};
 use exahour_wire::codes::Side;
@@ -130,6 +131,21 @@ fn one_that_is_damaged_is_passed_over() {
     );
     assert!(trial.snapshots().contains(&newest));
     assert_eq!(trial.verify(1).snapshots_passed_over, notices);
+}
+
+/// The journal leads to the same rules, from further back: nothing is replayed to find that out.
+#[test]
+fn one_of_rules_that_the_program_does_not_know_ends_the_start() {
+    let mut trial = Trial::new();
+    trial.trade_until_snapshot();
+    let mut old = trial.config();
+    old.capacity.behaviour_max = BEHAVIOUR_FIRST;
+    let refused = Node::start(&old).err().unwrap().to_string();
+    // The first command is the start of the node.
+    let expected = "behaviour 2 was activated at command 2; this program can do up to 1";
+    assert!(refused.contains(expected), "{refused}");
+    let (from, notices) = trial.trade_until_snapshot();
+    assert!(from > 0 && notices.is_empty(), "{from} {notices:?}");
 }
 
 /// Events that only a replay from further back can write again are written again.

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use exahour_engine::{Batch, Capacity, Engine};
+use exahour_engine::{ApplyError, Batch, Capacity, Engine};
 use exahour_wire::events::EventPrefix;
 use exahour_wire::ids::CommandSequence;
 use exahour_wire::internal::{Checkpoint, TakeStateHash};
@@ -253,12 +253,12 @@ impl Runner {
         };
         self.events.clear();
         let applied = self.engine.apply(&batch, &mut self.events);
-        applied.map_err(|divergence| {
-            misfit_of(
-                line,
-                &divergence.to_string(),
-                "the hash that this state has",
-            )
+        applied.map_err(|error| {
+            let expected = match error {
+                ApplyError::Divergence(_) => "the hash that this state has",
+                ApplyError::UnknownBehaviour(_) => "a behaviour that this program can do",
+            };
+            misfit_of(line, &error.to_string(), expected)
         })?;
         let replayed = before.is_some();
         if let Some(before) = before {

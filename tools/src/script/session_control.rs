@@ -1,12 +1,13 @@
 //! The short forms of what the gateway and the sequencer send: sessions that come and go, ticks,
-//! hashes.
+//! hashes, and the rules in force.
 //!
 //! Called by the statement parser. Every default is stated in docs/SCRIPT.md.
 
 use exahour_wire::codes::{CancelOnDisconnect, DisconnectCause};
-use exahour_wire::ids::{CommandSequence, MessageSequence, SessionId, SessionVersion};
+use exahour_wire::ids::{Behaviour, CommandSequence, MessageSequence, SessionId, SessionVersion};
 use exahour_wire::internal::{
-    Checkpoint, CloseSession, NodeStarted, OpenSession, ReadySession, TakeStateHash, Tick,
+    ActivateBehaviour, Checkpoint, CloseSession, NodeStarted, OpenSession, ReadySession,
+    TakeStateHash, Tick,
 };
 use exahour_wire::message::{Digest, Message};
 use exahour_wire::units::{Millis, Nanos};
@@ -32,6 +33,7 @@ pub(super) fn parse(
         "connect" => connect(phrase, memory)?,
         "disconnect" => vec![Draft::new(&disconnect(phrase, memory)?)],
         "restart" => vec![Draft::new(&restart(phrase)?)],
+        "activate" => vec![Draft::new(&activate(phrase)?)],
         "tick" => vec![Draft::new(&Tick::blank())],
         "hash" => vec![Draft::new(&TakeStateHash::blank())],
         "checkpoint" => vec![Draft::new(&checkpoint(phrase, memory)?)],
@@ -218,7 +220,15 @@ fn disconnect(phrase: &mut Phrase<'_>, memory: &Memory) -> Result<CloseSession, 
 const DISCONNECT_OPTIONS: &str = "`lost`, `terminated`, `keep-alive`, `slow`, `breach`, \
     `expelled`, `stopped`, `version N`, `connection N`";
 
-/// `checkpoint [at COMMAND] [hash HEX]`: by default, the last hash that was taken.
+/// `activate BEHAVIOUR`.
+fn activate(phrase: &mut Phrase<'_>) -> Result<ActivateBehaviour, Misfit> {
+    Ok(ActivateBehaviour {
+        behaviour: Behaviour(phrase.number("the number of a behaviour")?),
+        ..ActivateBehaviour::blank()
+    })
+}
+
+/// `restart [orders N]`.
 fn restart(phrase: &mut Phrase<'_>) -> Result<NodeStarted, Misfit> {
     let mut started = NodeStarted::blank();
     while let Some(word) = phrase.option()? {
@@ -230,6 +240,7 @@ fn restart(phrase: &mut Phrase<'_>) -> Result<NodeStarted, Misfit> {
     Ok(started)
 }
 
+/// `checkpoint [at COMMAND] [hash HEX]`: by default, the last hash that was taken.
 fn checkpoint(phrase: &mut Phrase<'_>, memory: &Memory) -> Result<Checkpoint, Misfit> {
     let (mut at_command, mut state_hash) = memory.hashed.unwrap_or_default();
     while let Some(word) = phrase.option()? {

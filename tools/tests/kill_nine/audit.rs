@@ -94,9 +94,10 @@ fn walk_journal(node: &NodeProcess) -> Journaled {
         }
         assert_eq!(first, found.commands + 1, "command numbers have no gap");
         // A kill leaves a frame or none: an exchange begins whole, or not at all.
+        // With it come the start of the node and the rules that it begins with.
         let begins = found.commands == 0;
         assert!(
-            !begins || messages(payload).count() == GENESIS_COMMANDS + 1,
+            !begins || messages(payload).count() == GENESIS_COMMANDS + 2,
             "the genesis is not in the first frame"
         );
         for command in messages(payload) {

@@ -66,6 +66,7 @@ impl Twin {
             201 => self.ready_session(&read(record)),
             202 => self.close_session(&read(record)),
             205 => self.node_started(&read(record)),
+            207 => self.activate_behaviour(&read(record)),
             203 | 204 | 206 => {}
             100..200 => self.on_client_command(record),
             _ => {}

@@ -11,6 +11,7 @@ mod activity;
 mod admission;
 mod amends;
 mod band;
+pub mod behaviour;
 mod breaker;
 mod changes;
 mod delivery;

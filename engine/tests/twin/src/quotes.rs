@@ -64,20 +64,16 @@ impl Twin {
                 true => [Side::Sell, Side::Buy],
                 false => [Side::Buy, Side::Sell],
             };
+            let mut left = None;
             for side in sides {
-                match self.quote_side(sender, command, &quote, side) {
+                match self.quote_side(sender, command, &quote, side, left) {
                     Ok(()) => carried_out += 1,
-                    Err(reason) => self.report(
-                        sender.session,
-                        OrderRejected {
-                            client_order_id: name(quote.instrument, side),
-                            instrument: quote.instrument,
-                            client_sequence: sender.sequence,
-                            template: 109,
-                            reason: reason.into(),
-                            ..OrderRejected::blank()
-                        },
-                    ),
+                    Err(reason) => {
+                        left = self
+                            .former_quote(sender, command, &quote, side)
+                            .unwrap_or(None);
+                        self.refuse_side(sender, &quote, side, reason);
+                    }
                 }
             }
         }
@@ -85,12 +81,26 @@ impl Twin {
         Ok(())
     }
 
+    fn refuse_side(&mut self, sender: &Sender, quote: &Quote, side: Side, reason: Reject) {
+        let rejected = OrderRejected {
+            client_order_id: name(quote.instrument, side),
+            instrument: quote.instrument,
+            client_sequence: sender.sequence,
+            template: 109,
+            reason: reason.into(),
+            ..OrderRejected::blank()
+        };
+        self.report(sender.session, rejected);
+    }
+
+    /// One side; `left` is the order that the other side has left because it was refused.
     fn quote_side(
         &mut self,
         sender: &Sender,
         command: &MassQuote,
         quote: &Quote,
         side: Side,
+        left: Option<Order>,
     ) -> Result<(), Reject> {
         let contract = self.known_instrument(quote.instrument)?;
         let (price, lots) = limit_and_lots(quote, side);
@@ -100,6 +110,15 @@ impl Twin {
             ensure(!crossed, Reject::CrossedQuote)?;
             ensure_quantity(contract, lots)?;
             ensure_limit(contract, price)?;
+            if self.behaviour.0 >= 2
+                && let Some(left) = left
+            {
+                let apart = match side {
+                    Side::Buy => price.0 < left.limit,
+                    Side::Sell => price.0 > left.limit,
+                };
+                ensure(apart, Reject::CrossedQuote)?;
+            }
         }
         let Some(former) = self.former_quote(sender, command, quote, side)? else {
             let name = name(quote.instrument, side);

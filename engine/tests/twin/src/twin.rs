@@ -12,8 +12,8 @@ use exahour_wire::codes::{
 };
 use exahour_wire::events::StateHashed;
 use exahour_wire::ids::{
-    AccountId, ClientOrderId, CommandSequence, InstrumentId, ObligationId, OrderId, ParticipantId,
-    SessionId,
+    AccountId, Behaviour, ClientOrderId, CommandSequence, InstrumentId, ObligationId, OrderId,
+    ParticipantId, SessionId,
 };
 use exahour_wire::internal::TakeStateHash;
 use exahour_wire::limits::ORDERS_MAX;
@@ -26,6 +26,7 @@ use crate::activity::Activity;
 use crate::amends::Trade;
 
 use crate::band::Band;
+use crate::behaviour::FIRST;
 use crate::breaker::Guard;
 use crate::pegs::Peg;
 use crate::phases::{Calendar, Call};
@@ -33,6 +34,8 @@ use crate::phases::{Calendar, Call};
 /// The slow twin of the engine.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Twin {
+    /// Which rules are in force.
+    pub(crate) behaviour: Behaviour,
     /// How many orders may live at once.
     pub(crate) orders_max: usize,
     /// The time of the batch.
@@ -290,6 +293,7 @@ impl Twin {
     #[must_use]
     pub fn new() -> Self {
         Self {
+            behaviour: FIRST,
             orders_max: ORDERS_MAX as usize,
             ..Self::default()
         }

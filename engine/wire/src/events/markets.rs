@@ -1,11 +1,12 @@
-//! What became of instruments: their phases and auctions, settlement and delivery; and the hash of the state.
+//! What became of instruments: their phases and auctions, settlement and delivery; the hash of the state,
+//! and which rules are in force.
 //!
 //! Always holds: facts, but for `MachineReady`, which is a report to the buyer's session.
 
 use crate::codes::{Allocation, DeliveryOutcome, Phase, Raw};
 use crate::ids::{
-    AccountId, CommandSequence, EventSequence, InstrumentId, MessageSequence, ObligationId,
-    SessionId,
+    AccountId, Behaviour, CommandSequence, EventSequence, InstrumentId, MessageSequence,
+    ObligationId, SessionId,
 };
 use crate::message::{AccessKey, Digest, Ipv4, Pad, message};
 use crate::units::{Hours, Millis, Money, Nanos, PartsPerMillion, Price, Quantity};
@@ -105,6 +106,16 @@ event! {
     StateHashed = 360 {
         /// The hash.
         state_hash: Digest,
+    }
+}
+
+event! {
+    /// From the next command on the engine follows other rules.
+    BehaviourActivated = 361 {
+        /// The behaviour that is in force now.
+        behaviour: Behaviour,
+        /// The one that was in force before.
+        former: Behaviour,
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use exahour_wire::catalogue::{ENUMERATIONS, EnumerationTable, MESSAGES};
 use exahour_wire::codes::{OrderFlags, Permissions};
 use exahour_wire::ids::{
-    AccountId, ClientOrderId, CommandSequence, EventSequence, ExchangeId, FeedSequence,
+    AccountId, Behaviour, ClientOrderId, CommandSequence, EventSequence, ExchangeId, FeedSequence,
     InstrumentId, MessageSequence, ObligationId, OrderId, ParticipantId, SessionId, SessionVersion,
     TradeId, TransferId,
 };
@@ -154,7 +154,7 @@ fn carriers() -> Vec<(String, &'static str, usize, Option<String>)> {
     scalars!(Some("0".to_owned()); SessionId(u32), ParticipantId(u32), AccountId(u32),
         InstrumentId(u32), OrderId(u64), ClientOrderId(u64), TradeId(u64), TransferId(u64),
         ObligationId(u64), MessageSequence(u32), SessionVersion(u64), CommandSequence(u64),
-        EventSequence(u64), FeedSequence(u64), ExchangeId(u64));
+        EventSequence(u64), FeedSequence(u64), ExchangeId(u64), Behaviour(u32));
     arrays!(
         Digest[32],
         Evidence[24],

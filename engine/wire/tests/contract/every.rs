@@ -49,13 +49,14 @@ forms! {
         DeliveryFailed ConfirmRelease SessionActivityRequest BustTrade CorrectTrade
         InstrumentStatusRequest SetCalendar
         SetAuctionSeed HaltTrading ResumeTrading SetPriceBand SetCircuitBreaker;
-    internal: OpenSession ReadySession CloseSession Tick Checkpoint NodeStarted TakeStateHash;
+    internal: OpenSession ReadySession CloseSession Tick Checkpoint NodeStarted TakeStateHash
+        ActivateBehaviour;
     events: OrderAccepted OrderRejected OrderCancelled OrderReplaced OrderFilled OrderReduced
         CommandDone CommandRejected SequenceGap DuplicateIgnored OrderStatus SessionActivity DeadManFired TradeBusted TradeCorrected OrderTriggered StopEntered SessionOpened SessionReady
         SessionClosed SessionExpelled OrderShown OrderRepriced InstrumentTerms InstrumentStatus ParticipantCreated AccountCreated SessionCreated
         InstrumentListed PositionLimitSet KillSwitchSet AccessKeyRegistered KillSwitchReleaseRequested MoneyMoved
         InstrumentSettled InstrumentExpired DeliveryAssigned MachineReady DeliverySettled
-        StateHashed CalendarSet PhaseChanged AuctionUncrossed IndicativePrice PriceBandSet PriceBandMoved
+        StateHashed BehaviourActivated CalendarSet PhaseChanged AuctionUncrossed IndicativePrice PriceBandSet PriceBandMoved
         CircuitBreakerSet IntervalPriced;
     market_data: FeedRequest FeedReject DropCopyRequest FeedHeartbeat FeedRangeRequest FeedRange FeedPacket FeedSource
         InstrumentDefinition

@@ -4,17 +4,24 @@
 //! is none, a whole number of lines; that is what the gateway and the journal guarantee.
 
 use exahour_wire::catalogue::{ENUMERATIONS, declaration};
+use exahour_wire::internal::ActivateBehaviour;
 use exahour_wire::limits::{
     ACCOUNTS_MAX, HOURS_MAX, MONEY_MAX, POSITION_MAX, PRICE_MAX, QUANTITY_MAX, RECORD_LINE_BYTES,
     SESSIONS_MAX,
 };
-use exahour_wire::message::{Field, HEADER_BYTES, Header, Message, SCHEMA_ID, peek_header};
+use exahour_wire::message::{
+    Field, HEADER_BYTES, Header, Message, SCHEMA_ID, messages, peek_header,
+};
 use exahour_wire::operations::CreateInstrument;
 use exahour_wire::record::command_bytes;
 use exahour_wire::units::{Hours, Money, Nanos, Price, Quantity};
 
 use super::dice::Dice;
 use super::market::Market;
+use crate::behaviour::NEWEST;
+
+/// What rightly stops a replica where it is made up: checkpoints, and behaviours that nobody knows.
+const STOPPING: [u16; 2] = [204, 207];
 
 /// Makes a sane command worse, or another one.
 pub(super) fn spoil(mut record: Vec<u8>, market: &Market, dice: &mut Dice, now: Nanos) -> Vec<u8> {
@@ -62,8 +69,7 @@ fn nonsense(market: &Market, dice: &mut Dice) -> Vec<u8> {
 fn random_fields(market: &Market, dice: &mut Dice) -> Vec<u8> {
     let template = loop {
         let template = dice.between(100, 299) as u16;
-        // A made-up checkpoint would rightly stop the replica.
-        if command_bytes(template).is_some() && template != 204 {
+        if command_bytes(template).is_some() && !STOPPING.contains(&template) {
             break template;
         }
     };
@@ -148,7 +154,7 @@ fn spoil_field(record: &mut [u8], dice: &mut Dice) {
     let Some(declaration) = declaration(template) else {
         return;
     };
-    if template == 204 {
+    if STOPPING.contains(&template) {
         return;
     }
     let place = dice.below(declaration.fields.len() as u64) as usize;
@@ -194,7 +200,7 @@ pub(super) fn garbage(mut bytes: Vec<u8>, dice: &mut Dice) -> Vec<u8> {
         // A header that names another template or another length.
         4 => {
             let place = dice.below(HEADER_BYTES as u64) as usize;
-            if template_of(&bytes) != 204 {
+            if !STOPPING.contains(&template_of(&bytes)) {
                 bytes[place] = dice.any() as u8;
             }
         }
@@ -202,6 +208,9 @@ pub(super) fn garbage(mut bytes: Vec<u8>, dice: &mut Dice) -> Vec<u8> {
             let place = dice.below(length) as usize;
             bytes[place] ^= 1 << dice.below(8);
         }
+    }
+    if wants_unknown_behaviour(&bytes) {
+        bytes.clear();
     }
     bytes
 }
@@ -211,7 +220,16 @@ pub(super) fn nudge(mut record: Vec<u8>, dice: &mut Dice) -> Vec<u8> {
     if let Some(declaration) = declaration(template_of(&record)) {
         let place = dice.below(declaration.fields.len() as u64) as usize;
         let byte = HEADER_BYTES + declaration.fields[place].offset;
-        record[byte] = record[byte].wrapping_add(dice.pick(&[1, 2, 0xFF]));
+        let before = record[byte];
+        record[byte] = before.wrapping_add(dice.pick(&[1, 2, 0xFF]));
+        if wants_unknown_behaviour(&record) {
+            record[byte] = before;
+        }
     }
     record
+}
+
+fn wants_unknown_behaviour(commands: &[u8]) -> bool {
+    let mut activations = messages(commands).filter_map(ActivateBehaviour::read);
+    activations.any(|it| it.behaviour > NEWEST)
 }

@@ -14,10 +14,10 @@ use exahour_wire::events::{
     SessionClosed, SessionReady,
 };
 use exahour_wire::ids::{
-    AccountId, ClientOrderId, InstrumentId, MessageSequence, ParticipantId, SessionId,
+    AccountId, Behaviour, ClientOrderId, InstrumentId, MessageSequence, ParticipantId, SessionId,
     SessionVersion,
 };
-use exahour_wire::internal::{NodeStarted, OpenSession, ReadySession};
+use exahour_wire::internal::{ActivateBehaviour, NodeStarted, OpenSession, ReadySession};
 use exahour_wire::message::{Message, Text8, Text16, Text32, messages, peek_header};
 use exahour_wire::operations::{
     CreateAccount, CreateInstrument, CreateParticipant, CreateSession, Deposit, SetCalendar,
@@ -27,6 +27,7 @@ use exahour_wire::units::{Hours, Millis, Money, Nanos, PartsPerMillion, Price, Q
 
 use super::dice::Dice;
 use super::phases;
+use crate::behaviour::NEWEST;
 
 pub(super) const PARTICIPANTS: u32 = 4;
 const ACCOUNTS: u32 = 9;
@@ -85,6 +86,8 @@ pub(super) struct Market {
     pub(super) phase_ends: BTreeMap<InstrumentId, u64>,
     /// How many orders may mostly live: zero for any number.
     orders_max: u32,
+    /// Whether anybody activates a behaviour.
+    pub(super) activates: bool,
 }
 
 impl Market {
@@ -129,6 +132,7 @@ impl Market {
         Self {
             sessions,
             orders_max,
+            activates: true,
             ..Self::default()
         }
     }
@@ -139,9 +143,22 @@ impl Market {
         node_started(dice.pick(&[usual, usual, usual, usual, 0, 3, 40, u32::MAX]))
     }
 
+    /// Asks for other rules.
+    pub(super) fn activate(&mut self, behaviour: Behaviour) -> Vec<u8> {
+        let activate = ActivateBehaviour {
+            request: self.fresh_name(),
+            behaviour,
+            ..ActivateBehaviour::blank()
+        };
+        activate.bytes().to_vec()
+    }
+
     /// The commands of the exchange itself that everything begins with.
     pub(super) fn set_up(&mut self, dice: &mut Dice, now: Nanos) -> Vec<Vec<u8>> {
         let mut records = vec![node_started(self.orders_max)];
+        if self.activates && dice.percent(60) {
+            records.push(self.activate(NEWEST));
+        }
         let name = Text32::new("A name").unwrap_or_default();
         for id in 1..=PARTICIPANTS {
             let command = CreateParticipant {

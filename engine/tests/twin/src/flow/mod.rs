@@ -108,6 +108,14 @@ impl Flow {
         }
     }
 
+    /// The stream of a seed, in which nobody activates a behaviour.
+    #[must_use]
+    pub fn without_activation(seed: u64, style: Style) -> Self {
+        let mut flow = Self::new(seed, style);
+        flow.market.activates = false;
+        flow
+    }
+
     /// The next batch: a few commands; the first one sets the market up.
     pub fn next_batch(&mut self) -> Commands {
         let records = if self.sent == 0 {

@@ -2,7 +2,7 @@
 //!
 //! Always holds: lots and prices are of few kinds, so that sides often stay as they are.
 
-use exahour_wire::codes::{OrderFlags, Permissions, Raw, SelfTradePrevention};
+use exahour_wire::codes::{OrderFlags, Permissions, Raw, SelfTradePrevention, Side};
 use exahour_wire::ids::AccountId;
 use exahour_wire::message::Message;
 use exahour_wire::orders::{MassQuote, QUOTES_MAX, Quote};
@@ -48,20 +48,31 @@ fn quote(market: &mut Market, dice: &mut Dice) -> Quote {
             ask_quantity: Quantity(1),
         };
     };
+    // One side is refused, and the other is sent where that side still stands.
+    let pushed = match dice.below(8) {
+        0 => Some(dice.pick(&[Side::Buy, Side::Sell])),
+        _ => None,
+    };
     let mid = contract.mid + dice.below(3) as i64;
+    let mid = match pushed {
+        Some(Side::Buy) => (mid - 3).max(4),
+        Some(Side::Sell) => mid + 3,
+        None => mid,
+    };
     let half = dice.pick(&[1, 1, 2, 3, 0]);
     let tick = contract.definition.tick.0;
     let off_tick = i64::from(dice.percent(1));
-    let mut lots = || match dice.below(40) {
+    let mut lots = |side| match dice.below(40) {
         0..5 => Quantity(0),
         5 => Quantity(5_000_000),
+        6..36 if pushed == Some(side) => Quantity(5_000_000),
         _ => Quantity(dice.pick(&[1, 2, 4, 8])),
     };
     Quote {
         instrument: contract.definition.instrument,
         bid_price: Price((mid - half) * tick),
-        bid_quantity: lots(),
+        bid_quantity: lots(Side::Buy),
         ask_price: Price((mid + half) * tick + off_tick),
-        ask_quantity: lots(),
+        ask_quantity: lots(Side::Sell),
     }
 }

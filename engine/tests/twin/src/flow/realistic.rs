@@ -8,8 +8,8 @@ use exahour_wire::codes::{
     SelfTradePrevention, Side, TimeInForce,
 };
 use exahour_wire::ids::{
-    AccountId, ClientOrderId, CommandSequence, InstrumentId, MessageSequence, ObligationId,
-    OrderId, ParticipantId, SessionId, SessionVersion,
+    AccountId, Behaviour, ClientOrderId, CommandSequence, InstrumentId, MessageSequence,
+    ObligationId, OrderId, ParticipantId, SessionId, SessionVersion,
 };
 use exahour_wire::internal::{Checkpoint, CloseSession, TakeStateHash, Tick};
 use exahour_wire::message::{AccessKey, Digest, Ipv4, Message, Text32};
@@ -29,6 +29,7 @@ use super::dice::Dice;
 use super::market::{Instrument, Market, PARTICIPANTS, Session, owner};
 use super::phases;
 use super::quotes;
+use crate::behaviour::NEWEST;
 
 /// The next command.
 pub(super) fn command(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u8> {
@@ -73,6 +74,7 @@ pub(super) fn command(market: &mut Market, dice: &mut Dice, now: Nanos) -> Vec<u
         }
         .bytes()
         .to_vec(),
+        996..998 if market.activates => market.activate(dice.pick(&[Behaviour(1), NEWEST])),
         _ => Tick::blank().bytes().to_vec(),
     }
 }

@@ -1,43 +1,24 @@
 //! What chance adds to a call stays a secret: whoever asks is told the end that was announced.
 
-#![allow(clippy::unwrap_used)] // A test may fail where it stands.
-
-use exahour_engine::{Batch, Capacity, Engine};
-use exahour_twin::Twin;
 use exahour_twin::check::Checker;
 use exahour_twin::flow::followers::Followers;
 use exahour_twin::flow::limits::TIME;
 use exahour_wire::events::{AuctionUncrossed, InstrumentStatus};
-use exahour_wire::ids::{CommandSequence, InstrumentId, MessageSequence, SessionId};
+use exahour_wire::ids::{InstrumentId, MessageSequence, SessionId};
 use exahour_wire::internal::Tick;
 use exahour_wire::message::{Message, messages};
 use exahour_wire::operations::{InstrumentStatusRequest, SetCalendar};
 use exahour_wire::units::{Millis, Nanos};
 
+use crate::pair::Pair;
+
 const HOUR: u32 = 3_600_000;
 
 #[test]
 fn who_asks_while_chance_delays_an_auction_is_told_the_announced_end() {
-    let capacity = Capacity {
-        orders: 1,
-        positions: 1,
-        index_seed: 1,
-    };
-    let (mut engine, mut twin) = (Engine::new(&capacity), Twin::new());
-    let (mut checker, mut sent) = (Checker::default(), 0);
-    let mut apply = |engine: &mut Engine, time: Nanos, records: &[Vec<u8>]| -> Vec<u8> {
-        let first = CommandSequence(sent + 1);
-        sent += records.len() as u64;
-        let commands = records.concat();
-        let batch = Batch {
-            time,
-            first,
-            commands: &commands,
-        };
-        let (mut events, mut others) = (Vec::new(), Vec::new());
-        engine.apply(&batch, &mut events).unwrap();
-        twin.apply(time, first, &commands, &mut others);
-        assert!(events == others, "at {time:?}");
+    let (mut pair, mut checker) = (Pair::new(), Checker::default());
+    let mut apply = |pair: &mut Pair, records: &[Vec<u8>]| -> Vec<u8> {
+        let events = pair.apply(records);
         checker.follow(&events).unwrap();
         events
     };
@@ -54,8 +35,8 @@ fn who_asks_while_chance_delays_an_auction_is_told_the_announced_end() {
     };
     let mut records = Followers::set_up(1);
     records.push(calendar.bytes().to_vec());
-    apply(&mut engine, TIME, &records);
-    let announced = engine.next_due().unwrap();
+    apply(&mut pair, &records);
+    let announced = pair.engine.next_due().unwrap();
     assert_eq!(announced, Nanos(TIME.0 + Nanos::HOUR.0));
     let question = InstrumentStatusRequest {
         session: SessionId(1),
@@ -63,13 +44,15 @@ fn who_asks_while_chance_delays_an_auction_is_told_the_announced_end() {
         instrument: InstrumentId(1),
         ..InstrumentStatusRequest::blank()
     };
-    let events = apply(&mut engine, announced, &[question.bytes().to_vec()]);
+    pair.time = announced;
+    let events = apply(&mut pair, &[question.bytes().to_vec()]);
     let uncrossed = |events: &[u8]| messages(events).any(|it| AuctionUncrossed::read(it).is_some());
     assert!(!uncrossed(&events));
-    let drawn = engine.next_due().unwrap();
+    let drawn = pair.engine.next_due().unwrap();
     assert!(drawn > announced, "chance has delayed it");
     let told = messages(&events).find_map(InstrumentStatus::read).unwrap();
     assert_eq!(told.ends_at, announced);
     let tick = Tick::blank().bytes().to_vec();
-    assert!(uncrossed(&apply(&mut engine, drawn, &[tick])));
+    pair.time = drawn;
+    assert!(uncrossed(&apply(&mut pair, &[tick])));
 }

@@ -1,79 +1,22 @@
 //! Cascades of more stop orders, every other one a one-cancels-other order, than one command may let into
 //! the market: each comes, once, in its turn, and no command or timer lets in more than it may.
 
-#![allow(clippy::unwrap_used)] // A test may fail where it stands.
-
 use std::collections::BTreeSet;
 
-use exahour_engine::{Batch, Capacity, Engine};
-use exahour_twin::Twin;
 use exahour_twin::flow::cascade::{
     LIMITS_BELOW, STOP_ABOVE, Shape, before, one_cancels_other, spark,
 };
-use exahour_twin::flow::limits::TIME;
 use exahour_wire::events::{
     EventPrefix, OrderAccepted, OrderCancelled, OrderFilled, OrderTriggered,
 };
-use exahour_wire::ids::CommandSequence;
 use exahour_wire::internal::Tick;
 use exahour_wire::limits::ELECTIONS_MAX;
 use exahour_wire::message::{Message, messages};
 use exahour_wire::units::{Nanos, Price};
 
+use crate::pair::Pair;
+
 const STOPS: u32 = 1_300;
-
-/// Engine and twin, which must say the same.
-struct Pair {
-    engine: Engine,
-    twin: Twin,
-    sent: u64,
-    time: Nanos,
-}
-
-impl Pair {
-    fn new() -> Self {
-        let capacity = Capacity {
-            orders: 1,
-            positions: 1,
-            index_seed: 1,
-        };
-        Self {
-            engine: Engine::new(&capacity),
-            twin: Twin::new(),
-            sent: 0,
-            time: TIME,
-        }
-    }
-
-    /// The events of a batch.
-    fn apply(&mut self, records: &[Vec<u8>]) -> Vec<u8> {
-        let first = CommandSequence(self.sent + 1);
-        self.sent += records.len() as u64;
-        let commands = records.concat();
-        let batch = Batch {
-            time: self.time,
-            first,
-            commands: &commands,
-        };
-        let (mut events, mut others) = (Vec::new(), Vec::new());
-        self.engine.apply(&batch, &mut events).unwrap();
-        self.twin.apply(self.time, first, &commands, &mut others);
-        assert!(events == others, "at {:?}", self.time);
-        events
-    }
-
-    /// The engine goes on from its own snapshot.
-    fn restart(&mut self) {
-        let bytes = self.engine.snapshot().unwrap();
-        let capacity = Capacity {
-            orders: 7,
-            positions: 7,
-            index_seed: 7,
-        };
-        let hash = self.engine.state_hash();
-        self.engine = Engine::restore(&bytes, &hash, &capacity).unwrap();
-    }
-}
 
 fn triggered(events: &[u8]) -> Vec<OrderTriggered> {
     messages(events).filter_map(OrderTriggered::read).collect()
