@@ -19,6 +19,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::cluster_config::{ClusterConfig, ClusterTable};
 use crate::disk_agent::DISK;
 use crate::genesis::Genesis;
 use crate::multicast_config::MulticastTable;
@@ -152,6 +153,8 @@ struct FileConfig {
     checkpoint_every: u64,
     listen: ListenConfig,
     #[serde(default)]
+    cluster: Option<ClusterTable>,
+    #[serde(default)]
     multicast: Option<MulticastTable>,
     sessions: SessionConfig,
     capacity: CapacityConfig,
@@ -174,6 +177,8 @@ pub struct NodeConfig {
     pub checkpoint_every: u64,
     /// Where the node listens.
     pub listen: ListenConfig,
+    /// The node's place in a cluster; none where it is alone.
+    pub cluster: Option<ClusterConfig>,
     /// Where market data goes by multicast, if anywhere.
     pub multicast: Option<MulticastConfig>,
     /// Bounds on sessions.
@@ -363,6 +368,10 @@ impl NodeConfig {
             flush,
             checkpoint_every: file.checkpoint_every,
             listen: file.listen,
+            cluster: file
+                .cluster
+                .map(|it| it.check(written.folder()))
+                .transpose()?,
             multicast: file.multicast.map(|it| it.check()).transpose()?,
             sessions: file.sessions,
             capacity: exahour_engine::Capacity {

@@ -11,14 +11,16 @@ use exahour_gateway::credentials::{KEY_BYTES, Keys};
 use exahour_journal::disk::{Disk, Entry, Mode, Open};
 use exahour_journal::{JournalError, LogId, Verify, inspect_on};
 
+use crate::config::NodeConfig;
 use crate::error::NodeError;
-use crate::genesis::Genesis;
 
-/// Reads which exchange this is, or draws an id for a new one: one that has no journal yet.
+/// Reads which exchange this is. A new one, which has no journal yet, has the id of its cluster, or draws
+/// one where the node is alone.
 pub(crate) fn open_identity(
     disk: &dyn Disk,
     path: &Path,
     journal: &Path,
+    config: &NodeConfig,
 ) -> Result<LogId, NodeError> {
     if !disk.exists(path) {
         match inspect_on(disk, journal, Verify::Trust) {
@@ -32,7 +34,10 @@ pub(crate) fn open_identity(
                 });
             }
         }
-        let id = LogId(random_bytes(disk)?);
+        let id = match &config.cluster {
+            Some(cluster) => cluster.key.log_id(),
+            None => LogId(random_bytes(disk)?),
+        };
         create_file(disk, path, &format!("{id}\n"))?;
     }
     let content = disk.read(path).map_err(NodeError::io(path, "read"))?;
@@ -47,16 +52,20 @@ pub(crate) fn open_identity(
         })
 }
 
-/// Reads the keys, or draws one for each session of the genesis.
+/// Reads the keys, or makes one for each session of the genesis: drawn where the node is alone, and the
+/// same on every node of a cluster.
 pub(crate) fn open_keys(
     disk: &dyn Disk,
     path: &Path,
-    genesis: &Genesis,
+    config: &NodeConfig,
 ) -> Result<Keys, NodeError> {
     if !disk.exists(path) {
         let mut text = String::from("# session, key: share each with its owner only\n");
-        for session in &genesis.session {
-            let key: [u8; KEY_BYTES] = random_bytes(disk)?;
+        for session in &config.genesis.session {
+            let key: [u8; KEY_BYTES] = match &config.cluster {
+                Some(cluster) => cluster.key.session_key(session.id),
+                None => random_bytes(disk)?,
+            };
             let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
             text.push_str(&format!("{} {hex}\n", session.id));
         }

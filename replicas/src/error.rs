@@ -10,6 +10,7 @@ use exahour_rings::LayoutError;
 
 use crate::config::ConfigError;
 use crate::genesis::GenesisError;
+use crate::members::NodeId;
 
 /// Why a node cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -129,6 +130,31 @@ pub enum NodeError {
         path: PathBuf,
         /// What is left of the exchange.
         promises: PathBuf,
+    },
+    /// A member of a cluster has lost a part of what it kept.
+    #[error(
+        "{path} is gone, and the rest of the folder is there: node {node} may have forgotten what it \
+         promised or acknowledged. Put a new node in its place, with another id and an empty folder \
+         (`exahour add-node`, `exahour replace-node`)", path = path.display()
+    )]
+    PartLost {
+        /// What is gone.
+        path: PathBuf,
+        /// The node.
+        node: NodeId,
+    },
+    /// A first member of a cluster has an empty folder.
+    #[error(
+        "{path} is empty, and node {node} is one of the first members of its cluster. Is the cluster new? \
+         Start each of them with --found, once. Was the disk lost? Put a new node in its place, with \
+         another id (`exahour add-node`, `exahour replace-node`): this one could break promises that it \
+         does not remember", path = path.display()
+    )]
+    EmptyFolder {
+        /// The folder.
+        path: PathBuf,
+        /// The node.
+        node: NodeId,
     },
     /// The event log holds what this journal cannot have given.
     #[error(

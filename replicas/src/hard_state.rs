@@ -1,111 +1,168 @@
-//! What a node has promised to its peers: term, vote and members, kept in two slots of one file.
+//! What a node has promised to its peers: term and vote, who the members are, and whether it may have
+//! forgotten something; kept in two slots of one file.
 //!
 //! Written by `storage` when a promise changes, before any message that rests on it is sent.
 //!
 //! ```text
-//! slot (512 bytes, two of them):
-//! | magic 8 | counter 8 | term 8 | vote 8 | voters: count 8, ids 8 each ... | zeros | crc 4 |
+//! slot (4096 bytes, two of them):
+//! | magic 8 | counter 8 | incarnation 8 | term 8 | vote 8 | forgetful 1 | zeros 7 |
+//! | members: count 4, bytes | zeros | crc 4 |
 //! ```
 //! Always holds: the slot with the higher counter and a right checksum is the state; a write goes to
 //! the other slot and is flushed before it counts, so a torn write leaves the older state.
 //! Does not: keep the commit index, which raft finds again.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use exahour_journal::disk::SystemDisk;
-use raft::prelude::{ConfState, HardState};
+use exahour_journal::disk::{Disk, DiskFile, Mode, Open};
+use raft::prelude::HardState;
 
-use crate::data_folder::sync_folder_of;
 use crate::error::NodeError;
+use crate::members::Members;
+use crate::peers::packed::{Packer, Unpacker};
 
-const MAGIC: &[u8; 8] = b"EXAHRFT1";
-const SLOT_BYTES: usize = 512;
+const MAGIC: &[u8; 8] = b"EXAHRFT2";
+const MAGIC_BEFORE: &[u8; 8] = b"EXAHRFT1";
+const SLOT_BYTES: usize = 4096;
 const CRC_AT: usize = SLOT_BYTES - 4;
-const VOTERS_AT: usize = 40;
-const VOTERS_MAX: usize = (CRC_AT - VOTERS_AT) / 8;
+const MEMBERS_AT: usize = 52;
+
+/// Room for the members.
+pub(crate) const MEMBERS_BYTES_MAX: usize = CRC_AT - MEMBERS_AT;
+
+/// What is kept.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Promises {
+    /// Drawn when the file was made.
+    pub(crate) incarnation: u64,
+    pub(crate) term: u64,
+    pub(crate) vote: u64,
+    /// The node may have lost what it acknowledged: it gives no vote until it has it again.
+    pub(crate) forgetful: bool,
+    pub(crate) members: Members,
+}
+
+impl Promises {
+    fn to_slot(&self, counter: u64) -> Option<[u8; SLOT_BYTES]> {
+        let mut bytes = Vec::with_capacity(SLOT_BYTES);
+        let mut members = Vec::new();
+        self.members.pack(&mut members);
+        if members.len() > MEMBERS_BYTES_MAX {
+            return None;
+        }
+        Packer(&mut bytes)
+            .bytes(MAGIC)
+            .u64(counter)
+            .u64(self.incarnation)
+            .u64(self.term)
+            .u64(self.vote)
+            .u8(u8::from(self.forgetful))
+            .bytes(&[0; 7])
+            .counted(&members);
+        let mut slot = [0; SLOT_BYTES];
+        slot[..bytes.len()].copy_from_slice(&bytes);
+        let crc = checksum(&slot[..CRC_AT]);
+        slot[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        Some(slot)
+    }
+
+    /// The counter and the state of a slot that is whole.
+    fn of_slot(bytes: &[u8; SLOT_BYTES]) -> Option<(u64, Self)> {
+        let (content, crc) = bytes.split_last_chunk()?;
+        if checksum(content) != u32::from_le_bytes(*crc) {
+            return None;
+        }
+        let mut rest = Unpacker(content);
+        if rest.take::<8>()? != *MAGIC {
+            return None;
+        }
+        let counter = rest.u64()?;
+        let (incarnation, term, vote) = (rest.u64()?, rest.u64()?, rest.u64()?);
+        let forgetful = rest.u8()? != 0;
+        rest.take::<7>()?;
+        let members = Members::unpack(rest.counted()?)?;
+        let promises = Self {
+            incarnation,
+            term,
+            vote,
+            forgetful,
+            members,
+        };
+        Some((counter, promises))
+    }
+}
 
 /// The file of promises.
 pub(crate) struct HardStateFile {
     path: PathBuf,
-    file: File,
+    file: Box<dyn DiskFile>,
     counter: u64,
-    term: u64,
-    vote: u64,
-    voters: Vec<u64>,
+    kept: Promises,
 }
 
 impl HardStateFile {
-    /// Opens the file, or creates it for a group of these voters.
+    /// Opens the file, or creates it with what a new node has promised: nothing.
     ///
     /// # Errors
     /// [`NodeError::Io`]; [`NodeError::HardState`] where neither slot can be believed.
-    pub(crate) fn open(path: &Path, voters: &[u64]) -> Result<Self, NodeError> {
-        let io = |action| {
-            move |source| NodeError::Io {
-                path: path.to_path_buf(),
-                action,
-                source,
-            }
-        };
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(io("open"))?;
+    pub(crate) fn open(disk: &dyn Disk, path: &Path, new: &Promises) -> Result<Self, NodeError> {
+        let io = |action| NodeError::io(path, action);
+        let file = disk.open(path, Open::OrCreate(Mode::OWNER_FILE));
         let mut state = Self {
             path: path.to_path_buf(),
-            file,
+            file: file.map_err(io("open"))?,
             counter: 0,
-            term: 0,
-            vote: 0,
-            voters: voters.to_vec(),
+            kept: new.clone(),
         };
-        if state.file.metadata().map_err(io("look at"))?.len() == 0 {
+        if state.file.bytes().map_err(io("look at"))? == 0 {
             state.write()?;
-            sync_folder_of(&SystemDisk, path)?;
+            let folder = path.parent().unwrap_or(Path::new("."));
+            disk.sync_folder(folder)
+                .map_err(NodeError::io(folder, "flush"))?;
             return Ok(state);
         }
         let slots = [state.read_slot(0), state.read_slot(1)];
-        let newest = slots.into_iter().flatten().max_by_key(|slot| slot.counter);
-        let slot = newest.ok_or_else(|| NodeError::HardState {
-            path: path.to_path_buf(),
-            reason: "neither copy is whole, so this node may have forgotten a promise; restore \
-                     the file, or, where the node is alone and so has promised nothing, remove it"
-                .to_owned(),
-        })?;
-        state.counter = slot.counter;
-        state.term = slot.term;
-        state.vote = slot.vote;
-        state.voters = slot.voters;
+        let newest = slots.into_iter().flatten().max_by_key(|slot| slot.0);
+        (state.counter, state.kept) = newest.ok_or_else(|| state.unreadable())?;
         Ok(state)
+    }
+
+    fn unreadable(&self) -> NodeError {
+        let mut magic = [0; 8];
+        let read = self.file.read_exact_at(&mut magic, 0);
+        let reason = if read.is_ok() && &magic == MAGIC_BEFORE {
+            "it was written by an earlier version of this program, for a node that was alone and so has \
+             promised nothing: remove it"
+        } else {
+            "neither copy is whole, so this node may have forgotten a promise; where it is alone it has \
+             promised nothing: remove the file. In a cluster, put a new node in its place \
+             (`exahour add-node`, `exahour remove-node`)"
+        };
+        NodeError::HardState {
+            path: self.path.clone(),
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// What is kept.
+    pub(crate) fn kept(&self) -> &Promises {
+        &self.kept
     }
 
     /// The promises in raft's own words. The commit index is left to raft to find.
     pub(crate) fn hard_state(&self) -> HardState {
         HardState {
-            term: self.term,
-            vote: self.vote,
+            term: self.kept.term,
+            vote: self.kept.vote,
             ..HardState::default()
-        }
-    }
-
-    /// The members.
-    pub(crate) fn conf_state(&self) -> ConfState {
-        ConfState {
-            voters: self.voters.clone(),
-            ..ConfState::default()
         }
     }
 
     /// Takes at least this term: a journal has it, whatever became of the file.
     pub(crate) fn at_least(&mut self, term: u64) {
-        if self.term < term {
-            self.term = term;
-            self.vote = 0;
+        if self.kept.term < term {
+            self.kept.term = term;
+            self.kept.vote = 0;
         }
     }
 
@@ -114,11 +171,11 @@ impl HardStateFile {
     /// # Errors
     /// [`NodeError::Io`]: the promise must not be made.
     pub(crate) fn promise(&mut self, state: &HardState) -> Result<(), NodeError> {
-        if (self.term, self.vote) == (state.term, state.vote) {
+        if (self.kept.term, self.kept.vote) == (state.term, state.vote) {
             return Ok(());
         }
-        self.term = state.term;
-        self.vote = state.vote;
+        self.kept.term = state.term;
+        self.kept.vote = state.vote;
         self.write()
     }
 
@@ -126,27 +183,30 @@ impl HardStateFile {
     ///
     /// # Errors
     /// [`NodeError::HardState`] where there are too many; [`NodeError::Io`].
-    pub(crate) fn set_members(&mut self, members: &ConfState) -> Result<(), NodeError> {
-        if members.voters.len() > VOTERS_MAX {
-            return Err(NodeError::HardState {
-                path: self.path.clone(),
-                reason: format!("a group has at most {VOTERS_MAX} voters"),
-            });
+    pub(crate) fn set_members(&mut self, members: Members) -> Result<(), NodeError> {
+        self.kept.members = members;
+        self.write()
+    }
+
+    /// Keeps whether this node may have lost what it acknowledged, on disk when this returns.
+    ///
+    /// # Errors
+    /// [`NodeError::Io`].
+    pub(crate) fn set_forgetful(&mut self, forgetful: bool) -> Result<(), NodeError> {
+        if self.kept.forgetful == forgetful {
+            return Ok(());
         }
-        self.voters.clone_from(&members.voters);
+        self.kept.forgetful = forgetful;
         self.write()
     }
 
     fn write(&mut self) -> Result<(), NodeError> {
         self.counter += 1;
-        let mut slot = [0; SLOT_BYTES];
-        slot[..8].copy_from_slice(MAGIC);
-        let words = [self.counter, self.term, self.vote, self.voters.len() as u64];
-        for (place, word) in words.iter().chain(&self.voters).enumerate() {
-            slot[8 + place * 8..16 + place * 8].copy_from_slice(&word.to_le_bytes());
-        }
-        let crc = checksum(&slot[..CRC_AT]);
-        slot[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        let slot = self.kept.to_slot(self.counter);
+        let slot = slot.ok_or_else(|| NodeError::HardState {
+            path: self.path.clone(),
+            reason: format!("the members do not fit {MEMBERS_BYTES_MAX} bytes"),
+        })?;
         let offset = (self.counter % 2) * SLOT_BYTES as u64;
         let io = |source| NodeError::Io {
             path: self.path.clone(),
@@ -157,40 +217,12 @@ impl HardStateFile {
         self.file.sync_all().map_err(io)
     }
 
-    fn read_slot(&self, place: u64) -> Option<Slot> {
+    fn read_slot(&self, place: u64) -> Option<(u64, Promises)> {
         let mut bytes = [0; SLOT_BYTES];
         self.file
             .read_exact_at(&mut bytes, place * SLOT_BYTES as u64)
             .ok()?;
-        Slot::parse(&bytes)
-    }
-}
-
-struct Slot {
-    counter: u64,
-    term: u64,
-    vote: u64,
-    voters: Vec<u64>,
-}
-
-impl Slot {
-    fn parse(bytes: &[u8; SLOT_BYTES]) -> Option<Self> {
-        let (content, crc) = bytes.split_last_chunk()?;
-        if &bytes[..8] != MAGIC || checksum(content) != u32::from_le_bytes(*crc) {
-            return None;
-        }
-        let mut words = content[8..]
-            .chunks_exact(8)
-            .filter_map(|word| word.first_chunk().map(|word| u64::from_le_bytes(*word)));
-        let (counter, term, vote) = (words.next()?, words.next()?, words.next()?);
-        let count = usize::try_from(words.next()?).ok()?;
-        let voters: Vec<u64> = words.take(count.min(VOTERS_MAX)).collect();
-        (voters.len() == count).then_some(Self {
-            counter,
-            term,
-            vote,
-            voters,
-        })
+        Promises::of_slot(&bytes)
     }
 }
 
@@ -201,7 +233,10 @@ fn checksum(bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use exahour_journal::disk::SystemDisk;
+
     use super::*;
+    use crate::members::{Member, NodeId};
 
     fn promise(term: u64, vote: u64) -> HardState {
         HardState {
@@ -211,23 +246,39 @@ mod tests {
         }
     }
 
+    fn new(ids: &[u64]) -> Promises {
+        let member = |id: &u64| Member {
+            id: NodeId(*id),
+            peers: "127.0.0.1:7100".parse().unwrap(),
+            orders: "127.0.0.1:7000".parse().unwrap(),
+        };
+        let members: Vec<Member> = ids.iter().map(member).collect();
+        Promises {
+            incarnation: 5,
+            members: Members::founders(&members),
+            ..Promises::default()
+        }
+    }
+
     #[test]
     fn a_promise_is_kept_over_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("raft-state");
-        let mut state = HardStateFile::open(&path, &[1, 2, 3]).unwrap();
+        let mut state = HardStateFile::open(&SystemDisk, &path, &new(&[1, 2, 3])).unwrap();
         state.promise(&promise(7, 2)).unwrap();
+        state.set_forgetful(true).unwrap();
         drop(state);
-        let state = HardStateFile::open(&path, &[9]).unwrap();
+        let state = HardStateFile::open(&SystemDisk, &path, &new(&[9])).unwrap();
         assert_eq!(state.hard_state(), promise(7, 2));
-        assert_eq!(state.conf_state().voters, [1, 2, 3]);
+        assert_eq!(state.kept().members.group.voters, [1, 2, 3]);
+        assert!(state.kept().forgetful);
     }
 
     #[test]
     fn a_torn_write_leaves_the_older_promise_and_two_torn_slots_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("raft-state");
-        let mut state = HardStateFile::open(&path, &[1]).unwrap();
+        let mut state = HardStateFile::open(&SystemDisk, &path, &new(&[1])).unwrap();
         state.promise(&promise(3, 1)).unwrap();
         state.promise(&promise(4, 1)).unwrap();
         drop(state);
@@ -236,17 +287,33 @@ mod tests {
             let mut bytes = whole.clone();
             bytes[place] ^= 0x40;
             std::fs::write(&path, &bytes).unwrap();
-            let term = HardStateFile::open(&path, &[1]).unwrap().term;
+            let term = HardStateFile::open(&SystemDisk, &path, &new(&[1]))
+                .unwrap()
+                .kept
+                .term;
             assert!(term == 3 || term == 4, "byte {place}: term {term}");
         }
         let mut bytes = whole;
         bytes[20] ^= 1;
         bytes[SLOT_BYTES + 20] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
-        let refused = HardStateFile::open(&path, &[1]).err().unwrap();
+        let refused = HardStateFile::open(&SystemDisk, &path, &new(&[1]))
+            .err()
+            .unwrap();
         assert!(
             refused.to_string().contains("neither copy is whole"),
             "{refused}"
         );
+    }
+
+    #[test]
+    fn a_file_of_an_earlier_version_is_named_as_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("raft-state");
+        std::fs::write(&path, [&MAGIC_BEFORE[..], &[0; 1016]].concat()).unwrap();
+        let refused = HardStateFile::open(&SystemDisk, &path, &new(&[1]))
+            .err()
+            .unwrap();
+        assert!(refused.to_string().contains("earlier version"), "{refused}");
     }
 }

@@ -2,16 +2,19 @@
 //! events.
 //!
 //! Used by `tools` (`exahour start`) and by tests. Read in this order: `node` puts the agents
-//! together over what `on_disk` opens, `sequencer` decides the order, `storage` keeps it,
-//! `engine_agent` applies it.
+//! together over what `on_disk` opens, `sequencer` decides the order, `consensus` has the group agree
+//! on it, over the links in `peers`, `storage` keeps it, `engine_agent` applies it.
 //!
 //! Always holds: the journal is the raft log; the engine sees only committed commands, in order; a
 //! single node is a raft group of one on the same path.
 //! Does not: match, check or parse what clients send.
 
+mod administration;
 mod admission_agent;
 mod batch;
+mod cluster_config;
 mod config;
+mod consensus;
 mod data_folder;
 mod disk_agent;
 mod engine_agent;
@@ -21,23 +24,32 @@ mod frames;
 mod genesis;
 mod hard_state;
 mod intake;
+mod members;
 mod multicast_config;
 mod node;
 mod on_disk;
 mod open_files;
+mod operator;
+mod peers;
 mod replay;
 mod sequencer;
 mod snapshots;
 mod storage;
 mod wide_layout;
+mod world;
 mod written;
 
+pub use cluster_config::{ClusterConfig, ClusterKey};
 pub use config::{ConfigError, ListenConfig, NodeConfig, SessionConfig};
 pub use error::NodeError;
 pub use event_log::EventLog;
 pub use genesis::{Genesis, GenesisCalendar, GenesisError, time_of_day};
-pub use node::{Addresses, Node};
+pub use members::{Member, NodeId, Standing};
+pub use node::{Addresses, Assembled, Node};
 pub use on_disk::Recovery;
+pub use operator::{Operator, OperatorError};
+pub use peers::LinkFault;
+pub use peers::operation::{MemberStatus, NodeRole, NodeStatus, Reply, Request};
 pub use replay::{Replay, ReplayReport, replay};
-pub use sequencer::{Sequencer, SequencerSettings};
 pub use storage::{FRAME_COMMANDS, FRAME_CONF_CHANGE, FRAME_CONF_CHANGE_V2, FRAME_EMPTY};
+pub use world::{Clocks, World};

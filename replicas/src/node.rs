@@ -10,13 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use exahour_engine::{Capacity, Engine};
-use exahour_gateway::clock::{Clock, SystemClock};
+use exahour_gateway::clock::Clock;
 use exahour_gateway::credentials::Keys;
 use exahour_gateway::feed::drop_copy::{DropCopy, DropCopyConfig};
 use exahour_gateway::feed::market_data::{MarketData, MarketDataConfig};
 use exahour_gateway::opening::Applied;
 use exahour_gateway::order_gateway::{GatewaySettings, OrderGateway};
-use exahour_journal::disk::{Disk, system_disk};
 use exahour_journal::{Reader, Verify};
 use exahour_rings::{
     Agent, AgentFailure, Capacity as RingCapacity, Consumer, LayoutError, Producer, Running,
@@ -24,11 +23,13 @@ use exahour_rings::{
 };
 use exahour_wire::codes::Durability;
 use exahour_wire::ids::CommandSequence;
-use exahour_wire::record::Line;
+use exahour_wire::record::{Line, Record};
 use exahour_wire::units::Nanos;
 
 use crate::admission_agent::{ADMISSION, AdmissionAgent};
+use crate::cluster_config::ClusterConfig;
 use crate::config::NodeConfig;
+use crate::consensus::{Consensus, ConsensusSettings};
 use crate::disk_agent::{DiskAgent, StagingAgent};
 use crate::engine_agent::{EngineAgent, EngineOutlet};
 use crate::error::NodeError;
@@ -36,12 +37,16 @@ use crate::frames::Frames;
 use crate::intake::Intake;
 use crate::on_disk::{ALONE, EVENTS, JOURNAL, OnDisk, Recovery};
 use crate::open_files;
+use crate::peers::{CONNECTIONS_MAX, Local, Peers};
 use crate::sequencer::{Sequencer, SequencerSettings};
 use crate::snapshots::Start;
-use crate::storage::LogEnd;
+use crate::world::World;
 
 /// Lines in the ring of a gateway.
 const GATEWAY_RING_LINES: usize = 1 << 16;
+
+/// Changes of a node's duty that may wait for the gateway.
+const DUTY_RING_CHANGES: usize = 64;
 
 /// Lines in the ring of the engine's wishes.
 const WISH_RING_LINES: usize = 1 << 10;
@@ -61,6 +66,8 @@ pub struct Addresses {
     pub market_data: SocketAddr,
     /// Drop copy.
     pub drop_copy: SocketAddr,
+    /// Peers and operators, where the node belongs to a cluster.
+    pub peers: Option<SocketAddr>,
 }
 
 /// A node that runs.
@@ -71,6 +78,18 @@ pub struct Node {
     recovery: Recovery,
 }
 
+/// The agents of a node, put together and not running yet.
+pub struct Assembled {
+    /// The agents, each with the name that a layout places it by.
+    pub agents: Vec<Box<dyn Agent>>,
+    /// Where the node is reached.
+    pub addresses: Addresses,
+    /// The file of the sessions' keys.
+    pub keys: PathBuf,
+    /// How it came back.
+    pub recovery: Recovery,
+}
+
 impl Node {
     /// Recovers what is on disk, or creates it, and starts to serve.
     ///
@@ -78,34 +97,65 @@ impl Node {
     /// [`NodeError`]; nothing is served then, and nothing on disk is lost.
     pub fn start(config: &NodeConfig) -> Result<Self, NodeError> {
         open_files::allow(config.sessions.all_connections_max())?;
-        let system = system_disk();
-        let disk = OnDisk::open(&system, config)?;
+        let assembled = Self::assemble(config, &World::system())?;
+        let running = run(&config.layout, assembled.agents).map_err(|it| misfit(config, it))?;
+        Ok(Self {
+            running,
+            addresses: assembled.addresses,
+            keys: assembled.keys,
+            recovery: assembled.recovery,
+        })
+    }
+
+    /// As [`Node::start`], in any world, and without running it: whoever has the agents turns them.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub fn assemble(config: &NodeConfig, world: &World) -> Result<Assembled, NodeError> {
+        let disk = OnDisk::open(config, world)?;
         let (gateway_in, gateway_out) = line_ring(GATEWAY_RING_LINES);
         let (wishes_in, wishes_out) = line_ring(WISH_RING_LINES);
         let (applied_in, applied_out) = watermark();
         let (intake_in, intake_out) = watermark();
         let (engine_intake_in, engine_intake_out) = watermark();
+        let (duty_in, duty_out) = any_ring(DUTY_RING_CHANGES);
 
-        let rings = entrances(config, &disk.end, [wishes_out, gateway_out])?;
-        let settings = SequencerSettings {
-            node_id: ALONE,
-            durability: config.durability,
-            orders_max: config.capacity.orders,
-        };
+        check_clock((world.clocks)().now(), disk.end.time)?;
+        if disk.end.next == CommandSequence(1) {
+            // What is wrong with it is said before anybody is served.
+            genesis_of(config, EARLIEST_TIME)?;
+        }
         let opens_behind = Applied {
             mark: applied_out.clone(),
             frame: disk.storage.last_frame(),
         };
-        let sequencer = Sequencer::new(
-            settings,
+        let consensus = ConsensusSettings {
+            node: config.cluster.as_ref().map_or(ALONE, |it| it.node),
+            durability: config.durability,
+            applied: disk.start.as_ref().map_or(0, |start| start.place.index),
+            behaviour_max: config.capacity.behaviour_max.0,
+            chance: u64::from_le_bytes(world.random_bytes()?),
+        };
+        let peers = config
+            .cluster
+            .as_ref()
+            .map(|it| listen_to_peers(config, it, world));
+        let intake = Intake::new(intake_in, "journal", config.notice);
+        let consensus = Consensus::new(
+            consensus,
             disk.storage,
-            rings,
-            (
-                applied_out,
-                Intake::new(intake_in, "journal", config.notice),
-            ),
-            Box::new(SystemClock::default()),
+            peers.transpose()?,
+            (applied_out, intake),
         )?;
+        let sequencer = {
+            let config = config.clone();
+            let settings = SequencerSettings {
+                orders_max: config.capacity.orders,
+                genesis: Box::new(move |now| genesis_of(&config, now)),
+            };
+            let rings = vec![wishes_out, gateway_out];
+            Sequencer::new(settings, consensus, rings, duty_in, (world.clocks)())?
+        };
         let outlet = EngineOutlet {
             events: disk.event_log,
             applied: applied_in,
@@ -115,18 +165,27 @@ impl Node {
             fresh_from: disk.end.next,
         };
         let follow_journal = || {
-            Reader::follow_on(&system, config.data.join(JOURNAL), Verify::Every)
+            Reader::follow_on(&world.disk, config.data.join(JOURNAL), Verify::Every)
                 .map_err(NodeError::log("journal"))
         };
-        let stages = stages((config, &disk.capacity), follow_journal, disk.start, outlet)?;
+        let stages = stages(
+            (config, &disk.capacity, world),
+            follow_journal,
+            disk.start,
+            outlet,
+        )?;
         let flush_pause = match config.durability {
             Durability::Durable => None,
             Durability::Replicated => Some(config.flush_pause),
         };
-        let mut front = FrontDoor::open((&system, config), disk.keys, gateway_in, &opens_behind)?;
+        let mut front = FrontDoor::open((config, world), disk.keys, gateway_in, &opens_behind)?;
         front.orders.follow_intake(intake_out);
         front.orders.follow_intake(engine_intake_out);
-        let addresses = front.addresses();
+        front.orders.follow_duty(duty_out);
+        let addresses = Addresses {
+            peers: sequencer.peers_address(),
+            ..front.addresses()
+        };
         let mut agents: Vec<Box<dyn Agent>> = vec![
             Box::new(front.orders),
             Box::new(sequencer),
@@ -137,9 +196,8 @@ impl Node {
             Box::new(disk.snapshots),
         ];
         agents.extend(stages);
-        let running = run(&config.layout, agents).map_err(|it| misfit(config, it))?;
-        Ok(Self {
-            running,
+        Ok(Assembled {
+            agents,
             addresses,
             keys: disk.keys_path,
             recovery: disk.recovery,
@@ -196,7 +254,7 @@ impl Node {
 
 /// The engine: one agent, or one for each stage where the layout places the first on its own.
 fn stages(
-    (config, capacity): (&NodeConfig, &Capacity),
+    (config, capacity, world): (&NodeConfig, &Capacity, &World),
     journal: impl Fn() -> Result<Reader, NodeError>,
     start: Option<Start>,
     outlet: EngineOutlet,
@@ -208,7 +266,7 @@ fn stages(
     };
     let engine = start.map_or_else(|| Engine::new(capacity), |start| start.engine);
     let (admission, execution) = engine.into_stages();
-    let clock = Box::new(SystemClock::default());
+    let clock = (world.clocks)();
     let placed = |thread: &ThreadLayout| thread.agents.iter().any(|agent| agent == ADMISSION);
     if !config.layout.threads.iter().any(placed) {
         let fused = EngineAgent::new((admission, execution), frames()?, outlet, clock);
@@ -221,40 +279,43 @@ fn stages(
 
 /// The agents that clients connect to.
 struct FrontDoor {
-    orders: OrderGateway<SystemClock>,
-    market_data: MarketData<SystemClock>,
-    drop_copy: DropCopy<SystemClock>,
+    orders: OrderGateway<Box<dyn Clock>>,
+    market_data: MarketData<Box<dyn Clock>>,
+    drop_copy: DropCopy<Box<dyn Clock>>,
 }
 
 impl FrontDoor {
     /// Ports that open once everything in the journal has been told again.
     fn open(
-        (disk, config): (&Arc<dyn Disk>, &NodeConfig),
+        (config, world): (&NodeConfig, &World),
         keys: Keys,
         ingress: Producer<Line>,
         opens_behind: &Applied,
     ) -> Result<Self, NodeError> {
-        let clock = SystemClock::default();
+        let clock = || (world.clocks)();
         let events = config.data.join(EVENTS);
         let mut settings = GatewaySettings::new(config.listen.orders, &events);
-        settings.disk = Arc::clone(disk);
+        settings.disk = Arc::clone(&world.disk);
         settings.connections_max = config.sessions.connections_max;
         settings.outbox_bytes = config.sessions.outbox_bytes;
         settings.session.durability = config.durability;
         settings.opens_behind = Some(opens_behind.clone());
+        settings.net = world.net.clone();
         let mut market_data = MarketDataConfig::new(config.listen.market_data, events.clone());
-        market_data.disk = Arc::clone(disk);
+        market_data.disk = Arc::clone(&world.disk);
         market_data.opens_behind = Some(opens_behind.clone());
+        market_data.net = world.net.clone();
         market_data.clients_max = config.sessions.market_data_connections_max;
         market_data.multicast = config.multicast;
         let mut drop_copy = DropCopyConfig::new(config.listen.drop_copy, events, keys.clone());
-        drop_copy.disk = Arc::clone(disk);
+        drop_copy.disk = Arc::clone(&world.disk);
         drop_copy.opens_behind = Some(opens_behind.clone());
+        drop_copy.net = world.net.clone();
         drop_copy.clients_max = config.sessions.drop_copy_connections_max;
         Ok(Self {
-            orders: OrderGateway::start(settings, keys, clock, ingress)?,
-            market_data: MarketData::new(&market_data, clock)?,
-            drop_copy: DropCopy::new(drop_copy, clock)?,
+            orders: OrderGateway::start(settings, keys, clock(), ingress)?,
+            market_data: MarketData::new(&market_data, clock())?,
+            drop_copy: DropCopy::new(drop_copy, clock())?,
         })
     }
 
@@ -263,13 +324,18 @@ impl FrontDoor {
             orders: self.orders.address(),
             market_data: self.market_data.address(),
             drop_copy: self.drop_copy.address(),
+            peers: None,
         }
     }
 }
 
 fn line_ring(lines: usize) -> (Producer<Line>, Consumer<Line>) {
+    any_ring(lines)
+}
+
+fn any_ring<T: Copy + Send>(places: usize) -> (Producer<T>, Consumer<T>) {
     // The sizes are powers of two, written above.
-    match RingCapacity::new(lines) {
+    match RingCapacity::new(places) {
         Ok(capacity) => ring(capacity),
         Err(error) => unreachable!("{error}"),
     }
@@ -296,34 +362,28 @@ fn misfit(config: &NodeConfig, source: LayoutError) -> NodeError {
     }
 }
 
-/// The rings that commands come through: at a first start the genesis comes before all others.
-fn entrances(
-    config: &NodeConfig,
-    end: &LogEnd,
-    rings: [Consumer<Line>; 2],
-) -> Result<Vec<Consumer<Line>>, NodeError> {
-    let now = check_clock(SystemClock::default().now(), end.time)?;
-    let genesis = match end.next {
-        CommandSequence(1) => Some(genesis_ring(config, now)?),
-        _ => None,
-    };
-    Ok(genesis.into_iter().chain(rings).collect())
-}
-
-/// A ring that holds the genesis, and nothing ever after.
-fn genesis_ring(config: &NodeConfig, now: Nanos) -> Result<Consumer<Line>, NodeError> {
+/// What a new exchange starts with, as commands of this time.
+fn genesis_of(config: &NodeConfig, now: Nanos) -> Result<Vec<Record>, NodeError> {
     let commands = config.genesis.commands(now, config.capacity.behaviour_max);
-    let records = commands.map_err(|source| NodeError::Genesis {
+    commands.map_err(|source| NodeError::Genesis {
         place: config.place_near(&source.key()),
         source,
-    })?;
-    let lines: usize = records.iter().map(|record| record.lines().len()).sum();
-    let (mut producer, consumer) = line_ring(lines.next_power_of_two().max(2));
-    for record in &records {
-        let pushed = producer.try_push_slice(record.lines());
-        assert!(pushed.is_ok());
-    }
-    Ok(consumer)
+    })
+}
+
+/// Opens the port that peers and operators connect to.
+fn listen_to_peers(
+    config: &NodeConfig,
+    cluster: &ClusterConfig,
+    world: &World,
+) -> Result<Peers, NodeError> {
+    let port = world.net.listen(cluster.listen, CONNECTIONS_MAX)?;
+    let local = Local {
+        key: cluster.key.clone(),
+        cluster: cluster.key.cluster_id(),
+        node: cluster.node.0,
+    };
+    Ok(Peers::new(port, local, world.disk.clone(), config.notice))
 }
 
 /// Whether a clock that shows `now` can be believed beside the journal's last stamp.

@@ -14,6 +14,7 @@
 //! Always holds: nothing is drawn or begun anew beside an old journal without a word; an event log that
 //! tells of more than the journal has is refused, and so is a folder whose journal is gone.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,8 +30,11 @@ use crate::config::NodeConfig;
 use crate::data_folder::{create_folder, open_identity, open_keys, random_bytes};
 use crate::error::NodeError;
 use crate::event_log::EventLog;
+use crate::hard_state::{HardStateFile, Promises};
+use crate::members::{Member, Members, NodeId};
 use crate::snapshots::{self, SnapshotAgent, SnapshotSettings, Start};
 use crate::storage::{JournalStorage, LogEnd};
+use crate::world::World;
 
 /// The folder of the journal in a data folder.
 pub(crate) const JOURNAL: &str = "journal";
@@ -38,8 +42,11 @@ pub(crate) const JOURNAL: &str = "journal";
 /// The folder of the event log in a data folder.
 pub(crate) const EVENTS: &str = "events";
 
+/// The file of promises in a data folder.
+const PROMISES: &str = "raft-state";
+
 /// The id of the only member of a group of one.
-pub(crate) const ALONE: u64 = 1;
+pub(crate) const ALONE: NodeId = NodeId(1);
 
 /// How a node came back.
 #[derive(Clone, Debug, Default)]
@@ -75,27 +82,22 @@ impl OnDisk {
     ///
     /// # Errors
     /// [`NodeError`]; nothing on disk is lost then.
-    pub(crate) fn open(disk: &Arc<dyn Disk>, config: &NodeConfig) -> Result<Self, NodeError> {
-        let data = &config.data;
+    pub(crate) fn open(config: &NodeConfig, world: &World) -> Result<Self, NodeError> {
+        let (data, disk) = (&config.data, &world.disk);
+        let promised = check_folder(disk.as_ref(), config)?;
         create_folder(disk.as_ref(), data)?;
-        let promises = data.join("raft-state");
-        let promised = disk.exists(&promises);
-        if promised && !disk.exists(&data.join(JOURNAL)) {
-            return Err(NodeError::JournalLost {
-                path: data.join(JOURNAL),
-                promises,
-            });
-        }
         let (journal, events) = open_logs(disk, config)?;
         let reader = follow(disk, &data.join(JOURNAL), "journal")?;
-        let storage = JournalStorage::new(journal.appender, reader, &promises, &[ALONE])?;
+        check_promised(config, promised, journal.appender.last_index())?;
+        let promises = open_promises(config, world)?;
+        let mut storage = JournalStorage::new(journal.appender, reader, promises);
         let end = storage.log_end().map_err(NodeError::log("journal"))?;
         let keys_path = data.join("keys");
         let keyed = disk.exists(&keys_path);
         if end.next > CommandSequence(1) {
             tell_recovery(config, end.next.0 - 1, promised, keyed);
         }
-        let keys = open_keys(disk.as_ref(), &keys_path, &config.genesis)?;
+        let keys = open_keys(disk.as_ref(), &keys_path, config)?;
         let event_log = open_event_log(disk, &data.join(EVENTS), events.appender, end)?;
         let capacity = Capacity {
             index_seed: u64::from_le_bytes(random_bytes(disk.as_ref())?),
@@ -103,6 +105,9 @@ impl OnDisk {
         };
         let (start, snapshots, recovery) =
             open_snapshots(disk, config, capacity, event_log.last())?;
+        if let Some(start) = &start {
+            storage.know_committed(start.place.index);
+        }
         Ok(Self {
             storage,
             flusher: journal.flusher,
@@ -119,6 +124,69 @@ impl OnDisk {
     }
 }
 
+/// Refuses a folder that has lost something; whether there are promises in it.
+fn check_folder(disk: &dyn Disk, config: &NodeConfig) -> Result<bool, NodeError> {
+    let (journal, promises) = (config.data.join(JOURNAL), config.data.join(PROMISES));
+    let (promised, journaled) = (disk.exists(&promises), disk.exists(&journal));
+    if promised && !journaled {
+        return Err(match &config.cluster {
+            None => NodeError::JournalLost {
+                path: journal,
+                promises,
+            },
+            Some(cluster) => NodeError::PartLost {
+                path: journal,
+                node: cluster.node,
+            },
+        });
+    }
+    match &config.cluster {
+        Some(cluster) if !promised && cluster.founds() && !cluster.founding => {
+            Err(match journaled {
+                true => NodeError::PartLost {
+                    path: promises,
+                    node: cluster.node,
+                },
+                false => NodeError::EmptyFolder {
+                    path: config.data.clone(),
+                    node: cluster.node,
+                },
+            })
+        }
+        _ => Ok(promised),
+    }
+}
+
+/// Refuses a journal of a cluster beside which the promises are gone. They are made last, so a first start
+/// that was cut short leaves a journal that is empty.
+fn check_promised(config: &NodeConfig, promised: bool, last: u64) -> Result<(), NodeError> {
+    match &config.cluster {
+        Some(cluster) if !promised && last > 0 => Err(NodeError::PartLost {
+            path: config.data.join(PROMISES),
+            node: cluster.node,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Opens what the node has promised; a new one has promised nothing.
+fn open_promises(config: &NodeConfig, world: &World) -> Result<HardStateFile, NodeError> {
+    let founders = match &config.cluster {
+        Some(cluster) => cluster.founders.clone(),
+        None => vec![Member {
+            id: ALONE,
+            peers: SocketAddr::from(([0, 0, 0, 0], 0)),
+            orders: config.listen.orders,
+        }],
+    };
+    let new = Promises {
+        incarnation: u64::from_le_bytes(world.random_bytes()?),
+        members: Members::founders(&founders),
+        ..Promises::default()
+    };
+    HardStateFile::open(world.disk.as_ref(), &config.data.join(PROMISES), &new)
+}
+
 /// A reader of a log that is being written.
 fn follow(disk: &Arc<dyn Disk>, path: &Path, log: &'static str) -> Result<Reader, NodeError> {
     Reader::follow_on(disk, path, Verify::Trust).map_err(NodeError::log(log))
@@ -126,7 +194,12 @@ fn follow(disk: &Arc<dyn Disk>, path: &Path, log: &'static str) -> Result<Reader
 
 fn open_logs(disk: &Arc<dyn Disk>, config: &NodeConfig) -> Result<(Journal, Journal), NodeError> {
     let (journal_path, events_path) = (config.data.join(JOURNAL), config.data.join(EVENTS));
-    let log_id = open_identity(disk.as_ref(), &config.data.join("identity"), &journal_path)?;
+    let log_id = open_identity(
+        disk.as_ref(),
+        &config.data.join("identity"),
+        &journal_path,
+        config,
+    )?;
     let mut journal =
         LogConfig::new(&journal_path, log_id).with_segment_bytes(config.segment_bytes);
     journal.disk = Arc::clone(disk);

@@ -6,20 +6,19 @@
 //! maps, without a copy of their data.
 //! Does not: flush (the disk agent does), or apply (the engine agent does).
 
-use std::path::Path;
-
 use bytes::Bytes;
 use exahour_journal::{
     Appender, FRAME_HEADER_BYTES, FrameMeta, FrameRef, JournalError, Position, Reader,
 };
 use exahour_wire::ids::CommandSequence;
 use exahour_wire::units::Nanos;
-use raft::prelude::{ConfState, Entry, EntryType, HardState, Snapshot};
+use raft::prelude::{Entry, EntryType, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
 use crate::batch::Stamp;
 use crate::error::NodeError;
-use crate::hard_state::HardStateFile;
+use crate::hard_state::{HardStateFile, Promises};
+use crate::members::Members;
 
 /// A frame without commands: a new leader's first entry.
 pub const FRAME_EMPTY: u8 = 0;
@@ -35,6 +34,8 @@ pub(crate) struct JournalStorage {
     appender: Appender,
     reader: Reader,
     promises: HardStateFile,
+    /// Everything up to here was committed when the journal was opened.
+    known_committed: u64,
 }
 
 /// What the last commands in a journal were stamped with.
@@ -47,24 +48,21 @@ pub(crate) struct LogEnd {
 }
 
 impl JournalStorage {
-    /// Takes over a journal and the file of promises beside it.
-    ///
-    /// # Errors
-    /// [`NodeError`] where the file of promises cannot be used.
-    pub(crate) fn new(
-        appender: Appender,
-        reader: Reader,
-        promises: &Path,
-        voters: &[u64],
-    ) -> Result<Self, NodeError> {
-        let mut promises = HardStateFile::open(promises, voters)?;
+    /// Takes over a journal and the promises beside it.
+    pub(crate) fn new(appender: Appender, reader: Reader, mut promises: HardStateFile) -> Self {
         let term = appender.term_of(appender.last_index());
         promises.at_least(term.map_or(0, u64::from));
-        Ok(Self {
+        Self {
             appender,
             reader,
             promises,
-        })
+            known_committed: 0,
+        }
+    }
+
+    /// Everything up to this entry is committed: a snapshot stands on it.
+    pub(crate) fn know_committed(&mut self, index: u64) {
+        self.known_committed = index;
     }
 
     /// Appends entries as raft hands them out, and gives the position behind the last.
@@ -121,8 +119,33 @@ impl JournalStorage {
     ///
     /// # Errors
     /// [`NodeError`].
-    pub(crate) fn set_members(&mut self, members: &ConfState) -> Result<(), NodeError> {
+    pub(crate) fn set_members(&mut self, members: Members) -> Result<(), NodeError> {
         self.promises.set_members(members)
+    }
+
+    /// Keeps whether this node may have lost what it acknowledged.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub(crate) fn set_forgetful(&mut self, forgetful: bool) -> Result<(), NodeError> {
+        self.promises.set_forgetful(forgetful)
+    }
+
+    /// Whether this node may have lost what it acknowledged.
+    #[inline]
+    pub(crate) fn forgetful(&self) -> bool {
+        self.promises.kept().forgetful
+    }
+
+    /// What this node has promised.
+    pub(crate) fn promises(&self) -> &Promises {
+        self.promises.kept()
+    }
+
+    /// The members, as of what was published as committed.
+    #[inline]
+    pub(crate) fn members(&self) -> &Members {
+        &self.promises.kept().members
     }
 
     /// Tells followers that everything up to the frame of this index is committed.
@@ -217,10 +240,12 @@ fn other(error: JournalError) -> raft::Error {
 
 impl Storage for JournalStorage {
     fn initial_state(&self) -> raft::Result<RaftState> {
-        Ok(RaftState::new(
-            self.promises.hard_state(),
-            self.promises.conf_state(),
-        ))
+        let state = HardState {
+            commit: self.known_committed,
+            ..self.promises.hard_state()
+        };
+        let group = self.promises.kept().members.group.clone();
+        Ok(RaftState::new(state, group))
     }
 
     fn entries(

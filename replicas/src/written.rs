@@ -6,6 +6,7 @@
 //! table around it, or none.
 
 use std::ops::Range;
+use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -23,6 +24,11 @@ impl Written {
             name: name.to_owned(),
             text: text.to_owned(),
         }
+    }
+
+    /// The folder that files named in the text are looked for in.
+    pub(crate) fn folder(&self) -> &Path {
+        Path::new(&self.name).parent().unwrap_or(Path::new(""))
     }
 
     /// `NAME:LINE` of a key such as `thread.0.idle`, where parts of an array count from 0; only the name

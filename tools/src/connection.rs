@@ -158,6 +158,7 @@ impl NodeArguments {
                 orders: it.orders,
                 market_data: it.market_data,
                 drop_copy: it.drop_copy,
+                peers: None,
             }));
         }
         match listen {
@@ -165,6 +166,7 @@ impl NodeArguments {
                 orders: it.orders,
                 market_data: it.market_data,
                 drop_copy: it.drop_copy,
+                peers: None,
             })),
             None => bail!(
                 "no node serves from {}: it has no {ADDRESSES_FILE}; start one there, or name \

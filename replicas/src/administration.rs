@@ -1,0 +1,190 @@
+//! What operators ask of a running group: how it stands, who leads, who belongs to it.
+//!
+//! Called by the sequencer with requests that came over an operator's link.
+//!
+//! Always holds: a request that cannot be carried out is answered with the reason and what to do; one
+//! that only the leader can carry out is answered with the leader's name.
+
+use raft::StateRole;
+
+use crate::consensus::Consensus;
+use crate::error::NodeError;
+use crate::members::{Change, MEMBERS_MAX, Member, NodeId, Standing};
+use crate::peers::operation::{MemberStatus, NodeRole, NodeStatus, Reply, Request};
+
+/// How far a learner may be behind the leader when it becomes a voter: the group waits for it from then on.
+const BEHIND_MAX: u64 = 1_000;
+
+/// Carries a request out, or begins to.
+///
+/// # Errors
+/// [`NodeError`] where the node cannot go on.
+pub(crate) fn answer(consensus: &mut Consensus, request: Request) -> Result<Reply, NodeError> {
+    if request == Request::Status {
+        return Ok(Reply::Status(Box::new(status(consensus))));
+    }
+    if request == Request::TrustMemory {
+        consensus.raft().mut_store().set_forgetful(false)?;
+        return Ok(Reply::Done);
+    }
+    if !consensus.leads() {
+        return Ok(Reply::Refused(elsewhere(consensus)));
+    }
+    let asked = match request {
+        Request::StepDown(to) => step_down(consensus, to),
+        Request::AddNode(member) => add(consensus, member),
+        Request::Promote(id) => promote(consensus, id).map(|()| Change::Promote(id)),
+        Request::RemoveNode(id) => remove(consensus, id),
+        Request::ReplaceNode { old, new } => replace(consensus, old, new),
+        Request::Status | Request::TrustMemory => unreachable!("answered above"),
+    };
+    match asked {
+        Err(why) => Ok(why),
+        Ok(change) => Ok(propose(consensus, change)),
+    }
+}
+
+fn refused<T>(why: impl Into<String>) -> Result<T, Reply> {
+    Err(Reply::Refused(why.into()))
+}
+
+fn elsewhere(consensus: &Consensus) -> String {
+    let leader = consensus.raft_ref().raft.leader_id;
+    match consensus.members().member(leader) {
+        Some(leader) => format!("node {} leads: ask it, at {}", leader.id, leader.peers),
+        None => "no node leads at present: ask again once one does".to_owned(),
+    }
+}
+
+fn status(consensus: &Consensus) -> NodeStatus {
+    let raft = &consensus.raft_ref().raft;
+    let members = consensus.members();
+    let matched = |id: u64| raft.prs().get(id).map_or(0, |progress| progress.matched);
+    let member = |member: &Member| {
+        let standing = members.standing(member.id.0)?;
+        Some(MemberStatus {
+            member: *member,
+            standing,
+            linked: consensus.linked(member.id.0),
+            matched: if consensus.leads() {
+                matched(member.id.0)
+            } else {
+                0
+            },
+        })
+    };
+    NodeStatus {
+        id: NodeId(raft.id),
+        role: match raft.state {
+            StateRole::Leader => NodeRole::Leader,
+            StateRole::Follower => NodeRole::Follower,
+            StateRole::Candidate | StateRole::PreCandidate => NodeRole::Candidate,
+        },
+        leader: (raft.leader_id != 0).then_some(NodeId(raft.leader_id)),
+        term: raft.term,
+        first_index: raft.raft_log.first_index(),
+        last_index: raft.raft_log.last_index(),
+        committed: consensus.committed(),
+        applied: consensus.applied(),
+        forgetful: consensus.forgetful(),
+        behaviour_max: consensus.behaviour_max(),
+        members: members.addresses.values().filter_map(member).collect(),
+    }
+}
+
+/// Chooses who leads next, and begins to hand over.
+fn step_down(consensus: &mut Consensus, to: Option<NodeId>) -> Result<Change, Reply> {
+    let own = consensus.raft_ref().raft.id;
+    let matched = |consensus: &Consensus, id: u64| {
+        let progress = consensus.raft_ref().raft.prs().get(id);
+        progress.map_or(0, |progress| progress.matched)
+    };
+    let voters = &consensus.members().group.voters;
+    let others = voters.iter().copied().filter(|id| *id != own);
+    let chosen = match to {
+        Some(to) if to.0 == own => return refused("it leads already"),
+        Some(to) if !voters.contains(&to.0) => return refused(format!("node {to} has no vote")),
+        Some(to) if !consensus.linked(to.0) => {
+            return refused(format!("node {to} is not linked: it cannot take over"));
+        }
+        Some(to) => Some(to.0),
+        None => others
+            .filter(|id| consensus.linked(*id))
+            .max_by_key(|id| (matched(consensus, *id), std::cmp::Reverse(*id))),
+    };
+    let Some(chosen) = chosen else {
+        return refused("no other voter is linked: nobody can take over");
+    };
+    consensus.raft().transfer_leader(chosen);
+    Err(Reply::Done)
+}
+
+fn add(consensus: &Consensus, member: Member) -> Result<Change, Reply> {
+    let members = consensus.members();
+    if let Some(known) = members.member(member.id.0) {
+        if *known == member {
+            // Asked again: it is under way, or done.
+            return Err(Reply::Done);
+        }
+        return refused(format!(
+            "there is a node {} at {} already: remove it first, or choose another id",
+            known.id, known.peers
+        ));
+    }
+    if members.addresses.len() == MEMBERS_MAX {
+        return refused(format!("a group has at most {MEMBERS_MAX} members"));
+    }
+    Ok(Change::Learn(member))
+}
+
+fn promote(consensus: &Consensus, id: NodeId) -> Result<(), Reply> {
+    match consensus.members().standing(id.0) {
+        Some(Standing::Learner) => {}
+        Some(_) => return Err(Reply::Done),
+        None => return refused(format!("node {id} is no member: add it first")),
+    }
+    let raft = &consensus.raft_ref().raft;
+    let matched = raft.prs().get(id.0).map_or(0, |progress| progress.matched);
+    let behind = raft.raft_log.last_index().saturating_sub(matched);
+    if behind > BEHIND_MAX {
+        return refused(format!(
+            "node {id} is {behind} entries behind: ask again once it has caught up (`exahour status`)"
+        ));
+    }
+    Ok(())
+}
+
+fn remove(consensus: &Consensus, id: NodeId) -> Result<Change, Reply> {
+    let members = consensus.members();
+    if id.0 == consensus.raft_ref().raft.id {
+        return refused("it leads: let it step down first, then ask the next leader");
+    }
+    if members.standing(id.0).is_none() {
+        return Err(Reply::Done);
+    }
+    Ok(Change::Remove(id))
+}
+
+fn replace(consensus: &Consensus, old: NodeId, new: NodeId) -> Result<Change, Reply> {
+    if old.0 == consensus.raft_ref().raft.id {
+        return refused("it leads: let it step down first, then ask the next leader");
+    }
+    if consensus.members().standing(old.0).is_none() {
+        return refused(format!("node {old} is no member"));
+    }
+    promote(consensus, new)?;
+    Ok(Change::Replace { old, new })
+}
+
+/// Has the group agree on a change of its members, one at a time.
+fn propose(consensus: &mut Consensus, change: Change) -> Reply {
+    let raft = consensus.raft();
+    if raft.raft.has_pending_conf() || raft.raft.prs().conf().to_conf_state().auto_leave {
+        let why = "another change of the members is under way: ask again in a moment";
+        return Reply::Refused(why.to_owned());
+    }
+    match raft.propose_conf_change(Vec::new(), change.to_raft()) {
+        Ok(()) => Reply::Done,
+        Err(error) => Reply::Refused(format!("the group does not take it now: {error}")),
+    }
+}

@@ -1,0 +1,627 @@
+//! Consensus: raft over the journal and the peers' links.
+//!
+//! Owned and turned by the sequencer, which gives it batches to agree on and asks it who leads.
+//!
+//! Always holds: a promise is on disk before anything rests on it; a leader's messages leave before its
+//! own flush, a follower's answers only after it; what is published as committed is as safe as the
+//! durability mode says, on a quorum; a node that may have forgotten what it acknowledged gives no vote.
+//! Does not: stamp, order or look into commands.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use exahour_gateway::clock::Steady;
+use exahour_gateway::duty::Duty;
+use exahour_gateway::net::Slot;
+use exahour_journal::{JournalError, Position};
+use exahour_rings::WatermarkReader;
+use exahour_wire::codes::Durability;
+use exahour_wire::units::Nanos;
+use raft::prelude::{ConfChange, ConfChangeV2, Entry, EntryType, Message, MessageType};
+use raft::{Config as RaftConfig, INVALID_ID, ProgressState, RawNode, Ready, StateRole};
+
+use crate::error::NodeError;
+use crate::intake::{Intake, RETRY_AFTER};
+use crate::members::{Members, NodeId};
+use crate::peers::facts::Facts;
+use crate::peers::operation::{Reply, Request};
+use crate::peers::{PeerEvent, Peers};
+use crate::storage::JournalStorage;
+
+/// How often raft's own clock ticks.
+const RAFT_TICK: Nanos = Nanos(10_000_000);
+
+/// Ticks from one heartbeat of a leader to the next.
+const HEARTBEAT_TICKS: usize = 5;
+
+/// Ticks without a word from the leader until a node asks for votes: this many at least, less than twice
+/// as many, drawn anew for every term. Far above what a flush or a stall of the machine takes.
+const ELECTION_TICKS: usize = 20;
+
+/// Entries in one message, at most about so many bytes.
+const MESSAGE_BYTES_MAX: u64 = 256 << 10;
+
+/// Messages under way to one peer, at most.
+const MESSAGES_IN_FLIGHT_MAX: usize = 64;
+
+/// Batches that may be appended and not yet safe here. One is being flushed, one waits for the next
+/// flush; commands that come meanwhile gather in their rings, and so in larger batches.
+const BATCHES_UNSAFE_MAX: usize = 2;
+
+/// Batches that may be appended and not yet committed.
+const BATCHES_UNCOMMITTED_MAX: u64 = 8;
+
+/// Turns of raft within one duty cycle, at most: a batch that is safe at once takes three.
+const RAFT_TURNS_MAX: usize = 4;
+
+/// Ticks from one question of a forgetful node, how far it has to catch up, to the next.
+const ASK_AGAIN_TICKS: u64 = 20;
+
+/// What comes of consensus set up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConsensusSettings {
+    /// This node.
+    pub(crate) node: NodeId,
+    /// What an acknowledgement promises.
+    pub(crate) durability: Durability,
+    /// Everything up to here is known to be committed, and the engine starts behind it.
+    pub(crate) applied: u64,
+    /// The newest behaviour that this program can do.
+    pub(crate) behaviour_max: u32,
+    /// Decides how long it waits before it asks for votes.
+    pub(crate) chance: u64,
+}
+
+/// Something appended that is not safe yet, and what is said once it is.
+struct Pending {
+    ready_number: u64,
+    /// Where it ends in the journal.
+    end: Position,
+    messages: Vec<Message>,
+}
+
+/// What raft was ready with, on its way into the journal.
+struct Walk {
+    ready: Ready,
+    entries: Vec<Entry>,
+}
+
+/// Raft, its journal and its links.
+pub(crate) struct Consensus {
+    settings: ConsensusSettings,
+    raft: RawNode<JournalStorage>,
+    /// None where the node is alone by its configuration.
+    peers: Option<Peers>,
+    applied: WatermarkReader,
+    /// What the engine had applied when raft was last told.
+    applied_told: u64,
+    committed: u64,
+    /// What followers were last sent as committed.
+    committed_told: u64,
+    pending: VecDeque<Pending>,
+    /// What a full disk holds up. Nothing is proposed meanwhile, so the rings fill, and clients are
+    /// answered that the exchange is busy.
+    held: Option<Walk>,
+    /// When the disk is tried again.
+    retry_at: Steady,
+    /// Closed while something is held.
+    intake: Intake,
+    tick_at: Steady,
+    ticks: u64,
+    /// The term that the present election timeout was drawn for.
+    drawn_for: u64,
+    election_ticks: usize,
+    /// Members that a message was lost to since they were last told to raft.
+    lost_to: Vec<u64>,
+    /// What operators ask for.
+    requests: VecDeque<(Slot, Request)>,
+    now: Steady,
+}
+
+impl Consensus {
+    /// Takes over a journal.
+    ///
+    /// # Errors
+    /// [`NodeError`] where raft refuses the journal.
+    pub(crate) fn new(
+        settings: ConsensusSettings,
+        storage: JournalStorage,
+        mut peers: Option<Peers>,
+        (applied, intake): (WatermarkReader, Intake),
+    ) -> Result<Self, NodeError> {
+        let config = RaftConfig {
+            id: settings.node.0,
+            election_tick: ELECTION_TICKS,
+            heartbeat_tick: HEARTBEAT_TICKS,
+            applied: settings.applied,
+            max_size_per_msg: MESSAGE_BYTES_MAX,
+            max_inflight_msgs: MESSAGES_IN_FLIGHT_MAX,
+            max_committed_size_per_ready: 1 << 20,
+            check_quorum: true,
+            pre_vote: true,
+            batch_append: true,
+            skip_bcast_commit: true,
+            ..RaftConfig::default()
+        };
+        if let Some(peers) = &mut peers {
+            peers.set_members(storage.members());
+        }
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let mut consensus = Self {
+            raft: RawNode::new(&config, storage, &logger)?,
+            settings,
+            peers,
+            applied,
+            applied_told: settings.applied,
+            committed: settings.applied,
+            committed_told: 0,
+            pending: VecDeque::with_capacity(BATCHES_UNSAFE_MAX + 2),
+            held: None,
+            retry_at: Steady(0),
+            intake,
+            tick_at: Steady(0),
+            ticks: 0,
+            drawn_for: u64::MAX,
+            election_ticks: ELECTION_TICKS,
+            lost_to: Vec::new(),
+            requests: VecDeque::new(),
+            now: Steady(0),
+        };
+        consensus.draw_timeout();
+        Ok(consensus)
+    }
+
+    /// Where peers connect to, if any may.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.peers.as_ref().map(Peers::address)
+    }
+
+    /// Begins: a node that decides alone has nobody to wait for.
+    ///
+    /// # Errors
+    /// [`NodeError::Raft`].
+    pub(crate) fn begin(&mut self) -> Result<(), NodeError> {
+        if self.members().alone(self.settings.node.0) {
+            self.raft.campaign()?;
+            self.draw_timeout();
+        }
+        Ok(())
+    }
+
+    /// The first part of a turn: the clock and the peers are heard. Only here can the role be lost.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub(crate) fn hear(&mut self, now: Steady) -> Result<usize, NodeError> {
+        self.now = now;
+        self.tick()?;
+        self.hear_peers()
+    }
+
+    /// The second: what has become safe is noted, and what raft is ready with is walked.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub(crate) fn walk(&mut self) -> Result<usize, NodeError> {
+        Ok(self.note_safe() + self.walk_ready()?)
+    }
+
+    /// The rest of a turn: what was proposed goes out to peers and into the journal.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub(crate) fn settle(&mut self) -> Result<usize, NodeError> {
+        let mut work = 0;
+        for _ in 0..RAFT_TURNS_MAX {
+            let moved = self.walk_ready()? + self.note_safe();
+            if moved == 0 {
+                break;
+            }
+            work += moved;
+        }
+        self.note_applied();
+        if work == 0 && self.leads() && self.committed_told < self.committed {
+            // Nothing else is on its way that would tell followers of the last commits.
+            self.raft.raft.bcast_append();
+            work += self.walk_ready()?;
+        }
+        if let Some(peers) = &mut self.peers {
+            work += peers.write_all();
+        }
+        Ok(work)
+    }
+
+    /// Whether this node leads.
+    #[inline]
+    pub(crate) fn leads(&self) -> bool {
+        self.raft.raft.state == StateRole::Leader
+    }
+
+    /// Whether a batch may be proposed now.
+    #[inline]
+    pub(crate) fn takes(&self) -> bool {
+        let raft = &self.raft.raft;
+        self.leads()
+            && self.held.is_none()
+            && self.pending.len() < BATCHES_UNSAFE_MAX
+            && raft.lead_transferee.is_none()
+            && raft.raft_log.last_index() < self.committed + BATCHES_UNCOMMITTED_MAX
+    }
+
+    /// What this node is, as clients must know it.
+    pub(crate) fn duty(&self) -> Duty {
+        if self.leads() {
+            return Duty::Leads;
+        }
+        let leader = self.members().member(self.raft.raft.leader_id);
+        Duty::Follows(leader.map(|leader| leader.orders))
+    }
+
+    /// The term that this node is in.
+    pub(crate) fn term(&self) -> u64 {
+        self.raft.raft.term
+    }
+
+    /// The members, as of what is committed.
+    pub(crate) fn members(&self) -> &Members {
+        self.raft.store().members()
+    }
+
+    /// The journal.
+    pub(crate) fn storage(&self) -> &JournalStorage {
+        self.raft.store()
+    }
+
+    /// Proposes a batch, which [`Consensus::takes`] has allowed.
+    ///
+    /// # Errors
+    /// [`NodeError::Raft`].
+    pub(crate) fn propose(&mut self, stamp: Vec<u8>, batch: Vec<u8>) -> Result<(), NodeError> {
+        self.raft.propose(stamp, batch)?;
+        Ok(())
+    }
+
+    /// What an operator asks for next, and where the answer goes.
+    pub(crate) fn next_request(&mut self) -> Option<(Slot, Request)> {
+        self.requests.pop_front()
+    }
+
+    /// Answers an operator.
+    pub(crate) fn reply(&mut self, slot: Slot, reply: &Reply) {
+        if let Some(peers) = &mut self.peers {
+            peers.reply(slot, reply);
+        }
+    }
+
+    /// Whether a member is linked; this node itself is.
+    pub(crate) fn linked(&self, node: u64) -> bool {
+        let peers = self.peers.as_ref();
+        node == self.settings.node.0 || peers.is_some_and(|peers| peers.linked(node))
+    }
+
+    /// The newest behaviour that this program can do.
+    pub(crate) fn behaviour_max(&self) -> u32 {
+        self.settings.behaviour_max
+    }
+
+    /// The last entry in the journal, committed or not.
+    pub(crate) fn last_index(&self) -> u64 {
+        self.raft.raft.raft_log.last_index()
+    }
+
+    /// Raft itself, for whoever carries out operators' requests.
+    pub(crate) fn raft(&mut self) -> &mut RawNode<JournalStorage> {
+        &mut self.raft
+    }
+
+    /// Raft itself, to be looked at.
+    pub(crate) fn raft_ref(&self) -> &RawNode<JournalStorage> {
+        &self.raft
+    }
+
+    /// The last entry that the engine has applied.
+    pub(crate) fn applied(&self) -> u64 {
+        self.applied.current()
+    }
+
+    /// The last entry that is committed.
+    pub(crate) fn committed(&self) -> u64 {
+        self.committed
+    }
+
+    /// Whether this node may have lost what it acknowledged.
+    pub(crate) fn forgetful(&self) -> bool {
+        self.raft.store().forgetful()
+    }
+
+    fn tick(&mut self) -> Result<(), NodeError> {
+        if self.now < self.tick_at {
+            return Ok(());
+        }
+        // A node that stood still does not make up for it: nobody was silent while it could not hear.
+        self.tick_at = self.now.after(RAFT_TICK);
+        self.ticks += 1;
+        if self.forgetful() && !self.leads() {
+            if self.ticks.is_multiple_of(ASK_AGAIN_TICKS) {
+                // Raft answers with what a quorum has committed, once its leader has made sure of it.
+                self.raft.read_index(self.ticks.to_le_bytes().to_vec());
+            }
+            return Ok(());
+        }
+        self.raft.tick();
+        self.draw_timeout();
+        self.leave_joint()
+    }
+
+    /// Raft draws its timeouts from the system's dice; ours follow from the term alone, so that a
+    /// simulation can be run again.
+    #[inline]
+    fn draw_timeout(&mut self) {
+        let term = self.raft.raft.term;
+        if term != self.drawn_for {
+            self.drawn_for = term;
+            let mixed = mix(self.settings.chance ^ mix(self.settings.node.0 ^ mix(term)));
+            // Less than `ELECTION_TICKS`.
+            self.election_ticks = ELECTION_TICKS + (mixed % ELECTION_TICKS as u64) as usize;
+        }
+        self.raft
+            .raft
+            .set_randomized_election_timeout(self.election_ticks);
+    }
+
+    /// Ends a change of members in two steps whose first leader was lost in between.
+    fn leave_joint(&mut self) -> Result<(), NodeError> {
+        let joint = self.members().group.auto_leave;
+        if joint && self.leads() && self.raft.raft.apply_to_current_term() {
+            let raft = &mut self.raft;
+            if !raft.raft.has_pending_conf() && raft.raft.lead_transferee.is_none() {
+                raft.propose_conf_change(Vec::new(), ConfChangeV2::default())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn facts(&self) -> Facts {
+        let raft = &self.raft.raft;
+        let last = raft.raft_log.last_index();
+        let kept = self.raft.store().promises();
+        Facts {
+            incarnation: kept.incarnation,
+            last_index: last,
+            last_term: raft.raft_log.term(last).unwrap_or(0),
+            term: raft.term,
+            behaviour_max: self.settings.behaviour_max,
+            forgetful: kept.forgetful,
+        }
+    }
+
+    /// Takes in what came from the peers.
+    fn hear_peers(&mut self) -> Result<usize, NodeError> {
+        if self.held.is_some() {
+            // What raft is ready with has to be handled before it is told anything else.
+            return Ok(0);
+        }
+        let facts = self.facts();
+        let Some(peers) = &mut self.peers else {
+            return Ok(0);
+        };
+        let mut work = peers.turn(self.now, &facts)?;
+        while let Some(event) = self.peers.as_mut().and_then(Peers::next_event) {
+            work += 1;
+            match event {
+                PeerEvent::Raft(message) => self.on_message(*message),
+                PeerEvent::Linked(node, facts) => self.on_linked(node, &facts),
+                PeerEvent::Apart(node) => self.raft.report_unreachable(node),
+                PeerEvent::Request(slot, request) => self.requests.push_back((slot, request)),
+            }
+        }
+        Ok(work)
+    }
+
+    fn on_message(&mut self, message: Message) {
+        let kind = message.get_msg_type();
+        // Only the leader proposes, of its own; and who may have forgotten does not lead.
+        let ignored = match kind {
+            MessageType::MsgPropose | MessageType::MsgSnapshot => true,
+            MessageType::MsgTimeoutNow => self.forgetful(),
+            _ => false,
+        };
+        if ignored {
+            return;
+        }
+        // What raft refuses is from a node that is no member (any more): as good as lost.
+        let _ = self.raft.step(message);
+        self.draw_timeout();
+    }
+
+    /// A member is linked anew: what was on its way is lost, and what it had may be, too.
+    fn on_linked(&mut self, node: u64, facts: &Facts) {
+        if !self.leads() {
+            return;
+        }
+        if let Some(progress) = self.raft.raft.mut_prs().get_mut(node) {
+            // A leader that knew better than the node itself what it has would never send it again.
+            progress.matched = progress.matched.min(facts.last_index);
+            progress.recent_active = true;
+            if progress.state != ProgressState::Snapshot {
+                progress.become_probe();
+            }
+            self.raft.raft.send_append(node);
+        }
+    }
+
+    /// Tells raft what has become safe since it was appended, and sends what rested on it.
+    #[inline]
+    fn note_safe(&mut self) -> usize {
+        let safe = match self.settings.durability {
+            Durability::Durable => self.raft.store().durable(),
+            Durability::Replicated => self.raft.store().appended(),
+        };
+        let mut noted = 0;
+        while self.pending.front().is_some_and(|it| it.end <= safe) {
+            let Some(pending) = self.pending.pop_front() else {
+                break;
+            };
+            self.raft.on_persist_ready(pending.ready_number);
+            self.send(&pending.messages);
+            noted += 1;
+        }
+        noted
+    }
+
+    /// Hands messages to the links. A node that may have forgotten does not say whom it would vote for.
+    fn send(&mut self, messages: &[Message]) {
+        if messages.is_empty() {
+            return;
+        }
+        let forgetful = self.forgetful();
+        for message in messages {
+            let kind = message.get_msg_type();
+            let votes = match kind {
+                MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => true,
+                MessageType::MsgRequestVoteResponse | MessageType::MsgRequestPreVoteResponse => {
+                    !message.reject
+                }
+                _ => false,
+            };
+            if forgetful && votes {
+                continue;
+            }
+            let sent = self.peers.as_mut().is_some_and(|it| it.send(message));
+            if !sent && kind == MessageType::MsgAppend && !self.lost_to.contains(&message.to) {
+                self.lost_to.push(message.to);
+            }
+            if sent && kind == MessageType::MsgAppend {
+                self.committed_told = self.committed_told.max(message.commit);
+            }
+        }
+    }
+
+    /// Walks what raft is ready with, in the order of its documentation for asynchronous storage.
+    #[inline]
+    fn walk_ready(&mut self) -> Result<usize, NodeError> {
+        if self.held.is_some() && self.now < self.retry_at {
+            return Ok(0);
+        }
+        let walk = match self.held.take() {
+            Some(held) => held,
+            None if self.raft.has_ready() => {
+                let mut ready = self.raft.ready();
+                // 1. Promises are on disk before anything rests on them.
+                if let Some(state) = ready.hs() {
+                    let state = state.clone();
+                    self.raft.mut_store().promise(&state)?;
+                }
+                // 2. What a leader says is on its way before its own disk is asked.
+                self.send(&ready.take_messages());
+                let entries = ready.take_entries();
+                self.on_read_states(&mut ready)?;
+                Walk { ready, entries }
+            }
+            None => return Ok(0),
+        };
+        // 3. Entries are in the journal, visible to every reader, safe later.
+        let end = match self.raft.mut_store().append(&walk.entries) {
+            Ok(end) => end,
+            Err(JournalError::DiskFull { .. }) => {
+                self.held = Some(walk);
+                self.retry_at = self.now.after(RETRY_AFTER);
+                self.intake.close();
+                return Ok(0);
+            }
+            Err(error) => return Err(NodeError::log("journal")(error)),
+        };
+        self.intake.open();
+        let mut ready = walk.ready;
+        self.pending.push_back(Pending {
+            ready_number: ready.number(),
+            end,
+            messages: ready.take_persisted_messages(),
+        });
+        // 4. What is committed is published; the engine follows the journal up to there.
+        let committed = ready.take_committed_entries();
+        self.raft.advance_append_async(ready);
+        self.publish_committed(&committed)?;
+        for node in std::mem::take(&mut self.lost_to) {
+            self.raft.report_unreachable(node);
+        }
+        Ok(1)
+    }
+
+    /// A forgetful node that has again what a quorum had committed when it asked remembers everything.
+    fn on_read_states(&mut self, ready: &mut Ready) -> Result<(), NodeError> {
+        for state in ready.take_read_states() {
+            let asked = self.forgetful() && self.raft.raft.leader_id != INVALID_ID;
+            if asked && self.committed >= state.index {
+                self.raft.mut_store().set_forgetful(false)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn publish_committed(&mut self, entries: &[Entry]) -> Result<(), NodeError> {
+        let Some(last) = entries.last() else {
+            return Ok(());
+        };
+        for entry in entries {
+            if entry.get_entry_type() != EntryType::EntryNormal {
+                self.change_members(entry)?;
+            }
+        }
+        self.committed = last.index;
+        let store = self.raft.mut_store();
+        store
+            .publish_commit(last.index)
+            .map_err(NodeError::log("journal"))
+    }
+
+    fn change_members(&mut self, entry: &Entry) -> Result<(), NodeError> {
+        if entry.index <= self.members().at {
+            // Taken into account before this start.
+            return Ok(());
+        }
+        let (group, context) = match entry.get_entry_type() {
+            EntryType::EntryConfChange => {
+                let change = parse::<ConfChange>(entry)?;
+                (self.raft.apply_conf_change(&change)?, change.context)
+            }
+            _ => {
+                let change = parse::<ConfChangeV2>(entry)?;
+                (self.raft.apply_conf_change(&change)?, change.context)
+            }
+        };
+        let mut members = self.members().clone();
+        members.on_change(group, &context, entry.index);
+        if let Some(peers) = &mut self.peers {
+            peers.set_members(&members);
+        }
+        self.raft.mut_store().set_members(members)
+    }
+
+    /// Tells raft how far the engine is, so that it may forget what it keeps for it.
+    #[inline]
+    fn note_applied(&mut self) {
+        let applied = self.applied.current().min(self.committed);
+        if applied > self.applied_told {
+            self.applied_told = applied;
+            self.raft.advance_apply_to(applied);
+        }
+    }
+}
+
+/// Changes of members come from this node's own journal, or sealed from a member: nobody else's bytes
+/// are parsed.
+fn parse<M: protobuf::Message>(entry: &Entry) -> Result<M, NodeError> {
+    protobuf::Message::parse_from_bytes(&entry.data).map_err(|_| NodeError::Frame {
+        index: entry.index,
+        reason: "a change of members cannot be read",
+    })
+}
+
+/// Spreads the bits of a number over all of it.
+fn mix(value: u64) -> u64 {
+    let mut mixed = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}

@@ -1,0 +1,162 @@
+//! An operator's end of a link to a node: asks, and waits for the answer.
+//!
+//! Used by tools and by tests.
+//!
+//! Always holds: the node has proven that it has the cluster's key before it is asked anything.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use exahour_gateway::clock::Steady;
+use exahour_gateway::net::{Received, Written};
+use exahour_gateway::sockets::ClientSocket;
+use exahour_journal::disk::{Disk, SystemDisk};
+
+use crate::cluster_config::ClusterKey;
+use crate::peers::handshake::Role;
+use crate::peers::operation::{Reply, Request};
+use crate::peers::{Found, KIND_REPLY, KIND_REQUEST, Link, LinkFault, Local};
+
+/// Why a node was not asked, or did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// It is not reached.
+    #[error("{address}: {source}")]
+    Unreachable {
+        /// Where it was looked for.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is no node of this cluster.
+    #[error("{address}: {fault}")]
+    Stranger {
+        /// Where it was looked for.
+        address: SocketAddr,
+        /// What is wrong.
+        fault: LinkFault,
+    },
+    /// It ended the connection: it is no node of this cluster, or the key is another's.
+    #[error(
+        "{address} ended the connection: is the key this cluster's, and the address a node's for peers?"
+    )]
+    Ended {
+        /// Where it was looked for.
+        address: SocketAddr,
+    },
+    /// It says nothing.
+    #[error("{address} does not answer")]
+    Silent {
+        /// Where it was looked for.
+        address: SocketAddr,
+    },
+}
+
+/// A link to one node.
+pub struct Operator {
+    address: SocketAddr,
+    socket: ClientSocket,
+    link: Link,
+    local: Local,
+    began: Instant,
+    timeout: Duration,
+}
+
+impl Operator {
+    /// Connects to a node's port for peers.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub fn connect(
+        address: SocketAddr,
+        key: &ClusterKey,
+        timeout: Duration,
+    ) -> Result<Self, OperatorError> {
+        let unreachable = |source| OperatorError::Unreachable { address, source };
+        let socket = ClientSocket::connect(address, timeout).map_err(unreachable)?;
+        let local = Local {
+            key: key.clone(),
+            cluster: key.cluster_id(),
+            node: 0,
+        };
+        let mut nonce = [0; 32];
+        SystemDisk.random_bytes(&mut nonce).map_err(unreachable)?;
+        let link = Link::dial(&local, Role::Operator, 0, nonce, Steady(0));
+        let mut operator = Self {
+            address,
+            socket,
+            link,
+            local,
+            began: Instant::now(),
+            timeout,
+        };
+        operator.until(|found| matches!(found, Found::Opened).then_some(()))?;
+        Ok(operator)
+    }
+
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// [`OperatorError`]: whether the request was carried out is not known then; all of them can be
+    /// repeated.
+    pub fn ask(&mut self, request: &Request) -> Result<Reply, OperatorError> {
+        let now = self.now();
+        self.link.send(KIND_REQUEST, now, |bytes| {
+            request.pack(bytes);
+            true
+        });
+        let place = self.until(|found| match found {
+            Found::Frame(KIND_REPLY, place) => Some(place),
+            _ => None,
+        })?;
+        let reply = Reply::parse(self.link.body(place));
+        reply.ok_or(OperatorError::Stranger {
+            address: self.address,
+            fault: LinkFault::Protocol,
+        })
+    }
+
+    fn now(&self) -> Steady {
+        // A tool does not run for centuries.
+        Steady(self.began.elapsed().as_nanos() as u64)
+    }
+
+    /// Writes and reads until something that `wanted` accepts has come.
+    fn until<T>(&mut self, wanted: impl Fn(Found) -> Option<T>) -> Result<T, OperatorError> {
+        let address = self.address;
+        let unreachable = |source| OperatorError::Unreachable { address, source };
+        let end = Instant::now() + self.timeout;
+        loop {
+            while !self.link.front().is_empty() {
+                match self.socket.try_write(self.link.front()) {
+                    Ok(Written::Bytes(count)) => self.link.sent(count),
+                    Ok(_) => break,
+                    Err(source) => return Err(unreachable(source)),
+                }
+            }
+            let found = self.link.next(&self.local);
+            match found.map_err(|fault| OperatorError::Stranger { address, fault })? {
+                Some(found) => match wanted(found) {
+                    Some(found) => return Ok(found),
+                    None => continue,
+                },
+                None if Instant::now() > end => return Err(OperatorError::Silent { address }),
+                None => {}
+            }
+            let now = self.now();
+            match self
+                .socket
+                .try_read(self.link.room())
+                .map_err(unreachable)?
+            {
+                Received::Bytes(count) => self.link.filled(count, now),
+                Received::Ended => return Err(OperatorError::Ended { address }),
+                Received::Nothing => {
+                    let left = end.saturating_duration_since(Instant::now());
+                    self.socket.wait(left).map_err(unreachable)?;
+                }
+            }
+        }
+    }
+}

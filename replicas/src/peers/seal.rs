@@ -1,0 +1,156 @@
+//! The frames of a link: bounded in length, numbered, and sealed with a key that only its two ends have.
+//!
+//! ```text
+//! | length 4 | kind 1 | zeros 3 | seal 16 | body: `length` bytes |
+//! seal = BLAKE3 keyed by the direction's key, of: number of the frame 8 | length | kind | zeros | body
+//! ```
+//! Used by `link` once both sides have proven that they know the cluster's key.
+//!
+//! Always holds: a frame that was changed, repeated, left out or sent in another order is refused.
+//! Does not: hide what a frame says. Peers' networks are private, or tunnelled.
+
+use std::ops::Range;
+
+/// Bytes before the body.
+pub(crate) const FRAME_HEADER_BYTES: usize = 24;
+
+/// The longest body. An append carries whole entries, of which the last may pass the size that raft aims
+/// at by one entry.
+pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
+
+const SEAL_BYTES: usize = 16;
+const SEAL_AT: usize = FRAME_HEADER_BYTES - SEAL_BYTES;
+
+/// One direction of a link.
+pub(crate) struct Sealer {
+    key: [u8; 32],
+    /// The number of the next frame.
+    next: u64,
+}
+
+/// Why bytes are no frame of this link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BadFrame {
+    /// It claims to be longer than any.
+    TooLong,
+    /// It is not what the other side sent at this place.
+    Seal,
+}
+
+impl Sealer {
+    pub(crate) fn new(key: [u8; 32]) -> Self {
+        Self { key, next: 0 }
+    }
+
+    fn seal_of(&self, head: &[u8], body: &[u8]) -> [u8; SEAL_BYTES] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(&self.next.to_le_bytes());
+        hasher.update(head);
+        hasher.update(body);
+        let mut seal = [0; SEAL_BYTES];
+        seal.copy_from_slice(&hasher.finalize().as_bytes()[..SEAL_BYTES]);
+        seal
+    }
+
+    /// Appends a frame to `bytes`; `write` appends its body, or nothing and `false` to have no frame.
+    ///
+    /// # Panics
+    /// If the body is longer than [`BODY_BYTES_MAX`]: our own fault.
+    pub(crate) fn seal(
+        &mut self,
+        kind: u8,
+        bytes: &mut Vec<u8>,
+        write: impl FnOnce(&mut Vec<u8>) -> bool,
+    ) -> bool {
+        let start = bytes.len();
+        bytes.extend_from_slice(&[0; FRAME_HEADER_BYTES]);
+        if !write(bytes) {
+            bytes.truncate(start);
+            return false;
+        }
+        let frame = &mut bytes[start..];
+        let length = frame.len() - FRAME_HEADER_BYTES;
+        assert!(length <= BODY_BYTES_MAX, "a frame of {length} bytes");
+        frame[..4].copy_from_slice(&(length as u32).to_le_bytes());
+        frame[4] = kind;
+        let seal = self.seal_of(&frame[..SEAL_AT], &frame[FRAME_HEADER_BYTES..]);
+        frame[SEAL_AT..FRAME_HEADER_BYTES].copy_from_slice(&seal);
+        self.next += 1;
+        true
+    }
+
+    /// Opens the frame at the start of `bytes`: its kind, and where its body is; `None` where it has not
+    /// come whole.
+    ///
+    /// # Errors
+    /// [`BadFrame`]: the link cannot be trusted any more.
+    pub(crate) fn open(&mut self, bytes: &[u8]) -> Result<Option<(u8, Range<usize>)>, BadFrame> {
+        let Some(length) = bytes.first_chunk().map(|it| u32::from_le_bytes(*it)) else {
+            return Ok(None);
+        };
+        let length = length as usize;
+        if length > BODY_BYTES_MAX {
+            return Err(BadFrame::TooLong);
+        }
+        let end = FRAME_HEADER_BYTES + length;
+        let Some(frame) = bytes.get(..end) else {
+            return Ok(None);
+        };
+        let seal = self.seal_of(&frame[..SEAL_AT], &frame[FRAME_HEADER_BYTES..]);
+        // Not in constant time: each guess costs the guesser its connection.
+        if frame[SEAL_AT..FRAME_HEADER_BYTES] != seal {
+            return Err(BadFrame::Seal);
+        }
+        self.next += 1;
+        Ok(Some((frame[4], FRAME_HEADER_BYTES..end)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (Sealer, Sealer) {
+        (Sealer::new([7; 32]), Sealer::new([7; 32]))
+    }
+
+    fn sealed(sealer: &mut Sealer, body: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        sealer.seal(3, &mut bytes, |bytes| {
+            bytes.extend_from_slice(body);
+            true
+        });
+        bytes
+    }
+
+    #[test]
+    fn frames_are_opened_in_the_order_they_were_sealed() {
+        let (mut near, mut far) = pair();
+        let mut stream = sealed(&mut near, b"first");
+        stream.extend(sealed(&mut near, b""));
+        for end in 0..FRAME_HEADER_BYTES + 5 {
+            assert_eq!(far.open(&stream[..end]), Ok(None), "{end} bytes");
+        }
+        assert_eq!(far.open(&stream), Ok(Some((3, 24..29))));
+        assert_eq!(far.open(&stream[29..]), Ok(Some((3, 24..24))));
+    }
+
+    #[test]
+    fn what_was_changed_repeated_left_out_or_sealed_by_another_is_refused() {
+        let (mut near, mut far) = pair();
+        let first = sealed(&mut near, b"first");
+        let second = sealed(&mut near, b"second");
+        assert_eq!(far.open(&second), Err(BadFrame::Seal), "left out");
+        for place in 4..first.len() {
+            let mut bytes = first.clone();
+            bytes[place] ^= 1;
+            assert_eq!(far.open(&bytes), Err(BadFrame::Seal), "byte {place}");
+        }
+        assert!(far.open(&first).unwrap().is_some());
+        assert_eq!(far.open(&first), Err(BadFrame::Seal), "repeated");
+        let stranger = sealed(&mut Sealer::new([8; 32]), b"first");
+        assert_eq!(pair().1.open(&stranger), Err(BadFrame::Seal), "stranger");
+        let endless = [0xff; 64];
+        assert_eq!(far.open(&endless), Err(BadFrame::TooLong));
+    }
+}

@@ -1,0 +1,287 @@
+//! A cluster to try things on, each node with its own folder and its own ports.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use exahour_gateway::client::{Client, ClientConfig, ClientEvent};
+use exahour_gateway::credentials::Keys;
+use exahour_journal::{Reader, Verify, inspect};
+use exahour_replicas::{
+    ClusterKey, FRAME_COMMANDS, Member, Node, NodeConfig, NodeError, NodeId, NodeRole, NodeStatus,
+    Operator, Reply, Request,
+};
+use exahour_wire::codes::{OrderType, Side, TimeInForce};
+use exahour_wire::events::OrderAccepted;
+use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId, SessionId};
+use exahour_wire::message::{Message, messages, peek_header};
+use exahour_wire::orders::NewOrder;
+use exahour_wire::units::{Price, Quantity};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const ANSWER: Duration = Duration::from_secs(5);
+
+pub(crate) struct Group {
+    folder: tempfile::TempDir,
+    key: ClusterKey,
+    members: BTreeMap<u64, Member>,
+    founders: Vec<Member>,
+    nodes: BTreeMap<u64, Node>,
+    founded: Vec<u64>,
+}
+
+/// An address that nobody listens on, below those that the system gives to connections.
+fn free_address() -> SocketAddr {
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let taken = TAKEN.fetch_add(1, Ordering::Relaxed);
+        let port = 10_000 + (std::process::id() * 61 + taken) % 20_000;
+        let address = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).unwrap()));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
+
+impl Group {
+    /// A new cluster of so many nodes, all started.
+    pub(crate) fn founded(count: u64) -> Self {
+        let mut group = Self {
+            folder: tempfile::tempdir().unwrap(),
+            key: ClusterKey::parse(&"a7".repeat(32)).unwrap(),
+            members: BTreeMap::new(),
+            founders: Vec::new(),
+            nodes: BTreeMap::new(),
+            founded: Vec::new(),
+        };
+        group.founders = (1..=count).map(|id| group.new_member(id)).collect();
+        std::fs::write(group.folder.path().join("cluster.key"), "a7".repeat(32)).unwrap();
+        for id in 1..=count {
+            group.start(id);
+        }
+        group
+    }
+
+    pub(crate) fn new_member(&mut self, id: u64) -> Member {
+        let member = Member {
+            id: NodeId(id),
+            peers: free_address(),
+            orders: free_address(),
+        };
+        self.members.insert(id, member);
+        member
+    }
+
+    fn data(&self, id: u64) -> PathBuf {
+        self.folder.path().join(format!("node-{id}"))
+    }
+
+    fn config(&self, id: u64) -> NodeConfig {
+        let own = self.members[&id];
+        let mut text = format!(
+            "[listen]\norders = \"{}\"\nmarket_data = \"127.0.0.1:0\"\n\
+             drop_copy = \"127.0.0.1:0\"\n[journal]\nsegment_bytes = 1048576\n\
+             [[thread]]\nname = \"exchange\"\nidle = \"park:200us\"\n\
+             agents = [\"order-gateway\", \"sequencer\", \"disk\", \"engine\"]\n\
+             [[thread]]\nname = \"others\"\nidle = \"park:2000us\"\n\
+             agents = [\"market-data\", \"drop-copy\", \"staging\", \"snapshots\"]\n\
+             [cluster]\nnode = {id}\nkey = \"cluster.key\"\nlisten = \"{}\"\n",
+            own.orders, own.peers
+        );
+        for member in &self.founders {
+            text.push_str(&format!(
+                "[[cluster.member]]\nid = {}\npeers = \"{}\"\norders = \"{}\"\n",
+                member.id, member.peers, member.orders
+            ));
+        }
+        let path = self.folder.path().join(format!("node-{id}.toml"));
+        std::fs::write(&path, text).unwrap();
+        let mut config = NodeConfig::load(&path).unwrap();
+        config.data = self.data(id);
+        config.notice = |notice| eprintln!("{notice}");
+        config
+    }
+
+    pub(crate) fn try_start(&mut self, id: u64) -> Result<(), NodeError> {
+        let mut config = self.config(id);
+        if let Some(cluster) = &mut config.cluster {
+            cluster.founding = !self.founded.contains(&id);
+        }
+        let node = Node::start(&config)?;
+        self.founded.push(id);
+        self.nodes.insert(id, node);
+        Ok(())
+    }
+
+    pub(crate) fn start(&mut self, id: u64) {
+        self.try_start(id).unwrap();
+    }
+
+    pub(crate) fn stop(&mut self, id: u64) {
+        self.nodes.remove(&id).unwrap().stop().unwrap();
+    }
+
+    pub(crate) fn empty_folder(&self, id: u64) {
+        std::fs::remove_dir_all(self.data(id)).unwrap();
+    }
+
+    pub(crate) fn ask(&self, id: u64, request: &Request) -> Reply {
+        self.try_ask(id, request).unwrap()
+    }
+
+    fn try_ask(&self, id: u64, request: &Request) -> Option<Reply> {
+        let address = self.members[&id].peers;
+        let mut operator = Operator::connect(address, &self.key, ANSWER).ok()?;
+        operator.ask(request).ok()
+    }
+
+    pub(crate) fn status(&self, id: u64) -> Option<NodeStatus> {
+        match self.try_ask(id, &Request::Status)? {
+            Reply::Status(status) => Some(*status),
+            reply => panic!("{reply:?}"),
+        }
+    }
+
+    pub(crate) fn statuses(&self) -> Vec<NodeStatus> {
+        self.nodes
+            .keys()
+            .filter_map(|id| self.status(*id))
+            .collect()
+    }
+
+    /// Waits until it is so.
+    pub(crate) fn until(&self, what: &str, mut done: impl FnMut(&Self) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !done(self) {
+            let states = || format!("{:?}", self.statuses());
+            assert!(
+                Instant::now() < end,
+                "{what}: not within {PATIENCE:?}: {}",
+                states()
+            );
+            std::thread::yield_now();
+        }
+    }
+
+    /// The node that leads, as it says itself and its followers agree.
+    pub(crate) fn try_leader(&self) -> Option<u64> {
+        let statuses = self.statuses();
+        let term = statuses.iter().map(|it| it.term).max()?;
+        let leads = |it: &&NodeStatus| it.role == NodeRole::Leader && it.term == term;
+        let leader = statuses.iter().find(leads)?;
+        let followed = statuses
+            .iter()
+            .filter(|it| it.leader == Some(leader.id))
+            .count();
+        (followed * 2 > self.founders.len()).then_some(leader.id.0)
+    }
+
+    pub(crate) fn leader(&self) -> u64 {
+        self.until("a leader", |group| group.try_leader().is_some());
+        self.try_leader().unwrap_or_else(|| self.leader())
+    }
+
+    /// Waits until all nodes that run have applied the same entries; the last of them.
+    pub(crate) fn wait_until_level(&self) -> u64 {
+        let mut index = 0;
+        self.until("all are level", |group| {
+            let statuses = group.statuses();
+            index = statuses.first().map_or(0, |it| it.last_index);
+            let level = |it: &NodeStatus| [it.last_index, it.committed, it.applied] == [index; 3];
+            statuses.len() == group.nodes.len() && statuses.iter().all(level)
+        });
+        index
+    }
+
+    pub(crate) fn connect(&self, id: u64, session: u32) -> Client {
+        let keys = Keys::load(self.nodes[&id].keys()).unwrap();
+        let session = SessionId(session);
+        let key = keys.key_of(session).unwrap().clone();
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let address = self.members[&id].orders;
+            match Client::connect(address, ClientConfig::new(session, key.clone())) {
+                Ok(client) => return client,
+                Err(error) => assert!(Instant::now() < end, "{error}"),
+            }
+        }
+    }
+
+    /// Stops all nodes and checks that they have the same commands up to an entry, which are given: what
+    /// came while they stopped need not have reached all.
+    pub(crate) fn history(&mut self, until: u64) -> Vec<u8> {
+        let ids: Vec<u64> = self.nodes.keys().copied().collect();
+        for (_, node) in std::mem::take(&mut self.nodes) {
+            node.stop().unwrap();
+        }
+        let first = self.commands(ids[0], until);
+        for id in &ids[1..] {
+            // Not by `assert_eq`: it would print all of both.
+            assert!(
+                self.commands(*id, until) == first,
+                "node {id} has another history"
+            );
+        }
+        first
+    }
+
+    /// The commands of a journal whose node has stopped, without what superseded frames held.
+    fn commands(&self, id: u64, until: u64) -> Vec<u8> {
+        let folder = self.data(id).join("journal");
+        let end = inspect(&folder, Verify::Every).unwrap();
+        let mut reader = Reader::closed(&folder, &end, Verify::Trust).unwrap();
+        let mut live: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
+        while let Some(frame) = reader.next(end.appended).unwrap() {
+            live.split_off(&frame.header.index);
+            let commands = frame.header.kind == FRAME_COMMANDS;
+            let payload = if commands { frame.payload } else { &[] };
+            live.insert(frame.header.index, payload.to_vec());
+        }
+        live.into_iter()
+            .filter(|(index, _)| *index <= until)
+            .flat_map(|(_, commands)| commands)
+            .collect()
+    }
+}
+
+pub(crate) fn orders_in(commands: &[u8]) -> usize {
+    let is_order = |message: &&[u8]| {
+        peek_header(message).is_some_and(|it| it.template_id == NewOrder::TEMPLATE_ID)
+    };
+    messages(commands).filter(is_order).count()
+}
+
+pub(crate) fn order(name: u64, account: u32, side: Side, quantity: u64) -> NewOrder {
+    NewOrder {
+        client_order_id: ClientOrderId(name),
+        price: "2.50".parse::<Price>().unwrap(),
+        quantity: Quantity(quantity),
+        account: AccountId(account),
+        instrument: InstrumentId(1),
+        side: side.into(),
+        order_type: OrderType::Limit.into(),
+        time_in_force: TimeInForce::GoodTillCancelled.into(),
+        ..NewOrder::blank()
+    }
+}
+
+/// Sends an order and waits until it is accepted.
+pub(crate) fn place(client: &mut Client, order: &NewOrder) {
+    client.send(order).unwrap();
+    let end = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < end, "no report within {PATIENCE:?}");
+        match client.wait(Duration::from_secs(1)).unwrap() {
+            Some(ClientEvent::Report(report)) => {
+                let accepted: Option<OrderAccepted> = report.read();
+                let accepted = accepted.unwrap_or_else(|| panic!("{:?}", report.prefix()));
+                assert_eq!(accepted.client_order_id, order.client_order_id);
+                return;
+            }
+            Some(other) => panic!("{other:?}"),
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Three nodes of one cluster, in this process and over real sockets: they agree, one of them goes, and
+//! nothing that was acknowledged is lost.
+
+#![allow(clippy::unwrap_used)] // A test may fail where it stands.
+
+mod group;
+
+use exahour_replicas::{NodeRole, Reply, Request, Standing};
+use exahour_wire::codes::Side;
+
+use group::{Group, order};
+
+#[test]
+fn three_nodes_elect_one_and_all_have_what_it_acknowledged() {
+    let mut group = Group::founded(3);
+    let leader = group.leader();
+    let mut client = group.connect(leader, 1);
+    for name in 1..=200 {
+        group::place(&mut client, &order(name, 100, Side::Buy, 1));
+    }
+    let statuses = group.statuses();
+    assert_eq!(
+        statuses
+            .iter()
+            .filter(|it| it.role == NodeRole::Leader)
+            .count(),
+        1
+    );
+    let end = group.wait_until_level();
+    assert_eq!(group::orders_in(&group.history(end)), 200);
+}
+
+#[test]
+fn a_leader_that_goes_is_followed_by_another_that_has_everything() {
+    let mut group = Group::founded(3);
+    let mut end = 0;
+    for round in 0..3 {
+        let leader = group.leader();
+        let mut client = group.connect(leader, 1);
+        for name in 1..=50 {
+            group::place(&mut client, &order(round * 1_000 + name, 100, Side::Buy, 1));
+        }
+        drop(client);
+        group.stop(leader);
+        let next = group.leader();
+        assert_ne!(next, leader);
+        let mut client = group.connect(next, 2);
+        group::place(&mut client, &order(round + 1, 200, Side::Buy, 1));
+        group.start(leader);
+        end = group.wait_until_level();
+    }
+    assert_eq!(group::orders_in(&group.history(end)), 3 * 51);
+}
+
+#[test]
+fn a_leader_steps_down_for_the_node_that_is_asked_for() {
+    let group = Group::founded(3);
+    let leader = group.leader();
+    let next = if leader == 1 { 2 } else { 1 };
+    let asked = group.ask(
+        leader,
+        &Request::StepDown(Some(exahour_replicas::NodeId(next))),
+    );
+    assert_eq!(asked, Reply::Done);
+    group.until("the role has moved", |group| {
+        group.try_leader() == Some(next)
+    });
+    let refused = group.ask(leader, &Request::StepDown(None));
+    let Reply::Refused(why) = refused else {
+        panic!("{refused:?}")
+    };
+    assert!(why.contains(&format!("node {next} leads")), "{why}");
+}
+
+#[test]
+fn a_node_is_added_catches_up_and_takes_the_place_of_another_while_trading_goes_on() {
+    let mut group = Group::founded(3);
+    let leader = group.leader();
+    let mut client = group.connect(leader, 1);
+    for name in 1..=100 {
+        group::place(&mut client, &order(name, 100, Side::Buy, 1));
+    }
+    let member = group.new_member(4);
+    group.start(4);
+    assert_eq!(group.ask(leader, &Request::AddNode(member)), Reply::Done);
+    group.until("node 4 learns", |group| {
+        let members = group.status(leader).map(|it| it.members);
+        let four = members.and_then(|all| all.into_iter().find(|it| it.member == member));
+        four.is_some_and(|it| it.standing == Standing::Learner && it.matched > 0)
+    });
+    group::place(&mut client, &order(101, 100, Side::Buy, 1));
+    let old = if leader == 3 { 2 } else { 3 };
+    let change = Request::ReplaceNode {
+        old: exahour_replicas::NodeId(old),
+        new: member.id,
+    };
+    group.until("node 4 votes", |group| {
+        group.ask(leader, &change);
+        let members = group
+            .status(leader)
+            .map(|it| it.members)
+            .unwrap_or_default();
+        let ids: Vec<u64> = members.iter().map(|it| it.member.id.0).collect();
+        !ids.contains(&old) && members.iter().all(|it| it.standing == Standing::Voter)
+    });
+    for name in 102..=150 {
+        group::place(&mut client, &order(name, 100, Side::Buy, 1));
+    }
+    group.stop(old);
+    // Two of the three that are left decide, the new one among them.
+    let other = (1..=3).find(|id| *id != old && *id != leader).unwrap();
+    group.stop(other);
+    group::place(&mut client, &order(151, 100, Side::Buy, 1));
+    group.start(other);
+    let end = group.wait_until_level();
+    assert_eq!(group::orders_in(&group.history(end)), 151);
+}
+
+#[test]
+fn an_empty_folder_of_a_first_member_is_refused_unless_the_cluster_is_new() {
+    let mut group = Group::founded(3);
+    group.leader();
+    group.stop(2);
+    group.empty_folder(2);
+    let error = group.try_start(2).unwrap_err().to_string();
+    assert!(error.contains("Was the disk lost?"), "{error}");
+}
