@@ -147,6 +147,17 @@ pub enum JournalError {
         /// The index given.
         found: u64,
     },
+    /// A frame that had been read as committed was superseded by a later one.
+    #[error(
+        "index {index} was read as committed, and the frame at position {position} supersedes it: what \
+         followed the log is no longer true; start it again, from a snapshot of the log as it is now"
+    )]
+    Superseded {
+        /// The index that was read before.
+        index: u64,
+        /// Where the frame stands that steps back.
+        position: Position,
+    },
     /// A frame larger than the journal was set up for.
     #[error("a frame of {bytes} bytes exceeds {max}: split the batch")]
     FrameTooLarge {

@@ -19,6 +19,7 @@ mod journal;
 
 mod append;
 mod flush;
+mod live;
 mod read;
 mod stage;
 mod uring;
@@ -26,6 +27,7 @@ mod uring;
 mod recovery;
 
 mod control;
+mod cursor;
 mod directory;
 mod frame;
 mod index_map;
@@ -43,6 +45,7 @@ pub use frame::{
     KIND_RESERVED_FIRST, KIND_RESTART, KIND_SEGMENT_END,
 };
 pub use journal::Journal;
+pub use live::{Live, LiveReader};
 pub use position::{FRAME_ALIGN, Position, SEGMENT_HEADER_BYTES};
 pub use read::Reader;
 pub use recovery::{Recovered, Tail, inspect, inspect_good, inspect_on};

@@ -9,45 +9,29 @@
 //! back tells the follower that its index and all after it have been replaced.
 
 use std::cell::RefCell;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{Chain, LogId, Verify};
+use crate::config::{LogId, Verify};
 use crate::control::ControlPage;
+use crate::cursor::{Cursor, End, LogView};
 use crate::directory::list;
 use crate::disk::{Disk, system_disk};
 use crate::error::{JournalError, Result};
-use crate::frame::{
-    ChainValue, Damage, Frame, FrameHeader, KIND_RESTART, KIND_SEGMENT_END, check_place, check_sum,
-    header_in,
-};
-use crate::position::{FRAME_ALIGN, Position, SEGMENT_HEADER_BYTES, SegmentNumber, align_up};
+use crate::frame::{Frame, KIND_RESTART, KIND_SEGMENT_END};
+use crate::position::{FRAME_ALIGN, Position, SegmentNumber};
 use crate::recovery::Recovered;
-use crate::segment::{FrameRef, LogShape, SegmentMap, live_name};
+use crate::segment::{FrameRef, LogShape, SegmentMap};
 
 /// Segments a reader keeps mapped for random access; sequential reading needs one.
 const MAPS_KEPT: usize = 64;
 
-/// Where a reader's log ends.
-#[derive(Debug)]
-enum End {
-    Live(ControlPage),
-    Fixed(Position),
-}
-
 /// A cursor over the frames of a log.
 #[derive(Debug)]
 pub struct Reader {
-    disk: Arc<dyn Disk>,
-    dir: PathBuf,
-    shape: LogShape,
-    end: End,
-    verify: Verify,
-    position: Position,
-    /// Index of the frame read last, for error texts.
-    last_index: u64,
-    current: Option<Arc<SegmentMap>>,
+    pub(crate) log: LogView,
+    pub(crate) verify: Verify,
+    pub(crate) cursor: Cursor,
     /// The maps last used by [`Reader::frame_at`], newest last.
     kept: RefCell<Vec<Arc<SegmentMap>>>,
 }
@@ -109,19 +93,18 @@ impl Reader {
         end: End,
         verify: Verify,
     ) -> Result<Reader> {
-        let mut reader = Reader {
+        let log = LogView {
             disk: Arc::clone(disk),
             dir: dir.to_path_buf(),
             shape,
             end,
-            verify,
-            position: Position::ZERO,
-            last_index: 0,
-            current: None,
-            kept: RefCell::new(Vec::with_capacity(MAPS_KEPT)),
         };
-        reader.position = reader.first_position()?;
-        Ok(reader)
+        Ok(Reader {
+            cursor: Cursor::at(log.first_position()?),
+            log,
+            verify,
+            kept: RefCell::new(Vec::with_capacity(MAPS_KEPT)),
+        })
     }
 
     /// The next frame that ends at or below `limit` and the appended mark, if there is one.
@@ -133,7 +116,8 @@ impl Reader {
         let Some((offset, length)) = self.step(limit)? else {
             return Ok(None);
         };
-        Ok(self.current.as_deref().map(|map| map.frame(offset, length)))
+        let map = self.cursor.current.as_deref();
+        Ok(map.map(|map| map.frame(offset, length)))
     }
 
     /// The same as an owned reference that keeps its segment mapped.
@@ -144,120 +128,12 @@ impl Reader {
         let Some((offset, length)) = self.step(limit)? else {
             return Ok(None);
         };
-        Ok(self
-            .current
-            .as_ref()
-            .map(|map| FrameRef::new(Arc::clone(map), offset, length)))
+        let map = self.cursor.current.as_ref();
+        Ok(map.map(|map| FrameRef::new(Arc::clone(map), offset, length)))
     }
 
-    /// Moves the cursor over one frame; returns its offset in `current` and its length.
     fn step(&mut self, limit: Position) -> Result<Option<(usize, usize)>> {
-        let appended = self.appended();
-        let geometry = self.shape.geometry;
-        loop {
-            if self.position >= limit.min(appended) {
-                return Ok(None);
-            }
-            let offset = geometry.offset_of(self.position);
-            let number = geometry.segment_of(self.position);
-            if offset < SEGMENT_HEADER_BYTES as usize {
-                self.position = geometry.frames_of(number);
-                continue;
-            }
-            self.enter(number)?;
-            let Some(map) = &self.current else {
-                return Ok(None);
-            };
-            let header = self.checked(map, offset, appended)?;
-            if header.kind == KIND_SEGMENT_END {
-                self.position = geometry.start_of(number.next());
-                continue;
-            }
-            let length = header.length as usize;
-            let end = self.position.plus(align_up(u64::from(header.length)));
-            if end > limit {
-                return Ok(None);
-            }
-            self.last_index = header.index;
-            self.position = end;
-            return Ok(Some((offset, length)));
-        }
-    }
-
-    /// The header of the frame at `offset`, checked as far as this reader checks.
-    fn checked<'m>(
-        &self,
-        map: &'m SegmentMap,
-        offset: usize,
-        appended: Position,
-    ) -> Result<&'m FrameHeader> {
-        let start = map.header().first_position();
-        let position = start.plus(offset as u64);
-        let end = appended.value().saturating_sub(start.value());
-        // Beyond the appended mark the appender may be writing right now.
-        let room = map.room_below(offset, usize::try_from(end).unwrap_or(usize::MAX));
-        let header = header_in(room).and_then(|header| {
-            if position.plus(align_up(u64::from(header.length))) > appended {
-                return Err(Damage::Broken(
-                    "the frame's length reaches beyond the end of the log",
-                ));
-            }
-            match (self.verify, self.shape.chain) {
-                (Verify::Trust, _) => Ok(header),
-                (Verify::Every, Chain::On) => check_sum(room),
-                (Verify::Every, Chain::Off) => {
-                    let header = check_sum(room)?;
-                    check_place(room, header, position, Chain::Off, ChainValue([0; 24]))?;
-                    Ok(header)
-                }
-            }
-        });
-        header.map_err(|damage| JournalError::Corrupt {
-            segment: map.path().to_path_buf(),
-            position,
-            index: self.last_index,
-            why: damage.why(),
-        })
-    }
-
-    /// Maps the segment of the cursor if it is not the current one.
-    fn enter(&mut self, number: SegmentNumber) -> Result<()> {
-        if self
-            .current
-            .as_ref()
-            .is_none_or(|map| map.number() != number)
-        {
-            self.current = Some(self.open(number)?);
-        }
-        Ok(())
-    }
-
-    fn open(&self, number: SegmentNumber) -> Result<Arc<SegmentMap>> {
-        let path = live_name(&self.dir, &self.shape, number);
-        match SegmentMap::open(self.disk.as_ref(), path, Some(&self.shape)) {
-            Err(JournalError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                let position = self.shape.geometry.start_of(number);
-                let first = self.first_position()?;
-                Err(match position < first {
-                    true => JournalError::Released { position, first },
-                    false => JournalError::Corrupt {
-                        segment: live_name(&self.dir, &self.shape, number),
-                        position,
-                        index: 0,
-                        why: "the segment file is missing",
-                    },
-                })
-            }
-            other => other,
-        }
-    }
-
-    /// The start of the first segment that still exists.
-    fn first_position(&self) -> Result<Position> {
-        let live = list(self.disk.as_ref(), &self.dir)?.live;
-        live.first().copied().ok_or_else(|| JournalError::Missing {
-            path: self.dir.clone(),
-        })
+        self.cursor.step(&self.log, self.verify, limit)
     }
 
     /// The frame that starts at a position, wherever the cursor is.
@@ -269,17 +145,18 @@ impl Reader {
         if position >= end {
             return Err(JournalError::Beyond { position, end });
         }
-        let geometry = self.shape.geometry;
+        let geometry = self.log.shape.geometry;
         let (number, offset) = (geometry.segment_of(position), geometry.offset_of(position));
         let map = self.kept_map(number)?;
-        let header = self.checked(&map, offset, end)?;
+        let checks = (self.verify, self.cursor.last_index);
+        let header = self.log.checked(&map, offset, end, checks)?;
         let length = header.length as usize;
         let aligned = position.value().is_multiple_of(FRAME_ALIGN);
         if !aligned || header.kind == KIND_SEGMENT_END {
             return Err(JournalError::Corrupt {
                 segment: map.path().to_path_buf(),
                 position,
-                index: self.last_index,
+                index: self.cursor.last_index,
                 why: "no frame starts here",
             });
         }
@@ -291,7 +168,7 @@ impl Reader {
         if let Some(at) = kept.iter().rposition(|map| map.number() == number) {
             return Ok(Arc::clone(&kept[at]));
         }
-        let map = self.open(number)?;
+        let map = self.log.open(number)?;
         if kept.len() == MAPS_KEPT {
             kept.remove(0);
         }
@@ -310,9 +187,10 @@ impl Reader {
             return Err(JournalError::Beyond { position, end });
         }
         if position < end {
-            self.enter(self.shape.geometry.segment_of(position))?;
+            let number = self.log.shape.geometry.segment_of(position);
+            self.cursor.enter(&self.log, number)?;
         }
-        self.position = position;
+        self.cursor.position = position;
         Ok(())
     }
 
@@ -324,13 +202,14 @@ impl Reader {
     /// # Errors
     /// As [`Reader::next`].
     pub fn seek_index(&mut self, index: u64) -> Result<Option<Position>> {
-        let live = list(self.disk.as_ref(), &self.dir)?.live;
-        let before = self.position;
+        let live = list(self.log.disk.as_ref(), &self.log.dir)?.live;
+        let before = self.cursor.position;
         let mut start = None;
         for &first in live.iter().rev().filter(|&&first| first < self.appended()) {
             start = Some(first);
             if self
-                .open(self.shape.geometry.segment_of(first))?
+                .log
+                .open(self.log.shape.geometry.segment_of(first))?
                 .header()
                 .first_index()
                 <= index
@@ -339,7 +218,7 @@ impl Reader {
             }
         }
         let Some(start) = start else { return Ok(None) };
-        self.position = start;
+        self.cursor.position = start;
         let mut found = None;
         let limit = self.appended();
         loop {
@@ -355,31 +234,28 @@ impl Reader {
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    self.position = before;
+                    self.cursor.position = before;
                     return Err(error);
                 }
             }
         }
-        self.position = found.unwrap_or(before);
+        self.cursor.position = found.unwrap_or(before);
         Ok(found)
     }
 
     /// Where the cursor stands.
     pub fn position(&self) -> Position {
-        self.position
+        self.cursor.position
     }
 
     /// The end of the last frame that can be read.
     pub fn appended(&self) -> Position {
-        match &self.end {
-            End::Live(control) => control.appended(),
-            End::Fixed(end) => *end,
-        }
+        self.log.appended()
     }
 
     /// How far the log is on disk, as its flusher says; the end for a closed log.
     pub fn durable(&self) -> Position {
-        match &self.end {
+        match &self.log.end {
             End::Live(control) => control.durable(),
             End::Fixed(end) => *end,
         }
@@ -387,7 +263,7 @@ impl Reader {
 
     /// The owner's commit mark; 0 until its writer publishes one.
     pub fn commit(&self) -> u64 {
-        match &self.end {
+        match &self.log.end {
             End::Live(control) => control.commit(),
             End::Fixed(_) => 0,
         }
@@ -395,7 +271,7 @@ impl Reader {
 
     /// The owner's applied mark; 0 until its writer publishes one.
     pub fn applied(&self) -> u64 {
-        match &self.end {
+        match &self.log.end {
             End::Live(control) => control.applied(),
             End::Fixed(_) => 0,
         }
@@ -403,6 +279,6 @@ impl Reader {
 
     /// The identity of the log.
     pub fn log_id(&self) -> LogId {
-        self.shape.log_id
+        self.log.shape.log_id
     }
 }

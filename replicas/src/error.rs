@@ -120,6 +120,15 @@ pub enum NodeError {
         /// The raft index of the frame.
         index: u64,
     },
+    /// The journal begins behind a snapshot that is not there.
+    #[error(
+        "the journal begins behind frame {index}, and no snapshot of that place or a later one can be \
+         used: restore one, or replace this node by a copy of another"
+    )]
+    SnapshotMissing {
+        /// The raft index of the last frame that only a snapshot stands for.
+        index: u64,
+    },
     /// The journal is gone, and there was one.
     #[error(
         "{path} is gone, and {promises} says that there was one: restore it; where it is lost for good, a \

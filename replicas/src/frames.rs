@@ -2,12 +2,14 @@
 //!
 //! Followed by the agents of the engine's stages, each with its own cursor.
 //!
-//! Always holds: no frame is left out or given twice; what lay on disk when the cursor was made is
+//! Frames that later ones have superseded are passed over: they were never committed.
+//!
+//! Always holds: no committed frame is left out or given twice; what lay on disk when the cursor was made is
 //! given only where its checksum is right; one that no version of this program writes is
 //! an error that names it.
 
 use exahour_engine::Batch;
-use exahour_journal::{FrameHeader, Position, Reader};
+use exahour_journal::{FrameHeader, Live, LiveReader, Position, Reader};
 use exahour_wire::ids::CommandSequence;
 use exahour_wire::units::Nanos;
 
@@ -17,7 +19,7 @@ use crate::storage::{FRAME_COMMANDS, FRAME_CONF_CHANGE_V2};
 
 /// A cursor over frames.
 pub(crate) struct Frames {
-    journal: Reader,
+    journal: LiveReader,
     /// Frames up to here were there before the reader, and are checked.
     written_before: Position,
     /// The raft index of the last frame given.
@@ -38,12 +40,13 @@ impl Frames {
     pub(crate) fn from_the_start(journal: Reader) -> Self {
         Self {
             written_before: journal.appended(),
-            journal,
+            journal: LiveReader::new(journal),
             index: 0,
         }
     }
 
-    /// A cursor behind the last frame that a snapshot covers, which the journal has.
+    /// A cursor behind the last frame that a snapshot covers, which the journal has: that frame itself, or
+    /// the restart mark that stands for it.
     ///
     /// # Errors
     /// [`NodeError::Log`], [`NodeError::Frame`]: it has not.
@@ -60,7 +63,7 @@ impl Frames {
         }
         Ok(Self {
             written_before: end,
-            journal,
+            journal: LiveReader::behind(journal, place.index),
             index: place.index,
         })
     }
@@ -68,7 +71,7 @@ impl Frames {
     /// Where the committed part of the journal ends.
     #[inline]
     pub(crate) fn committed(&self) -> Position {
-        Position::new(self.journal.commit())
+        Position::new(self.journal.reader().commit())
     }
 
     /// Where the cursor stands.
@@ -96,7 +99,11 @@ impl Frames {
             .journal
             .next(limit)
             .map_err(NodeError::log("journal"))?;
-        let Some(frame) = next else { return Ok(None) };
+        let frame = match next {
+            None => return Ok(None),
+            Some(Live::Restart { index, .. }) => return Err(NodeError::SnapshotMissing { index }),
+            Some(Live::Frame(frame)) => frame,
+        };
         let header = frame.header;
         let refuse = |reason| {
             Err(NodeError::Frame {
@@ -105,7 +112,8 @@ impl Frames {
             })
         };
         if header.index != self.index + 1 {
-            return refuse("it is out of order");
+            let index = header.index.saturating_sub(1);
+            return Err(NodeError::SnapshotMissing { index });
         }
         if header.kind > FRAME_CONF_CHANGE_V2 {
             return refuse("its kind is unknown");
@@ -121,5 +129,113 @@ impl Frames {
             position: frame.position,
             batch,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use exahour_journal::{Config, Journal, LogId, Verify};
+    use raft::prelude::{Entry, EntryType};
+    use raft::{GetEntriesContext, Storage};
+
+    use super::*;
+    use crate::batch::Stamp;
+    use crate::on_disk::ALONE;
+    use crate::storage::JournalStorage;
+
+    fn storage(folder: &std::path::Path) -> (JournalStorage, Reader) {
+        let config = Config::new(folder.join("journal"), LogId([6; 16]));
+        let journal = Journal::open_or_create(&config.with_segment_bytes(64 << 10)).unwrap();
+        let follow = || Reader::follow(folder.join("journal"), Verify::Every).unwrap();
+        let promises = folder.join("raft-state");
+        let storage = JournalStorage::new(journal.appender, follow(), &promises, &[ALONE]);
+        (storage.unwrap(), follow())
+    }
+
+    /// An entry of one line of commands, which its term stands in.
+    fn entry(index: u64, term: u64) -> Entry {
+        let stamp = Stamp {
+            time: Nanos(index),
+            first: CommandSequence(index),
+            count: 1,
+        };
+        Entry {
+            entry_type: EntryType::EntryNormal,
+            index,
+            term,
+            data: vec![term as u8; 64].into(),
+            context: stamp.to_bytes().to_vec().into(),
+            ..Entry::default()
+        }
+    }
+
+    fn entries(range: std::ops::RangeInclusive<u64>, term: u64) -> Vec<Entry> {
+        range.map(|index| entry(index, term)).collect()
+    }
+
+    fn given(frames: &mut Frames) -> Vec<(u64, u32)> {
+        let mut given = Vec::new();
+        let limit = frames.committed();
+        while let Some(frame) = frames.next(limit).unwrap() {
+            let (index, term) = (frame.header.index, frame.header.term);
+            assert_eq!(frame.batch.unwrap().commands[0], term as u8);
+            given.push((index, term));
+        }
+        given
+    }
+
+    /// A follower takes what three leaders sent it, of whom two lost the role before all was committed.
+    #[test]
+    fn what_later_leaders_replaced_is_never_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut storage, reader) = storage(folder.path());
+        let mut frames = Frames::from_the_start(reader);
+        storage.append(&entries(1..=900, 1)).unwrap();
+        storage.publish_commit(300).unwrap();
+        assert_eq!(given(&mut frames).len(), 300);
+        storage.append(&entries(500..=1_400, 2)).unwrap();
+        storage.publish_commit(450).unwrap();
+        assert_eq!(given(&mut frames).last(), Some(&(450, 1)));
+        storage.append(&entries(1_000..=1_100, 3)).unwrap();
+        storage.publish_commit(1_050).unwrap();
+        let rest = given(&mut frames);
+        let wanted: Vec<_> = (451..=1_050)
+            .map(|index| match index {
+                ..500 => (index, 1),
+                500..1_000 => (index, 2),
+                _ => (index, 3),
+            })
+            .collect();
+        assert_eq!(rest, wanted);
+
+        assert_eq!(storage.last_index(), Ok(1_100));
+        for (index, term) in [(499, 1), (500, 2), (999, 2), (1_000, 3), (1_100, 3)] {
+            assert_eq!(storage.term(index), Ok(term), "{index}");
+            let found = storage
+                .entries(index, index + 1, None, GetEntriesContext::empty(false))
+                .unwrap();
+            assert_eq!((found[0].index, found[0].term), (index, term));
+        }
+        assert!(storage.term(1_101).is_err());
+        // An entry that is there already, told again, supersedes nothing.
+        let end = storage.appended();
+        storage.append(&entries(1_000..=1_060, 3)).unwrap();
+        assert_eq!(storage.appended(), end);
+        assert_eq!(storage.last_index(), Ok(1_100));
+    }
+
+    #[test]
+    fn a_journal_that_begins_behind_a_snapshot_asks_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config::new(folder.path(), LogId([6; 16])).with_segment_bytes(64 << 10);
+        let mut journal = Journal::open_or_create(&config).unwrap();
+        journal.appender.restart_after(40, 2).unwrap();
+        let reader = Reader::follow(folder.path(), Verify::Every).unwrap();
+        let end = reader.appended();
+        let refused = Frames::from_the_start(reader).next(end).err();
+        assert!(
+            matches!(refused, Some(NodeError::SnapshotMissing { index: 40 })),
+            "{refused:?}"
+        );
     }
 }

@@ -8,19 +8,21 @@
 //! the engine applies; nothing is reported before both are done.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use exahour_engine::{Batch, Capacity, Engine, EventSink};
 use exahour_journal::disk::SystemDisk;
-use exahour_journal::{JournalError, Reader, Recovered, Verify, inspect};
+use exahour_journal::{
+    JournalError, KIND_RESTART, Live, LiveReader, Reader, Recovered, Verify, inspect,
+};
 use exahour_wire::ids::CommandSequence;
 use exahour_wire::internal::Checkpoint;
 use exahour_wire::message::{Digest, Message, messages, peek_header};
 use exahour_wire::units::Nanos;
 
 use crate::error::NodeError;
-use crate::snapshots::{FOLDER, places};
+use crate::snapshots::{FOLDER, places, state_behind};
 use crate::storage::FRAME_COMMANDS;
 
 /// What a replay found.
@@ -28,7 +30,9 @@ use crate::storage::FRAME_COMMANDS;
 pub struct ReplayReport {
     /// What recovery said of the journal and its tail.
     pub recovered: Recovered,
-    /// Frames read.
+    /// The raft index of the snapshot that it began from; zero where the journal has everything.
+    pub began_behind: u64,
+    /// Frames read, without those that later ones have superseded.
     pub frames: u64,
     /// Commands applied.
     pub commands: u64,
@@ -49,8 +53,12 @@ pub struct ReplayReport {
 /// A replay under way.
 pub struct Replay {
     verification: JoinHandle<Result<Recovered, JournalError>>,
-    reader: Reader,
+    reader: LiveReader,
     engine: Engine,
+    /// The raft index that the state stands behind.
+    applied: u64,
+    /// The folder of snapshots.
+    beside: PathBuf,
     /// Snapshots still ahead: the raft index they stand behind, and what their states hash to.
     snapshots: VecDeque<(u64, Digest)>,
     report: ReplayReport,
@@ -71,21 +79,22 @@ impl<S: EventSink> EventSink for Counted<'_, S> {
 
 impl Replay {
     /// Finds the end of the journal in `folder`, begins to verify it, and stands before its first
-    /// frame.
+    /// frame; behind the oldest snapshot that will do, where the journal does not begin with frame 1.
     ///
     /// # Errors
     /// [`NodeError::Log`] where there is no journal, or its end is damaged: what lies behind the mark of
-    /// the last flush is verified here.
+    /// the last flush is verified here. [`NodeError::SnapshotMissing`].
     pub fn open(folder: &Path) -> Result<Self, NodeError> {
         let recovered = inspect(folder, Verify::Trust).map_err(NodeError::log("journal"))?;
         let path = folder.to_path_buf();
         let verification = std::thread::spawn(move || inspect(path, Verify::Every));
-        let reader =
+        let mut reader =
             Reader::closed(folder, &recovered, Verify::Trust).map_err(NodeError::log("journal"))?;
         let beside = folder.parent().unwrap_or(Path::new(".")).join(FOLDER);
         let places = places(&SystemDisk, &beside, &reader)?;
         let report = ReplayReport {
             recovered,
+            began_behind: 0,
             frames: 0,
             commands: 0,
             events: 0,
@@ -95,13 +104,41 @@ impl Replay {
             time: Nanos(0),
             state_hash: Digest::default(),
         };
-        Ok(Self {
+        let missing = missing_before(&mut reader)?;
+        let mut replay = Self {
             verification,
-            reader,
+            reader: LiveReader::new(reader),
             engine: Engine::new(&Capacity::default()),
+            applied: 0,
+            beside,
             snapshots: places.standing,
             report,
-        })
+        };
+        if missing > 0 {
+            replay.begin_behind(missing)?;
+        }
+        Ok(replay)
+    }
+
+    /// Takes the state from the oldest snapshot that covers everything up to `index`.
+    fn begin_behind(&mut self, index: u64) -> Result<(), NodeError> {
+        while let Some((at, _)) = self.snapshots.pop_front() {
+            if at < index {
+                continue;
+            }
+            let (place, journal) = (
+                (&SystemDisk as _, self.beside.as_path()),
+                self.reader.reader(),
+            );
+            let passed_over = &mut self.report.snapshots_passed_over;
+            if let Some(engine) = state_behind(place, journal, at, passed_over)? {
+                self.engine = engine;
+                self.applied = at;
+                self.report.began_behind = at;
+                return Ok(());
+            }
+        }
+        Err(NodeError::SnapshotMissing { index })
     }
 
     /// Applies up to `frames` frames; whether there may be more.
@@ -113,8 +150,21 @@ impl Replay {
         let end = self.report.recovered.appended;
         for _ in 0..frames {
             let next = self.reader.next(end).map_err(NodeError::log("journal"))?;
-            let Some(frame) = next else { return Ok(false) };
+            let frame = match next {
+                None => return Ok(false),
+                Some(Live::Restart { index, .. }) => {
+                    if index > self.applied {
+                        self.begin_behind(index)?;
+                    }
+                    continue;
+                }
+                Some(Live::Frame(frame)) => frame,
+            };
             let index = frame.header.index;
+            if index <= self.applied {
+                continue;
+            }
+            self.applied = index;
             self.report.frames += 1;
             if frame.header.kind != FRAME_COMMANDS {
                 self.compare_snapshot(index)?;
@@ -180,6 +230,19 @@ impl Replay {
         self.report.state_hash = self.engine.state_hash();
         Ok(self.report)
     }
+}
+
+/// The raft index up to which a journal has nothing any more, or nothing that counts.
+fn missing_before(reader: &mut Reader) -> Result<u64, NodeError> {
+    let (begin, end) = (reader.position(), reader.appended());
+    let log = NodeError::log("journal");
+    let first = reader.next(end).map_err(&log)?;
+    let missing = first.map_or(0, |frame| match frame.header.kind {
+        KIND_RESTART => frame.header.index,
+        _ => frame.header.index.saturating_sub(1),
+    });
+    reader.seek(begin).map_err(&log)?;
+    Ok(missing)
 }
 
 /// Replays the journal in `folder` to its end.

@@ -131,6 +131,7 @@ fn is_finding(cause: &(dyn Error + 'static)) -> bool {
             matches!(
                 it,
                 NodeError::Frame { .. }
+                    | NodeError::SnapshotMissing { .. }
                     | NodeError::Divergence(_)
                     | NodeError::SnapshotDiffers { .. }
             )

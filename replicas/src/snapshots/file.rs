@@ -218,7 +218,7 @@ impl Draft {
             checksum: [0; 32],
         };
         header.checksum = header.sum(&payload);
-        let named = folder.join(format!("{:020}.{ENDING}", place.index));
+        let named = path_of(folder, place.index);
         let path = named.with_extension(DRAFT_ENDING);
         let file = disk
             .open(&path, Open::Emptied(Mode::FILE))
@@ -276,6 +276,11 @@ impl Draft {
         }
         Ok(())
     }
+}
+
+/// The file of the snapshot behind a frame.
+pub(super) fn path_of(folder: &Path, index: u64) -> PathBuf {
+    folder.join(format!("{index:020}.{ENDING}"))
 }
 
 /// The snapshots in a folder, oldest first; none where there is no folder.

@@ -142,6 +142,27 @@ fn load(
     })
 }
 
+/// The state of the snapshot behind a frame; none, and why in a sentence, where it cannot be used.
+///
+/// # Errors
+/// [`NodeError::UnknownBehaviour`].
+pub(crate) fn state_behind(
+    (disk, folder): (&dyn Disk, &Path),
+    journal: &Reader,
+    index: u64,
+    passed_over: &mut Vec<String>,
+) -> Result<Option<Engine>, NodeError> {
+    let path = file::path_of(folder, index);
+    match load((disk, &path), journal, u64::MAX, &Capacity::default()) {
+        Ok(start) => Ok(Some(start.engine)),
+        Err(Unusable::Beyond(unknown)) => Err(unknown.into()),
+        Err(Unusable::PassedOver(reason)) => {
+            passed_over.push(not_used(&path, &reason));
+            Ok(None)
+        }
+    }
+}
+
 /// Removes all but `written` and the newest before it, `keep` together. What stands behind the one that
 /// was written just now is not of this journal: it was restored from a time before.
 fn prune(disk: &dyn Disk, folder: &Path, keep: usize, written: &Path) -> Result<(), NodeError> {

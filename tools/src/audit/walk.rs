@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use exahour_engine::{Batch, Capacity, Engine};
-use exahour_journal::{Position, Reader, Recovered, Verify};
+use exahour_journal::{Live, LiveReader, Position, Reader, Recovered, Verify};
 use exahour_replicas::FRAME_COMMANDS;
 use exahour_wire::ids::CommandSequence;
 use exahour_wire::internal::Checkpoint;
@@ -35,7 +35,7 @@ pub(super) struct Verified {
 
 /// A journal being walked.
 pub(super) struct Walk {
-    reader: Reader,
+    reader: LiveReader,
     end: Position,
     engine: Engine,
     last_index: u64,
@@ -57,7 +57,9 @@ pub(super) struct Step<'a> {
 impl Walk {
     pub(super) fn open(folder: &Path, recovered: &Recovered) -> Result<Self> {
         Ok(Self {
-            reader: Reader::closed(folder, recovered, Verify::Trust).context("journal")?,
+            reader: LiveReader::new(
+                Reader::closed(folder, recovered, Verify::Trust).context("journal")?,
+            ),
             end: recovered.appended,
             engine: Engine::new(&Capacity::default()),
             last_index: 0,
@@ -70,15 +72,22 @@ impl Walk {
     /// The next frame that holds commands.
     pub(super) fn next(&mut self) -> Result<Option<Step<'_>>> {
         loop {
-            let Some(frame) = self.reader.next(self.end).context("journal")? else {
-                return Ok(None);
+            let frame = match self.reader.next(self.end).context("journal")? {
+                None => return Ok(None),
+                Some(Live::Frame(frame)) => frame,
+                Some(Live::Restart { index, .. }) => {
+                    return Err(finding(anyhow!(
+                        "the journal begins anew behind frame {index}, where this node was given a \
+                         snapshot: audit the journal of a node that has every frame"
+                    )));
+                }
             };
             let (header, position) = (*frame.header, frame.position);
             self.verified.frames += 1;
             if header.index != self.last_index + 1 {
                 return Err(finding(anyhow!(
-                    "journal frame {} at position {position} follows frame {}: the indices of one \
-                     node's journal have no hole; restore the journal from a backup",
+                    "journal frame {} at position {position} follows frame {}: what came between was \
+                     released, or is lost; audit the journal of a node that has every frame, or a backup",
                     header.index,
                     self.last_index
                 )));

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand};
-use exahour_journal::{Reader, Recovered, Tail, Verify};
+use exahour_journal::{Live, LiveReader, Reader, Recovered, Tail, Verify};
 use exahour_replicas::FRAME_COMMANDS;
 use exahour_wire::units::Nanos;
 use serde::Serialize;
@@ -123,14 +123,19 @@ pub struct Commands {
     pub last_time: Nanos,
 }
 
-/// Walks the headers of a journal up to the end that recovery found.
+/// Walks the headers of a journal up to the end that recovery found, past those that later frames have
+/// superseded.
 ///
 /// # Errors
 /// Where a frame cannot be read.
 pub fn count_commands(folder: &Path, recovered: &Recovered) -> Result<Commands> {
-    let mut reader = Reader::closed(folder, recovered, Verify::Trust).context("journal")?;
+    let reader = Reader::closed(folder, recovered, Verify::Trust).context("journal")?;
+    let mut reader = LiveReader::new(reader);
     let mut found = Commands::default();
-    while let Some(frame) = reader.next(recovered.appended).context("journal")? {
+    while let Some(next) = reader.next(recovered.appended).context("journal")? {
+        let Live::Frame(frame) = next else {
+            continue;
+        };
         let header = frame.header;
         if header.kind != FRAME_COMMANDS || header.count == 0 {
             continue;
