@@ -134,22 +134,27 @@ impl Frames {
 
 #[cfg(test)]
 mod tests {
+    use exahour_journal::disk::SystemDisk;
     use exahour_journal::{Config, Journal, LogId, Verify};
     use raft::prelude::{Entry, EntryType};
     use raft::{GetEntriesContext, Storage};
 
     use super::*;
     use crate::batch::Stamp;
-    use crate::on_disk::ALONE;
+    use crate::hard_state::{HardStateFile, Promises};
     use crate::storage::JournalStorage;
 
     fn storage(folder: &std::path::Path) -> (JournalStorage, Reader) {
         let config = Config::new(folder.join("journal"), LogId([6; 16]));
         let journal = Journal::open_or_create(&config.with_segment_bytes(64 << 10)).unwrap();
         let follow = || Reader::follow(folder.join("journal"), Verify::Every).unwrap();
-        let promises = folder.join("raft-state");
-        let storage = JournalStorage::new(journal.appender, follow(), &promises, &[ALONE]);
-        (storage.unwrap(), follow())
+        let promises = HardStateFile::open(
+            &SystemDisk,
+            &folder.join("raft-state"),
+            &Promises::default(),
+        );
+        let storage = JournalStorage::new(journal.appender, follow(), promises.unwrap());
+        (storage, follow())
     }
 
     /// An entry of one line of commands, which its term stands in.
