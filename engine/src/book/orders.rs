@@ -334,12 +334,6 @@ impl OrderTable {
         self.held.set(slot, price);
     }
 
-    /// Has an order held at its own price again.
-    pub fn hold_at_own(&mut self, slot: Slot) {
-        let flags = &mut self.at_mut(slot).flags;
-        *flags = OrderFlags(flags.0 & !HELD.0);
-    }
-
     /// What the order at a place becomes once its stop price is reached, if that waits beside it.
     pub(crate) fn beside(&self, slot: Slot) -> Beside {
         self.beside.at(slot)
@@ -466,10 +460,7 @@ mod tests {
         table.hold(slot, Price(9));
         table.at_mut(slot).price = Price(8);
         assert_eq!(table.held_at(slot), Price(9));
-        table.hold_at_own(slot);
-        assert_eq!(table.held_at(slot), Price(8));
         // The next order in its place does not inherit it.
-        table.hold(slot, Price(9));
         table.remove(slot);
         assert_eq!(table.insert(NO_EXTENT, make(Price(5))), slot);
         assert_eq!(table.held_at(slot), Price(5));

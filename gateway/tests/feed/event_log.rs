@@ -9,6 +9,7 @@ use exahour_gateway::feed::drop_copy::{DropCopy, DropCopyConfig};
 use exahour_gateway::feed::market_data::{MarketData, MarketDataConfig};
 use exahour_gateway::feed::multicast::MulticastConfig;
 use exahour_gateway::opening::Applied;
+use exahour_gateway::sockets::Group;
 use exahour_journal::{Chain, Config, FrameMeta, Journal, LogId};
 use exahour_rings::{Agent, WatermarkReader};
 use exahour_wire::codes::Side;
@@ -95,10 +96,10 @@ impl EventLog {
     pub(crate) fn multicast<C: Clock>(
         &self,
         history_bytes: usize,
-        multicast: MulticastConfig,
+        lines: [Group; 2],
         clock: C,
     ) -> MarketData<C> {
-        self.multicast_at(any_port(), history_bytes, multicast, clock)
+        self.multicast_at(any_port(), history_bytes, lines, clock)
     }
 
     /// The same at an address.
@@ -106,7 +107,7 @@ impl EventLog {
         &self,
         address: SocketAddr,
         history_bytes: usize,
-        multicast: MulticastConfig,
+        lines: [Group; 2],
         clock: C,
     ) -> MarketData<C> {
         let config = MarketDataConfig {
@@ -114,7 +115,7 @@ impl EventLog {
             send_bytes: 4096,
             clients_max: 32,
             orders_room: 0,
-            multicast: Some(multicast),
+            multicast: Some(MulticastConfig { lines, hops: 0 }),
             ..MarketDataConfig::new(address, self.folder.path().to_path_buf())
         };
         MarketData::new(&config, clock).unwrap()
@@ -194,6 +195,18 @@ impl Flood {
             next_event: 1,
             command: 0,
         }
+    }
+
+    /// One, and the log of its exchange, which has listed its contract.
+    pub(crate) fn logged() -> (Self, EventLog) {
+        Self::logged_at(EventLog::new())
+    }
+
+    /// The same in another log.
+    pub(crate) fn logged_at(mut log: EventLog) -> (Self, EventLog) {
+        let mut flood = Self::new();
+        log.append(&flood.list());
+        (flood, log)
     }
 
     /// What comes behind so many events of others.

@@ -134,8 +134,7 @@ fn first_message(bytes: &[u8]) -> Option<&[u8]> {
 
 #[test]
 fn a_client_that_stops_reading_is_cut_off_and_never_holds_up_another() {
-    let (mut flood, mut log) = (Flood::new(), EventLog::new());
-    log.append(&flood.list());
+    let (mut flood, mut log) = Flood::logged();
     log.append(&flood.add(900));
     let mut agent = log.market_data(256 << 10, 16 << 10, SystemClock::default());
     let mut clock = SystemClock::default();
@@ -195,8 +194,7 @@ fn a_client_that_stops_reading_is_cut_off_and_never_holds_up_another() {
 #[test]
 fn a_snapshot_that_nobody_takes_frees_the_shadow() {
     let clock = ManualClock::new(Nanos(1_000_000_000_000));
-    let (mut flood, mut log) = (Flood::new(), EventLog::new());
-    log.append(&flood.list());
+    let (mut flood, mut log) = Flood::logged();
     for _ in 0..40 {
         // More than the buffers of a connection take.
         for _ in 0..5 {
@@ -226,8 +224,7 @@ fn a_snapshot_that_nobody_takes_frees_the_shadow() {
 
 #[test]
 fn a_frame_larger_than_the_history_voids_snapshots_and_nothing_else() {
-    let (mut flood, mut log) = (Flood::new(), EventLog::new());
-    log.append(&flood.list());
+    let (mut flood, mut log) = Flood::logged();
     log.append(&flood.add(1000));
     let mut agent = log.market_data(64 << 10, 4096, SystemClock::default());
     let mut clock = ManualClock::new(Nanos(1));
@@ -264,8 +261,7 @@ fn a_frame_larger_than_the_history_voids_snapshots_and_nothing_else() {
 #[test]
 fn silence_gets_a_sign_of_life_and_asking_nothing_gets_an_end() {
     let clock = ManualClock::new(Nanos(1_000_000_000_000));
-    let (mut flood, mut log) = (Flood::new(), EventLog::new());
-    log.append(&flood.list());
+    let (_, log) = Flood::logged();
     let mut agent = log.market_data(0, 0, clock.clone());
     let mut idle = ask(agent.address(), &[]);
     let mut client = FeedClient::new(agent.address(), FeedDepth::Orders, Flow::All);
@@ -306,8 +302,7 @@ fn silence_gets_a_sign_of_life_and_asking_nothing_gets_an_end() {
 #[test]
 fn a_clock_that_is_set_forward_cuts_nobody_off() {
     let clock = ManualClock::new(Nanos(1_000_000_000_000));
-    let (mut flood, mut log) = (Flood::new(), EventLog::new());
-    log.append(&flood.list());
+    let (_, log) = Flood::logged();
     let mut agent = log.market_data(0, 0, clock.clone());
     let mut silent = ask(agent.address(), &[]);
     settle(&mut agent);
@@ -325,8 +320,7 @@ fn a_clock_that_is_set_forward_cuts_nobody_off() {
 #[test]
 fn who_has_asked_for_nothing_makes_way_and_who_has_asked_does_not() {
     let clock = ManualClock::new(Nanos(1_000_000_000_000));
-    let (mut flood, mut log) = (Flood::new(), EventLog::new());
-    log.append(&flood.list());
+    let (_, log) = Flood::logged();
     let mut agent = log.market_data(0, 0, clock.clone());
     settle(&mut agent);
     let address = agent.address();
@@ -361,8 +355,7 @@ fn who_has_asked_for_nothing_makes_way_and_who_has_asked_does_not() {
 
 #[test]
 fn every_bad_request_gets_its_named_reject() {
-    let (mut flood, mut log) = (Flood::new(), EventLog::new());
-    log.append(&flood.list());
+    let (mut flood, mut log) = Flood::logged();
     log.append(&flood.churn(1000));
     log.append(&flood.churn(1000));
     let mut agent = log.market_data(64 << 10, 0, SystemClock::default());

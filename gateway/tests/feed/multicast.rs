@@ -126,12 +126,8 @@ fn clients_that_join_anywhere_and_lose_anything_hold_the_books() {
         let mut log = EventLog::new();
         (0..rng.random_range(1..100)).for_each(|_| log.append(&exchange.step()));
         let (sent, heard) = (groups(), groups());
-        let multicast = MulticastConfig {
-            lines: sent,
-            hops: 0,
-        };
         // A short history: who loses much must start again with a snapshot.
-        let mut agent = log.multicast(64 << 10, multicast, SystemClock::default());
+        let mut agent = log.multicast(64 << 10, sent, SystemClock::default());
         let port = agent.address();
         let mut relays = DEPTHS.map(|depth| Relay::new(sent, heard, depth));
         let mut clock = ManualClock::new(Nanos(1));
@@ -199,11 +195,9 @@ fn the_lines_alone_bring_everything_and_each_alone_is_enough() {
     if !permitted() {
         return;
     }
-    let (mut flood, mut log) = (Flood::new(), EventLog::new());
-    log.append(&flood.list());
+    let (mut flood, mut log) = Flood::logged();
     let lines = groups();
-    let multicast = MulticastConfig { lines, hops: 0 };
-    let mut agent = log.multicast(1 << 20, multicast, SystemClock::default());
+    let mut agent = log.multicast(1 << 20, lines, SystemClock::default());
     let nobody = groups()[0];
     let mut clock = ManualClock::new(Nanos(1));
     let port = agent.address();
@@ -253,12 +247,10 @@ fn both_lines_carry_the_same_packets_and_what_is_no_packet_does_no_harm() {
     if !permitted() {
         return;
     }
-    let (mut flood, mut log) = (Flood::new(), EventLog::new());
-    log.append(&flood.list());
+    let (mut flood, mut log) = Flood::logged();
     let lines = groups();
-    let multicast = MulticastConfig { lines, hops: 0 };
     let mut clock = ManualClock::new(Nanos(1));
-    let mut agent = log.multicast(1 << 20, multicast, clock.clone());
+    let mut agent = log.multicast(1 << 20, lines, clock.clone());
     let receivers = GroupReceivers::join(&lines).unwrap();
     settle_a_little(&mut agent);
     log.append(&flood.churn(200));
@@ -321,12 +313,10 @@ fn a_burst_arrives_whole_and_in_order() {
     if !permitted() {
         return;
     }
-    let (mut flood, mut log) = (Flood::new(), EventLog::new());
-    log.append(&flood.list());
+    let (mut flood, mut log) = Flood::logged();
     let lines = groups();
-    let multicast = MulticastConfig { lines, hops: 0 };
     let mut clock = ManualClock::new(Nanos(1));
-    let mut agent = log.multicast(32 << 20, multicast, clock.clone());
+    let mut agent = log.multicast(32 << 20, lines, clock.clone());
     let mut client = MulticastClient::join(lines, FeedDepth::Orders, agent.address()).unwrap();
     turn_until(&mut agent, "joining", || {
         clock.advance(Nanos(100_000));
@@ -365,15 +355,10 @@ fn a_client_with_a_gap_in_every_other_packet_is_never_refused() {
     if !permitted() {
         return;
     }
-    let (mut flood, mut log) = (Flood::new(), EventLog::new());
-    log.append(&flood.list());
+    let (mut flood, mut log) = Flood::logged();
     let (sent, heard) = (groups(), groups());
-    let multicast = MulticastConfig {
-        lines: sent,
-        hops: 0,
-    };
     let mut clock = ManualClock::new(Nanos(1));
-    let mut agent = log.multicast(4 << 20, multicast, clock.clone());
+    let mut agent = log.multicast(4 << 20, sent, clock.clone());
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     let mut relay = Relay::new(sent, heard, FeedDepth::Orders);
     let mut client = MulticastClient::join(heard, FeedDepth::Orders, agent.address()).unwrap();
@@ -404,14 +389,9 @@ fn where_both_lines_fall_silent_the_port_goes_on() {
     if !permitted() {
         return;
     }
-    let (mut flood, mut log) = (Flood::new(), EventLog::new());
-    log.append(&flood.list());
+    let (mut flood, mut log) = Flood::logged();
     let (sent, heard) = (groups(), groups());
-    let multicast = MulticastConfig {
-        lines: sent,
-        hops: 0,
-    };
-    let mut agent = log.multicast(1 << 20, multicast, SystemClock::default());
+    let mut agent = log.multicast(1 << 20, sent, SystemClock::default());
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let mut relay = Relay::new(sent, heard, FeedDepth::Orders);
     let mut clock = ManualClock::new(Nanos(1));

@@ -18,7 +18,7 @@ use exahour_wire::market_data::{FeedRange, FeedRangeRequest, FeedReject, FeedReq
 use exahour_wire::message::Message;
 use exahour_wire::units::Nanos;
 
-use crate::event_log::{EventLog, Flood, settle, turn_until};
+use crate::event_log::{Flood, settle, turn_until};
 
 fn framed(depth: Raw<FeedDepth>, from: u64, count: u32) -> Vec<u8> {
     let request = FeedRangeRequest {
@@ -79,8 +79,7 @@ impl Asker {
 
 #[test]
 fn ranges_come_as_they_were_one_after_the_other() {
-    let (mut flood, mut log) = (Flood::new(), EventLog::new());
-    log.append(&flood.list());
+    let (mut flood, mut log) = Flood::logged();
     for _ in 0..100 {
         log.append(&flood.churn(20));
     }
@@ -114,8 +113,7 @@ fn ranges_come_as_they_were_one_after_the_other() {
 
 #[test]
 fn what_cannot_be_sent_again_is_refused_by_name() {
-    let (mut flood, mut log) = (Flood::new(), EventLog::new());
-    log.append(&flood.list());
+    let (mut flood, mut log) = Flood::logged();
     // More than the short history keeps.
     for _ in 0..100 {
         log.append(&flood.churn(20));
@@ -154,8 +152,7 @@ fn what_cannot_be_sent_again_is_refused_by_name() {
 
 #[test]
 fn who_asks_too_often_is_refused_by_name_on_that_connection_until_time_has_passed() {
-    let (mut flood, mut log) = (Flood::new(), EventLog::new());
-    log.append(&flood.list());
+    let (_, log) = Flood::logged();
     let clock = ManualClock::new(Nanos(1));
     let mut agent = log.market_data(1 << 20, 4096, clock.clone());
     settle(&mut agent);
@@ -199,8 +196,7 @@ fn who_asks_too_often_is_refused_by_name_on_that_connection_until_time_has_passe
 
 #[test]
 fn who_asks_for_too_much_is_throttled_on_every_connection_until_time_has_passed() {
-    let (mut flood, mut log) = (Flood::new(), EventLog::new());
-    log.append(&flood.list());
+    let (mut flood, mut log) = Flood::logged();
     for _ in 0..110 {
         log.append(&flood.churn(20));
     }

@@ -5,7 +5,6 @@
 use exahour_gateway::clock::{Clock, ManualClock};
 use exahour_gateway::feed::client::FeedClient;
 use exahour_gateway::feed::market_data::MarketData;
-use exahour_gateway::feed::multicast::MulticastConfig;
 use exahour_gateway::feed::multicast_client::MulticastClient;
 use exahour_gateway::image::{Applied, FeedImage, Flow};
 use exahour_gateway::sockets::Group;
@@ -38,11 +37,9 @@ struct Node {
 
 impl Node {
     fn new(identity: u8, lines: [Group; 2], started_at: u64) -> Self {
-        let (mut flood, mut log) = (Flood::new(), EventLog::of_exchange(identity));
-        log.append(&flood.list());
-        let multicast = MulticastConfig { lines, hops: 0 };
+        let (flood, log) = Flood::logged_at(EventLog::of_exchange(identity));
         let clock = ManualClock::new(Nanos(started_at));
-        let agent = log.multicast(1 << 20, multicast, clock.clone());
+        let agent = log.multicast(1 << 20, lines, clock.clone());
         Node {
             flood,
             log,
@@ -112,12 +109,10 @@ enum Became {
 
 /// Stops a node of exchange 7 that has sent 1 + 4 x 50 messages, and starts one on `log` in its place.
 fn replace_node(mut log: EventLog, mut flood: Flood) -> [Became; 2] {
-    let (mut first_flood, mut first_log) = (Flood::new(), EventLog::new());
-    first_log.append(&first_flood.list());
+    let (mut first_flood, mut first_log) = Flood::logged();
     let lines = groups();
-    let multicast = MulticastConfig { lines, hops: 0 };
     let mut clock = ManualClock::new(Nanos(1_000));
-    let mut first = first_log.multicast(1 << 20, multicast, clock.clone());
+    let mut first = first_log.multicast(1 << 20, lines, clock.clone());
     let address = first.address();
     let mut on_lines = MulticastClient::join(lines, FeedDepth::Orders, address).unwrap();
     let mut on_port = FeedClient::new(address, FeedDepth::Orders, Flow::All);
@@ -138,7 +133,7 @@ fn replace_node(mut log: EventLog, mut flood: Flood) -> [Became; 2] {
     });
     drop(first);
 
-    let mut second = log.multicast_at(address, 1 << 20, multicast, clock.clone());
+    let mut second = log.multicast_at(address, 1 << 20, lines, clock.clone());
     settle(&mut second);
     log.append(&flood.churn(30));
     log.append(&flood.add(10));
@@ -184,8 +179,7 @@ fn clients_of_a_node_that_starts_again_go_on_and_of_another_start_again_once() {
         return;
     }
     let log_of = |identity, messages| {
-        let (mut flood, mut log) = (Flood::new(), EventLog::of_exchange(identity));
-        log.append(&flood.list());
+        let (mut flood, mut log) = Flood::logged_at(EventLog::of_exchange(identity));
         log.append(&flood.churn(messages));
         (log, flood)
     };

@@ -7,10 +7,10 @@
 //! Does not: keep a session's state between two calls; a new version of the session is negotiated.
 
 pub mod book;
-pub mod cancel;
 mod choice;
 pub mod key;
 pub mod mass_cancel;
+pub mod one_order;
 pub mod operate;
 pub mod order;
 pub mod orders;
@@ -18,7 +18,6 @@ pub mod quote;
 pub mod replace;
 mod sent;
 mod show;
-pub mod status;
 
 use std::time::{Duration, Instant};
 

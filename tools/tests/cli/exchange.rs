@@ -1,5 +1,7 @@
 //! What the tests of the command line share: a node process of their own, and short words for it.
 
+use std::ffi::OsStr;
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -22,12 +24,12 @@ pub(crate) fn exahour(arguments: &[&str]) -> Command {
 }
 
 /// Runs the command to its end.
-pub(crate) fn run(arguments: &[&str]) -> Output {
-    exahour(arguments).output().unwrap()
+pub(crate) fn run<W: AsRef<OsStr>>(arguments: &[W]) -> Output {
+    exahour(&[]).args(arguments).output().unwrap()
 }
 
 /// Runs the command, which must succeed; what it printed.
-pub(crate) fn succeed(arguments: &[&str]) -> String {
+pub(crate) fn succeed<W: AsRef<OsStr> + Debug>(arguments: &[W]) -> String {
     let output = run(arguments);
     let (out, err) = texts(&output);
     assert!(output.status.success(), "{arguments:?}\n{out}\n{err}");
@@ -35,16 +37,16 @@ pub(crate) fn succeed(arguments: &[&str]) -> String {
 }
 
 /// Runs the command, whose answer must be bad; what it said on standard error.
-pub(crate) fn fail(arguments: &[&str]) -> String {
+pub(crate) fn fail<W: AsRef<OsStr> + Debug>(arguments: &[W]) -> String {
     end_with(1, arguments)
 }
 
 /// Runs the command, which must find that it cannot be done; what it said on standard error.
-pub(crate) fn refuse(arguments: &[&str]) -> String {
+pub(crate) fn refuse<W: AsRef<OsStr> + Debug>(arguments: &[W]) -> String {
     end_with(2, arguments)
 }
 
-fn end_with(code: i32, arguments: &[&str]) -> String {
+fn end_with<W: AsRef<OsStr> + Debug>(code: i32, arguments: &[W]) -> String {
     let output = run(arguments);
     let (out, err) = texts(&output);
     assert_eq!(
@@ -56,8 +58,18 @@ fn end_with(code: i32, arguments: &[&str]) -> String {
 }
 
 /// As [`succeed`], for a command that prints one JSON object.
-pub(crate) fn json(arguments: &[&str]) -> Value {
+pub(crate) fn json<W: AsRef<OsStr> + Debug>(arguments: &[W]) -> Value {
     serde_json::from_str(&succeed(arguments)).unwrap()
+}
+
+/// An operator's command to the node of this data folder, which must succeed; what it printed.
+pub(crate) fn operate(data: &str, words: &[&str]) -> String {
+    succeed(&[&["operate"], words, &["--data", data]].concat())
+}
+
+/// What the node of this data folder tells of an instrument.
+pub(crate) fn shown(data: &str, instrument: &str) -> Value {
+    json(&["operate", "show", instrument, "--json", "--data", data])
 }
 
 /// What a command printed, and what it said on standard error.
@@ -208,6 +220,24 @@ impl Exchange {
     /// Ends the node without warning.
     pub(crate) fn kill(&mut self) {
         self.signal("-KILL");
+    }
+
+    /// A line of words that are said to this node.
+    pub(crate) fn words(&self, line: &str) -> Vec<String> {
+        let mut words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        words.extend(["--data".to_owned(), self.data()]);
+        words.extend(["--config".to_owned(), self.config()]);
+        words
+    }
+
+    /// Runs such a line, which must succeed; what it printed.
+    pub(crate) fn say(&self, line: &str) -> String {
+        succeed(&self.words(line))
+    }
+
+    /// Runs such a line, whose answer must be bad; what it said on standard error.
+    pub(crate) fn refused(&self, line: &str) -> String {
+        fail(&self.words(line))
     }
 
     /// The findings of a replay of the node's journal.

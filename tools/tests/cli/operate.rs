@@ -14,11 +14,9 @@ use exahour_wire::reject::Reject;
 use exahour_wire::units::{Price, Quantity};
 use serde_json::Value;
 
-use crate::exchange::{Exchange, PATIENCE, count, fail, json, refuse, run, succeed, texts};
-
-fn operate(data: &str, words: &[&str]) -> String {
-    succeed(&[&["operate"], words, &["--data", data]].concat())
-}
+use crate::exchange::{
+    Exchange, PATIENCE, count, fail, json, operate, refuse, run, shown, succeed, texts,
+};
 
 fn refused(data: &str, words: &[&str]) -> String {
     fail(&[&["operate"], words, &["--data", data]].concat())
@@ -86,8 +84,7 @@ fn a_halt_stands_where_nobody_tells_what_follows() {
             "{err}"
         );
         for halted in ["1", "2"] {
-            let shown = json(&["operate", "show", halted, "--json", "--data", &data]);
-            assert_eq!(shown["phase"], "Halted");
+            assert_eq!(shown(&data, halted)["phase"], "Halted");
         }
         operate(&data, &["resume", "1"]);
         operate(&data, &["resume", "2"]);

@@ -2,7 +2,6 @@
 
 use std::io::{ErrorKind, Read, Write, copy};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
 use std::thread;
 
 use exahour_tools::connection::{ADDRESSES_FILE, Serving};
@@ -10,7 +9,7 @@ use exahour_wire::framing::{Cut, FRAMING_BYTES, cut};
 use exahour_wire::message::{Message, peek_header};
 use exahour_wire::operations::Deposit;
 
-use crate::exchange::{Exchange, count, fail, json, refuse, succeed, until};
+use crate::exchange::{Exchange, count, json, refuse, succeed, until};
 
 /// Two operators of two firms, and two firms that trade.
 const GENESIS: &str = r#"
@@ -70,41 +69,9 @@ collar_ppm = 500000
 protection_ppm = 50000
 "#;
 
-struct Market {
-    exchange: Exchange,
-    data: String,
-    config: String,
-}
-
-impl Market {
-    fn new() -> Self {
-        let exchange = Exchange::start_with(GENESIS);
-        let (data, config) = (exchange.data(), exchange.config());
-        Self {
-            exchange,
-            data,
-            config,
-        }
-    }
-
-    fn words<'a>(&'a self, line: &'a str) -> Vec<&'a str> {
-        let mut words: Vec<&str> = line.split_whitespace().collect();
-        words.extend(["--data", &self.data, "--config", &self.config]);
-        words
-    }
-
-    fn say(&self, line: &str) -> String {
-        succeed(&self.words(line))
-    }
-
-    fn refused(&self, line: &str) -> String {
-        fail(&self.words(line))
-    }
-}
-
 #[test]
 fn a_firm_is_stopped_by_one_and_released_by_two() {
-    let mut market = Market::new();
+    let mut market = Exchange::start_with(GENESIS);
     market.say("order buy 1 @ 2.00 1");
     market.say("order buy 1 @ 2.10 1");
     market.say("order sell 1 @ 2.90 1 --session 2");
@@ -131,13 +98,13 @@ fn a_firm_is_stopped_by_one_and_released_by_two() {
     assert!(released.contains("firm 1 may trade again"), "{released}");
     market.say("order buy 1 @ 2.00 1");
 
-    market.exchange.stop();
-    assert!(count(&market.exchange.replay(), "events_compared") > 10);
+    market.stop();
+    assert!(count(&market.replay(), "events_compared") > 10);
 }
 
 #[test]
 fn money_limits_and_settlement_prices_are_set() {
-    let market = Market::new();
+    let market = Exchange::start_with(GENESIS);
     let more = market.say("operate deposit 100 12.50");
     assert!(
         more.contains("account 100 has 12.50 dollars more"),
@@ -207,8 +174,8 @@ fn lose_the_answer(listener: &TcpListener, node: SocketAddr) {
 
 #[test]
 fn a_deposit_whose_answer_is_lost_is_found_before_it_is_repeated() {
-    let market = Market::new();
-    let serving = Serving::read(&Path::new(&market.data).join(ADDRESSES_FILE));
+    let market = Exchange::start_with(GENESIS);
+    let serving = Serving::read(&market.path("data").join(ADDRESSES_FILE));
     let node = serving.unwrap().unwrap().orders;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -222,7 +189,8 @@ fn a_deposit_whose_answer_is_lost_is_found_before_it_is_repeated() {
     );
     // It has moved, and what the advice names tells so.
     let request = told.split("request=").nth(1).unwrap().trim();
-    let audit = ["audit", &market.data, "--who", "account", "100"];
+    let data = market.data();
+    let audit = ["audit", &data, "--who", "account", "100"];
     let row = until("the deposit is in the journal", || {
         let rows = succeed(&audit);
         let row = rows

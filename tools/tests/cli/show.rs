@@ -2,18 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::exchange::{Exchange, fail, json as one, refuse, succeed};
+use crate::exchange::{Exchange, fail, operate, refuse, shown, succeed};
 
 fn show(data: &str, words: &[&str]) -> String {
     succeed(&[&["operate", "show"], words, &["--data", data]].concat())
-}
-
-fn shown(data: &str, instrument: &str) -> Value {
-    one(&["operate", "show", instrument, "--json", "--data", data])
-}
-
-fn operate(data: &str, words: &[&str]) {
-    succeed(&[&["operate"], words, &["--data", data]].concat());
 }
 
 #[test]
