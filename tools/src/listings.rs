@@ -6,6 +6,7 @@
 //! Always holds: the answer is that of one whole snapshot of all books.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -48,6 +49,15 @@ impl FromStr for InstrumentName {
                 Ok(Self::Symbol(text.to_owned()))
             }
             _ => Err("expected an instrument's number, such as 1, or its symbol".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for InstrumentName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(id) => id.fmt(formatter),
+            Self::Symbol(symbol) => symbol.fmt(formatter),
         }
     }
 }

@@ -96,8 +96,8 @@ impl Arguments {
 /// Verifies the journal, writes the rows chosen, and sums up on standard error, or in JSON.
 ///
 /// # Errors
-/// Where the journal is damaged or contradicts itself, a time cannot be read, or the output cannot
-/// be written.
+/// Where the journal is damaged or contradicts itself, a time cannot be read, the instrument was never
+/// listed, or the output cannot be written.
 pub fn run(arguments: &Arguments) -> Result<()> {
     audit(arguments).map_err(judged)
 }
@@ -141,6 +141,7 @@ fn audit(arguments: &Arguments) -> Result<()> {
     if let Err(error) = export.finish() {
         return unless_reader_left(error);
     }
+    selection.ensure_listed(&registry)?;
     let verified = walk.verified();
     if arguments.json {
         return print_json(&summary.findings(&verified, &selection));

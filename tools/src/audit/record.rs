@@ -17,6 +17,7 @@ use exahour_wire::operations::SetCircuitBreaker;
 use exahour_wire::orders::{MassCancel, MassQuote};
 use exahour_wire::units::Nanos;
 
+use crate::listings::InstrumentName;
 use crate::text::form_of;
 
 /// An event with its numbers.
@@ -151,6 +152,17 @@ impl Registry {
     /// The symbol of an instrument that has been listed.
     pub(super) fn symbol_of(&self, instrument: u64) -> Option<&str> {
         self.symbols.get(&instrument).map(String::as_str)
+    }
+
+    /// Whether an instrument of this name has been listed.
+    pub(super) fn has_listed(&self, name: &InstrumentName) -> bool {
+        match name {
+            InstrumentName::Number(id) => self.symbols.contains_key(&u64::from(id.0)),
+            InstrumentName::Symbol(symbol) => {
+                let mut symbols = self.symbols.values();
+                symbols.any(|it| it.eq_ignore_ascii_case(symbol))
+            }
+        }
     }
 
     fn delivery_of(&self, message: &[u8]) -> Option<Delivery> {

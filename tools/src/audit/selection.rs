@@ -5,10 +5,11 @@
 //! Always holds: a command that is chosen shows all its events; another command shows only those of
 //! its events that are chosen themselves.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use exahour_wire::units::Nanos;
 
 use super::record::{Record, Registry, id_in, obligation_of};
+use crate::exit::finding;
 use crate::listings::InstrumentName;
 use crate::text::parse_time;
 
@@ -57,6 +58,20 @@ impl Selection {
             || self.order.is_some()
             || self.obligation.is_some()
             || self.instrument.is_some()
+    }
+
+    /// Refuses an instrument that the whole journal has never listed: nothing that is shown could be about it.
+    ///
+    /// # Errors
+    /// A finding that names it.
+    pub(super) fn ensure_listed(&self, registry: &Registry) -> Result<()> {
+        match &self.instrument {
+            Some(name) if !registry.has_listed(name) => Err(finding(anyhow!(
+                "instrument {name} was never listed in this journal; an audit without --instrument shows \
+                 which were (`InstrumentListed`)"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Whether a command lies in the span.

@@ -138,6 +138,12 @@ fn an_audit_answers_who_did_what_and_when() {
     let data = audited.exchange.data();
     assert!(refuse(&["audit", &data, "--at", "noon"]).contains("14:03:07"));
     assert!(refuse(&["audit", &data, "--who", "firm", "1"]).contains("none of session"));
+    for unlisted in ["9", "GPU-H100-US"] {
+        let said = fail(&["audit", &data, "--instrument", unlisted]);
+        let expected = format!("instrument {unlisted} was never listed in this journal");
+        assert!(said.contains(&expected), "{said}");
+        fail(&["audit", &data, "--instrument", unlisted, "--json"]);
+    }
 }
 
 #[test]

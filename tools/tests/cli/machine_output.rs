@@ -229,8 +229,6 @@ fn an_audit_sums_up_in_json_and_tells_symbols() {
     let by_symbol = checked(&["audit", &data, "--instrument", "gpu-h100-eu"]);
     assert_eq!(by_number, by_symbol);
     assert!(by_number.len() > 4, "{by_number:?}");
-    let none = checked(&["audit", &data, "--instrument", "TPU"]);
-    assert_eq!(none.len(), 1, "{none:?}");
 
     let file = exchange.path("rows.csv").display().to_string();
     let csv = ["audit", &data, "--format", "csv", "--output", &file];
