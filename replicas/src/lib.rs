@@ -20,6 +20,7 @@ mod disk_agent;
 mod engine_agent;
 mod error;
 mod event_log;
+mod first_start;
 mod frames;
 mod genesis;
 mod hard_state;

@@ -33,6 +33,7 @@ use crate::consensus::{Consensus, ConsensusSettings};
 use crate::disk_agent::{DiskAgent, StagingAgent};
 use crate::engine_agent::{EngineAgent, EngineOutlet};
 use crate::error::NodeError;
+use crate::first_start;
 use crate::frames::Frames;
 use crate::intake::Intake;
 use crate::on_disk::{ALONE, EVENTS, JOURNAL, OnDisk, Recovery};
@@ -97,7 +98,10 @@ impl Node {
     /// [`NodeError`]; nothing is served then, and nothing on disk is lost.
     pub fn start(config: &NodeConfig) -> Result<Self, NodeError> {
         open_files::allow(config.sessions.all_connections_max())?;
-        let assembled = Self::assemble(config, &World::system())?;
+        first_start::check_layout(config).map_err(|it| misfit(config, it))?;
+        let world = World::system();
+        first_start::check(config, &world)?;
+        let assembled = Self::assemble(config, &world)?;
         let running = run(&config.layout, assembled.agents).map_err(|it| misfit(config, it))?;
         Ok(Self {
             running,
@@ -363,7 +367,7 @@ fn misfit(config: &NodeConfig, source: LayoutError) -> NodeError {
 }
 
 /// What a new exchange starts with, as commands of this time.
-fn genesis_of(config: &NodeConfig, now: Nanos) -> Result<Vec<Record>, NodeError> {
+pub(crate) fn genesis_of(config: &NodeConfig, now: Nanos) -> Result<Vec<Record>, NodeError> {
     let commands = config.genesis.commands(now, config.capacity.behaviour_max);
     commands.map_err(|source| NodeError::Genesis {
         place: config.place_near(&source.key()),
@@ -387,7 +391,7 @@ fn listen_to_peers(
 }
 
 /// Whether a clock that shows `now` can be believed beside the journal's last stamp.
-fn check_clock(now: Nanos, last: Nanos) -> Result<Nanos, NodeError> {
+pub(crate) fn check_clock(now: Nanos, last: Nanos) -> Result<Nanos, NodeError> {
     if now < EARLIEST_TIME {
         return Err(NodeError::ClockUnset);
     }

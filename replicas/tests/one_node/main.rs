@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // A test may fail where it stands.
 
 mod exchange;
+mod first_start;
 mod multicast;
 mod snapshots;
 mod upgrade;
