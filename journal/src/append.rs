@@ -7,8 +7,10 @@
 //! Always holds: a refused append changes nothing; indices leave no hole; nothing is overwritten.
 //! Does not: flush (that is `flush`), or allocate, lock or log while a segment lasts.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use crate::disk::Disk;
 use crate::error::{JournalError, Result, io_at, write_at};
 use crate::frame::{
     ChainValue, FRAME_HEADER_BYTES, FrameMeta, KIND_RESERVED_FIRST, KIND_RESTART, end_mark, seal,
@@ -209,6 +211,11 @@ impl Appender {
             .geometry
             .start_of(self.segment.number)
             .plus(self.offset as u64)
+    }
+
+    /// The folder of the log, and the disk that it is on.
+    pub(crate) fn place(&self) -> (&dyn Disk, &Path) {
+        self.core.place()
     }
 
     /// The end of the last appended frame.

@@ -64,6 +64,16 @@ pub enum Verify {
     Trust,
 }
 
+/// What opening does about damage to flushed frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDamage {
+    /// It is refused, and nothing is changed: for who has no other copy.
+    Refuse,
+    /// The log is cut there, and what follows is kept in a folder of its own, `damaged-POSITION`: for who
+    /// can have the rest from others. Every frame is checked then, whatever [`Verify`] says.
+    SetAside,
+}
+
 /// The settings of a log.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -83,6 +93,8 @@ pub struct Config {
     pub flush: FlushBody,
     /// How much of the log recovery checks.
     pub verify: Verify,
+    /// What opening does about damage to flushed frames.
+    pub on_damage: OnDamage,
 }
 
 impl Config {
@@ -97,6 +109,7 @@ impl Config {
             chain: Chain::On,
             flush: FlushBody::Pwrite,
             verify: Verify::Trust,
+            on_damage: OnDamage::Refuse,
         }
     }
 

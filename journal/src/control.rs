@@ -22,6 +22,7 @@ use crate::config::{Chain, LogId};
 use crate::disk::{Disk, DiskFile, FileMap, Mode, Open};
 use crate::error::{JournalError, Result, io_at, write_at};
 use crate::position::{Geometry, Position};
+use crate::recovery::MachineRun;
 use crate::segment::LogShape;
 
 /// The file's name in the folder of the log.
@@ -113,7 +114,7 @@ impl FlushedSlot {
 }
 
 /// What the control file of a closed log proves; every field is absent if it cannot be trusted.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Evidence {
     /// The log's shape.
     pub(crate) shape: Option<LogShape>,
@@ -123,6 +124,18 @@ pub(crate) struct Evidence {
     pub(crate) appended_this_boot: Option<Position>,
     /// Where the log starts since the last release.
     pub(crate) first: Option<Position>,
+    /// Whether the machine has run on.
+    pub(crate) run: MachineRun,
+}
+
+impl Evidence {
+    const NONE: Evidence = Evidence {
+        shape: None,
+        durable: None,
+        appended_this_boot: None,
+        first: None,
+        run: MachineRun::Another,
+    };
 }
 
 /// Reads the control file as evidence; a missing or damaged one proves nothing.
@@ -131,14 +144,14 @@ pub(crate) fn read_evidence(disk: &dyn Disk, dir: &Path) -> Result<Evidence> {
     let bytes = match disk.read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(Evidence::default());
+            return Ok(Evidence::NONE);
         }
         Err(source) => return Err(io_at("read", &path)(source)),
     };
     let Some(fixed) = Fixed::parse(&bytes) else {
         return Ok(Evidence {
             durable: flushed_slots(&bytes),
-            ..Evidence::default()
+            ..Evidence::NONE
         });
     };
     let same_boot = disk.boot_id() == fixed.boot_id && fixed.boot_id != [0; 16];
@@ -147,6 +160,10 @@ pub(crate) fn read_evidence(disk: &dyn Disk, dir: &Path) -> Result<Evidence> {
         durable: checked_mark(&bytes, DURABLE).max(flushed_slots(&bytes)),
         appended_this_boot: checked_mark(&bytes, APPENDED).filter(|_| same_boot),
         first: checked_mark(&bytes, FIRST),
+        run: match same_boot {
+            true => MachineRun::Same,
+            false => MachineRun::Another,
+        },
     })
 }
 

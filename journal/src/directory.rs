@@ -12,6 +12,7 @@ use crate::control::CONTROL_NAME;
 use crate::disk::{Disk, DiskLock};
 use crate::error::{JournalError, Result, io_at};
 use crate::position::Position;
+use crate::set_aside::{PREFIX, RESTARTED, UNTOLD};
 
 const LOCK_NAME: &str = "lock";
 /// A file system's own folder where the log has a whole one for itself.
@@ -45,6 +46,10 @@ pub(crate) struct Listing {
     pub(crate) staged: Vec<PathBuf>,
     /// Segments whose zeroing was interrupted.
     pub(crate) staging: Vec<PathBuf>,
+    /// Folders of copies whose owner does not know of the damage.
+    pub(crate) untold: Vec<PathBuf>,
+    /// Whether the machine has restarted and the owner may not know.
+    pub(crate) restarted: bool,
     /// Whether there is a control file.
     pub(crate) control: bool,
 }
@@ -72,7 +77,13 @@ pub(crate) fn list(disk: &dyn Disk, dir: &Path) -> Result<Listing> {
             .unwrap_or_default();
         match (name, position_in(name)) {
             (CONTROL_NAME, _) => listing.control = true,
+            (RESTARTED, _) => listing.restarted = true,
             (LOCK_NAME | TOLERATED, _) => {}
+            _ if name.starts_with(PREFIX) => {
+                if path.extension().is_some_and(|end| end == UNTOLD) {
+                    listing.untold.push(path);
+                }
+            }
             (_, Some((position, "log"))) => listing.live.push(position),
             (_, Some((_, "staged"))) => listing.staged.push(path),
             (_, Some((_, "staging"))) => listing.staging.push(path),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::append::{Appender, LogEnd};
-use crate::config::{Config, FlushBody};
+use crate::config::{Config, FlushBody, OnDamage, Verify};
 use crate::control::{ControlPage, read_evidence};
 use crate::directory::{DirectoryLock, list};
 use crate::disk::{Disk, Mode};
@@ -18,8 +18,9 @@ use crate::error::{JournalError, Result, io_at, write_at};
 use crate::flush::{Flusher, SyncBody, sync_body};
 use crate::frame::ChainValue;
 use crate::position::{Geometry, Position, SegmentNumber};
-use crate::recovery::{Recovered, Scan, repair, scan};
+use crate::recovery::{Examined, MachineRun, Recovered, Scan, examine, repair, scan};
 use crate::segment::{LogShape, SegmentHeader, live_name};
+use crate::set_aside::{note_restart, set_aside, tell, untold};
 use crate::stage::{Stager, Staging, WritableSegment};
 
 /// What the three ends of an open log share.
@@ -109,21 +110,7 @@ impl Journal {
             return Err(JournalError::Exists { path });
         }
         let body = sync_body(config.flush)?;
-        let shape = shape_of(config);
-        remove_unused(disk, dir)?;
-        let mut staging = Staging::new(SegmentNumber(0));
-        let (segment, _) = staging.finish((disk, dir), &shape, config.flush)?;
-        let genesis = ChainValue::genesis(shape.chain, shape.log_id);
-        let header = SegmentHeader::new(&shape, segment.number, 0, Position::ZERO, genesis);
-        segment.write(0, &header.page())?;
-        segment.sync().map_err(io_at("sync", &segment.path))?;
-        let live = live_name(dir, &shape, segment.number);
-        disk.rename(&segment.path, &live)
-            .map_err(io_at("rename", &live))?;
-        disk.sync_folder(dir).map_err(io_at("sync", dir))?;
-        let empty = shape.geometry.frames_of(SegmentNumber(0));
-        ControlPage::create(disk, dir, &shape, Position::ZERO, empty)?;
-        disk.sync_folder(dir).map_err(io_at("sync", dir))?;
+        make_first(config)?;
         Journal::start(config, lock, body)
     }
 
@@ -132,11 +119,14 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Missing`], [`JournalError::Locked`], [`JournalError::ForeignFile`];
     /// [`JournalError::WrongLog`] and [`JournalError::Fixed`] if it was created otherwise;
-    /// [`JournalError::Corrupt`] if flushed frames are damaged: then nothing is changed.
+    /// [`JournalError::Corrupt`] if flushed frames are damaged and the settings refuse that: then nothing
+    /// is changed.
     pub fn open(config: &Config) -> Result<Journal> {
         config.check()?;
         let disk = config.disk.as_ref();
-        if list(disk, &config.dir)?.vacant() {
+        let listing = list(disk, &config.dir)?;
+        // One that is about to be begun anew behind its damage is not missing.
+        if listing.vacant() && listing.untold.is_empty() {
             return Err(JournalError::Missing {
                 path: config.dir.clone(),
             });
@@ -157,23 +147,38 @@ impl Journal {
         }
     }
 
+    /// Says that whoever owns the log has written down what [`Recovered::damage`] and [`Recovered::run`]
+    /// tell: with [`OnDamage::SetAside`] every open tells them again until then.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`]: they may be told again.
+    pub fn told(&self) -> Result<()> {
+        let (disk, dir) = self.appender.place();
+        tell(disk, dir)
+    }
+
     fn start(config: &Config, lock: DirectoryLock, body: Box<dyn SyncBody>) -> Result<Journal> {
         let (disk, dir) = (config.disk.as_ref(), config.dir.as_path());
         if let Some(shape) = read_evidence(disk, dir)?.shape {
             check_shape(dir, &shape, config)?;
         }
-        let scan = scan(disk, dir, config.verify)?;
+        let scan = recover(config)?;
         check_shape(dir, &scan.recovered.shape, config)?;
         repair(disk, dir, &scan)?;
         remove_unused(disk, dir)?;
         let Scan {
-            recovered,
+            mut recovered,
             last,
             index,
             first_segment,
             last_segment,
             ..
         } = scan;
+        let listing = list(disk, dir)?;
+        recovered.damage = untold(disk, &listing)?.map(|(_, damage)| damage);
+        if listing.restarted {
+            recovered.run = MachineRun::Another;
+        }
         let shape = recovered.shape;
         let control = ControlPage::create(disk, dir, &shape, recovered.first, recovered.appended)?;
         disk.sync_folder(dir).map_err(io_at("sync", dir))?;
@@ -207,6 +212,63 @@ impl Journal {
             recovered,
         })
     }
+}
+
+/// Reads a log, and does about damage what the settings say.
+fn recover(config: &Config) -> Result<Scan> {
+    let (disk, dir) = (config.disk.as_ref(), config.dir.as_path());
+    let noted = untold(disk, &list(disk, dir)?)?;
+    match (config.on_damage, noted) {
+        (OnDamage::Refuse, None) => return scan(disk, dir, config.verify),
+        (OnDamage::Refuse, Some((segment, damage))) => {
+            return Err(JournalError::Corrupt {
+                segment,
+                position: damage.position,
+                index: damage.index - 1,
+                why: "the log was cut here for damage, and what was lost was not had from others since",
+            });
+        }
+        (OnDamage::SetAside, _) => {}
+    }
+    if read_evidence(disk, dir)?.run == MachineRun::Another {
+        // The marks that say so are about to be renewed.
+        note_restart(disk, dir)?;
+    }
+    if !list(disk, dir)?.vacant() {
+        match examine(disk, dir, Verify::Every)? {
+            Examined::Good(scan) => return Ok(*scan),
+            Examined::Damaged(found) => {
+                if let Some(good) = &found.good {
+                    check_shape(dir, &good.shape, config)?;
+                }
+                set_aside(disk, dir, &found)?;
+            }
+        }
+    }
+    if list(disk, dir)?.vacant() {
+        make_first(config)?;
+    }
+    scan(disk, dir, Verify::Every)
+}
+
+/// Makes the first segment of an empty log, and its marks.
+fn make_first(config: &Config) -> Result<()> {
+    let (disk, dir) = (config.disk.as_ref(), config.dir.as_path());
+    let shape = shape_of(config);
+    remove_unused(disk, dir)?;
+    let mut staging = Staging::new(SegmentNumber(0));
+    let (segment, _) = staging.finish((disk, dir), &shape, config.flush)?;
+    let genesis = ChainValue::genesis(shape.chain, shape.log_id);
+    let header = SegmentHeader::new(&shape, segment.number, 0, Position::ZERO, genesis);
+    segment.write(0, &header.page())?;
+    segment.sync().map_err(io_at("sync", &segment.path))?;
+    let live = live_name(dir, &shape, segment.number);
+    disk.rename(&segment.path, &live)
+        .map_err(io_at("rename", &live))?;
+    disk.sync_folder(dir).map_err(io_at("sync", dir))?;
+    let empty = shape.geometry.frames_of(SegmentNumber(0));
+    ControlPage::create(disk, dir, &shape, Position::ZERO, empty)?;
+    disk.sync_folder(dir).map_err(io_at("sync", dir))
 }
 
 /// Makes the folder of a log, durably, unless it is there already. A log tells of everybody, so it is

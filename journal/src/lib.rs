@@ -25,6 +25,7 @@ mod stage;
 mod uring;
 
 mod recovery;
+mod set_aside;
 
 mod control;
 mod cursor;
@@ -35,7 +36,7 @@ mod segment;
 
 pub use append::Appender;
 pub use config::{
-    Chain, Config, FRAME_BYTES_MAX_DEFAULT, FlushBody, LogId, SEGMENT_BYTES_DEFAULT,
+    Chain, Config, FRAME_BYTES_MAX_DEFAULT, FlushBody, LogId, OnDamage, SEGMENT_BYTES_DEFAULT,
     SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, Verify,
 };
 pub use error::{JournalError, Result};
@@ -48,6 +49,7 @@ pub use journal::Journal;
 pub use live::{Live, LiveReader};
 pub use position::{FRAME_ALIGN, Position, SEGMENT_HEADER_BYTES};
 pub use read::Reader;
-pub use recovery::{Recovered, Tail, inspect, inspect_good, inspect_on};
+pub use recovery::{MachineRun, Recovered, Tail, inspect, inspect_good, inspect_on};
 pub use segment::{FrameRef, SegmentHeader, SegmentMap};
+pub use set_aside::Damage;
 pub use stage::{STAGE_BYTES_PER_TURN, Stager};

@@ -41,6 +41,15 @@ pub enum Tail {
     },
 }
 
+/// Whether what was only visible can have been lost with the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MachineRun {
+    /// The machine has run on since the log was written, or the log is new.
+    Same,
+    /// It has restarted, or nothing proves that it has not.
+    Another,
+}
+
 /// What recovery found.
 #[derive(Clone, Debug)]
 pub struct Recovered {
@@ -60,6 +69,13 @@ pub struct Recovered {
     pub chain: ChainValue,
     /// How the log ended.
     pub tail: Tail,
+    /// Whether the machine has restarted since the log was written.
+    pub run: MachineRun,
+    /// What the log has lost by damage that its owner was not told of yet ([`Journal::told`]); opening says
+    /// it, inspecting does not.
+    ///
+    /// [`Journal::told`]: crate::Journal::told
+    pub damage: Option<crate::set_aside::Damage>,
     /// The identity of the log.
     pub log_id: LogId,
     pub(crate) shape: LogShape,
@@ -78,6 +94,33 @@ pub(crate) struct Scan {
     cut: Option<(usize, usize)>,
     /// Segment files to remove, the last one first.
     removed: Vec<PathBuf>,
+}
+
+/// A log that recovery refuses.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// Why.
+    pub(crate) error: JournalError,
+    /// What lies before the damage, unless nothing does.
+    pub(crate) good: Option<GoodPart>,
+}
+
+/// The part of a damaged log that can be believed.
+#[derive(Debug)]
+pub(crate) struct GoodPart {
+    pub(crate) shape: LogShape,
+    /// The start of the first segment held.
+    pub(crate) first: Position,
+    /// The end of the last good frame.
+    pub(crate) end: Position,
+    pub(crate) last: Option<(u64, u32)>,
+}
+
+/// What a log is found to be.
+#[derive(Debug)]
+pub(crate) enum Examined {
+    Good(Box<Scan>),
+    Damaged(Found),
 }
 
 /// Reads a whole log and says what recovery would make of it; changes nothing.
@@ -124,11 +167,41 @@ pub fn inspect_good(
 
 /// Walks the segments of a log from first to last.
 pub(crate) fn scan(disk: &dyn Disk, dir: &Path, verify: Verify) -> Result<Scan> {
+    match examine(disk, dir, verify)? {
+        Examined::Good(scan) => Ok(*scan),
+        Examined::Damaged(found) => Err(found.error),
+    }
+}
+
+/// As [`scan`], which is refused for damage only in what is found.
+pub(crate) fn examine(disk: &dyn Disk, dir: &Path, verify: Verify) -> Result<Examined> {
     // The marks first: if a writer is alive after all, its files are then never behind them.
     let evidence = read_evidence(disk, dir)?;
-    let (mut walk, live) = enter(disk, dir, &evidence, verify)?;
-    walk.all(&live)?;
-    walk.finish(&live)
+    let (mut walk, live) = match enter(disk, dir, &evidence, verify) {
+        Err(error) => return damaged(error, None),
+        Ok(entered) => entered,
+    };
+    let walked = walk.all(&live);
+    let good = GoodPart {
+        shape: walk.shape,
+        first: walk.first,
+        end: walk.open_mark.unwrap_or(walk.position),
+        last: walk.last,
+    };
+    match walked.and_then(|()| walk.finish(&live)) {
+        Ok(scan) => Ok(Examined::Good(Box::new(scan))),
+        Err(error) => damaged(error, Some(good)),
+    }
+}
+
+/// Tells damage from all else that can keep a log from being read.
+fn damaged(error: JournalError, good: Option<GoodPart>) -> Result<Examined> {
+    match error {
+        JournalError::Corrupt { .. } | JournalError::WrongSize { .. } => {
+            Ok(Examined::Damaged(Found { error, good }))
+        }
+        other => Err(other),
+    }
 }
 
 /// Stands before the first frame of a log; gives the starts of its segments, too.
@@ -182,6 +255,7 @@ struct Walk<'a> {
     flushed: Position,
     /// Whether any mark says where the flushed part ends.
     marked: bool,
+    run: MachineRun,
     /// The segment being walked, or expected next.
     number: SegmentNumber,
     /// The place of the mark that closed the segment before, until the next one is entered.
@@ -232,6 +306,7 @@ impl<'a> Walk<'a> {
             bound: flushed.max(evidence.appended_this_boot.unwrap_or_default()),
             flushed,
             marked: evidence.durable.is_some() || evidence.appended_this_boot.is_some(),
+            run: evidence.run,
             number: shape.geometry.segment_of(first),
             open_mark: None,
             position: shape.geometry.frames_of(shape.geometry.segment_of(first)),
@@ -271,6 +346,8 @@ impl<'a> Walk<'a> {
             frames: self.frames,
             chain: self.chain,
             tail: Tail::Clean,
+            run: self.run,
+            damage: None,
             log_id: self.shape.log_id,
             shape: self.shape,
         }
