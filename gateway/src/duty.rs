@@ -34,8 +34,9 @@ pub enum Duty {
 /// The duty of a node, and how its changes come.
 pub(crate) struct Office {
     news: Option<Consumer<Duty>>,
-    /// `None` before the first change.
-    now: Option<Duty>,
+    now: Duty,
+    /// Whether anything was said yet.
+    known: bool,
     /// It leads once the event log is read up to here.
     leads_from: Option<Position>,
 }
@@ -45,7 +46,8 @@ impl Office {
     pub(crate) fn alone() -> Self {
         Self {
             news: None,
-            now: Some(Duty::Leads),
+            now: Duty::Leads,
+            known: true,
             leads_from: None,
         }
     }
@@ -54,15 +56,22 @@ impl Office {
     pub(crate) fn following(news: Consumer<Duty>) -> Self {
         Self {
             news: Some(news),
-            now: None,
+            now: Duty::Follows(None),
+            known: false,
             leads_from: None,
         }
     }
 
-    /// The duty as it stands; `None` where it is not known yet.
+    /// The duty as it stands; that of a follower before the first word.
     #[inline]
-    pub(crate) fn duty(&self) -> Option<Duty> {
-        self.now
+    pub(crate) fn duty(&self) -> &Duty {
+        &self.now
+    }
+
+    /// Whether clients may be let in, if only to be told who leads.
+    #[inline]
+    pub(crate) fn is_known(&self) -> bool {
+        self.known
     }
 
     /// The next change that takes effect, when the gateway has read the event log as far as `log`.
@@ -73,17 +82,21 @@ impl Office {
             Some(Duty::Leads) => self.leads_from = Some(log.appended()),
             Some(follows) => {
                 self.leads_from = None;
-                self.now = Some(follows);
-                return self.now;
+                return Some(self.take_up(follows));
             }
             None => {}
         }
         if self.leads_from.is_some_and(|end| log.position() >= end) {
             self.leads_from = None;
-            self.now = Some(Duty::Leads);
-            return self.now;
+            return Some(self.take_up(Duty::Leads));
         }
         None
+    }
+
+    fn take_up(&mut self, duty: Duty) -> Duty {
+        self.now = duty;
+        self.known = true;
+        duty
     }
 }
 
@@ -113,19 +126,16 @@ mod tests {
         let mut log = Reader::follow(dir.path(), Verify::Trust).unwrap();
         let (mut news, duty) = ring(Capacity::new(8).unwrap());
         let mut office = Office::following(duty);
-        assert_eq!((office.poll(&log), office.duty()), (None, None));
+        assert_eq!((office.poll(&log), office.is_known()), (None, false));
 
         journal.appender.append(&frame(1), &[&[1; 64]]).unwrap();
         news.try_push(Duty::Leads).unwrap();
-        assert_eq!((office.poll(&log), office.duty()), (None, None));
+        assert_eq!((office.poll(&log), office.is_known()), (None, false));
         // What comes after the change is not waited for.
         log.next(Position::new(u64::MAX)).unwrap().unwrap();
         journal.appender.append(&frame(2), &[&[2; 64]]).unwrap();
         assert_eq!(office.poll(&log), Some(Duty::Leads));
-        assert_eq!(
-            (office.poll(&log), office.duty()),
-            (None, Some(Duty::Leads))
-        );
+        assert_eq!((office.poll(&log), office.duty()), (None, &Duty::Leads));
 
         // A role that is lost before it took effect never does.
         let elsewhere = Duty::Follows(Some("192.0.2.1:9001".parse().unwrap()));
@@ -134,7 +144,7 @@ mod tests {
         news.try_push(elsewhere).unwrap();
         assert_eq!(office.poll(&log), Some(elsewhere));
         log.next(Position::new(u64::MAX)).unwrap().unwrap();
-        assert_eq!((office.poll(&log), office.duty()), (None, Some(elsewhere)));
+        assert_eq!((office.poll(&log), office.duty()), (None, &elsewhere));
     }
 
     #[test]
@@ -144,9 +154,6 @@ mod tests {
         let _journal = Journal::create(&config).unwrap();
         let log = Reader::follow(dir.path(), Verify::Trust).unwrap();
         let mut office = Office::alone();
-        assert_eq!(
-            (office.poll(&log), office.duty()),
-            (None, Some(Duty::Leads))
-        );
+        assert_eq!((office.poll(&log), office.duty()), (None, &Duty::Leads));
     }
 }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use exahour_journal::disk::{Disk, system_disk};
-use exahour_journal::{Position, Reader, Verify};
+use exahour_journal::{Reader, Verify};
 use exahour_rings::{Agent, Consumer, Halt, Producer, WatermarkReader};
 use exahour_wire::codes::EstablishmentRejectCode;
 use exahour_wire::ids::SessionId;
@@ -55,6 +55,9 @@ const SWEEP_EVERY: Nanos = Nanos(1_000_000);
 /// Deadlines are looked at after so many turns too, should the clock stand still.
 const TURNS_TO_SWEEP: u32 = 1_024;
 
+/// The names of connections go up by this; the rest names the node.
+const NODES_NAMED: u64 = 256;
+
 /// Changes of duty taken in one turn, at most.
 const CHANGES_PER_TURN: usize = 8;
 
@@ -82,6 +85,8 @@ pub struct GatewaySettings {
     pub disk: Arc<dyn Disk>,
     /// What the engine must have applied before the port opens; `None` where the log is whole.
     pub opens_behind: Option<Applied>,
+    /// The number of this node in its cluster, modulo 256: no two may give a connection the same name.
+    pub node: u8,
     /// The network that clients come through.
     pub net: Arc<dyn Net>,
 }
@@ -98,6 +103,7 @@ impl GatewaySettings {
             event_log: event_log.to_path_buf(),
             disk: system_disk(),
             opens_behind: None,
+            node: 0,
             net: Arc::new(SystemNet),
         }
     }
@@ -212,6 +218,9 @@ impl<C: Clock> OrderGateway<C> {
                 retransmitting: None,
             })
             .collect();
+        // Names given back by events of an earlier run are lower than every new one, and those of another
+        // node differ in the rest.
+        let next_connection = clock.now().0 / NODES_NAMED * NODES_NAMED + u64::from(settings.node);
         Ok(Self {
             active: Vec::with_capacity(settings.connections_max),
             opening: Opening::new(&live, settings.opens_behind.clone()),
@@ -225,8 +234,7 @@ impl<C: Clock> OrderGateway<C> {
             ingress: Ingress::new(ingress),
             live,
             history,
-            // Names given back by events of an earlier run are lower than every new one.
-            next_connection: clock.now().0,
+            next_connection,
             clock,
             next_retransmission: 0,
             first_read: 0,
@@ -266,13 +274,7 @@ impl<C: Clock> OrderGateway<C> {
         work += self.retransmit()?;
         work += self.write_all();
         self.port.poll_ready()?;
-        for _ in 0..CHANGES_PER_TURN {
-            if self.office.poll(&self.live).is_none() {
-                break;
-            }
-        }
-        let leads = self.office.duty() == Some(Duty::Leads);
-        if self.opening.is_open(&self.live) && leads {
+        if self.opening.is_open(&self.live) && self.office.is_known() {
             work += self.accept();
         }
         work += self.read_all();
@@ -285,9 +287,12 @@ impl<C: Clock> OrderGateway<C> {
 
     /// Follows the event log for about `bytes`; gives the number of frames.
     fn follow(&mut self, bytes: usize) -> Result<usize, GatewayError> {
+        // A lost lead is heard of before the log tells what a later leader did.
+        let end = self.live.appended();
+        self.take_up_duty();
         let (mut frames, mut followed) = (0, 0);
         while followed < bytes {
-            let Some(frame) = self.live.next(Position::new(u64::MAX))? else {
+            let Some(frame) = self.live.next(end)? else {
                 break;
             };
             frames += 1;
@@ -301,6 +306,7 @@ impl<C: Clock> OrderGateway<C> {
                 keys: &self.keys,
                 back_offs: &mut self.back_offs,
                 ingress: &mut self.ingress,
+                duty: self.office.duty(),
                 is_crowded: false,
             };
             for event in messages(frame.payload) {
@@ -311,6 +317,30 @@ impl<C: Clock> OrderGateway<C> {
             }
         }
         Ok(frames)
+    }
+
+    /// Learns what this node is now, and cuts its sessions off where it has lost the lead.
+    fn take_up_duty(&mut self) {
+        for _ in 0..CHANGES_PER_TURN {
+            match self.office.poll(&self.live) {
+                Some(Duty::Follows(_)) => self.on_lead_lost(),
+                Some(Duty::Leads) => {}
+                None => return,
+            }
+        }
+    }
+
+    fn on_lead_lost(&mut self) {
+        for index in 0..self.active.len() {
+            let slot = self.active[index];
+            self.with_desk(slot, |session, desk| {
+                session.on_lead_lost(desk);
+            });
+            let connection = &mut self.connections[slot.0];
+            if !connection.session.is_claimed() {
+                connection.let_go(slot, &mut self.directory);
+            }
+        }
     }
 
     /// Writes to whoever has much waiting as long as the socket takes it: a burst of its own reports
@@ -400,7 +430,7 @@ impl<C: Clock> OrderGateway<C> {
     }
 
     fn open(&mut self, slot: Slot) {
-        self.next_connection += 1;
+        self.next_connection += NODES_NAMED;
         let id = ConnectionId(self.next_connection);
         let connection = &mut self.connections[slot.0];
         connection.session = Session::new(id, self.now, &self.settings.session);
@@ -458,6 +488,7 @@ impl<C: Clock> OrderGateway<C> {
                 keys: &self.keys,
                 back_offs: &mut self.back_offs,
                 settings: &self.settings.session,
+                duty: self.office.duty(),
             };
             let step = match connection.inbox.next_message() {
                 Ok(Some(message)) => connection.session.on_message(message, &mut desk),
@@ -555,6 +586,7 @@ impl<C: Clock> OrderGateway<C> {
             keys: &self.keys,
             back_offs: &mut self.back_offs,
             settings: &self.settings.session,
+            duty: self.office.duty(),
         };
         act(&mut connection.session, &mut desk)
     }

@@ -3,13 +3,17 @@
 //! Called by the gateway and by the client library.
 //!
 //! Always holds: a message goes in whole, with its framing, or not at all; the buffer is allocated
-//! once; a reserve at the end is kept for the last message of a connection, which says why it ends.
+//! once; a reserve at the end is kept for the last messages of a connection, which say why it ends.
 //! Does not: write to a socket.
 
 use exahour_wire::framing::{FRAMING_BYTES, framing_header};
+use exahour_wire::message::Message;
+use exahour_wire::session::{Leader, Terminate};
 
-/// Bytes kept free for the last message of a connection.
-const LAST_MESSAGE_BYTES: usize = 64;
+/// Bytes kept free for the last messages of a connection: where to go instead, and why it ends.
+const LAST_MESSAGES_BYTES: usize = 80;
+
+const _: () = assert!(2 * FRAMING_BYTES + Leader::BYTES + Terminate::BYTES <= LAST_MESSAGES_BYTES);
 
 /// The smallest outbox.
 pub const OUTBOX_BYTES_MIN: usize = 4_096;
@@ -74,10 +78,10 @@ impl Outbox {
     /// [`OutboxFull`] where it does not fit.
     #[inline]
     pub fn push(&mut self, message: &[u8]) -> Result<usize, OutboxFull> {
-        self.push_within(message, self.bytes.len() - LAST_MESSAGE_BYTES)
+        self.push_within(message, self.bytes.len() - LAST_MESSAGES_BYTES)
     }
 
-    /// As [`Outbox::push`], for the last message of a connection, which may use the reserve.
+    /// As [`Outbox::push`], for the last messages of a connection, which may use the reserve.
     ///
     /// # Errors
     /// [`OutboxFull`] where not even the reserve is left.
@@ -170,10 +174,11 @@ mod tests {
     }
 
     #[test]
-    fn the_last_message_always_fits_once() {
+    fn the_last_messages_always_fit_once() {
         let mut outbox = Outbox::new(0);
         while outbox.push(&[1; 8]).is_ok() {}
-        assert!(outbox.push_last(&[2; 24]).is_ok());
+        assert!(outbox.push_last(&[2; Leader::BYTES]).is_ok());
+        assert!(outbox.push_last(&[2; Terminate::BYTES]).is_ok());
         assert!(outbox.push_last(&[2; 64]).is_err());
     }
 

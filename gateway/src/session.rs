@@ -15,12 +15,14 @@
 //!                                                                          v
 //!   any state --breach, silence, Terminate, expelled--> Ending <------ Established
 //! ```
+//! What a lost lead does to each state is drawn in `lead`.
 
 mod flow;
+mod lead;
 mod logon;
 
 use exahour_wire::codes::{DisconnectCause, Durability, EstablishmentRejectCode, TerminationCode};
-use exahour_wire::events::{SequenceGap, SessionClosed, SessionExpelled};
+use exahour_wire::events::{SequenceGap, SessionExpelled};
 use exahour_wire::ids::{MessageSequence, SessionId, SessionVersion};
 use exahour_wire::internal::CloseSession;
 use exahour_wire::message::Message;
@@ -30,9 +32,11 @@ use exahour_wire::units::{Millis, Nanos};
 use crate::back_off::BackOffs;
 use crate::clock::Steady;
 use crate::credentials::Keys;
+use crate::duty::Duty;
 use crate::inbound::{Breach, Inbound, read};
 use crate::ingress::Ingress;
 use crate::outbox::{Outbox, OutboxFull};
+use lead::{CutOff, leader};
 
 /// The times and promises that a gateway gives to all its sessions.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +49,8 @@ pub struct SessionSettings {
     pub keep_alive_max: Millis,
     /// What an acknowledgement promises.
     pub durability: Durability,
+    /// How long a node that lost the lead waits for the log to tell what was not applied: a span.
+    pub log_patience: Nanos,
 }
 
 impl Default for SessionSettings {
@@ -54,6 +60,7 @@ impl Default for SessionSettings {
             keep_alive_min: Millis(100),
             keep_alive_max: Millis(60_000),
             durability: Durability::Durable,
+            log_patience: Nanos(2_000_000_000),
         }
     }
 }
@@ -72,6 +79,8 @@ pub struct Desk<'a> {
     pub back_offs: &'a mut BackOffs,
     /// Times and promises.
     pub settings: &'a SessionSettings,
+    /// What this node is.
+    pub duty: &'a Duty,
 }
 
 /// The gateway's name for a connection, unique also over restarts.
@@ -108,7 +117,13 @@ struct Flow {
     version: SessionVersion,
     keep_alive: Nanos,
     next_report: MessageSequence,
+    /// The number that this connection began with.
+    first_message: MessageSequence,
+    /// The number after the highest that was handed on.
+    next_message: MessageSequence,
     retransmission: Retransmission,
+    /// Since the node lost the lead: nothing is handed on any more.
+    cut_off: Option<CutOff>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,14 +247,6 @@ impl Session {
         }
     }
 
-    /// Handles the engine's news that it closed a flow: ours, where nobody here asked for it.
-    pub fn on_closed(&mut self, event: &SessionClosed, desk: &mut Desk<'_>) -> Step {
-        match &self.state {
-            State::Established(flow) if flow.version == event.version => self.on_superseded(desk),
-            _ => Step::Continue,
-        }
-    }
-
     /// Handles the loss of the session to another connection, which the engine knows of.
     pub fn on_superseded(&mut self, desk: &mut Desk<'_>) -> Step {
         if let State::Establishing(..) = self.state {
@@ -292,6 +299,9 @@ impl Session {
                 if desk.now > self.heard_at.after(patience) {
                     let code = breach(TerminationCode::KeepAliveMissed);
                     return self.end(code, DisconnectCause::KeepAliveMissed, desk);
+                }
+                if self.has_waited(desk) {
+                    return self.say_end(breach(TerminationCode::NotLeader), desk);
                 }
                 // A quarter early, so that the way to the client does not eat its patience.
                 let due = self.sent_at.after(Nanos(flow.keep_alive.0 / 4 * 3));
@@ -352,11 +362,12 @@ impl Session {
         self.say_end(breach, desk)
     }
 
-    /// Tells the engine that the connection is gone, where the engine knows of it.
+    /// Tells the engine that the connection is gone, where the engine knows of it and is not told by a
+    /// change of leaders.
     fn close(&mut self, cause: DisconnectCause, desk: &mut Desk<'_>) {
         let (session, version) = match &self.state {
             State::Establishing(request, _) => (request.session, request.version),
-            State::Established(flow) => (flow.session, flow.version),
+            State::Established(flow) if flow.cut_off.is_none() => (flow.session, flow.version),
             _ => return,
         };
         self.owed = Some(CloseSession {
@@ -373,14 +384,20 @@ impl Session {
         if self.ends() {
             return Step::End;
         }
+        let session = self.session().unwrap_or(SessionId::NONE);
+        if breach.code == TerminationCode::NotLeader
+            && let Some(leader) = leader(session, desk.duty)
+        {
+            let _ = desk.outbox.push_last(leader.bytes());
+        }
         let terminate = Terminate {
-            session: self.session().unwrap_or(SessionId::NONE),
+            session,
             code: breach.code.into(),
             detail: breach.detail,
             ..Terminate::blank()
         };
         self.state = State::Ending;
-        // The reserve of the outbox is there for this message, once.
+        // The reserve of the outbox is there for this message and the leader's address, once.
         let _ = desk.outbox.push_last(terminate.bytes());
         Step::End
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use exahour_gateway::back_off::BackOffs;
 use exahour_gateway::client::{Client, ClientEvent};
 use exahour_gateway::clock::Steady;
+use exahour_gateway::duty::Duty;
 use exahour_gateway::inbox::Inbox;
 use exahour_gateway::ingress::Ingress;
 use exahour_gateway::outbox::Outbox;
@@ -110,6 +111,7 @@ struct Range {
     lines: exahour_rings::Consumer<Line>,
     back_offs: BackOffs,
     settings: SessionSettings,
+    duty: Duty,
     now: Steady,
 }
 
@@ -123,6 +125,7 @@ impl Range {
             keys: &keys,
             back_offs: &mut self.back_offs,
             settings: &self.settings,
+            duty: &self.duty,
         };
         act(&mut self.session, &mut desk)
     }
@@ -140,6 +143,7 @@ impl Range {
             };
             if let Some(open) = OpenSession::read(&first.0) {
                 let event = SessionOpened {
+                    session: open.session,
                     version: open.version,
                     refusal: exahour_wire::codes::Raw::new(refusal),
                     ..SessionOpened::blank()
@@ -147,6 +151,7 @@ impl Range {
                 self.with(|session, desk| session.on_opened(&event, desk));
             } else if let Some(ready) = ReadySession::read(&first.0) {
                 let event = SessionReady {
+                    session: ready.session,
                     version: ready.version,
                     next_sequence: MessageSequence(rng.random_range(0..4)),
                     refusal: exahour_wire::codes::Raw::new(refusal),
@@ -171,7 +176,9 @@ impl Range {
             }
             1 => {
                 let event = SessionClosed {
+                    session: SessionId(1),
                     version,
+                    expected_sequence: MessageSequence(rng.random_range(0..9)),
                     ..SessionClosed::blank()
                 };
                 self.with(|session, desk| session.on_closed(&event, desk));
@@ -184,7 +191,15 @@ impl Range {
                 self.now = self.now.after(Nanos(rng.random_range(0..2_000_000_000)));
                 self.with(Session::on_time);
             }
-            5..20 => {
+            5 => {
+                let address = rng
+                    .random_bool(0.5)
+                    .then(|| "192.0.2.1:9001".parse().unwrap());
+                self.duty = Duty::Follows(address);
+                self.with(Session::on_lead_lost);
+            }
+            6 => self.duty = Duty::Leads,
+            7..20 => {
                 let mut report = exahour_wire::events::OrderAccepted::blank();
                 report.sequence = MessageSequence(rng.random());
                 let own = rng.random_bool(0.9);
@@ -215,6 +230,7 @@ fn the_core_answers_every_stream_of_bytes() {
             lines,
             back_offs: BackOffs::default(),
             settings,
+            duty: Duty::Leads,
             now,
         };
         let mut bytes = dialogue(&mut rng, 1, 5);

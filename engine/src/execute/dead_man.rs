@@ -14,7 +14,7 @@
 
 use exahour_wire::codes::{CancelReason, Scope};
 use exahour_wire::events::DeadManFired;
-use exahour_wire::ids::SessionId;
+use exahour_wire::ids::{MessageSequence, SessionId};
 use exahour_wire::message::Message;
 use exahour_wire::orders;
 use exahour_wire::units::{Millis, Nanos};
@@ -60,10 +60,12 @@ impl DeadMan {
 }
 
 impl Execute {
-    /// Takes a sign of life.
+    /// Takes a number, which is a sign of life.
     #[inline]
-    pub(super) fn hear(&mut self, id: SessionId, now: Nanos) {
-        let dead_man = &mut self.sessions[id.0 as usize].dead_man;
+    pub(super) fn hear(&mut self, id: SessionId, sequence: MessageSequence, now: Nanos) {
+        let session = &mut self.sessions[id.0 as usize];
+        session.expected = MessageSequence(sequence.0.saturating_add(1));
+        let dead_man = &mut session.dead_man;
         if dead_man.interval != Millis(0) {
             dead_man.heard_at = now;
         }

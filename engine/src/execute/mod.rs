@@ -203,7 +203,7 @@ impl Execute {
             Outcome::Carry | Outcome::CarryQuotes(_) | Outcome::Refuse(_) | Outcome::Expel { .. }
         );
         if is_numbered && CLIENT_TEMPLATES.contains(&request.template) {
-            self.hear(request.session, out.time);
+            self.hear(request.session, request.sequence, out.time);
         }
         let result = match verdict.outcome {
             Outcome::Carry => self.carry_out(command, request, out),

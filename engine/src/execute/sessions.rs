@@ -24,6 +24,8 @@ use crate::timers::Due;
 pub(crate) struct SessionFlow {
     pub(crate) participant: ParticipantId,
     pub(crate) version: SessionVersion,
+    /// The number after the last that was taken in this version, as admission has it too.
+    pub(crate) expected: MessageSequence,
     pub(crate) ready: bool,
     pub(crate) cancel_mode: CancelOnDisconnect,
     pub(crate) cancel_grace: Millis,
@@ -37,6 +39,7 @@ impl Default for SessionFlow {
         Self {
             participant: ParticipantId::NONE,
             version: SessionVersion::NONE,
+            expected: MessageSequence(1),
             ready: false,
             cancel_mode: CancelOnDisconnect::None,
             cancel_grace: Millis(0),
@@ -92,7 +95,9 @@ impl Execute {
         if closes != SessionVersion::NONE {
             self.went_away(open.session, DisconnectCause::ConnectionLost, out);
         }
-        self.sessions[open.session.0 as usize].version = open.version;
+        let session = &mut self.sessions[open.session.0 as usize];
+        session.version = open.version;
+        session.expected = MessageSequence(1);
         self.reporter.restart(open.session);
         let accepted: Raw<NegotiationRejectCode> = Raw::new(0);
         self.report_opened(open, accepted, out);
@@ -119,6 +124,7 @@ impl Execute {
         };
         let session = &mut self.sessions[ready.session.0 as usize];
         session.ready = true;
+        session.expected = ready.next_sequence;
         session.cancel_mode = mode;
         session.cancel_grace = ready.cancel_grace;
         session.cancel_at = Nanos::NEVER;
@@ -202,10 +208,12 @@ impl Execute {
         let session = &mut self.sessions[id.0 as usize];
         session.ready = false;
         let (version, mode) = (session.version, session.cancel_mode);
+        let expected_sequence = session.expected;
         let grace = Nanos::from(session.cancel_grace);
         let closed = SessionClosed {
             version,
             cause: cause.into(),
+            expected_sequence,
             ..Message::blank()
         };
         self.reporter.notice(out, id, closed);

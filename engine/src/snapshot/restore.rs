@@ -219,6 +219,7 @@ impl Stages {
         execute.sessions[id.0 as usize] = SessionFlow {
             participant,
             version,
+            expected: MessageSequence(image.expected),
             ready: image.ready,
             cancel_mode: code::<CancelOnDisconnect>(image.cancel_mode, "a cancel mode is none")?,
             cancel_grace: Millis(image.cancel_grace_ms),

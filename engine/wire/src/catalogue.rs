@@ -19,7 +19,7 @@ declarations! {
     session: [
         Negotiate, NegotiationResponse, NegotiationReject, Establish, EstablishmentAck,
         EstablishmentReject, Sequence, NotApplied, RetransmitRequest, Retransmission,
-        RetransmitReject, Terminate, Busy,
+        RetransmitReject, Terminate, Busy, Leader,
     ],
     orders: [
         NewOrder, CancelOrder, ReplaceOrder, MassCancel, OrderStatusRequest, DeadMan,

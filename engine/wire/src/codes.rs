@@ -437,6 +437,8 @@ enumeration! {
         BackOff = 5,
         /// The exchange cannot take it now.
         Busy = 7,
+        /// Another node leads: `Leader`, sent before, names it where it is known.
+        NotLeader = 8,
     }
 }
 
@@ -459,6 +461,8 @@ enumeration! {
         BackOff = 7,
         /// The exchange cannot take it now.
         Busy = 8,
+        /// Another node leads: `Leader`, sent before, names it where it is known.
+        NotLeader = 9,
     }
 }
 
@@ -507,6 +511,8 @@ enumeration! {
         LogonTimeout = 13,
         /// The session was negotiated twice on one connection.
         DuplicateNegotiate = 14,
+        /// The node lost the lead: `Leader`, sent before, names who has it if known.
+        NotLeader = 15,
     }
 }
 

@@ -167,7 +167,7 @@ field_types! {
     Hours => "Hours", Nanos => "Nanos", Millis => "Millis",
     PartsPerMillion => "PartsPerMillion",
     OrderFlags => "OrderFlags", Permissions => "Permissions",
-    Digest => "Digest", Evidence => "Evidence", AccessKey => "AccessKey", Ipv4 => "Ipv4",
+    Digest => "Digest", Evidence => "Evidence", AccessKey => "AccessKey", Ipv4 => "Ipv4", Ipv6 => "Ipv6",
     Text8 => "Text8", Text16 => "Text16", Text32 => "Text32",
     Pad<1> => "Pad1", Pad<2> => "Pad2", Pad<3> => "Pad3", Pad<4> => "Pad4", Pad<5> => "Pad5",
     Pad<6> => "Pad6", Pad<7> => "Pad7", Pad<12> => "Pad12", Pad<16> => "Pad16",
@@ -209,6 +209,10 @@ byte_array!(
 byte_array!(
     /// An IPv4 address in network order.
     Ipv4[4]
+);
+byte_array!(
+    /// An IPv6 address in network order; one of IPv4 is mapped into it.
+    Ipv6[16]
 );
 
 macro_rules! text {

@@ -13,7 +13,7 @@ use crate::codes::{
     RetransmitRejectCode, TerminationCode,
 };
 use crate::ids::{MessageSequence, SessionId, SessionVersion};
-use crate::message::{Digest, Pad, message};
+use crate::message::{Digest, Ipv6, Pad, message};
 use crate::units::{Millis, Nanos};
 
 message! {
@@ -231,5 +231,19 @@ message! {
         session: SessionId,
         /// The number of the message.
         sequence: MessageSequence,
+    }
+}
+
+message! {
+    /// Where orders are taken now: sent before a code `NotLeader`, if it is known.
+    Leader = 14 {
+        /// The session.
+        session: SessionId,
+        /// The port of the node that leads.
+        port: u16,
+        /// Zero.
+        pad_1: Pad<2>,
+        /// The address of the node that leads.
+        address: Ipv6,
     }
 }

@@ -19,6 +19,7 @@ use crate::back_off::BackOffs;
 use crate::clock::Steady;
 use crate::credentials::Keys;
 use crate::directory::Directory;
+use crate::duty::Duty;
 use crate::ingress::Ingress;
 use crate::net::Slot;
 use crate::session::{ConnectionId, Desk, Session, SessionSettings};
@@ -33,6 +34,7 @@ pub(super) struct Hall<'a> {
     pub(super) keys: &'a Keys,
     pub(super) back_offs: &'a mut BackOffs,
     pub(super) ingress: &'a mut Ingress,
+    pub(super) duty: &'a Duty,
     /// Whether somebody has so much waiting that it should be written before more comes.
     pub(super) is_crowded: bool,
 }
@@ -133,6 +135,7 @@ impl Hall<'_> {
             keys: self.keys,
             back_offs: self.back_offs,
             settings: self.settings,
+            duty: self.duty,
         };
         act(&mut connection.session, &mut desk)
     }

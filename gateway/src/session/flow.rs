@@ -20,14 +20,23 @@ use crate::outbox::OutboxFull;
 impl Session {
     #[inline]
     pub(super) fn on_command(&mut self, command: &Command<'_>, desk: &mut Desk<'_>) -> Step {
-        let State::Established(flow) = &self.state else {
+        let State::Established(flow) = &mut self.state else {
             return self.on_early(desk);
         };
         if command.session != flow.session {
             return self.on_wrong_session(desk);
         }
+        if flow.cut_off.is_some() {
+            return self.on_late_command(command.sequence, desk);
+        }
         match desk.ingress.push_wire(command.bytes) {
-            Ok(()) => return Step::Continue,
+            Ok(()) => {
+                // The last number is never applied, so it leaves no gap either.
+                if command.sequence >= flow.next_message && command.sequence.0 != u32::MAX {
+                    flow.next_message = MessageSequence(command.sequence.0 + 1);
+                }
+                return Step::Continue;
+            }
             Err(Refused::Busy) => {}
             Err(Refused::NoRecord(_)) => {
                 return self.on_breach(breach(TerminationCode::BadSchema), desk);

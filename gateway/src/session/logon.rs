@@ -20,6 +20,8 @@ use exahour_wire::session::{
 };
 use exahour_wire::units::Millis;
 
+use crate::duty::Duty;
+
 use super::{Claim, Desk, Flow, Retransmission, Session, State, Step, breach};
 
 impl Session {
@@ -35,6 +37,10 @@ impl Session {
                 Step::End => Step::End,
                 _ => self.on_breach(breach(TerminationCode::DuplicateNegotiate), desk),
             };
+        }
+        if let Duty::Follows(_) = desk.duty {
+            let code = NegotiationRejectCode::NotLeader;
+            return self.refuse_negotiation(request, code, Millis(0), desk);
         }
         if let Err((denial, wait)) = prove(request.session, request, &request.credentials, desk) {
             let code = match denial {
@@ -61,16 +67,22 @@ impl Session {
         Step::Continue
     }
 
-    fn refuse_negotiation(
+    pub(super) fn refuse_negotiation(
         &mut self,
         request: &Negotiate,
         code: impl Into<Raw<NegotiationRejectCode>>,
         back_off: Millis,
         desk: &mut Desk<'_>,
     ) -> Step {
+        let code = code.into();
+        if code.decode() == Some(NegotiationRejectCode::NotLeader)
+            && self.name_leader(request.session, desk) == Step::End
+        {
+            return Step::End;
+        }
         let reject = NegotiationReject {
             session: request.session,
-            code: code.into(),
+            code,
             version: request.version,
             request_timestamp: request.timestamp,
             back_off,
@@ -84,7 +96,7 @@ impl Session {
         let State::Negotiating(request) = self.state else {
             return Step::Continue;
         };
-        if event.version != request.version {
+        if event.version != request.version || event.session != request.session {
             return Step::Continue;
         }
         if event.refusal.0 != 0 {
@@ -123,6 +135,10 @@ impl Session {
             State::Negotiating(_) | State::Establishing(..) => return self.on_early(desk),
             State::Ending => return Step::End,
         }
+        if let Duty::Follows(_) = desk.duty {
+            let code = EstablishmentRejectCode::NotLeader;
+            return self.refuse_establishment(request, code, Millis(0), desk);
+        }
         if let Err((denial, wait)) = prove(request.session, request, &request.credentials, desk) {
             let code = match denial {
                 Denial::BackOff => EstablishmentRejectCode::BackOff,
@@ -144,13 +160,18 @@ impl Session {
         Step::Claim(*request)
     }
 
-    fn refuse_establishment(
+    pub(super) fn refuse_establishment(
         &mut self,
         request: &Establish,
         code: EstablishmentRejectCode,
         back_off: Millis,
         desk: &mut Desk<'_>,
     ) -> Step {
+        if code == EstablishmentRejectCode::NotLeader
+            && self.name_leader(request.session, desk) == Step::End
+        {
+            return Step::End;
+        }
         let reject = EstablishmentReject {
             session: request.session,
             code: code.into(),
@@ -190,6 +211,9 @@ impl Session {
         let State::Establishing(request, gap) = self.state else {
             return Step::Continue;
         };
+        if event.version != request.version || event.session != request.session {
+            return Step::Continue;
+        }
         if event.refusal.0 != 0 {
             self.state = State::Connected;
             let reject = EstablishmentReject {
@@ -207,7 +231,10 @@ impl Session {
             version: request.version,
             keep_alive: request.keep_alive.into(),
             next_report: event.next_sequence,
+            first_message: event.expected_sequence,
+            next_message: event.expected_sequence,
             retransmission: Retransmission::Idle,
+            cut_off: None,
         });
         let ack = EstablishmentAck {
             session: request.session,

@@ -12,12 +12,14 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use exahour_gateway::client::ClientConfig;
 use exahour_gateway::clock::ManualClock;
 use exahour_gateway::credentials::{Key, Keys};
+use exahour_gateway::duty::Duty;
 use exahour_gateway::order_gateway::{GatewaySettings, OrderGateway};
 use exahour_journal::{Config, FrameMeta, Journal, LogId};
 use exahour_rings::{Agent, Capacity, Consumer, Producer, ring};
@@ -125,6 +127,34 @@ impl Exchange {
             .for_each(|state| state.ready = false);
     }
 
+    /// Throws away what waits in the ring, as a sequencer does that has lost the lead.
+    pub fn discard(&mut self) {
+        while self.ring.try_pop().is_some() {}
+    }
+
+    /// A new term begins: every session is away, and the log says so.
+    pub fn begin_term(&mut self) {
+        let ready = self.sessions.iter_mut().filter(|(_, state)| state.ready);
+        let closed: Vec<_> = ready
+            .map(|(session, state)| {
+                state.ready = false;
+                (*session, (state.version, state.expected))
+            })
+            .collect();
+        for (session, known) in closed {
+            self.emit_closed(session, known, DisconnectCause::NodeStopped.into());
+        }
+        self.append();
+    }
+
+    /// Handles the first command that waits in the ring, as if only that were committed.
+    pub fn turn_one(&mut self) {
+        let first = self.ring.try_pop().unwrap();
+        assert_eq!(lines_of(&first), Some(1));
+        self.handle(bytemuck::cast_slice(&[first]));
+        self.append();
+    }
+
     /// Handles what waits in the ring.
     pub fn turn(&mut self) -> usize {
         let mut work = 0;
@@ -217,7 +247,7 @@ impl Exchange {
         } else if open.version <= state.version {
             answer.refusal = Raw::new(2);
         } else {
-            let closed = state.ready.then_some(state.version);
+            let closed = state.ready.then_some((state.version, state.expected));
             *state = State {
                 version: open.version,
                 expected: 1,
@@ -229,12 +259,8 @@ impl Exchange {
                 connection: open.connection,
                 ..State::default()
             };
-            if let Some(version) = closed {
-                self.emit_closed(
-                    open.session,
-                    version,
-                    DisconnectCause::ConnectionLost.into(),
-                );
+            if let Some(closed) = closed {
+                self.emit_closed(open.session, closed, DisconnectCause::ConnectionLost.into());
             }
         }
         self.emit(&answer);
@@ -243,13 +269,14 @@ impl Exchange {
     fn emit_closed(
         &mut self,
         session: SessionId,
-        version: SessionVersion,
+        (version, expected): (SessionVersion, u32),
         cause: Raw<DisconnectCause>,
     ) {
         self.emit(&SessionClosed {
             session,
             version,
             cause,
+            expected_sequence: MessageSequence(expected),
             ..SessionClosed::blank()
         });
         let cause = cause.decode().unwrap();
@@ -295,7 +322,8 @@ impl Exchange {
         let ours = state.version == close.version && state.connection == close.connection;
         if state.ready && ours {
             state.ready = false;
-            self.emit_closed(close.session, close.version, close.cause);
+            let closed = (close.version, state.expected);
+            self.emit_closed(close.session, closed, close.cause);
         }
     }
 
@@ -346,8 +374,10 @@ impl Exchange {
                 code: TerminationCode::Throttled.into(),
                 ..SessionExpelled::blank()
             });
-            self.sessions.entry(session).or_default().ready = false;
-            self.emit_closed(session, version, DisconnectCause::Expelled.into());
+            let state = self.sessions.entry(session).or_default();
+            state.ready = false;
+            let closed = (version, state.expected);
+            self.emit_closed(session, closed, DisconnectCause::Expelled.into());
             return;
         }
         let accepted = OrderAccepted {
@@ -388,19 +418,41 @@ pub struct Rig {
     dir: tempfile::TempDir,
     /// How often the thread went round.
     pub turns: Arc<AtomicUsize>,
+    /// What the exchange is to do between two turns.
+    acts: Sender<Act>,
+    acts_in: Option<Receiver<Act>>,
+    duty: Option<Consumer<Duty>>,
+    news: Option<Producer<Duty>>,
 }
+
+type Act = Box<dyn FnOnce(&mut Exchange) + Send>;
 
 impl Rig {
     pub fn start() -> Self {
         Self::start_with(|_| {}, 4_096)
     }
 
+    /// One whose gateway has to be told what its node is.
+    pub fn start_without_duty() -> Self {
+        Self::start_as(|_| {}, 4_096, Some(ring(Capacity::new(16).unwrap())))
+    }
+
     pub fn start_with(adjust: impl FnOnce(&mut GatewaySettings), slots: usize) -> Self {
+        Self::start_as(adjust, slots, None)
+    }
+
+    fn start_as(
+        adjust: impl FnOnce(&mut GatewaySettings),
+        slots: usize,
+        duty: Option<(Producer<Duty>, Consumer<Duty>)>,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (producer, consumer) = ring(Capacity::new(slots).unwrap());
         let told = Told::default();
         let exchange = Exchange::new(&dir.path().join("events"), 4 << 20, consumer, told.clone());
         let clock = ManualClock::new(Nanos(1_700_000_000_000_000_000));
+        let (acts, acts_in) = channel();
+        let (news, duty) = duty.unzip();
         let mut rig = Self {
             address: "127.0.0.1:0".parse().unwrap(),
             clock,
@@ -410,6 +462,10 @@ impl Rig {
             thread: None,
             dir,
             turns: Arc::default(),
+            acts,
+            acts_in: Some(acts_in),
+            duty,
+            news,
         };
         rig.run(exchange, producer, adjust);
         rig
@@ -427,6 +483,10 @@ impl Rig {
         let mut gateway =
             OrderGateway::start(settings, keys(), self.clock.clone(), producer).unwrap();
         self.address = gateway.address();
+        if let Some(duty) = self.duty.take() {
+            gateway.follow_duty(duty);
+        }
+        let acts = self.acts_in.take();
         self.stop.store(false, Ordering::SeqCst);
         let (stop, paused) = (Arc::clone(&self.stop), Arc::clone(&self.paused));
         let turns = Arc::clone(&self.turns);
@@ -434,6 +494,9 @@ impl Rig {
             gateway.on_start().unwrap();
             while !stop.load(Ordering::SeqCst) {
                 let mut work = gateway.do_work().unwrap();
+                while let Some(act) = acts.as_ref().and_then(|acts| acts.try_recv().ok()) {
+                    act(&mut exchange);
+                }
                 if !paused.load(Ordering::SeqCst) {
                     work += exchange.turn();
                 }
@@ -461,6 +524,18 @@ impl Rig {
         self.thread.take().map(|thread| thread.join().unwrap())
     }
 
+    /// Says what the node is, and waits until the gateway has heard it.
+    pub fn tell(&mut self, duty: Duty) {
+        self.news.as_mut().unwrap().try_push(duty).unwrap();
+        self.let_turns_pass();
+    }
+
+    /// Has the exchange do something between two turns, and waits until the gateway has seen it.
+    pub fn act(&self, act: impl FnOnce(&mut Exchange) + Send + 'static) {
+        self.acts.send(Box::new(act)).unwrap();
+        self.let_turns_pass();
+    }
+
     /// Moves the clock on, and waits until no turn goes on by the earlier time.
     pub fn advance(&self, span: Nanos) {
         self.clock.advance(span);
@@ -473,9 +548,14 @@ impl Rig {
         self.let_turns_pass();
     }
 
-    fn let_turns_pass(&self) {
+    /// Lets the exchange go on.
+    pub fn resume(&self) {
+        self.paused.store(false, Ordering::SeqCst);
+    }
+
+    pub fn let_turns_pass(&self) {
         let seen = self.turns.load(Ordering::SeqCst);
-        until(|| self.turns.load(Ordering::SeqCst) > seen + 1);
+        until(|| self.turns.load(Ordering::SeqCst) > seen + 2);
     }
 
     /// Waits until `what` holds; the test fails where it never does.
@@ -578,6 +658,15 @@ impl Raw64 {
     pub fn hear<M: Message>(&mut self) -> M {
         let bytes = self.next().expect("an answer");
         M::read(&bytes).unwrap_or_else(|| panic!("another answer: {:?}", peek_header(&bytes)))
+    }
+
+    /// Nothing has come.
+    #[track_caller]
+    pub fn hears_nothing(&mut self) {
+        self.stream.set_nonblocking(true).unwrap();
+        let found = self.stream.read(&mut [0; 64]).map_err(|error| error.kind());
+        self.stream.set_nonblocking(false).unwrap();
+        assert_eq!(found, Err(std::io::ErrorKind::WouldBlock));
     }
 
     /// The end: a Terminate with this code and detail, then the end of the stream.

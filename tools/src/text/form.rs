@@ -36,7 +36,7 @@ pub enum Kind {
     Enumeration(Names),
     /// A set of bits.
     Set(Bits),
-    /// An IPv4 address.
+    /// An address: of IPv4, or of IPv6 with those of IPv4 mapped into it.
     Address,
     /// ASCII text filled up with zeros.
     Text,
@@ -179,7 +179,7 @@ fn kind_of(type_name: &str, description: &str) -> Kind {
         "Nanos" => Kind::Time,
         "OrderFlags" => Kind::Set(OrderFlags::TABLE),
         "Permissions" => Kind::Set(Permissions::TABLE),
-        "Ipv4" => Kind::Address,
+        "Ipv4" | "Ipv6" => Kind::Address,
         "Text8" | "Text16" | "Text32" => Kind::Text,
         "Digest" | "Evidence" | "AccessKey" => Kind::Hex,
         _ => Kind::Unsigned,

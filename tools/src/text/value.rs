@@ -7,6 +7,7 @@
 //! Does not: check ranges that only the engine knows.
 
 use std::fmt::Write;
+use std::net::{IpAddr, Ipv6Addr};
 
 use exahour_wire::units::{DecimalError, Money, Nanos, Price};
 
@@ -60,14 +61,19 @@ pub fn write_value(field: &FieldForm, message: &[u8], out: &mut String) {
         Kind::Time => write_moment(Nanos(unsigned(bytes)), out),
         Kind::Enumeration(names) => write_enumeration(names, unsigned(bytes), out),
         Kind::Set(bits) => write_set(bits, unsigned(bytes), out),
-        Kind::Address => {
-            for (place, part) in bytes.iter().enumerate() {
-                out.push_str(if place == 0 { "" } else { "." });
-                write_number(u64::from(*part), out);
-            }
-        }
+        Kind::Address => write_address(bytes, out),
         Kind::Text => write_quoted(bytes, out),
         Kind::Hex => write_hex(bytes, out),
+    }
+}
+
+fn write_address(bytes: &[u8], out: &mut String) {
+    if let Ok(octets) = <[u8; 16]>::try_from(bytes) {
+        return write_shown(Ipv6Addr::from(octets).to_canonical(), out);
+    }
+    for (place, part) in bytes.iter().enumerate() {
+        out.push_str(if place == 0 { "" } else { "." });
+        write_number(u64::from(*part), out);
     }
 }
 
@@ -296,9 +302,13 @@ pub(crate) fn parse_set(bits: Bits, text: &str) -> Result<u64, ValueError> {
 }
 
 fn parse_address(text: &str, room: &mut [u8]) -> Result<(), ValueError> {
-    match text.parse::<std::net::Ipv4Addr>() {
-        Ok(address) => room.copy_from_slice(&address.octets()),
-        Err(_) => return refuse(format!("`{text}` is not an address"), "such as 127.0.0.1"),
+    match text.parse() {
+        Ok(IpAddr::V4(address)) if room.len() == 4 => room.copy_from_slice(&address.octets()),
+        Ok(IpAddr::V4(address)) => room.copy_from_slice(&address.to_ipv6_mapped().octets()),
+        Ok(IpAddr::V6(address)) if room.len() == 16 => room.copy_from_slice(&address.octets()),
+        Ok(IpAddr::V6(_)) | Err(_) => {
+            return refuse(format!("`{text}` is not an address"), "such as 127.0.0.1");
+        }
     }
     Ok(())
 }

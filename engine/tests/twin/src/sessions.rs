@@ -170,11 +170,13 @@ impl Twin {
             session.cancel_at = Some(self.now.after(ready.grace));
         }
         let version = SessionVersion(session.version);
+        let expected_sequence = MessageSequence(session.expected);
         self.report(
             id,
             SessionClosed {
                 version,
                 cause,
+                expected_sequence,
                 ..SessionClosed::blank()
             },
         );

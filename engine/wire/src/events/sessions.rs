@@ -49,7 +49,9 @@ event! {
         /// How it went.
         cause: Raw<DisconnectCause>,
         /// Zero.
-        pad_1: Pad<7>,
+        pad_1: Pad<3>,
+        /// The number of the next message the exchange expected; zero in older logs.
+        expected_sequence: MessageSequence,
     }
 }
 

@@ -15,8 +15,8 @@ use exahour_wire::ids::{
     TradeId, TransferId,
 };
 use exahour_wire::message::{
-    AccessKey, Declaration, Digest, Evidence, FieldType, Ipv4, SCHEMA_ID, SCHEMA_VERSION, Text8,
-    Text16, Text32,
+    AccessKey, Declaration, Digest, Evidence, FieldType, Ipv4, Ipv6, SCHEMA_ID, SCHEMA_VERSION,
+    Text8, Text16, Text32,
 };
 use exahour_wire::units::{Hours, Millis, Money, Nanos, PartsPerMillion, Price, Quantity};
 
@@ -160,6 +160,7 @@ fn carriers() -> Vec<(String, &'static str, usize, Option<String>)> {
         Evidence[24],
         AccessKey[32],
         Ipv4[4],
+        Ipv6[16],
         Text8[8],
         Text16[16],
         Text32[32]

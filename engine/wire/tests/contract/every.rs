@@ -41,7 +41,7 @@ macro_rules! forms {
 forms! {
     session: Negotiate NegotiationResponse NegotiationReject Establish EstablishmentAck
         EstablishmentReject Sequence NotApplied RetransmitRequest Retransmission RetransmitReject
-        Terminate Busy;
+        Terminate Busy Leader;
     orders: NewOrder CancelOrder ReplaceOrder MassCancel OrderStatusRequest DeadMan
         NewAdvancedOrder MassQuote;
     operations: CreateParticipant CreateAccount CreateSession CreateInstrument SetPositionLimit

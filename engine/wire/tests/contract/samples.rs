@@ -170,7 +170,7 @@ pub(crate) fn meaning_of(field: &Field, content: &[u8]) -> Value {
             let text = text.trim_end_matches('\0');
             json!({"kind": "text", "raw": hex(content), "text": text})
         }
-        "Digest" | "Evidence" | "AccessKey" | "Ipv4" => {
+        "Digest" | "Evidence" | "AccessKey" | "Ipv4" | "Ipv6" => {
             json!({"kind": "bytes", "raw": hex(content)})
         }
         name if name.starts_with("Pad") => json!({"kind": "bytes", "raw": hex(content)}),
