@@ -9,6 +9,7 @@ pub mod back_off;
 pub mod client;
 pub mod clock;
 pub mod credentials;
+pub mod dial;
 pub mod directory;
 pub mod duty;
 pub mod error;

@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use crate::dial::Channel;
 use crate::error::GatewayError;
 use crate::net::{Accepted, Port, Received, Slot, Written};
 
@@ -313,9 +314,20 @@ impl ClientSocket {
     /// What the system says.
     pub fn connect(address: SocketAddr, timeout: Duration) -> io::Result<Self> {
         let stream = BlockingStream::connect_timeout(&address, timeout)?;
-        stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
-        let mut stream = TcpStream::from_std(stream);
+        Self::over(TcpStream::from_std(stream))
+    }
+
+    /// Begins a connection without waiting for it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn begin(address: SocketAddr) -> io::Result<Self> {
+        Self::over(TcpStream::connect(address)?)
+    }
+
+    fn over(mut stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
         let poll = Poll::new()?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         poll.registry().register(&mut stream, Token(0), interest)?;
@@ -364,6 +376,22 @@ impl ClientSocket {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             other => other,
         }
+    }
+}
+
+impl Channel for ClientSocket {
+    #[inline]
+    fn try_read(&mut self, room: &mut [u8]) -> io::Result<Received> {
+        ClientSocket::try_read(self, room)
+    }
+
+    #[inline]
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<Written> {
+        ClientSocket::try_write(self, bytes)
+    }
+
+    fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+        ClientSocket::wait(self, timeout)
     }
 }
 

@@ -4,15 +4,14 @@
 
 mod exchange;
 mod proxy;
+mod trader;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use exahour_gateway::client::{Client, ClientError, ClientEvent, SessionPosition, TypedReport};
-use exahour_gateway::clock::Clock;
 use exahour_wire::codes::{DisconnectCause, TerminationCode};
-use exahour_wire::events::{EventPrefix, OrderAccepted};
+use exahour_wire::events::EventPrefix;
 use exahour_wire::ids::{MessageSequence, SessionId, SessionVersion};
 use exahour_wire::message::Message;
 use exahour_wire::session::{EstablishmentAck, Retransmission, RetransmitRequest};
@@ -21,73 +20,9 @@ use rand_chacha::ChaCha8Rng;
 
 use exchange::{Raw64, Rig, config, establish, numbered, order};
 use proxy::Proxy;
+use trader::Trader;
 
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A trader that wants each of its orders in exactly once.
-#[derive(Default)]
-struct Trader {
-    wanted: Vec<u64>,
-    sent: BTreeMap<u32, u64>,
-    accepted: Vec<u64>,
-    reports: u32,
-}
-
-impl Trader {
-    fn on_event(&mut self, event: ClientEvent<'_>) {
-        match event {
-            ClientEvent::Report(report) => {
-                self.reports += 1;
-                assert_eq!(
-                    report.prefix().sequence.0,
-                    self.reports,
-                    "in order, each once"
-                );
-                if let TypedReport::Gap(_) = report.typed() {
-                    return;
-                }
-                let accepted: OrderAccepted = report.read().unwrap();
-                let name = self.sent.remove(&accepted.client_sequence.0);
-                assert_eq!(name, Some(accepted.client_order_id.0));
-                self.accepted.push(accepted.client_order_id.0);
-            }
-            ClientEvent::NotApplied { from, count } => {
-                for sequence in from.0..from.0 + count {
-                    self.wanted
-                        .push(self.sent.remove(&sequence).expect("it was sent"));
-                }
-            }
-            ClientEvent::Busy { sequence } => {
-                self.wanted
-                    .push(self.sent.remove(&sequence.0).expect("it was sent"));
-            }
-            ClientEvent::Terminated { code, .. } => {
-                // The connection before was cut, so its successor may end it by name.
-                assert_eq!(code.decode(), Some(TerminationCode::Superseded));
-            }
-        }
-    }
-
-    fn turn<C: Clock>(&mut self, client: &mut Client<C>, batch: usize) -> Result<(), ClientError> {
-        for _ in 0..batch.min(self.wanted.len()) {
-            let name = *self.wanted.last().unwrap();
-            let sequence = client.queue(&order(name, 1, 0))?;
-            self.wanted.pop();
-            self.sent.insert(sequence.0, name);
-        }
-        client.flush()?;
-        for _ in 0..batch * 2 {
-            match client.poll()? {
-                Some(event) => self.on_event(event),
-                None => {
-                    std::thread::yield_now();
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-}
 
 #[test]
 fn random_cuts_lose_nothing_and_double_nothing() {
@@ -110,8 +45,13 @@ fn random_cuts_lose_nothing_and_double_nothing() {
                 "seed {seed}: {} done",
                 trader.accepted.len()
             );
-            match trader.turn(&mut client, rng.random_range(1..=16)) {
-                Ok(()) => continue,
+            let batch = rng.random_range(1..=16);
+            let turned = trader.send(&mut client, batch);
+            match turned.and_then(|()| trader.listen(&mut client, 2 * batch)) {
+                Ok(_) => {
+                    std::thread::yield_now();
+                    continue;
+                }
                 Err(ClientError::Disconnected { .. }) => {}
                 Err(error) => panic!("seed {seed}: {error}"),
             }

@@ -77,7 +77,7 @@ fn trade(client: &mut Client, names: &mut u64, acknowledged: &mut Vec<u64>, coun
                     }
                 }
                 ClientEvent::Busy { .. } => return true,
-                ClientEvent::NotApplied { .. } => {}
+                ClientEvent::NotApplied { .. } | ClientEvent::Established { .. } => {}
                 ClientEvent::Terminated { .. } => panic!("terminated: {event:?}"),
             }
         }

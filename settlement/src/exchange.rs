@@ -92,7 +92,7 @@ impl News {
     fn of(event: Result<Option<ClientEvent<'_>>, ClientError>, now: Nanos) -> News {
         match event {
             Ok(None) => News::Nothing,
-            Ok(Some(ClientEvent::Report(_))) => News::Report,
+            Ok(Some(ClientEvent::Report(_) | ClientEvent::Established { .. })) => News::Report,
             Ok(Some(ClientEvent::NotApplied { from, count })) => {
                 News::Missing(from.0..from.0.saturating_add(count), Nanos(0))
             }

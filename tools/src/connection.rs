@@ -92,10 +92,10 @@ pub struct NodeArguments {
     /// [default for the former: the node's own defaults].
     #[arg(long, value_name = "FILE.toml", help_heading = REACHED)]
     pub config: Option<PathBuf>,
-    /// Where orders are entered [default: what the running node wrote into DATA, else as --config
-    /// says].
-    #[arg(long, value_name = "ADDRESS", value_parser = address, help_heading = REACHED)]
-    pub node: Option<SocketAddr>,
+    /// Where orders are entered; of a cluster any number of nodes, with commas between them: the command
+    /// finds the leader [default: what the running node wrote into DATA, else as --config says].
+    #[arg(long, value_name = "ADDRESSES", value_parser = address, value_delimiter = ',', help_heading = REACHED)]
+    pub node: Vec<SocketAddr>,
     /// Where market data is served, which books and symbols are read from [default: as for --node].
     #[arg(long, value_name = "ADDRESS", value_parser = address, help_heading = REACHED)]
     pub market_data: Option<SocketAddr>,
@@ -111,12 +111,17 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 impl NodeArguments {
-    /// Where orders are entered.
+    /// Where orders are entered: a node to begin with, and further ones.
     ///
     /// # Errors
     /// Where nothing says so, or what says so cannot be read.
-    pub fn orders(&self) -> Result<SocketAddr> {
-        self.address(self.node, "--node", |it| it.orders)
+    pub fn orders(&self) -> Result<(SocketAddr, &[SocketAddr])> {
+        let (first, further) = match self.node.split_first() {
+            Some((first, further)) => (Some(*first), further),
+            None => (None, &[][..]),
+        };
+        let first = self.address(first, "--node", |it| it.orders)?;
+        Ok((first, further))
     }
 
     /// Where market data is served, by somebody who answers.
@@ -240,12 +245,16 @@ impl NodeArguments {
     /// # Errors
     /// Where the key is missing, nobody listens, or the exchange refuses.
     pub fn connect(&self, session: SessionId) -> Result<Client> {
-        let key = self.key(session)?;
-        let address = self.orders()?;
-        Client::connect(address, ClientConfig::new(session, key))
-            .with_context(|| format!("session {session} cannot log on"))
+        let mut config = ClientConfig::new(session, self.key(session)?);
+        let (address, further) = self.orders()?;
+        config.nodes = further.to_vec();
+        config.failover_timeout = LEADER_WITHIN;
+        Client::connect(address, config).with_context(|| format!("session {session} cannot log on"))
     }
 }
+
+/// How long a command looks for the leader among the nodes it was given.
+const LEADER_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long somebody may take to answer a knock.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);

@@ -1,5 +1,6 @@
 //! What a client asks for when it logs on.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use exahour_wire::codes::CancelOnDisconnect;
@@ -23,8 +24,13 @@ pub struct ClientConfig {
     pub cancel_mode: CancelOnDisconnect,
     /// How long it waits before it does so after a lost connection.
     pub cancel_grace: Millis,
-    /// How long connecting, and each step of the logon, may take.
+    /// How long connecting, and each step of the logon, may take at one node.
     pub connect_timeout: Duration,
+    /// Further nodes of the exchange. Where there are any, the client looks for the leader by itself,
+    /// when it logs on and whenever it loses it.
+    pub nodes: Vec<SocketAddr>,
+    /// How long it may look for the leader before it gives up.
+    pub failover_timeout: Duration,
     /// Bytes that may wait to be sent.
     pub outbox_bytes: usize,
     /// Bytes read at once.
@@ -34,7 +40,8 @@ pub struct ClientConfig {
 }
 
 impl ClientConfig {
-    /// The defaults: keep-alive 5 s, orders stay when the client goes, 5 s to log on.
+    /// The defaults: one node, keep-alive 5 s, orders stay when the client goes, 5 s to log on at a
+    /// node, 30 s to find the leader among several.
     #[must_use]
     pub fn new(session: SessionId, key: Key) -> Self {
         Self {
@@ -45,6 +52,8 @@ impl ClientConfig {
             cancel_mode: CancelOnDisconnect::None,
             cancel_grace: Millis(0),
             connect_timeout: Duration::from_secs(5),
+            nodes: Vec::new(),
+            failover_timeout: Duration::from_secs(30),
             outbox_bytes: 256 << 10,
             inbox_bytes: 64 << 10,
             held_bytes: 1 << 20,

@@ -2,24 +2,30 @@
 //!
 //! Called by settlement, tools, load generators and tests.
 //!
-//! Always holds: no call but `connect`, `reconnect`, `terminate` and `wait` blocks; a poll costs at
-//! most one write, and one read unless what it reads is no event.
+//! Always holds: no call but `connect`, `resume`, `reconnect`, `terminate` and `wait` blocks; a poll costs
+//! at most one write, and one read unless what it reads is no event.
+//! Does not: decide where to connect and log on next (that is `logon`).
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use exahour_wire::codes::EstablishmentRejectCode;
 use exahour_wire::ids::{MessageSequence, SessionVersion};
 use exahour_wire::message::Message;
 use exahour_wire::record::command_bytes;
+use exahour_wire::units::Nanos;
 
 use super::config::ClientConfig;
 use super::core::{Core, Found, Now, Phase};
 use super::error::ClientError;
 use super::event::{ClientEvent, Report};
-use crate::clock::{Clock, SystemClock};
-use crate::net::{Received, Written};
-use crate::sockets::ClientSocket;
+use super::logon::Stage;
+use super::route::Route;
+use crate::clock::{Clock, Steady, SystemClock};
+use crate::dial::{Channel, Dial, SystemDial};
+use crate::net::Written;
+
+/// Steps of a logon, each of which may take the connect timeout: those of being sent on included.
+const STEPS_MAX: u64 = 16;
 
 /// How far a session has come: enough to take it up again in another process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +54,25 @@ pub struct SessionPosition {
 /// ```
 #[derive(Debug)]
 pub struct Client<C = SystemClock> {
-    address: SocketAddr,
-    connect_timeout: Duration,
-    clock: C,
-    core: Core,
-    socket: Option<ClientSocket>,
+    pub(super) clock: C,
+    pub(super) core: Core,
+    pub(super) dial: Box<dyn Dial>,
+    pub(super) channel: Option<Box<dyn Channel>>,
+    /// Whether anything came on the present connection.
+    pub(super) is_heard: bool,
+    pub(super) stage: Stage,
+    pub(super) route: Route,
+    /// Whether the exchange has taken this client's version.
+    pub(super) is_negotiated: bool,
+    /// Whether a version was asked for, and whether it is the one asked for again.
+    pub(super) asks: bool,
+    pub(super) has_asked: bool,
+    pub(super) redirects_left: u8,
+    /// Whether it looks for the leader by itself.
+    pub(super) fails_over: bool,
+    pub(super) gives_up_at: Steady,
+    pub(super) connect_timeout: Nanos,
+    pub(super) failover_timeout: Nanos,
 }
 
 impl Client {
@@ -74,9 +94,11 @@ impl Client {
         config: ClientConfig,
         position: SessionPosition,
     ) -> Result<Self, ClientError> {
-        let mut client = Self::apart(SystemClock::default(), address, config);
+        let dial = Box::new(SystemDial);
+        let mut client = Self::apart(dial, SystemClock::default(), address, config);
         let (sent, reported) = (position.next_sequence.0, position.next_report.0);
         client.core.resume(position.version, sent, reported);
+        client.is_negotiated = true;
         client.reconnect()?;
         Ok(client)
     }
@@ -92,22 +114,38 @@ impl<C: Clock> Client<C> {
         address: SocketAddr,
         config: ClientConfig,
     ) -> Result<Self, ClientError> {
-        let mut client = Self::apart(clock, address, config);
-        client.dial()?;
-        let now = client.now();
-        client.core.negotiate(now)?;
-        client.await_phase(Phase::Negotiated, "negotiating")?;
-        client.establish()?;
+        let mut client = Self::begin(Box::new(SystemDial), clock, address, config);
+        client.await_open()?;
         Ok(client)
     }
 
-    fn apart(clock: C, address: SocketAddr, config: ClientConfig) -> Self {
+    /// A client that logs on while it is polled, through any network: nothing has happened yet, and
+    /// [`ClientEvent::Established`] says when it has.
+    #[must_use]
+    pub fn begin(dial: Box<dyn Dial>, clock: C, address: SocketAddr, config: ClientConfig) -> Self {
+        let mut client = Self::apart(dial, clock, address, config);
+        let now = client.now();
+        client.seek(now);
+        client
+    }
+
+    fn apart(dial: Box<dyn Dial>, clock: C, address: SocketAddr, config: ClientConfig) -> Self {
         Self {
-            address,
-            connect_timeout: config.connect_timeout,
             clock,
+            dial,
+            channel: None,
+            is_heard: false,
+            stage: Stage::Resting,
+            route: Route::new(address, &config.nodes),
+            is_negotiated: false,
+            asks: false,
+            has_asked: false,
+            redirects_left: 0,
+            fails_over: !config.nodes.is_empty(),
+            gives_up_at: Steady::default(),
+            connect_timeout: nanos(config.connect_timeout),
+            failover_timeout: nanos(config.failover_timeout),
             core: Core::new(config),
-            socket: None,
         }
     }
 
@@ -117,53 +155,38 @@ impl<C: Clock> Client<C> {
     /// # Errors
     /// As [`Client::connect`].
     pub fn reconnect(&mut self) -> Result<(), ClientError> {
-        self.dial()?;
         let now = self.now();
-        self.core.probe(now)?;
-        match self.await_phase(Phase::Established, "asking where the session stands") {
-            Err(ClientError::EstablishmentRefused { code, expected, .. })
-                if code.decode() == Some(EstablishmentRejectCode::Sequence) =>
-            {
-                self.core.on_probed(expected);
-            }
-            other => return other,
-        }
-        self.establish()
+        self.route.reset();
+        self.seek(now);
+        self.await_open()
     }
 
-    /// As [`Client::reconnect`], at another address: a cluster's new leader.
+    /// As [`Client::reconnect`], at another address: a node that started anew elsewhere.
     ///
     /// # Errors
     /// As [`Client::connect`].
     pub fn reconnect_to(&mut self, address: SocketAddr) -> Result<(), ClientError> {
-        self.address = address;
+        // Whoever was named as the leader before counts for less.
+        self.hang_up();
+        self.route.set_first(address);
         self.reconnect()
     }
 
-    fn dial(&mut self) -> Result<(), ClientError> {
-        self.disconnect();
-        let address = self.address;
-        let socket = ClientSocket::connect(address, self.connect_timeout)
-            .map_err(|source| ClientError::Connect { address, source })?;
-        self.socket = Some(socket);
-        Ok(())
-    }
-
-    fn establish(&mut self) -> Result<(), ClientError> {
-        let now = self.now();
-        self.core.establish(now)?;
-        self.await_phase(Phase::Established, "establishing")
-    }
-
-    fn await_phase(&mut self, phase: Phase, waiting_for: &'static str) -> Result<(), ClientError> {
-        let until = Instant::now() + self.connect_timeout;
-        while self.core.phase() != phase {
-            match self.find_or_wait(until)? {
-                None => return Err(ClientError::Timeout { waiting_for }),
-                Some(Found::Terminated(code, detail)) => {
-                    return Err(ClientError::Terminated { code, detail });
-                }
-                Some(_) => {}
+    /// Waits until the flow is open.
+    fn await_open(&mut self) -> Result<(), ClientError> {
+        // A clock that stands still gives up nowhere; each step looks at it first.
+        let span = if self.fails_over {
+            self.failover_timeout.after(self.connect_timeout)
+        } else {
+            Nanos(self.connect_timeout.0.saturating_mul(STEPS_MAX))
+        };
+        let until = Instant::now() + Duration::from_nanos(span.0);
+        while self.stage != Stage::Open {
+            let found = self.find_or_wait(until)?;
+            if found.is_none() && self.stage != Stage::Open {
+                self.disconnect();
+                let waiting_for = "logging on";
+                return Err(ClientError::Timeout { waiting_for });
             }
         }
         Ok(())
@@ -171,8 +194,7 @@ impl<C: Clock> Client<C> {
 
     /// Drops the connection without a word; the session can be taken up again.
     pub fn disconnect(&mut self) {
-        self.socket = None;
-        self.core.on_apart();
+        self.hang_up();
     }
 
     /// Where the session stands.
@@ -260,10 +282,10 @@ impl<C: Clock> Client<C> {
     #[inline]
     pub fn flush(&mut self) -> Result<(), ClientError> {
         while !self.core.outbox.front().is_empty() {
-            let Some(socket) = &mut self.socket else {
+            let Some(channel) = &mut self.channel else {
                 return Err(gone("not connected"));
             };
-            match socket.try_write(self.core.outbox.front()) {
+            match channel.try_write(self.core.outbox.front()) {
                 Ok(Written::Bytes(count)) => self.core.outbox.sent(count),
                 Ok(Written::Nothing) => break,
                 Ok(Written::Ended) => return Err(gone("closed by the exchange")),
@@ -308,6 +330,8 @@ impl<C: Clock> Client<C> {
         let position = self.position();
         let lost = self.core.lost().clone();
         self.core.terminate(now)?;
+        // From here on a connection that breaks is the end, too.
+        self.stage = Stage::Resting;
         let outcome = self.await_termination();
         // However it ended: what was passed over has not been given out.
         self.disconnect();
@@ -318,7 +342,7 @@ impl<C: Clock> Client<C> {
     }
 
     fn await_termination(&mut self) -> Result<(), ClientError> {
-        let until = Instant::now() + self.connect_timeout;
+        let until = Instant::now() + Duration::from_nanos(self.connect_timeout.0);
         loop {
             match self.find_or_wait(until)? {
                 None => {
@@ -333,7 +357,10 @@ impl<C: Clock> Client<C> {
 
     fn event(&self, found: Found) -> Option<ClientEvent<'_>> {
         Some(match found {
-            Found::Negotiated | Found::Established => return None,
+            Found::Negotiated => return None,
+            Found::Established => ClientEvent::Established {
+                node: self.route.current(),
+            },
             Found::Report(prefix, place) => {
                 ClientEvent::Report(Report::new(self.core.bytes_at(place), prefix))
             }
@@ -341,35 +368,6 @@ impl<C: Clock> Client<C> {
             Found::Busy(sequence) => ClientEvent::Busy { sequence },
             Found::Terminated(code, detail) => ClientEvent::Terminated { code, detail },
         })
-    }
-
-    #[inline]
-    fn find(&mut self) -> Result<Option<Found>, ClientError> {
-        let now = self.now();
-        if let Some(found) = self.core.find(now)? {
-            return Ok(Some(found));
-        }
-        self.core.on_time(now)?;
-        // What was received may still say why nothing can be written any more.
-        let flushed = self.flush();
-        let Some(socket) = &mut self.socket else {
-            return Err(gone("not connected"));
-        };
-        // Bytes that make no event may hide the end of the stream behind them, which is not
-        // reported again: only a read that finds nothing may be followed by a sleep.
-        loop {
-            match socket.try_read(self.core.inbox.room()) {
-                Ok(Received::Bytes(count)) => {
-                    self.core.on_received(count, now);
-                    if let Some(found) = self.core.find(now)? {
-                        return Ok(Some(found));
-                    }
-                }
-                Ok(Received::Nothing) => return flushed.map(|()| None),
-                Ok(Received::Ended) => return Err(gone("closed by the exchange")),
-                Err(error) => return Err(gone(&error.to_string())),
-            }
-        }
     }
 
     fn find_or_wait(&mut self, until: Instant) -> Result<Option<Found>, ClientError> {
@@ -382,17 +380,20 @@ impl<C: Clock> Client<C> {
                 return Ok(None);
             }
             let now = self.now();
-            let patience = self.patience(now);
-            let Some(socket) = &mut self.socket else {
-                return Err(gone("not connected"));
-            };
-            let slept = socket.wait(left.min(patience));
-            slept.map_err(|error| gone(&error.to_string()))?;
+            let pause = left.min(self.patience(now));
+            match &mut self.channel {
+                Some(channel) => {
+                    let slept = channel.wait(pause);
+                    slept.map_err(|error| gone(&error.to_string()))?;
+                }
+                // Between two attempts.
+                None => std::thread::sleep(pause),
+            }
         }
     }
 
     #[inline]
-    fn now(&mut self) -> Now {
+    pub(super) fn now(&mut self) -> Now {
         Now {
             utc: self.clock.now(),
             steady: self.clock.steady(),
@@ -402,11 +403,20 @@ impl<C: Clock> Client<C> {
     /// How long to sleep at most; at least a moment, so that a clock that stands still is no spin.
     fn patience(&self, now: Now) -> Duration {
         const MOMENT: Duration = Duration::from_millis(1);
-        Duration::from_nanos(self.core.patience(now).0).max(MOMENT)
+        let due = match self.stage {
+            Stage::Seeking => self.route.ready_at().since(now.steady),
+            Stage::LoggingOn(_, until) => until.since(now.steady),
+            Stage::Resting | Stage::Open => self.core.patience(now),
+        };
+        Duration::from_nanos(due.0).max(MOMENT)
     }
 }
 
-fn gone(reason: &str) -> ClientError {
+fn nanos(span: Duration) -> Nanos {
+    Nanos(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX))
+}
+
+pub(super) fn gone(reason: &str) -> ClientError {
     ClientError::Disconnected {
         reason: reason.to_string(),
     }

@@ -12,6 +12,7 @@
 //!   +------------------------------ connection lost, Terminate --------------------- Established
 //! ```
 
+use std::net::{Ipv6Addr, SocketAddr};
 use std::ops::Range;
 
 use exahour_wire::codes::{FlowType, Raw, TerminationCode};
@@ -20,7 +21,7 @@ use exahour_wire::ids::{MessageSequence, SessionVersion};
 use exahour_wire::limits::{MESSAGE_BYTES_MAX, RETRANSMIT_COUNT_MAX};
 use exahour_wire::message::{Digest, HEADER_BYTES, Message, peek_header};
 use exahour_wire::session::{
-    Busy, Establish, EstablishmentAck, EstablishmentReject, Negotiate, NegotiationReject,
+    Busy, Establish, EstablishmentAck, EstablishmentReject, Leader, Negotiate, NegotiationReject,
     NegotiationResponse, NotApplied, Retransmission, RetransmitReject, RetransmitRequest, Sequence,
     Terminate,
 };
@@ -91,6 +92,8 @@ pub(super) struct Core {
     reports_end: u32,
     /// A retransmission is under way up to this report.
     asked_until: Option<u32>,
+    /// Where orders are taken, as the node of this connection has said.
+    leader: Option<SocketAddr>,
     held: Held,
     lost: Lost,
     timestamp: Nanos,
@@ -109,6 +112,7 @@ impl Core {
             next_report: 1,
             reports_end: 1,
             asked_until: None,
+            leader: None,
             held: Held::new(config.held_bytes),
             lost: Lost::new(),
             timestamp: Nanos(0),
@@ -131,6 +135,11 @@ impl Core {
             next_sequence,
             MessageSequence(self.next_report),
         )
+    }
+
+    /// Where orders are taken, if the node of this connection has said so.
+    pub(super) fn leader(&self) -> Option<SocketAddr> {
+        self.leader
     }
 
     /// Which messages the user was told of as not applied.
@@ -157,6 +166,7 @@ impl Core {
         self.outbox.clear();
         self.held.clear();
         self.asked_until = None;
+        self.leader = None;
         self.reports_end = self.next_report;
     }
 
@@ -164,6 +174,16 @@ impl Core {
         // Two attempts within one step of the clock must differ.
         self.timestamp = now.max(self.timestamp.after(Nanos(1)));
         self.timestamp
+    }
+
+    /// Whether the version is the user's choice, and so the same in every attempt.
+    pub(super) fn names_version(&self) -> bool {
+        self.config.version.is_some()
+    }
+
+    /// Takes a version as negotiated that this client asked for before without hearing the answer.
+    pub(super) fn on_negotiated_before(&mut self) {
+        self.phase = Phase::Negotiated;
     }
 
     /// Introduces a new version.
@@ -489,6 +509,12 @@ impl Core {
                     from: MessageSequence(self.next_report),
                     code: reject.code,
                 })
+            }
+            Leader::TEMPLATE_ID => {
+                let leader = Leader::read(message).ok_or_else(bad)?;
+                let ip = Ipv6Addr::from(leader.address.0).to_canonical();
+                self.leader = Some(SocketAddr::from((ip, leader.port)));
+                Ok(None)
             }
             Terminate::TEMPLATE_ID => {
                 let end = Terminate::read(message).ok_or_else(bad)?;

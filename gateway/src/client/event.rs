@@ -1,5 +1,7 @@
 //! What a client is told.
 
+use std::net::SocketAddr;
+
 use exahour_wire::codes::{Raw, TerminationCode};
 use exahour_wire::events::{
     CommandDone, CommandRejected, DeadManFired, EventPrefix, InstrumentStatus, InstrumentTerms,
@@ -27,6 +29,13 @@ pub enum ClientEvent<'a> {
     Busy {
         /// The message.
         sequence: MessageSequence,
+    },
+    /// A client that looks for the leader by itself has logged on, or has taken its session up again:
+    /// what it missed follows. Of messages without a report and without `NotApplied` or `Busy` nothing is
+    /// known until then.
+    Established {
+        /// The node that leads.
+        node: SocketAddr,
     },
     /// The session on this connection ended; nothing follows.
     Terminated {

@@ -3,7 +3,8 @@
 //! Used by settlement, the command-line tools, load generators and tests; `Client` is the door.
 //!
 //! Always holds: every report is given to the user exactly once and in order, over any number of
-//! lost connections; every message sent is applied at most once, and what was not is named.
+//! lost connections and changes of leaders; every message sent is applied at most once, and what was
+//! not is named.
 //! Does not: resend. Only the user knows whether an order is still wanted.
 
 mod config;
@@ -12,7 +13,9 @@ mod core;
 mod error;
 mod event;
 mod held;
+mod logon;
 mod lost;
+mod route;
 
 pub use config::ClientConfig;
 pub use connection::{Client, SessionPosition};

@@ -127,6 +127,16 @@ impl Exchange {
             .for_each(|state| state.ready = false);
     }
 
+    /// Knows of no session any more.
+    pub fn forget(&mut self) {
+        self.sessions.clear();
+    }
+
+    /// Takes commands from another ring, and gives back the one before.
+    pub fn swap_ring(&mut self, ring: &mut Consumer<Line>) {
+        std::mem::swap(&mut self.ring, ring);
+    }
+
     /// Throws away what waits in the ring, as a sequencer does that has lost the lead.
     pub fn discard(&mut self) {
         while self.ring.try_pop().is_some() {}
@@ -149,7 +159,9 @@ impl Exchange {
 
     /// Handles the first command that waits in the ring, as if only that were committed.
     pub fn turn_one(&mut self) {
-        let first = self.ring.try_pop().unwrap();
+        let Some(first) = self.ring.try_pop() else {
+            return;
+        };
         assert_eq!(lines_of(&first), Some(1));
         self.handle(bytemuck::cast_slice(&[first]));
         self.append();

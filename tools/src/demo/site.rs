@@ -155,7 +155,7 @@ impl Site {
             data: self.data.clone(),
             keys: None,
             config: None,
-            node: None,
+            node: Vec::new(),
             market_data: None,
             drop_copy: None,
         };

@@ -111,6 +111,7 @@ fn follow(
             Some(ClientEvent::NotApplied { .. }) => {
                 return Err(finding(anyhow!("the exchange did not apply it: try again")));
             }
+            Some(ClientEvent::Established { .. }) => {}
             Some(ClientEvent::Terminated { code, detail }) => bail!(
                 "the exchange ended the session: {code:?} (detail {detail}); {}",
                 sent.doubt()

@@ -264,6 +264,7 @@ impl Desk {
                 let end = from.0.saturating_add(count);
                 self.drop_pending(|it| (from.0..end).contains(&it.0));
             }
+            Some(ClientEvent::Established { .. }) => {}
             Some(ClientEvent::Terminated { code, detail }) => {
                 bail!("the exchange ended the session: {code:?} (detail {detail})")
             }

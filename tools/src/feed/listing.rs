@@ -160,6 +160,7 @@ pub(crate) fn ask<M: Message>(client: &mut Client, command: &M) -> Result<Option
                 TypedReport::CommandRejected(rejected) => return Ok(Some(rejected.reason)),
                 _ => {}
             },
+            Some(ClientEvent::Established { .. }) => {}
             Some(ClientEvent::Terminated { code, detail }) => {
                 bail!("the exchange ended the operator's session: {code:?} (detail {detail})")
             }

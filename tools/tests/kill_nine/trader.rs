@@ -297,6 +297,7 @@ impl Desk<'_> {
                 }
             }
             ClientEvent::Busy { sequence } => self.settle(sequence, Fate::Busy),
+            ClientEvent::Established { .. } => {}
             ClientEvent::Terminated { code, detail } => {
                 panic!("session {}: ended, {code:?} {detail}", self.ledger.session)
             }

@@ -154,6 +154,7 @@ fn await_answer(
                     _ => {}
                 }
             }
+            Some(ClientEvent::Established { .. }) => {}
             Some(ClientEvent::Terminated { code, detail }) => {
                 bail!("the exchange ended the session: {code:?} (detail {detail})")
             }
