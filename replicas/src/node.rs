@@ -303,8 +303,8 @@ impl FrontDoor {
         settings.connections_max = config.sessions.connections_max;
         settings.outbox_bytes = config.sessions.outbox_bytes;
         settings.session.durability = config.durability;
-        settings.opens_behind = Some(opens_behind.clone());
         settings.net = world.net.clone();
+        settings.node = node_byte(config);
         let mut market_data = MarketDataConfig::new(config.listen.market_data, events.clone());
         market_data.disk = Arc::clone(&world.disk);
         market_data.opens_behind = Some(opens_behind.clone());
@@ -331,6 +331,12 @@ impl FrontDoor {
             peers: None,
         }
     }
+}
+
+/// What tells the connections of this node from those of others in the same log.
+fn node_byte(config: &NodeConfig) -> u8 {
+    let node = config.cluster.as_ref().map_or(ALONE, |it| it.node);
+    node.0.to_le_bytes()[0]
 }
 
 fn line_ring(lines: usize) -> (Producer<Line>, Consumer<Line>) {

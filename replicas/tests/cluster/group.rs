@@ -209,6 +209,17 @@ impl Group {
         }
     }
 
+    /// A client that knows every node, and finds the leader by itself.
+    pub(crate) fn connect_to_all(&self, session: u32) -> Client {
+        let first = self.members.keys().min().unwrap();
+        let keys = Keys::load(self.nodes[first].keys()).unwrap();
+        let session = SessionId(session);
+        let mut config = ClientConfig::new(session, keys.key_of(session).unwrap().clone());
+        config.nodes = self.members.values().map(|it| it.orders).collect();
+        config.failover_timeout = PATIENCE;
+        Client::connect(self.members[first].orders, config).unwrap()
+    }
+
     /// Stops all nodes and checks that they have the same commands up to an entry, which are given: what
     /// came while they stopped need not have reached all.
     pub(crate) fn history(&mut self, until: u64) -> Vec<u8> {

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // A test may fail where it stands.
 
+mod clients;
 mod group;
 
 use exahour_replicas::{NodeRole, Reply, Request, Standing};
