@@ -22,8 +22,10 @@ use exahour_engine::Capacity;
 use exahour_gateway::credentials::Keys;
 use exahour_journal::disk::Disk;
 use exahour_journal::{
-    Appender, Chain, Config as LogConfig, FlushBody, Flusher, Journal, Reader, Stager, Verify,
+    Appender, Chain, Config as LogConfig, FlushBody, Flusher, Journal, MachineRun, OnDamage,
+    Reader, Stager, Verify,
 };
+use exahour_wire::codes::Durability;
 use exahour_wire::ids::CommandSequence;
 
 use crate::config::NodeConfig;
@@ -89,7 +91,9 @@ impl OnDisk {
         let (journal, events) = open_logs(disk, config)?;
         let reader = follow(disk, &data.join(JOURNAL), "journal")?;
         check_promised(config, promised, journal.appender.last_index())?;
-        let promises = open_promises(config, world)?;
+        let mut promises = open_promises(config, world)?;
+        remember_losses(config, promised, &journal, &mut promises)?;
+        let forgetful = promises.kept().forgetful;
         let mut storage = JournalStorage::new(journal.appender, reader, promises);
         let end = storage.log_end().map_err(NodeError::log("journal"))?;
         let keys_path = data.join("keys");
@@ -98,7 +102,8 @@ impl OnDisk {
             tell_recovery(config, end.next.0 - 1, promised, keyed);
         }
         let keys = open_keys(disk.as_ref(), &keys_path, config)?;
-        let event_log = open_event_log(disk, &data.join(EVENTS), events.appender, end)?;
+        let event_log =
+            open_event_log((disk, &data.join(EVENTS)), events.appender, end, forgetful)?;
         let capacity = Capacity {
             index_seed: u64::from_le_bytes(random_bytes(disk.as_ref())?),
             ..config.capacity
@@ -187,6 +192,38 @@ fn open_promises(config: &NodeConfig, world: &World) -> Result<HardStateFile, No
     HardStateFile::open(world.disk.as_ref(), &config.data.join(PROMISES), &new)
 }
 
+/// Writes down that a node of a cluster may have lost what it acknowledged, before it speaks to anybody: by
+/// damage to its journal, or with the machine where nothing waits for the disk.
+fn remember_losses(
+    config: &NodeConfig,
+    promised: bool,
+    journal: &Journal,
+    promises: &mut HardStateFile,
+) -> Result<(), NodeError> {
+    let recovered = &journal.recovered;
+    if config.cluster.is_none() {
+        return Ok(());
+    }
+    let restarted = recovered.run == MachineRun::Another;
+    let unflushed = promised && config.durability == Durability::Replicated;
+    if recovered.damage.is_some() || restarted && unflushed {
+        promises.set_forgetful(true)?;
+    }
+    if let Some(damage) = &recovered.damage {
+        (config.notice)(&format!(
+            "the journal is damaged at position {} ({}): from entry {} on it is had again from the \
+             others, and until then this node does not vote; what was there is kept in \
+             {}/{JOURNAL}/damaged-{:020}",
+            damage.position,
+            damage.why,
+            damage.index,
+            config.data.display(),
+            damage.position.value()
+        ));
+    }
+    journal.told().map_err(NodeError::log("journal"))
+}
+
 /// A reader of a log that is being written.
 fn follow(disk: &Arc<dyn Disk>, path: &Path, log: &'static str) -> Result<Reader, NodeError> {
     Reader::follow_on(disk, path, Verify::Trust).map_err(NodeError::log(log))
@@ -204,6 +241,10 @@ fn open_logs(disk: &Arc<dyn Disk>, config: &NodeConfig) -> Result<(Journal, Jour
         LogConfig::new(&journal_path, log_id).with_segment_bytes(config.segment_bytes);
     journal.disk = Arc::clone(disk);
     journal.flush = config.flush;
+    journal.on_damage = match config.cluster {
+        None => OnDamage::Refuse,
+        Some(_) => OnDamage::SetAside,
+    };
     let journal = Journal::open_or_create(&journal).map_err(NodeError::log("journal"))?;
     let mut events = LogConfig::new(&events_path, log_id).with_segment_bytes(config.segment_bytes);
     events.disk = Arc::clone(disk);
@@ -213,16 +254,18 @@ fn open_logs(disk: &Arc<dyn Disk>, config: &NodeConfig) -> Result<(Journal, Jour
     Ok((journal, events))
 }
 
+/// Opens the event log, which tells of nothing that the journal does not have; a node that lost a part of
+/// its journal gets that again, and the same events with it.
 fn open_event_log(
-    disk: &Arc<dyn Disk>,
-    path: &Path,
+    (disk, path): (&Arc<dyn Disk>, &Path),
     appender: Appender,
     end: LogEnd,
+    forgetful: bool,
 ) -> Result<EventLog, NodeError> {
     let reader = follow(disk, path, "event log")?;
     let event_log = EventLog::new(appender, &reader).map_err(NodeError::log("event log"))?;
     let told = event_log.last_command();
-    if told >= end.next {
+    if told >= end.next && !forgetful {
         return Err(NodeError::EventsAhead {
             path: path.to_path_buf(),
             told: told.0,

@@ -127,6 +127,11 @@ impl Group {
         std::fs::remove_dir_all(self.data(id)).unwrap();
     }
 
+    /// The journal of a node.
+    pub(crate) fn journal(&self, id: u64) -> PathBuf {
+        self.data(id).join("journal")
+    }
+
     pub(crate) fn ask(&self, id: u64, request: &Request) -> Reply {
         self.try_ask(id, request).unwrap()
     }

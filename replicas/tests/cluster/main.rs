@@ -6,6 +6,7 @@
 mod clients;
 mod group;
 
+use exahour_journal::{Verify, inspect};
 use exahour_replicas::{NodeRole, Reply, Request, Standing};
 use exahour_wire::codes::Side;
 
@@ -125,4 +126,49 @@ fn an_empty_folder_of_a_first_member_is_refused_unless_the_cluster_is_new() {
     group.empty_folder(2);
     let error = group.try_start(2).unwrap_err().to_string();
     assert!(error.contains("Was the disk lost?"), "{error}");
+}
+
+/// A bit of what a follower has acknowledged flips while it is down.
+#[test]
+fn a_damaged_journal_is_cut_and_had_again_from_the_others() {
+    let mut group = Group::founded(3);
+    let leader = group.leader();
+    let mut client = group.connect(leader, 1);
+    for name in 1..=100 {
+        group::place(&mut client, &order(name, 100, Side::Buy, 1));
+    }
+    group.wait_until_level();
+    let hurt = if leader == 1 { 2 } else { 1 };
+    group.stop(hurt);
+    let journal = group.journal(hurt);
+    let before = inspect(&journal, Verify::Every).unwrap();
+    let segment = journal.join(format!("{:020}.log", 0));
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let middle = (before.appended.value() / 2) as usize;
+    bytes[middle] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    for name in 101..=120 {
+        group::place(&mut client, &order(name, 100, Side::Buy, 1));
+    }
+
+    group.start(hurt);
+    group.until("the node remembers everything", |group| {
+        group.status(hurt).is_some_and(|it| !it.forgetful)
+    });
+    let end = group.wait_until_level();
+    // The leader and this one decide now.
+    let other = (1..=3).find(|id| ![leader, hurt].contains(id)).unwrap();
+    group.stop(other);
+    group::place(&mut client, &order(121, 100, Side::Buy, 1));
+    group.start(other);
+    assert!(end < group.wait_until_level());
+    let kept: Vec<_> = std::fs::read_dir(&journal)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert_eq!(kept[0].extension(), None, "it is known");
+    let end = group.wait_until_level();
+    assert_eq!(group::orders_in(&group.history(end)), 121);
 }
