@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use exahour_journal::{
-    Chain, Config, FRAME_HEADER_BYTES, FlushBody, FrameMeta, Journal, JournalError, LogId, Reader,
-    Verify, inspect,
+    Chain, Config, FRAME_HEADER_BYTES, FlushBody, FrameMeta, Journal, JournalError, Live,
+    LiveReader, LogId, Reader, Verify, inspect,
 };
 
 const ROUNDS: usize = 5;
@@ -305,6 +305,12 @@ fn read_back(dir: &Path) {
             }
         });
     }
+    rate("live reader, Trust", &mut || {
+        let mut reader = LiveReader::new(Reader::follow(&path, Verify::Trust).unwrap());
+        while let Some(Live::Frame(frame)) = reader.next(end).unwrap() {
+            std::hint::black_box(frame.payload[0]);
+        }
+    });
     rate("recovery, chain and checksum of all", &mut || {
         assert_eq!(inspect(&path, Verify::Every).unwrap().frames, FRAMES);
     });

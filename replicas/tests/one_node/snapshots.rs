@@ -2,13 +2,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use exahour_engine::BEHAVIOUR_FIRST;
 use exahour_gateway::client::Client;
+use exahour_journal::{Config as LogConfig, Journal, Position, Verify, inspect};
 use exahour_replicas::{Node, NodeConfig, ReplayReport, replay};
 use exahour_wire::codes::Side;
 use exahour_wire::events::{OrderAccepted, OrderFilled};
+use exahour_wire::internal::Tick;
+use exahour_wire::message::Message;
 use exahour_wire::orders::NewOrder;
 
 use crate::exchange::{PATIENCE, config_with, connect, next_report, order, read_events};
@@ -292,4 +295,39 @@ fn a_replay_finds_a_state_that_differs() {
     let (from, notices) = trial.trade_until_snapshot();
     assert!(from > 0);
     assert!(notices[0].contains("hashes to"), "{notices:?}");
+}
+
+/// Segments that only an older snapshot needs are given up: what is left is replayed from the oldest one
+/// that will do.
+#[test]
+fn a_journal_without_its_head_is_replayed_from_a_snapshot() {
+    let mut trial = Trial::new();
+    trial.trade_until_snapshot();
+    let journal = trial.path("journal");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    crate::append(&journal, now.as_nanos() as u64, &Tick::blank(), 20_000);
+    trial.trade_until_snapshot();
+    let whole = replay(&journal, &mut Vec::new()).unwrap();
+    assert_eq!(whole.began_behind, 0);
+
+    let log_id = inspect(&journal, Verify::Trust).unwrap().log_id;
+    let shape = LogConfig::new(&journal, log_id).with_segment_bytes(1 << 20);
+    let mut opened = Journal::open(&shape).unwrap();
+    let released = opened.appender.release_before(Position::new(2 << 20));
+    assert_eq!(released.unwrap(), 2);
+    let first = opened.appender.first_index().unwrap();
+    drop(opened);
+    let rest = replay(&journal, &mut Vec::new()).unwrap();
+    assert!(rest.began_behind >= first - 1 && rest.frames < whole.frames);
+    assert_eq!(rest.state_hash, whole.state_hash);
+    assert_eq!(rest.time, whole.time);
+    let old = rest.snapshots_passed_over.first().unwrap();
+    assert!(old.contains("was released"), "{old}");
+
+    for path in trial.snapshots() {
+        fs::remove_file(path).unwrap();
+    }
+    let refused = replay(&journal, &mut Vec::new()).unwrap_err().to_string();
+    let expected = format!("the journal begins behind frame {}", first - 1);
+    assert!(refused.contains(&expected), "{refused}");
 }
