@@ -277,6 +277,11 @@ impl Reader {
         }
     }
 
+    /// Bytes of each of its segments.
+    pub fn segment_bytes(&self) -> u64 {
+        self.log.shape.geometry.segment_bytes
+    }
+
     /// The identity of the log.
     pub fn log_id(&self) -> LogId {
         self.log.shape.log_id

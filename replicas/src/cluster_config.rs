@@ -80,6 +80,8 @@ pub(crate) struct ClusterTable {
     #[serde(default)]
     listen: Option<SocketAddr>,
     #[serde(default)]
+    files: u16,
+    #[serde(default)]
     member: Vec<MemberTable>,
 }
 
@@ -100,6 +102,8 @@ pub struct ClusterConfig {
     pub key: ClusterKey,
     /// Where it listens for peers and operators.
     pub listen: SocketAddr,
+    /// The port that snapshots are fetched from; zero lets the system choose.
+    pub files: u16,
     /// The first members.
     pub founders: Vec<Member>,
     /// Whether an empty folder is that of a new cluster: an operator's word, not the file's.
@@ -155,6 +159,7 @@ impl ClusterTable {
             node,
             key,
             listen,
+            files: self.files,
             founders,
             founding: false,
         })

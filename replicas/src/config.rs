@@ -20,9 +20,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::cluster_config::{ClusterConfig, ClusterTable};
+use crate::couriers::COURIER;
 use crate::disk_agent::DISK;
 use crate::genesis::Genesis;
 use crate::multicast_config::MulticastTable;
+use crate::snapshots::SNAPSHOTS;
 use crate::wide_layout::wide_layout;
 use crate::written::Written;
 
@@ -131,6 +133,7 @@ struct CapacityConfig {
 struct JournalConfig {
     segment_bytes: u64,
     flush_pause_us: u64,
+    keep_bytes: u64,
 }
 
 /// When snapshots are taken.
@@ -187,6 +190,8 @@ pub struct NodeConfig {
     pub capacity: exahour_engine::Capacity,
     /// Bytes of a segment of either log.
     pub segment_bytes: u64,
+    /// Bytes of journal that are kept whatever snapshots there are; zero for all of it.
+    pub journal_keep_bytes: u64,
     /// The least time from one flush to the next where no acknowledgement waits for it.
     pub flush_pause: Duration,
     /// When snapshots are taken.
@@ -362,6 +367,7 @@ impl NodeConfig {
         for (index, thread) in file.thread.into_iter().enumerate() {
             threads.push(thread.layout(index)?);
         }
+        place_courier(&mut threads);
         Ok(Self {
             data: file.data,
             durability,
@@ -380,6 +386,7 @@ impl NodeConfig {
                 ..exahour_engine::Capacity::default()
             },
             segment_bytes: file.journal.segment_bytes,
+            journal_keep_bytes: file.journal.keep_bytes,
             flush_pause: Duration::from_micros(file.journal.flush_pause_us),
             snapshots: file.snapshots,
             layout: Layout::new(threads),
@@ -387,6 +394,16 @@ impl NodeConfig {
             notice: |_| {},
             written: written.clone(),
         })
+    }
+}
+
+/// A layout that was written before there were couriers has this one where snapshots are taken.
+fn place_courier(threads: &mut [ThreadLayout]) {
+    let places = |thread: &ThreadLayout, name: &str| thread.agents.iter().any(|it| it == name);
+    if !threads.iter().any(|thread| places(thread, COURIER))
+        && let Some(thread) = threads.iter_mut().find(|it| places(it, SNAPSHOTS))
+    {
+        thread.agents.push(COURIER.to_owned());
     }
 }
 

@@ -14,17 +14,22 @@ use exahour_gateway::clock::Steady;
 use exahour_gateway::duty::Duty;
 use exahour_gateway::net::Slot;
 use exahour_journal::{JournalError, Position};
-use exahour_rings::WatermarkReader;
+use exahour_rings::{Producer, WatermarkReader};
 use exahour_wire::codes::Durability;
 use exahour_wire::units::Nanos;
 use raft::prelude::{ConfChange, ConfChangeV2, Entry, EntryType, Message, MessageType};
-use raft::{Config as RaftConfig, INVALID_ID, ProgressState, RawNode, Ready, StateRole};
+use raft::{
+    Config as RaftConfig, INVALID_ID, Progress, ProgressState, RawNode, Ready, SnapshotStatus,
+    StateRole,
+};
 
+use crate::couriers::Errand;
 use crate::error::NodeError;
 use crate::intake::{Intake, RETRY_AFTER};
 use crate::members::{Members, NodeId};
 use crate::peers::facts::Facts;
 use crate::peers::operation::{Reply, Request};
+use crate::peers::packed::{Packer, Unpacker};
 use crate::peers::{PeerEvent, Peers};
 use crate::storage::JournalStorage;
 
@@ -57,7 +62,13 @@ const RAFT_TURNS_MAX: usize = 4;
 /// Ticks from one question of a forgetful node, how far it has to catch up, to the next.
 const ASK_AGAIN_TICKS: u64 = 20;
 
-/// What comes of consensus set up.
+/// Ticks until a member that was sent for a snapshot is sent again.
+const FETCH_AGAIN_TICKS: u64 = 500;
+
+/// Ticks from one look at what the journal may give up to the next.
+const RELEASE_TICKS: u64 = 100;
+
+/// What consensus is set up with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConsensusSettings {
     /// This node.
@@ -70,6 +81,10 @@ pub(crate) struct ConsensusSettings {
     pub(crate) behaviour_max: u32,
     /// Decides how long it waits before it asks for votes.
     pub(crate) chance: u64,
+    /// Bytes of journal that are kept in any case; zero for all.
+    pub(crate) keep_bytes: u64,
+    /// The port that this node's courier is reached at.
+    pub(crate) courier_port: Option<u16>,
 }
 
 /// Something appended that is not safe yet, and what is said once it is.
@@ -102,6 +117,7 @@ pub(crate) struct Consensus {
     /// What a full disk holds up. Nothing is proposed meanwhile, so the rings fill, and clients are
     /// answered that the exchange is busy.
     held: Option<Walk>,
+    held_since: Steady,
     /// When the disk is tried again.
     retry_at: Steady,
     /// Closed while something is held.
@@ -113,6 +129,8 @@ pub(crate) struct Consensus {
     election_ticks: usize,
     /// Members that a message was lost to since they were last told to raft.
     lost_to: Vec<u64>,
+    /// Sends this node's courier for a snapshot.
+    errands: Producer<Errand>,
     /// What operators ask for.
     requests: VecDeque<(Slot, Request)>,
     now: Steady,
@@ -127,6 +145,7 @@ impl Consensus {
         settings: ConsensusSettings,
         storage: JournalStorage,
         mut peers: Option<Peers>,
+        errands: Producer<Errand>,
         (applied, intake): (WatermarkReader, Intake),
     ) -> Result<Self, NodeError> {
         let config = RaftConfig {
@@ -157,6 +176,7 @@ impl Consensus {
             committed_told: 0,
             pending: VecDeque::with_capacity(BATCHES_UNSAFE_MAX + 2),
             held: None,
+            held_since: Steady(0),
             retry_at: Steady(0),
             intake,
             tick_at: Steady(0),
@@ -164,6 +184,7 @@ impl Consensus {
             drawn_for: u64::MAX,
             election_ticks: ELECTION_TICKS,
             lost_to: Vec::new(),
+            errands,
             requests: VecDeque::new(),
             now: Steady(0),
         };
@@ -231,10 +252,16 @@ impl Consensus {
         Ok(work)
     }
 
-    /// Whether this node leads.
+    /// Whether this node leads. One whose disk is full is silent meanwhile, so its peers choose another.
     #[inline]
     pub(crate) fn leads(&self) -> bool {
-        self.raft.raft.state == StateRole::Leader
+        self.raft.raft.state == StateRole::Leader && !self.silenced()
+    }
+
+    fn silenced(&self) -> bool {
+        let patience = Nanos(RAFT_TICK.0 * ELECTION_TICKS as u64);
+        let held = self.held.is_some() && self.now > self.held_since.after(patience);
+        held && !self.members().alone(self.settings.node.0)
     }
 
     /// Whether a batch may be proposed now.
@@ -253,7 +280,8 @@ impl Consensus {
         if self.leads() {
             return Duty::Leads;
         }
-        let leader = self.members().member(self.raft.raft.leader_id);
+        let (leader, own) = (self.raft.raft.leader_id, self.settings.node.0);
+        let leader = self.members().member(leader).filter(|_| leader != own);
         Duty::Follows(leader.map(|leader| leader.orders))
     }
 
@@ -341,6 +369,10 @@ impl Consensus {
         // A node that stood still does not make up for it: nobody was silent while it could not hear.
         self.tick_at = self.now.after(RAFT_TICK);
         self.ticks += 1;
+        if self.held.is_some() {
+            // What raft is ready with has to be handled before it is told anything else.
+            return Ok(());
+        }
         if self.forgetful() && !self.leads() {
             if self.ticks.is_multiple_of(ASK_AGAIN_TICKS) {
                 // Raft answers with what a quorum has committed, once its leader has made sure of it.
@@ -350,6 +382,13 @@ impl Consensus {
         }
         self.raft.tick();
         self.draw_timeout();
+        if self.leads() && self.ticks.is_multiple_of(FETCH_AGAIN_TICKS) {
+            self.ask_for_snapshots_again();
+        }
+        if self.settings.keep_bytes > 0 && self.ticks.is_multiple_of(RELEASE_TICKS) {
+            let (keep, applied) = (self.settings.keep_bytes, self.applied_told);
+            self.raft.mut_store().release(keep, applied)?;
+        }
         self.leave_joint()
     }
 
@@ -418,20 +457,53 @@ impl Consensus {
         Ok(work)
     }
 
-    fn on_message(&mut self, message: Message) {
+    fn on_message(&mut self, mut message: Message) {
         let kind = message.get_msg_type();
         // Only the leader proposes, of its own; and who may have forgotten does not lead.
         let ignored = match kind {
-            MessageType::MsgPropose | MessageType::MsgSnapshot => true,
+            MessageType::MsgPropose => true,
+            MessageType::MsgSnapshot => {
+                self.fetch_snapshot(&message);
+                true
+            }
             MessageType::MsgTimeoutNow => self.forgetful(),
             _ => false,
         };
         if ignored {
             return;
         }
+        if kind == MessageType::MsgHeartbeat {
+            // It was written before the leader heard how much this node has after a restart.
+            message.commit = message.commit.min(self.last_index());
+        }
         // What raft refuses is from a node that is no member (any more): as good as lost.
         let _ = self.raft.step(message);
         self.draw_timeout();
+    }
+
+    /// This node is too far behind for the leader's journal: its courier fetches a snapshot, and the node
+    /// opens again from it. Where that comes to nothing the leader asks again.
+    fn fetch_snapshot(&mut self, message: &Message) {
+        let address = Unpacker(&message.context).address();
+        if let Some(address) = address.filter(|_| message.term >= self.term()) {
+            // A courier that is busy is on this errand already.
+            let _ = self.errands.try_push(Errand {
+                node: message.from,
+                address,
+            });
+        }
+    }
+
+    /// The message that sends a member for a snapshot, with where it is to be had.
+    fn with_address(&self, message: &Message) -> Message {
+        let own = self.members().member(self.settings.node.0);
+        let mut context = Vec::new();
+        if let (Some(own), Some(port)) = (own, self.settings.courier_port) {
+            Packer(&mut context).address(&SocketAddr::new(own.peers.ip(), port));
+        }
+        let mut message = message.clone();
+        message.context = context.into();
+        message
     }
 
     /// A member is linked anew: what was on its way is lost, and what it had may be, too.
@@ -443,10 +515,23 @@ impl Consensus {
             // A leader that knew better than the node itself what it has would never send it again.
             progress.matched = progress.matched.min(facts.last_index);
             progress.recent_active = true;
-            if progress.state != ProgressState::Snapshot {
+            if progress.state == ProgressState::Snapshot {
+                let came = facts.last_index >= progress.pending_snapshot;
+                self.raft.report_snapshot(node, came_or_not(came));
+            } else {
                 progress.become_probe();
             }
             self.raft.raft.send_append(node);
+        }
+    }
+
+    /// Lets members be asked again that were sent for a snapshot a while ago, and have not come back.
+    fn ask_for_snapshots_again(&mut self) {
+        let waits = |(_, progress): &(&u64, &Progress)| progress.state == ProgressState::Snapshot;
+        let progress = self.raft.raft.prs().iter().filter(waits);
+        let nodes: Vec<u64> = progress.map(|(node, _)| *node).collect();
+        for node in nodes {
+            self.raft.report_snapshot(node, SnapshotStatus::Failure);
         }
     }
 
@@ -487,6 +572,8 @@ impl Consensus {
             if forgetful && votes {
                 continue;
             }
+            let addressed = (kind == MessageType::MsgSnapshot).then(|| self.with_address(message));
+            let message = addressed.as_ref().unwrap_or(message);
             let sent = self.peers.as_mut().is_some_and(|it| it.send(message));
             if !sent && kind == MessageType::MsgAppend && !self.lost_to.contains(&message.to) {
                 self.lost_to.push(message.to);
@@ -503,6 +590,7 @@ impl Consensus {
         if self.held.is_some() && self.now < self.retry_at {
             return Ok(0);
         }
+        let again = self.held.is_some();
         let walk = match self.held.take() {
             Some(held) => held,
             None if self.raft.has_ready() => {
@@ -525,6 +613,9 @@ impl Consensus {
             Ok(end) => end,
             Err(JournalError::DiskFull { .. }) => {
                 self.held = Some(walk);
+                if !again {
+                    self.held_since = self.now;
+                }
                 self.retry_at = self.now.after(RETRY_AFTER);
                 self.intake.close();
                 return Ok(0);
@@ -606,6 +697,13 @@ impl Consensus {
             self.applied_told = applied;
             self.raft.advance_apply_to(applied);
         }
+    }
+}
+
+fn came_or_not(came: bool) -> SnapshotStatus {
+    match came {
+        true => SnapshotStatus::Finish,
+        false => SnapshotStatus::Failure,
     }
 }
 

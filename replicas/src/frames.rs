@@ -134,6 +134,8 @@ impl Frames {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use exahour_journal::disk::SystemDisk;
     use exahour_journal::{Config, Journal, LogId, Verify};
     use raft::prelude::{Entry, EntryType};
@@ -153,7 +155,12 @@ mod tests {
             &folder.join("raft-state"),
             &Promises::default(),
         );
-        let storage = JournalStorage::new(journal.appender, follow(), promises.unwrap());
+        let storage = JournalStorage::new(
+            journal.appender,
+            follow(),
+            promises.unwrap(),
+            (Arc::new(SystemDisk), folder.join("snapshots")),
+        );
         (storage, follow())
     }
 

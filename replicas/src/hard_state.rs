@@ -6,7 +6,7 @@
 //! ```text
 //! slot (4096 bytes, two of them):
 //! | magic 8 | counter 8 | incarnation 8 | term 8 | vote 8 | forgetful 1 | zeros 7 |
-//! | members: count 4, bytes | zeros | crc 4 |
+//! | base: index 8, term 8, command 8, stamp 8 | members: count 4, bytes | zeros | crc 4 |
 //! ```
 //! Always holds: the slot with the higher counter and a right checksum is the state; a write goes to
 //! the other slot and is flushed before it counts, so a torn write leaves the older state.
@@ -25,10 +25,21 @@ const MAGIC: &[u8; 8] = b"EXAHRFT2";
 const MAGIC_BEFORE: &[u8; 8] = b"EXAHRFT1";
 const SLOT_BYTES: usize = 4096;
 const CRC_AT: usize = SLOT_BYTES - 4;
-const MEMBERS_AT: usize = 52;
+const MEMBERS_AT: usize = 84;
 
 /// Room for the members.
 pub(crate) const MEMBERS_BYTES_MAX: usize = CRC_AT - MEMBERS_AT;
+
+/// What the journal begins behind, where a snapshot from another node stands for what came before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Base {
+    /// The last entry that the snapshot covers; zero where the journal has all from the first.
+    pub(crate) index: u64,
+    pub(crate) term: u64,
+    /// The last command, and the last stamp.
+    pub(crate) command: u64,
+    pub(crate) time_ns: u64,
+}
 
 /// What is kept.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,6 +50,7 @@ pub(crate) struct Promises {
     pub(crate) vote: u64,
     /// The node may have lost what it acknowledged: it gives no vote until it has it again.
     pub(crate) forgetful: bool,
+    pub(crate) base: Base,
     pub(crate) members: Members,
 }
 
@@ -58,6 +70,10 @@ impl Promises {
             .u64(self.vote)
             .u8(u8::from(self.forgetful))
             .bytes(&[0; 7])
+            .u64(self.base.index)
+            .u64(self.base.term)
+            .u64(self.base.command)
+            .u64(self.base.time_ns)
             .counted(&members);
         let mut slot = [0; SLOT_BYTES];
         slot[..bytes.len()].copy_from_slice(&bytes);
@@ -80,12 +96,19 @@ impl Promises {
         let (incarnation, term, vote) = (rest.u64()?, rest.u64()?, rest.u64()?);
         let forgetful = rest.u8()? != 0;
         rest.take::<7>()?;
+        let base = Base {
+            index: rest.u64()?,
+            term: rest.u64()?,
+            command: rest.u64()?,
+            time_ns: rest.u64()?,
+        };
         let members = Members::unpack(rest.counted()?)?;
         let promises = Self {
             incarnation,
             term,
             vote,
             forgetful,
+            base,
             members,
         };
         Some((counter, promises))
@@ -125,6 +148,38 @@ impl HardStateFile {
         let newest = slots.into_iter().flatten().max_by_key(|slot| slot.0);
         (state.counter, state.kept) = newest.ok_or_else(|| state.unreadable())?;
         Ok(state)
+    }
+
+    /// What a file says, without taking it over: another part of this process has it.
+    ///
+    /// # Errors
+    /// [`NodeError::Io`]; [`NodeError::HardState`] where neither slot is whole at the moment.
+    pub(crate) fn peek(disk: &dyn Disk, path: &Path) -> Result<Promises, NodeError> {
+        let content = disk.read(path).map_err(NodeError::io(path, "read"))?;
+        let slots = content.chunks_exact(SLOT_BYTES).filter_map(|slot| {
+            let slot: &[u8; SLOT_BYTES] = slot.try_into().ok()?;
+            Promises::of_slot(slot)
+        });
+        let newest = slots.max_by_key(|slot| slot.0);
+        let newest = newest.ok_or_else(|| NodeError::HardState {
+            path: path.to_path_buf(),
+            reason: "neither copy is whole".to_owned(),
+        });
+        newest.map(|(_, promises)| promises)
+    }
+
+    /// Keeps that a snapshot from another node stands for all before the journal, and the members that came
+    /// with it, unless later ones are known.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub(crate) fn begin_behind(&mut self, base: Base, members: &Members) -> Result<(), NodeError> {
+        self.kept.base = base;
+        if members.at > self.kept.members.at {
+            self.kept.members.clone_from(members);
+        }
+        self.at_least(base.term);
+        self.write()
     }
 
     fn unreadable(&self) -> NodeError {

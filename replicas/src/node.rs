@@ -30,6 +30,7 @@ use crate::admission_agent::{ADMISSION, AdmissionAgent};
 use crate::cluster_config::ClusterConfig;
 use crate::config::NodeConfig;
 use crate::consensus::{Consensus, ConsensusSettings};
+use crate::couriers::{CONNECTIONS_MAX as COURIERS_MAX, Courier, errands};
 use crate::disk_agent::{DiskAgent, StagingAgent};
 use crate::engine_agent::{EngineAgent, EngineOutlet};
 use crate::error::NodeError;
@@ -38,7 +39,8 @@ use crate::frames::Frames;
 use crate::intake::Intake;
 use crate::on_disk::{ALONE, EVENTS, JOURNAL, OnDisk, Recovery};
 use crate::open_files;
-use crate::peers::{CONNECTIONS_MAX, Local, Peers};
+use crate::peers::links::Links;
+use crate::peers::{CONNECTIONS_MAX as PEERS_MAX, Local, Peers};
 use crate::sequencer::{Sequencer, SequencerSettings};
 use crate::snapshots::Start;
 use crate::world::World;
@@ -133,22 +135,43 @@ impl Node {
             mark: applied_out.clone(),
             frame: disk.storage.last_frame(),
         };
+        let (errands_in, errands_out) = errands();
+        let couriers = match &config.cluster {
+            Some(cluster) => {
+                let address = SocketAddr::new(cluster.listen.ip(), cluster.files);
+                Some(open_links((cluster, world), address, COURIERS_MAX)?)
+            }
+            None => None,
+        };
+        let courier = Courier::new(
+            couriers,
+            Arc::clone(&world.disk),
+            config.data.clone(),
+            errands_out,
+            ((world.clocks)(), config.notice),
+        );
         let consensus = ConsensusSettings {
             node: config.cluster.as_ref().map_or(ALONE, |it| it.node),
             durability: config.durability,
             applied: disk.start.as_ref().map_or(0, |start| start.place.index),
             behaviour_max: config.capacity.behaviour_max.0,
             chance: u64::from_le_bytes(world.random_bytes()?),
+            keep_bytes: config.journal_keep_bytes,
+            courier_port: courier.address().map(|it| it.port()),
         };
-        let peers = config
-            .cluster
-            .as_ref()
-            .map(|it| listen_to_peers(config, it, world));
+        let peers = match &config.cluster {
+            Some(cluster) => {
+                let links = open_links((cluster, world), cluster.listen, PEERS_MAX)?;
+                Some(Peers::new(links, config.notice))
+            }
+            None => None,
+        };
         let intake = Intake::new(intake_in, "journal", config.notice);
         let consensus = Consensus::new(
             consensus,
             disk.storage,
-            peers.transpose()?,
+            peers,
+            errands_in,
             (applied_out, intake),
         )?;
         let sequencer = {
@@ -198,6 +221,7 @@ impl Node {
             Box::new(front.drop_copy),
             Box::new(StagingAgent::new(disk.stagers)),
             Box::new(disk.snapshots),
+            Box::new(courier),
         ];
         agents.extend(stages);
         Ok(Assembled {
@@ -254,6 +278,18 @@ impl Node {
     pub fn join(self) -> Result<(), AgentFailure> {
         self.running.join()
     }
+}
+
+/// Whether a node that ended for this reason only has to be started again: a snapshot has come for it.
+#[must_use]
+pub fn opens_again(failure: &AgentFailure) -> bool {
+    let AgentFailure::Halted { halt, .. } = failure else {
+        return false;
+    };
+    matches!(
+        halt.reason.downcast_ref(),
+        Some(NodeError::SnapshotArrived { .. })
+    )
 }
 
 /// The engine: one agent, or one for each stage where the layout places the first on its own.
@@ -381,19 +417,20 @@ pub(crate) fn genesis_of(config: &NodeConfig, now: Nanos) -> Result<Vec<Record>,
     })
 }
 
-/// Opens the port that peers and operators connect to.
-fn listen_to_peers(
-    config: &NodeConfig,
-    cluster: &ClusterConfig,
-    world: &World,
-) -> Result<Peers, NodeError> {
-    let port = world.net.listen(cluster.listen, CONNECTIONS_MAX)?;
+/// Opens a port for links between the members of a cluster.
+fn open_links(
+    (cluster, world): (&ClusterConfig, &World),
+    address: SocketAddr,
+    connections_max: usize,
+) -> Result<Links, NodeError> {
+    let port = world.net.listen(address, connections_max)?;
     let local = Local {
         key: cluster.key.clone(),
         cluster: cluster.key.cluster_id(),
         node: cluster.node.0,
     };
-    Ok(Peers::new(port, local, world.disk.clone(), config.notice))
+    let disk = Arc::clone(&world.disk);
+    Ok(Links::new(port, connections_max, local, disk))
 }
 
 /// Whether a clock that shows `now` can be believed beside the journal's last stamp.

@@ -33,6 +33,7 @@ use crate::data_folder::{create_folder, open_identity, open_keys, random_bytes};
 use crate::error::NodeError;
 use crate::event_log::EventLog;
 use crate::hard_state::{HardStateFile, Promises};
+use crate::install::install;
 use crate::members::{Member, Members, NodeId};
 use crate::snapshots::{self, SnapshotAgent, SnapshotSettings, Start};
 use crate::storage::{JournalStorage, LogEnd};
@@ -45,7 +46,7 @@ pub(crate) const JOURNAL: &str = "journal";
 pub(crate) const EVENTS: &str = "events";
 
 /// The file of promises in a data folder.
-const PROMISES: &str = "raft-state";
+pub(crate) const PROMISES: &str = "raft-state";
 
 /// The id of the only member of a group of one.
 pub(crate) const ALONE: NodeId = NodeId(1);
@@ -88,13 +89,19 @@ impl OnDisk {
         let (data, disk) = (&config.data, &world.disk);
         let promised = check_folder(disk.as_ref(), config)?;
         create_folder(disk.as_ref(), data)?;
-        let (journal, events) = open_logs(disk, config)?;
+        let mut journal = open_journal(disk, config)?;
         let reader = follow(disk, &data.join(JOURNAL), "journal")?;
         check_promised(config, promised, journal.appender.last_index())?;
         let mut promises = open_promises(config, world)?;
         remember_losses(config, promised, &journal, &mut promises)?;
-        let forgetful = promises.kept().forgetful;
-        let mut storage = JournalStorage::new(journal.appender, reader, promises);
+        if let Some(index) = install((disk, data), &mut journal, &reader, &mut promises)? {
+            (config.notice)(&format!(
+                "this node goes on behind entry {index}, from a snapshot"
+            ));
+        }
+        let events = open_events(disk, config, &journal)?;
+        let snapshots = (Arc::clone(disk), data.join(snapshots::FOLDER));
+        let mut storage = JournalStorage::new(journal.appender, reader, promises, snapshots);
         let end = storage.log_end().map_err(NodeError::log("journal"))?;
         let keys_path = data.join("keys");
         let keyed = disk.exists(&keys_path);
@@ -102,8 +109,7 @@ impl OnDisk {
             tell_recovery(config, end.next.0 - 1, promised, keyed);
         }
         let keys = open_keys(disk.as_ref(), &keys_path, config)?;
-        let event_log =
-            open_event_log((disk, &data.join(EVENTS)), events.appender, end, forgetful)?;
+        let event_log = open_event_log(disk, config, events.appender, end)?;
         let capacity = Capacity {
             index_seed: u64::from_le_bytes(random_bytes(disk.as_ref())?),
             ..config.capacity
@@ -229,45 +235,52 @@ fn follow(disk: &Arc<dyn Disk>, path: &Path, log: &'static str) -> Result<Reader
     Reader::follow_on(disk, path, Verify::Trust).map_err(NodeError::log(log))
 }
 
-fn open_logs(disk: &Arc<dyn Disk>, config: &NodeConfig) -> Result<(Journal, Journal), NodeError> {
-    let (journal_path, events_path) = (config.data.join(JOURNAL), config.data.join(EVENTS));
-    let log_id = open_identity(
-        disk.as_ref(),
-        &config.data.join("identity"),
-        &journal_path,
-        config,
-    )?;
-    let mut journal =
-        LogConfig::new(&journal_path, log_id).with_segment_bytes(config.segment_bytes);
+fn open_journal(disk: &Arc<dyn Disk>, config: &NodeConfig) -> Result<Journal, NodeError> {
+    let path = config.data.join(JOURNAL);
+    let identity = config.data.join("identity");
+    let log_id = open_identity(disk.as_ref(), &identity, &path, config)?;
+    let mut journal = LogConfig::new(&path, log_id).with_segment_bytes(config.segment_bytes);
     journal.disk = Arc::clone(disk);
     journal.flush = config.flush;
     journal.on_damage = match config.cluster {
         None => OnDamage::Refuse,
         Some(_) => OnDamage::SetAside,
     };
-    let journal = Journal::open_or_create(&journal).map_err(NodeError::log("journal"))?;
-    let mut events = LogConfig::new(&events_path, log_id).with_segment_bytes(config.segment_bytes);
+    Journal::open_or_create(&journal).map_err(NodeError::log("journal"))
+}
+
+/// Opens the log of what the commands in `journal` gave.
+fn open_events(
+    disk: &Arc<dyn Disk>,
+    config: &NodeConfig,
+    journal: &Journal,
+) -> Result<Journal, NodeError> {
+    let path = config.data.join(EVENTS);
+    let log_id = journal.recovered.log_id;
+    let mut events = LogConfig::new(&path, log_id).with_segment_bytes(config.segment_bytes);
     events.disk = Arc::clone(disk);
     events.chain = Chain::Off;
     events.flush = FlushBody::Map;
-    let events = Journal::open_or_create(&events).map_err(NodeError::log("event log"))?;
-    Ok((journal, events))
+    Journal::open_or_create(&events).map_err(NodeError::log("event log"))
 }
 
 /// Opens the event log, which tells of nothing that the journal does not have; a node that lost a part of
 /// its journal gets that again, and the same events with it.
 fn open_event_log(
-    (disk, path): (&Arc<dyn Disk>, &Path),
+    disk: &Arc<dyn Disk>,
+    config: &NodeConfig,
     appender: Appender,
     end: LogEnd,
-    forgetful: bool,
 ) -> Result<EventLog, NodeError> {
-    let reader = follow(disk, path, "event log")?;
+    let path = config.data.join(EVENTS);
+    let reader = follow(disk, &path, "event log")?;
     let event_log = EventLog::new(appender, &reader).map_err(NodeError::log("event log"))?;
     let told = event_log.last_command();
-    if told >= end.next && !forgetful {
+    // In a cluster they may have come with a snapshot, or the journal gets again from its peers what it lost:
+    // only what was committed has events, and gives the same again.
+    if told >= end.next && config.cluster.is_none() {
         return Err(NodeError::EventsAhead {
-            path: path.to_path_buf(),
+            path,
             told: told.0,
             last: end.next.0 - 1,
         });

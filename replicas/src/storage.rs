@@ -6,7 +6,11 @@
 //! maps, without a copy of their data.
 //! Does not: flush (the disk agent does), or apply (the engine agent does).
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use bytes::Bytes;
+use exahour_journal::disk::Disk;
 use exahour_journal::{
     Appender, FRAME_HEADER_BYTES, FrameMeta, FrameRef, JournalError, Position, Reader,
 };
@@ -19,6 +23,7 @@ use crate::batch::Stamp;
 use crate::error::NodeError;
 use crate::hard_state::{HardStateFile, Promises};
 use crate::members::Members;
+use crate::snapshots::{newest_file, oldest_place};
 
 /// A frame without commands: a new leader's first entry.
 pub const FRAME_EMPTY: u8 = 0;
@@ -36,6 +41,8 @@ pub(crate) struct JournalStorage {
     promises: HardStateFile,
     /// Everything up to here was committed when the journal was opened.
     known_committed: u64,
+    /// Where snapshots are.
+    snapshots: (Arc<dyn Disk>, PathBuf),
 }
 
 /// What the last commands in a journal were stamped with.
@@ -48,8 +55,13 @@ pub(crate) struct LogEnd {
 }
 
 impl JournalStorage {
-    /// Takes over a journal and the promises beside it.
-    pub(crate) fn new(appender: Appender, reader: Reader, mut promises: HardStateFile) -> Self {
+    /// Takes over a journal and the promises beside it; `snapshots` is where snapshots are.
+    pub(crate) fn new(
+        appender: Appender,
+        reader: Reader,
+        mut promises: HardStateFile,
+        snapshots: (Arc<dyn Disk>, PathBuf),
+    ) -> Self {
         let term = appender.term_of(appender.last_index());
         promises.at_least(term.map_or(0, u64::from));
         Self {
@@ -57,6 +69,7 @@ impl JournalStorage {
             reader,
             promises,
             known_committed: 0,
+            snapshots,
         }
     }
 
@@ -160,6 +173,23 @@ impl JournalStorage {
         Ok(())
     }
 
+    /// Gives up whole segments that nobody needs any more: those before the oldest snapshot, before what
+    /// the engine has applied, and before the last `keep_bytes`.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub(crate) fn release(&mut self, keep_bytes: u64, applied: u64) -> Result<(), NodeError> {
+        let (disk, folder) = &self.snapshots;
+        let oldest = oldest_place(disk.as_ref(), folder)?;
+        let (Some(oldest), Some(applied)) = (oldest, self.appender.position_of(applied)) else {
+            return Ok(());
+        };
+        let kept = self.appender.appended().value().saturating_sub(keep_bytes);
+        let position = oldest.frame.min(applied).min(Position::new(kept));
+        let released = self.appender.release_before(position);
+        released.map_err(NodeError::log("journal")).map(drop)
+    }
+
     /// How far the journal is on disk.
     #[inline]
     pub(crate) fn durable(&self) -> Position {
@@ -191,10 +221,22 @@ impl JournalStorage {
                 });
             }
         }
+        let base = &self.promises.kept().base;
         Ok(LogEnd {
-            next: CommandSequence(1),
-            time: Nanos(0),
+            next: CommandSequence(base.command + 1),
+            time: Nanos(base.time_ns),
         })
+    }
+
+    /// The first entry that raft may ask for. Where earlier ones were released it is the second that is
+    /// held, so that the term of the one before it is known.
+    fn first(&self) -> u64 {
+        let base = self.promises.kept().base.index;
+        match self.appender.first_index() {
+            None => base.max(self.appender.last_index()) + 1,
+            Some(first) if first == base + 1 => first,
+            Some(first) => first + 1,
+        }
     }
 
     fn frame(&self, index: u64) -> Result<Option<FrameRef>, JournalError> {
@@ -256,6 +298,9 @@ impl Storage for JournalStorage {
         context: GetEntriesContext,
     ) -> raft::Result<Vec<Entry>> {
         // Only entries that go to a peer need their data: the engine reads the journal itself.
+        if low < self.first() {
+            return Err(raft::Error::Store(StorageError::Compacted));
+        }
         let with_data = context.can_async();
         let limit = max_size.into().unwrap_or(u64::MAX);
         let mut entries = Vec::new();
@@ -272,24 +317,37 @@ impl Storage for JournalStorage {
     }
 
     fn term(&self, index: u64) -> raft::Result<u64> {
-        if index == 0 {
-            return Ok(0);
+        let base = &self.promises.kept().base;
+        if index == base.index {
+            // Zero, where the journal has all from the first.
+            return Ok(base.term);
         }
         let term = self.appender.term_of(index).map(u64::from);
-        term.ok_or(raft::Error::Store(StorageError::Unavailable))
+        term.ok_or(raft::Error::Store(match index < self.first() {
+            true => StorageError::Compacted,
+            false => StorageError::Unavailable,
+        }))
     }
 
     fn first_index(&self) -> raft::Result<u64> {
-        Ok(self.appender.first_index().unwrap_or(1))
+        Ok(self.first())
     }
 
     fn last_index(&self) -> raft::Result<u64> {
         Ok(self.appender.last_index())
     }
 
-    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        Err(raft::Error::Store(
-            StorageError::SnapshotTemporarilyUnavailable,
-        ))
+    /// Where the newest snapshot stands; a courier brings it.
+    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
+        let none = raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable);
+        let (disk, folder) = &self.snapshots;
+        let place = match newest_file(disk.as_ref(), folder) {
+            Ok(Some((_, place))) if place.index >= request_index => place,
+            _ => return Err(none),
+        };
+        let mut snapshot = Snapshot::default();
+        snapshot.mut_metadata().index = place.index;
+        snapshot.mut_metadata().term = u64::from(place.term);
+        Ok(snapshot)
     }
 }

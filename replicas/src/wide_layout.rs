@@ -9,6 +9,7 @@
 use exahour_rings::{CoreId, IdleStrategy, Layout, NICE_MAX, ThreadLayout};
 
 use crate::admission_agent::ADMISSION;
+use crate::couriers::COURIER;
 
 /// From so many cores on the stages of the engine have a core each.
 pub(crate) const CORES_MIN: usize = 6;
@@ -37,7 +38,7 @@ pub(crate) fn wide_layout(online: &[CoreId]) -> Option<Layout> {
         ThreadLayout::new(
             "snapshots",
             IdleStrategy::Park { micros: 20_000 },
-            &["snapshots"],
+            &["snapshots", COURIER],
         )
         .with_nice(NICE_MAX),
     );

@@ -11,6 +11,7 @@
 pub(crate) mod facts;
 pub(crate) mod handshake;
 mod link;
+pub(crate) mod links;
 pub(crate) mod operation;
 pub(crate) mod packed;
 mod raft_message;
@@ -18,12 +19,10 @@ mod seal;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use exahour_gateway::clock::Steady;
 use exahour_gateway::error::GatewayError;
-use exahour_gateway::net::{Accepted, Port, Received, Slot, Written};
-use exahour_journal::disk::Disk;
+use exahour_gateway::net::Slot;
 use exahour_wire::units::Nanos;
 use raft::prelude::Message;
 
@@ -32,6 +31,7 @@ use facts::Facts;
 use handshake::Role;
 pub use link::LinkFault;
 pub(crate) use link::{Found, Link, Local};
+use links::{Links, Reading};
 use operation::{Reply, Request};
 
 /// Connections at a time: every other member twice, while a link takes another's place, and tools.
@@ -79,43 +79,27 @@ struct Peer {
 
 /// All links of a node.
 pub(crate) struct Peers {
-    port: Box<dyn Port>,
-    local: Local,
-    disk: Arc<dyn Disk>,
+    links: Links,
     notice: fn(&str),
-    links: Vec<Option<Link>>,
-    /// Slots in use.
-    active: Vec<Slot>,
     peers: BTreeMap<u64, Peer>,
     events: VecDeque<PeerEvent>,
     swept_at: Steady,
-    now: Steady,
 }
 
 impl Peers {
-    pub(crate) fn new(
-        port: Box<dyn Port>,
-        local: Local,
-        disk: Arc<dyn Disk>,
-        notice: fn(&str),
-    ) -> Self {
+    pub(crate) fn new(links: Links, notice: fn(&str)) -> Self {
         Self {
-            port,
-            local,
-            disk,
+            links,
             notice,
-            links: (0..CONNECTIONS_MAX).map(|_| None).collect(),
-            active: Vec::with_capacity(CONNECTIONS_MAX),
             peers: BTreeMap::new(),
             events: VecDeque::new(),
             swept_at: Steady(0),
-            now: Steady(0),
         }
     }
 
     /// Where peers and operators connect to.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.port.address()
+        self.links.address()
     }
 
     /// Links to these members from now on, and to no others.
@@ -130,7 +114,7 @@ impl Peers {
             }
         }
         for (node, member) in &members.addresses {
-            if *node != self.local.node {
+            if *node != self.links.node() {
                 self.peers.entry(*node).or_default().address = Some(member.peers);
             }
         }
@@ -146,11 +130,11 @@ impl Peers {
     /// # Errors
     /// [`GatewayError`] where the system's own watch over sockets fails.
     pub(crate) fn turn(&mut self, now: Steady, facts: &Facts) -> Result<usize, GatewayError> {
-        self.now = now;
-        self.port.poll_ready()?;
-        let mut work = self.accept();
-        for index in (0..self.active.len()).rev() {
-            let slot = self.active[index];
+        let mut work = self.links.begin(now)?;
+        for place in (0..self.links.count()).rev() {
+            let Some(slot) = self.links.slot_at(place) else {
+                continue;
+            };
             work += self.read(slot, facts);
         }
         if now >= self.swept_at.after(SWEEP_EVERY) {
@@ -168,9 +152,9 @@ impl Peers {
     /// Sends raft's message; `false` where it is lost.
     pub(crate) fn send(&mut self, message: &Message) -> bool {
         let peer = self.peers.get(&message.to).filter(|peer| peer.linked);
-        let link = peer.and_then(|peer| peer.slot).map(|slot| slot.0);
-        let link = link.and_then(|slot| self.links[slot].as_mut());
-        let now = self.now;
+        let slot = peer.and_then(|peer| peer.slot);
+        let now = self.links.now();
+        let link = slot.and_then(|slot| self.links.link(slot));
         link.is_some_and(|link| {
             link.send(KIND_RAFT, now, |bytes| raft_message::pack(message, bytes))
         })
@@ -178,8 +162,8 @@ impl Peers {
 
     /// Answers an operator; nothing where the tool has gone.
     pub(crate) fn reply(&mut self, slot: Slot, reply: &Reply) {
-        let now = self.now;
-        if let Some(link) = self.links.get_mut(slot.0).and_then(Option::as_mut) {
+        let now = self.links.now();
+        if let Some(link) = self.links.link(slot) {
             link.send(KIND_REPLY, now, |bytes| {
                 reply.pack(bytes);
                 true
@@ -190,67 +174,47 @@ impl Peers {
     /// Writes what waits, as far as the sockets take it; whether anything was written.
     pub(crate) fn write_all(&mut self) -> usize {
         let mut work = 0;
-        for index in (0..self.active.len()).rev() {
-            work += self.write(self.active[index]);
+        for place in (0..self.links.count()).rev() {
+            let Some(slot) = self.links.slot_at(place) else {
+                continue;
+            };
+            match self.links.write(slot) {
+                Some(writes) => work += writes,
+                None => self.close(slot),
+            }
         }
         work
-    }
-
-    fn accept(&mut self) -> usize {
-        let mut count = 0;
-        while let Some(accepted) = self.port.accept() {
-            count += 1;
-            if let Accepted::Connection(slot) = accepted {
-                self.active.push(slot);
-                match self.nonce() {
-                    Some(nonce) => self.links[slot.0] = Some(Link::accept(nonce, self.now)),
-                    None => self.drop_link(slot),
-                }
-            }
-            // Where every place is taken the newcomer is refused: places of strangers time out.
-        }
-        count
     }
 
     fn read(&mut self, slot: Slot, facts: &Facts) -> usize {
-        let mut work = 0;
-        for _ in 0..READS_A_TURN {
-            let Some(link) = self.links[slot.0].as_mut() else {
-                return work;
-            };
-            let room = link.room();
-            let asked = room.len();
-            let count = match self.port.try_read(slot, room) {
-                Received::Nothing => return work,
-                Received::Ended => {
+        for reads in 0..READS_A_TURN {
+            match self.links.read(slot) {
+                Reading::Nothing => return reads,
+                Reading::Ended => {
                     self.close(slot);
-                    return work + 1;
+                    return reads + 1;
                 }
-                Received::Bytes(count) => count,
-            };
-            work += 1;
-            link.filled(count, self.now);
+                Reading::Some => {}
+            }
             if let Err(fault) = self.take_in(slot, facts) {
                 self.give_up(slot, fault);
-                return work;
-            }
-            if count < asked {
-                return work;
+                return reads + 1;
             }
         }
-        work
+        READS_A_TURN
     }
 
     /// Handles what has come whole on a link.
     fn take_in(&mut self, slot: Slot, facts: &Facts) -> Result<(), LinkFault> {
         loop {
-            let Some(link) = self.links[slot.0].as_mut() else {
-                return Ok(());
-            };
-            match link.next(&self.local)? {
+            match self.links.next(slot)? {
                 None => return Ok(()),
                 Some(Found::Opened) => self.on_opened(slot, facts),
                 Some(Found::Frame(kind, place)) => {
+                    let own = self.links.node();
+                    let Some(link) = self.links.link(slot) else {
+                        return Ok(());
+                    };
                     let (role, node, body) = (link.role(), link.node(), link.body(place));
                     let event = match (kind, role) {
                         (KIND_FACTS, Role::Member) => {
@@ -260,7 +224,7 @@ impl Peers {
                         (KIND_RAFT, Role::Member) => {
                             let message = raft_message::unpack(body);
                             let message = message.ok_or(LinkFault::Protocol)?;
-                            if message.from != node || message.to != self.local.node {
+                            if message.from != node || message.to != own {
                                 return Err(LinkFault::Protocol);
                             }
                             Some(PeerEvent::Raft(Box::new(message)))
@@ -283,8 +247,8 @@ impl Peers {
 
     /// The other side is proven: a member's link takes the place of the one before.
     fn on_opened(&mut self, slot: Slot, facts: &Facts) {
-        let now = self.now;
-        let Some(link) = self.links[slot.0].as_mut() else {
+        let now = self.links.now();
+        let Some(link) = self.links.link(slot) else {
             return;
         };
         if link.role() != Role::Member {
@@ -299,7 +263,7 @@ impl Peers {
         peer.told = None;
         let before = peer.slot.replace(slot).filter(|before| *before != slot);
         if let Some(before) = before {
-            self.drop_link(before);
+            self.links.close(before);
             self.on_apart(node);
             if let Some(peer) = self.peers.get_mut(&node) {
                 peer.slot = Some(slot);
@@ -307,75 +271,34 @@ impl Peers {
         }
     }
 
-    fn write(&mut self, slot: Slot) -> usize {
-        let mut work = 0;
-        while let Some(link) = self.links[slot.0].as_mut() {
-            let front = link.front();
-            if front.is_empty() {
-                break;
-            }
-            match self.port.try_write(slot, front) {
-                Written::Bytes(count) => {
-                    link.sent(count);
-                    work += 1;
-                }
-                Written::Nothing => break,
-                Written::Ended => {
-                    self.close(slot);
-                    break;
-                }
-            }
-        }
-        work
-    }
-
     /// Looks at deadlines, and dials members that are not linked.
     fn sweep(&mut self) {
-        for index in (0..self.active.len()).rev() {
-            let slot = self.active[index];
-            let now = self.now;
-            if let Some(link) = self.links[slot.0].as_mut()
-                && let Err(fault) = link.on_time(now)
-            {
+        for place in (0..self.links.count()).rev() {
+            let Some(slot) = self.links.slot_at(place) else {
+                continue;
+            };
+            if let Err(fault) = self.links.on_time(slot) {
                 self.give_up(slot, fault);
             }
         }
+        let (own, now) = (self.links.node(), self.links.now());
         let due: Vec<(u64, SocketAddr)> = self
             .peers
             .iter()
-            .filter(|(node, peer)| {
-                **node > self.local.node && peer.slot.is_none() && self.now >= peer.dial_at
-            })
+            .filter(|(node, peer)| **node > own && peer.slot.is_none() && now >= peer.dial_at)
             .filter_map(|(node, peer)| Some((*node, peer.address?)))
             .collect();
         for (node, address) in due {
-            self.dial(node, address);
+            let slot = self.links.dial(Role::Member, node, address);
+            if let Some(peer) = self.peers.get_mut(&node) {
+                peer.dial_at = now.after(DIAL_AGAIN);
+                peer.slot = slot;
+            }
         }
-    }
-
-    fn dial(&mut self, node: u64, address: SocketAddr) {
-        let now = self.now;
-        let Some(nonce) = self.nonce() else { return };
-        let slot = self.port.connect(address);
-        if let Some(peer) = self.peers.get_mut(&node) {
-            peer.dial_at = now.after(DIAL_AGAIN);
-            peer.slot = slot;
-        }
-        if let Some(slot) = slot {
-            let link = Link::dial(&self.local, Role::Member, node, nonce, now);
-            self.links[slot.0] = Some(link);
-            self.active.push(slot);
-        }
-    }
-
-    /// A number that is used once; none where the system has no chance to give at present.
-    fn nonce(&self) -> Option<[u8; 32]> {
-        let mut nonce = [0; 32];
-        self.disk.random_bytes(&mut nonce).ok().map(|()| nonce)
     }
 
     fn give_up(&mut self, slot: Slot, fault: LinkFault) {
-        let node = self.links[slot.0].as_ref().map_or(0, Link::node);
+        let node = self.links.node_at(slot);
         let peer = self.peers.get_mut(&node);
         let told = peer.is_some_and(|peer| peer.told.replace(fault) == Some(fault));
         if !told && fault != LinkFault::Silence {
@@ -390,8 +313,8 @@ impl Peers {
 
     /// Closes a link, and tells of it where it was a member's.
     fn close(&mut self, slot: Slot) {
-        let node = self.links[slot.0].as_ref().map_or(0, Link::node);
-        self.drop_link(slot);
+        let node = self.links.node_at(slot);
+        self.links.close(slot);
         if self
             .peers
             .get(&node)
@@ -401,19 +324,10 @@ impl Peers {
         }
     }
 
-    fn drop_link(&mut self, slot: Slot) {
-        self.links[slot.0] = None;
-        if let Some(place) = self.active.iter().position(|it| *it == slot) {
-            self.active.swap_remove(place);
-            self.port.close(slot);
-            self.port.release(slot);
-        }
-    }
-
     fn on_apart(&mut self, node: u64) {
         if let Some(peer) = self.peers.get_mut(&node) {
             peer.slot = None;
-            peer.dial_at = self.now.after(DIAL_AGAIN);
+            peer.dial_at = self.links.now().after(DIAL_AGAIN);
             if std::mem::take(&mut peer.linked) {
                 self.events.push_back(PeerEvent::Apart(node));
             }

@@ -23,7 +23,7 @@ use crate::error::NodeError;
 use crate::frames::Frames;
 
 /// The agent's name in a layout.
-const SNAPSHOTS: &str = "snapshots";
+pub(crate) const SNAPSHOTS: &str = "snapshots";
 
 /// Frames replayed in one turn, so that a node that stops need not wait long.
 const FRAMES_A_TURN: usize = 256;

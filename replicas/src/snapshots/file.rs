@@ -92,6 +92,18 @@ const HEADER_BYTES: usize = size_of::<Header>();
 const _: () = assert!(HEADER_BYTES == 176 && HEADER_BYTES.is_multiple_of(16));
 
 impl Header {
+    fn place(&self) -> Place {
+        Place {
+            index: self.index,
+            term: self.term,
+            frame: Position::new(self.frame),
+            chain: self.chain,
+            time_ns: self.time_ns,
+            command: self.command,
+            events: self.events,
+        }
+    }
+
     fn sum(&self, payload: &[u8]) -> [u8; 32] {
         let covered = HEADER_BYTES - size_of::<[u8; 32]>();
         let mut hasher = blake3::Hasher::new();
@@ -140,19 +152,25 @@ impl SnapshotFile {
             return Err("its checksum is wrong".to_owned());
         }
         Ok(Self {
-            place: Place {
-                index: header.index,
-                term: header.term,
-                frame: Position::new(header.frame),
-                chain: header.chain,
-                time_ns: header.time_ns,
-                command: header.command,
-                events: header.events,
-            },
+            place: header.place(),
             state_hash: Digest(header.state_hash),
             log_id: header.log_id,
             payload,
         })
+    }
+
+    /// Where a file says that it stands, without a look at what it holds.
+    pub(super) fn place_of(disk: &dyn Disk, path: &Path) -> Result<Place, String> {
+        let file = disk
+            .open(path, Open::Read)
+            .map_err(|error| error.to_string())?;
+        let mut header = Header::zeroed();
+        file.read_exact_at(bytemuck::bytes_of_mut(&mut header), 0)
+            .map_err(|error| format!("its header cannot be read: {error}"))?;
+        match header.magic == MAGIC && header.format == SNAPSHOT_FORMAT {
+            true => Ok(header.place()),
+            false => Err("it is no snapshot of this program's format".to_owned()),
+        }
     }
 
     /// Whether the journal has the very frame that this stands behind; if not, why.
@@ -200,7 +218,32 @@ impl Draft {
         log_id: [u8; 16],
         engine: &Engine,
     ) -> Result<Self, NodeError> {
-        let payload = engine.snapshot()?;
+        let (payload, state_hash) = (engine.snapshot()?, engine.state_hash());
+        Self::of((disk, folder), place, log_id, payload, &state_hash)
+    }
+
+    /// As [`Draft::begin`], of another node's snapshot, for the place that stands for it in this journal.
+    pub(super) fn adopt(
+        (disk, folder): (&Arc<dyn Disk>, &Path),
+        place: &Place,
+        snapshot: SnapshotFile,
+    ) -> Result<Self, NodeError> {
+        let SnapshotFile {
+            log_id,
+            payload,
+            state_hash,
+            ..
+        } = snapshot;
+        Self::of((disk, folder), place, log_id, payload, &state_hash)
+    }
+
+    fn of(
+        (disk, folder): (&Arc<dyn Disk>, &Path),
+        place: &Place,
+        log_id: [u8; 16],
+        payload: AlignedVec,
+        state_hash: &Digest,
+    ) -> Result<Self, NodeError> {
         let mut header = Header {
             magic: MAGIC,
             format: SNAPSHOT_FORMAT,
@@ -214,7 +257,7 @@ impl Draft {
             payload_bytes: payload.len() as u64,
             chain: place.chain,
             zeros: [0; 8],
-            state_hash: engine.state_hash().0,
+            state_hash: state_hash.0,
             checksum: [0; 32],
         };
         header.checksum = header.sum(&payload);

@@ -15,15 +15,16 @@ mod file;
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use exahour_engine::{Capacity, Engine, SnapshotError, UnknownBehaviour};
-use exahour_journal::Reader;
 use exahour_journal::disk::{Disk, Mode};
+use exahour_journal::{FrameRef, Reader};
 use exahour_wire::message::Digest;
 
 use crate::error::NodeError;
 
-pub(crate) use agent::{SnapshotAgent, SnapshotSettings};
+pub(crate) use agent::{SNAPSHOTS, SnapshotAgent, SnapshotSettings};
 pub(crate) use file::Place;
 use file::{Draft, SnapshotFile};
 
@@ -101,6 +102,64 @@ pub(crate) fn newest(
         }
     }
     Ok(found)
+}
+
+/// The file of the newest snapshot, and where it says that it stands, if there is one.
+///
+/// # Errors
+/// [`NodeError`] where the folder cannot be listed.
+pub(crate) fn newest_file(
+    disk: &dyn Disk,
+    folder: &Path,
+) -> Result<Option<(PathBuf, Place)>, NodeError> {
+    let paths = file::list(disk, folder)?.into_iter().rev();
+    let mut whole = paths.filter_map(|path| {
+        let place = SnapshotFile::place_of(disk, &path).ok()?;
+        Some((path, place))
+    });
+    Ok(whole.next())
+}
+
+/// Where the oldest snapshot says that it stands, if there is one.
+///
+/// # Errors
+/// [`NodeError`] where the folder cannot be listed.
+pub(crate) fn oldest_place(disk: &dyn Disk, folder: &Path) -> Result<Option<Place>, NodeError> {
+    let paths = file::list(disk, folder)?.into_iter();
+    let mut places = paths.filter_map(|path| SnapshotFile::place_of(disk, &path).ok());
+    Ok(places.next())
+}
+
+/// Reads and verifies a snapshot's file; where it stands in the journal of whoever wrote it.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub(crate) fn check_file(disk: &dyn Disk, path: &Path) -> Result<Place, String> {
+    SnapshotFile::read(disk, path).map(|snapshot| snapshot.place)
+}
+
+/// Writes another node's snapshot into the folder, for the restart mark that stands for it in this journal.
+///
+/// # Errors
+/// [`NodeError`].
+pub(crate) fn adopt(
+    (disk, folder): (&Arc<dyn Disk>, &Path),
+    from: &Path,
+    mark: &FrameRef,
+) -> Result<Place, NodeError> {
+    let snapshot = SnapshotFile::read(disk.as_ref(), from);
+    let snapshot = snapshot.map_err(|reason| NodeError::SnapshotUnusable {
+        path: from.to_path_buf(),
+        reason,
+    })?;
+    let place = Place {
+        frame: mark.frame().position,
+        chain: mark.header().chain,
+        ..snapshot.place
+    };
+    let mut draft = Draft::adopt((disk, folder), &place, snapshot)?;
+    while draft.step()?.is_none() {}
+    Ok(place)
 }
 
 /// Why a snapshot cannot be started from.

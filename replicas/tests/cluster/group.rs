@@ -11,7 +11,7 @@ use exahour_gateway::credentials::Keys;
 use exahour_journal::{Reader, Verify, inspect};
 use exahour_replicas::{
     ClusterKey, FRAME_COMMANDS, Member, Node, NodeConfig, NodeError, NodeId, NodeRole, NodeStatus,
-    Operator, Reply, Request,
+    Operator, Reply, Request, opens_again,
 };
 use exahour_wire::codes::{OrderType, Side, TimeInForce};
 use exahour_wire::events::OrderAccepted;
@@ -30,6 +30,8 @@ pub(crate) struct Group {
     founders: Vec<Member>,
     nodes: BTreeMap<u64, Node>,
     founded: Vec<u64>,
+    /// More lines of every node's configuration.
+    pub(crate) more: String,
 }
 
 /// An address that nobody listens on, below those that the system gives to connections.
@@ -48,6 +50,11 @@ fn free_address() -> SocketAddr {
 impl Group {
     /// A new cluster of so many nodes, all started.
     pub(crate) fn founded(count: u64) -> Self {
+        Self::founded_with(count, "[journal]\nsegment_bytes = 1048576\n")
+    }
+
+    /// The same, with more lines of configuration.
+    pub(crate) fn founded_with(count: u64, more: &str) -> Self {
         let mut group = Self {
             folder: tempfile::tempdir().unwrap(),
             key: ClusterKey::parse(&"a7".repeat(32)).unwrap(),
@@ -55,6 +62,7 @@ impl Group {
             founders: Vec::new(),
             nodes: BTreeMap::new(),
             founded: Vec::new(),
+            more: more.to_owned(),
         };
         group.founders = (1..=count).map(|id| group.new_member(id)).collect();
         std::fs::write(group.folder.path().join("cluster.key"), "a7".repeat(32)).unwrap();
@@ -82,13 +90,15 @@ impl Group {
         let own = self.members[&id];
         let mut text = format!(
             "[listen]\norders = \"{}\"\nmarket_data = \"127.0.0.1:0\"\n\
-             drop_copy = \"127.0.0.1:0\"\n[journal]\nsegment_bytes = 1048576\n\
+             drop_copy = \"127.0.0.1:0\"\n{more}\
              [[thread]]\nname = \"exchange\"\nidle = \"park:200us\"\n\
              agents = [\"order-gateway\", \"sequencer\", \"disk\", \"engine\"]\n\
              [[thread]]\nname = \"others\"\nidle = \"park:2000us\"\n\
-             agents = [\"market-data\", \"drop-copy\", \"staging\", \"snapshots\"]\n\
+             agents = [\"market-data\", \"drop-copy\", \"staging\", \"snapshots\", \"courier\"]\n\
              [cluster]\nnode = {id}\nkey = \"cluster.key\"\nlisten = \"{}\"\n",
-            own.orders, own.peers
+            own.orders,
+            own.peers,
+            more = self.more
         );
         for member in &self.founders {
             text.push_str(&format!(
@@ -113,6 +123,18 @@ impl Group {
         self.founded.push(id);
         self.nodes.insert(id, node);
         Ok(())
+    }
+
+    /// Opens nodes again that have fetched a snapshot; which.
+    pub(crate) fn reopen(&mut self) -> Vec<u64> {
+        let ended = self.nodes.iter().filter(|(_, node)| node.finished());
+        let ended: Vec<u64> = ended.map(|(id, _)| *id).collect();
+        for id in &ended {
+            let failure = self.nodes.remove(id).unwrap().join().unwrap_err();
+            assert!(opens_again(&failure), "node {id}: {failure}");
+            self.start(*id);
+        }
+        ended
     }
 
     pub(crate) fn start(&mut self, id: u64) {
@@ -243,6 +265,19 @@ impl Group {
         first
     }
 
+    /// Stops a node and gives the events that it has written.
+    pub(crate) fn events(&mut self, id: u64) -> Vec<u8> {
+        self.stop(id);
+        let folder = self.data(id).join("events");
+        let end = inspect(&folder, Verify::Every).unwrap();
+        let mut reader = Reader::closed(&folder, &end, Verify::Trust).unwrap();
+        let mut events = Vec::new();
+        while let Some(frame) = reader.next(end.appended).unwrap() {
+            events.extend_from_slice(frame.payload);
+        }
+        events
+    }
+
     /// The commands of a journal whose node has stopped, without what superseded frames held.
     fn commands(&self, id: u64, until: u64) -> Vec<u8> {
         let folder = self.data(id).join("journal");
@@ -267,6 +302,13 @@ pub(crate) fn orders_in(commands: &[u8]) -> usize {
         peek_header(message).is_some_and(|it| it.template_id == NewOrder::TEMPLATE_ID)
     };
     messages(commands).filter(is_order).count()
+}
+
+pub(crate) fn accepted_in(events: &[u8]) -> u64 {
+    let is_accepted = |message: &&[u8]| {
+        peek_header(message).is_some_and(|it| it.template_id == OrderAccepted::TEMPLATE_ID)
+    };
+    messages(events).filter(is_accepted).count() as u64
 }
 
 pub(crate) fn order(name: u64, account: u32, side: Side, quantity: u64) -> NewOrder {

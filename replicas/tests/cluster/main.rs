@@ -172,3 +172,66 @@ fn a_damaged_journal_is_cut_and_had_again_from_the_others() {
     let end = group.wait_until_level();
     assert_eq!(group::orders_in(&group.history(end)), 121);
 }
+
+#[test]
+fn nodes_too_far_behind_fetch_a_snapshot_and_go_on_from_it() {
+    let mut group = Group::founded_with(
+        3,
+        "[journal]\nsegment_bytes = 262144\nkeep_bytes = 1\n[snapshots]\njournal_bytes = 65536\n",
+    );
+    let leader = group.leader();
+    let behind = if leader == 3 { 2 } else { 3 };
+    group.stop(behind);
+    let mut client = group.connect(leader, 1);
+    let mut name = 0;
+    let mut trade = |orders: u64| {
+        let end = name + orders;
+        while name < end {
+            name += 1;
+            group::place(&mut client, &order(name, 100, Side::Buy, 1));
+        }
+        name
+    };
+    // Until the leader has given up what the others need.
+    let mut first = 1;
+    while first <= 1_000 {
+        trade(500);
+        first = group.status(leader).map_or(0, |it| it.first_index);
+    }
+    let fourth = group.new_member(4);
+    group.start(behind);
+    group.start(4);
+    assert_eq!(group.ask(leader, &Request::AddNode(fourth)), Reply::Done);
+    let mut again = Vec::new();
+    while again.len() < 2 {
+        trade(20);
+        again.extend(group.reopen());
+    }
+    again.sort_unstable();
+    assert_eq!(again, [behind, 4]);
+    let orders = trade(100);
+    let end = group.wait_until_level();
+    for id in [behind, 4] {
+        assert!(group.status(id).unwrap().first_index > 1, "node {id}");
+    }
+    // They start again from what they have, and lead with it.
+    group.stop(behind);
+    group.start(behind);
+    group.wait_until_level();
+    let next = Request::StepDown(Some(exahour_replicas::NodeId(behind)));
+    assert_eq!(group.ask(leader, &next), Reply::Done);
+    group.until("the role has moved", |group| {
+        group.try_leader() == Some(behind)
+    });
+    let mut client = group.connect(behind, 2);
+    group::place(&mut client, &order(1, 200, Side::Buy, 1));
+    assert!(group.wait_until_level() > end);
+    let events: Vec<Vec<u8>> = [1, 2, 3, 4].map(|id| group.events(id)).into();
+    // What came while they stopped need not have reached all.
+    let least = events.iter().min_by_key(|it| it.len()).unwrap();
+    assert_eq!(group::accepted_in(least), orders + 1);
+    assert!(
+        events.iter().all(|it| it.starts_with(least)),
+        "events differ"
+    );
+}

@@ -42,11 +42,24 @@ pub fn start(data: &Path, durability: Durability, core: Option<CoreId>) -> anyho
     let (path, behind): (&[&str], &[&str]) = match durability {
         Durability::Durable => (
             &["order-gateway", "sequencer", "disk", "engine"],
-            &["market-data", "drop-copy", "staging", "snapshots"],
+            &[
+                "market-data",
+                "drop-copy",
+                "staging",
+                "snapshots",
+                "courier",
+            ],
         ),
         Durability::Replicated => (
             &["order-gateway", "sequencer", "engine"],
-            &["disk", "market-data", "drop-copy", "staging", "snapshots"],
+            &[
+                "disk",
+                "market-data",
+                "drop-copy",
+                "staging",
+                "snapshots",
+                "courier",
+            ],
         ),
     };
     let mut exchange = ThreadLayout::new("exchange", IdleStrategy::Spin, path);
