@@ -5,9 +5,13 @@
 //! Always holds: a request that cannot be carried out is answered with the reason and what to do; one
 //! that only the leader can carry out is answered with the leader's name.
 
+use exahour_engine::{Member as ActivationMember, activation};
+use exahour_wire::ids::{Behaviour, ClientOrderId};
+use exahour_wire::internal::ActivateBehaviour;
 use raft::StateRole;
 
 use crate::consensus::Consensus;
+use crate::engine_agent::EngineFacts;
 use crate::error::NodeError;
 use crate::members::{Change, MEMBERS_MAX, Member, NodeId, Standing};
 use crate::peers::operation::{MemberStatus, NodeRole, NodeStatus, Reply, Request};
@@ -19,9 +23,13 @@ const BEHIND_MAX: u64 = 1_000;
 ///
 /// # Errors
 /// [`NodeError`] where the node cannot go on.
-pub(crate) fn answer(consensus: &mut Consensus, request: Request) -> Result<Reply, NodeError> {
+pub(crate) fn answer(
+    consensus: &mut Consensus,
+    engine: &EngineFacts,
+    request: Request,
+) -> Result<Reply, NodeError> {
     if request == Request::Status {
-        return Ok(Reply::Status(Box::new(status(consensus))));
+        return Ok(Reply::Status(Box::new(status(consensus, engine))));
     }
     if request == Request::TrustMemory {
         consensus.raft().mut_store().set_forgetful(false)?;
@@ -36,12 +44,43 @@ pub(crate) fn answer(consensus: &mut Consensus, request: Request) -> Result<Repl
         Request::Promote(id) => promote(consensus, id).map(|()| Change::Promote(id)),
         Request::RemoveNode(id) => remove(consensus, id),
         Request::ReplaceNode { old, new } => replace(consensus, old, new),
-        Request::Status | Request::TrustMemory => unreachable!("answered above"),
+        Request::Status | Request::TrustMemory | Request::TakeSnapshot | Request::Activate(_) => {
+            unreachable!("answered above or by the sequencer")
+        }
     };
     match asked {
         Err(why) => Ok(why),
         Ok(change) => Ok(propose(consensus, change)),
     }
+}
+
+/// The command that brings a behaviour into force.
+///
+/// # Errors
+/// Why it is not proposed.
+pub(crate) fn activation_of(
+    consensus: &Consensus,
+    engine: &EngineFacts,
+    asked: u32,
+) -> Result<ActivateBehaviour, Reply> {
+    if !consensus.leads() {
+        return Err(Reply::Refused(elsewhere(consensus)));
+    }
+    let members = consensus
+        .members()
+        .addresses
+        .keys()
+        .map(|id| ActivationMember {
+            node_id: *id,
+            newest: consensus.behaviour_of(*id).map(Behaviour),
+        });
+    activation(
+        Behaviour(asked),
+        engine.behaviour(),
+        members,
+        ClientOrderId(0),
+    )
+    .map_err(|why| Reply::Refused(why.to_string()))
 }
 
 fn refused<T>(why: impl Into<String>) -> Result<T, Reply> {
@@ -56,7 +95,7 @@ fn elsewhere(consensus: &Consensus) -> String {
     }
 }
 
-fn status(consensus: &Consensus) -> NodeStatus {
+fn status(consensus: &Consensus, engine: &EngineFacts) -> NodeStatus {
     let raft = &consensus.raft_ref().raft;
     let members = consensus.members();
     let matched = |id: u64| raft.prs().get(id).map_or(0, |progress| progress.matched);
@@ -86,6 +125,8 @@ fn status(consensus: &Consensus) -> NodeStatus {
         last_index: raft.raft_log.last_index(),
         committed: consensus.committed(),
         applied: consensus.applied(),
+        snapshot: consensus.storage().newest_snapshot(),
+        behaviour: engine.behaviour().0,
         forgetful: consensus.forgetful(),
         behaviour_max: consensus.behaviour_max(),
         members: members.addresses.values().filter_map(member).collect(),

@@ -7,7 +7,7 @@
 //! durability mode says, on a quorum; a node that may have forgotten what it acknowledged gives no vote.
 //! Does not: stamp, order or look into commands.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use exahour_gateway::clock::Steady;
@@ -131,6 +131,8 @@ pub(crate) struct Consensus {
     lost_to: Vec<u64>,
     /// Sends this node's courier for a snapshot.
     errands: Producer<Errand>,
+    /// The newest behaviour that each member can do, as it said when it was linked.
+    behaviours: BTreeMap<u64, u32>,
     /// What operators ask for.
     requests: VecDeque<(Slot, Request)>,
     now: Steady,
@@ -185,6 +187,7 @@ impl Consensus {
             election_ticks: ELECTION_TICKS,
             lost_to: Vec::new(),
             errands,
+            behaviours: BTreeMap::new(),
             requests: VecDeque::new(),
             now: Steady(0),
         };
@@ -330,6 +333,15 @@ impl Consensus {
     /// The newest behaviour that this program can do.
     pub(crate) fn behaviour_max(&self) -> u32 {
         self.settings.behaviour_max
+    }
+
+    /// The newest behaviour that a member can do, where it is linked.
+    pub(crate) fn behaviour_of(&self, node: u64) -> Option<u32> {
+        if node == self.settings.node.0 {
+            return Some(self.settings.behaviour_max);
+        }
+        let heard = self.behaviours.get(&node).copied();
+        heard.filter(|_| self.linked(node))
     }
 
     /// The last entry in the journal, committed or not.
@@ -508,6 +520,7 @@ impl Consensus {
 
     /// A member is linked anew: what was on its way is lost, and what it had may be, too.
     fn on_linked(&mut self, node: u64, facts: &Facts) {
+        self.behaviours.insert(node, facts.behaviour_max);
         if !self.leads() {
             return;
         }

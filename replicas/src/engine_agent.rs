@@ -6,11 +6,11 @@
 //!
 //! Always holds: only committed frames are applied, each once, in order.
 
-use exahour_engine::Execution;
+use exahour_engine::{BEHAVIOUR_FIRST, Execution};
 use exahour_gateway::clock::Clock;
-use exahour_rings::{Agent, Halt, Producer, WatermarkWriter};
+use exahour_rings::{Agent, Halt, Producer, WatermarkReader, WatermarkWriter};
 use exahour_wire::events::{EventPrefix, StateHashed};
-use exahour_wire::ids::CommandSequence;
+use exahour_wire::ids::{Behaviour, CommandSequence};
 use exahour_wire::internal::{Checkpoint, NodeStarted, TakeStateHash, Tick};
 use exahour_wire::message::{Message, messages, peek_header};
 use exahour_wire::record::{Line, Record};
@@ -33,6 +33,8 @@ pub(crate) struct EngineOutlet {
     pub(crate) events: EventLog,
     /// The raft index of the last frame applied.
     pub(crate) applied: WatermarkWriter,
+    /// The behaviour in force.
+    pub(crate) behaviour: WatermarkWriter,
     /// What the engine asks of the sequencer.
     pub(crate) wishes: Producer<Line>,
     /// Closed while events wait for room.
@@ -42,6 +44,20 @@ pub(crate) struct EngineOutlet {
     /// The first command that was not in the journal when the node started: hashes of earlier ones
     /// are journaled already.
     pub(crate) fresh_from: CommandSequence,
+}
+
+/// What others may know of the engine.
+pub(crate) struct EngineFacts {
+    /// The behaviour in force.
+    pub(crate) behaviour: WatermarkReader,
+}
+
+impl EngineFacts {
+    /// The behaviour in force, as far as the engine has come.
+    pub(crate) fn behaviour(&self) -> Behaviour {
+        // Behaviours are numbered in 32 bits.
+        BEHAVIOUR_FIRST.max(Behaviour(self.behaviour.current() as u32))
+    }
 }
 
 /// The agent.
@@ -90,6 +106,10 @@ impl<F: FirstStage> EngineAgent<F> {
             frames += 1;
         }
         if frames > 0 {
+            let behaviour = u64::from(self.execution.behaviour().0);
+            if behaviour > self.outlet.behaviour.published() {
+                self.outlet.behaviour.publish(behaviour);
+            }
             self.outlet.applied.publish(self.frames.index());
         } else {
             self.wish_for_tick();

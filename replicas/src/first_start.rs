@@ -10,12 +10,13 @@ use exahour_wire::units::Nanos;
 
 use crate::admission_agent::ADMISSION;
 use crate::config::NodeConfig;
+use crate::couriers::COURIER;
 use crate::error::NodeError;
 use crate::node::{check_clock, genesis_of};
 use crate::world::World;
 
 /// The agents that every node has.
-const AGENTS: [&str; 8] = [
+const AGENTS: [&str; 9] = [
     "order-gateway",
     "sequencer",
     "disk",
@@ -23,6 +24,7 @@ const AGENTS: [&str; 8] = [
     "drop-copy",
     "staging",
     "snapshots",
+    COURIER,
     "engine",
 ];
 

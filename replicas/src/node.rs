@@ -32,7 +32,7 @@ use crate::config::NodeConfig;
 use crate::consensus::{Consensus, ConsensusSettings};
 use crate::couriers::{CONNECTIONS_MAX as COURIERS_MAX, Courier, errands};
 use crate::disk_agent::{DiskAgent, StagingAgent};
-use crate::engine_agent::{EngineAgent, EngineOutlet};
+use crate::engine_agent::{EngineAgent, EngineFacts, EngineOutlet};
 use crate::error::NodeError;
 use crate::first_start;
 use crate::frames::Frames;
@@ -118,7 +118,9 @@ impl Node {
     /// # Errors
     /// [`NodeError`].
     pub fn assemble(config: &NodeConfig, world: &World) -> Result<Assembled, NodeError> {
-        let disk = OnDisk::open(config, world)?;
+        let (wanted_in, wanted_out) = watermark();
+        let (behaviour_in, behaviour_out) = watermark();
+        let disk = OnDisk::open(config, world, wanted_out)?;
         let (gateway_in, gateway_out) = line_ring(GATEWAY_RING_LINES);
         let (wishes_in, wishes_out) = line_ring(WISH_RING_LINES);
         let (applied_in, applied_out) = watermark();
@@ -181,11 +183,23 @@ impl Node {
                 genesis: Box::new(move |now| genesis_of(&config, now)),
             };
             let rings = vec![wishes_out, gateway_out];
-            Sequencer::new(settings, consensus, rings, duty_in, (world.clocks)())?
+            let engine = EngineFacts {
+                behaviour: behaviour_out,
+            };
+            let others = (engine, wanted_in);
+            Sequencer::new(
+                settings,
+                consensus,
+                rings,
+                duty_in,
+                others,
+                (world.clocks)(),
+            )?
         };
         let outlet = EngineOutlet {
             events: disk.event_log,
             applied: applied_in,
+            behaviour: behaviour_in,
             wishes: wishes_in,
             intake: Intake::new(engine_intake_in, "event log", config.notice),
             hash_every: config.checkpoint_every,

@@ -25,6 +25,7 @@ use exahour_journal::{
     Appender, Chain, Config as LogConfig, FlushBody, Flusher, Journal, MachineRun, OnDamage,
     Reader, Stager, Verify,
 };
+use exahour_rings::WatermarkReader;
 use exahour_wire::codes::Durability;
 use exahour_wire::ids::CommandSequence;
 
@@ -81,11 +82,15 @@ pub(crate) struct OnDisk {
 }
 
 impl OnDisk {
-    /// Opens what is there, or creates it.
+    /// Opens what is there, or creates it; `wanted` counts the snapshots that operators ask for.
     ///
     /// # Errors
     /// [`NodeError`]; nothing on disk is lost then.
-    pub(crate) fn open(config: &NodeConfig, world: &World) -> Result<Self, NodeError> {
+    pub(crate) fn open(
+        config: &NodeConfig,
+        world: &World,
+        wanted: WatermarkReader,
+    ) -> Result<Self, NodeError> {
         let (data, disk) = (&config.data, &world.disk);
         let promised = check_folder(disk.as_ref(), config)?;
         create_folder(disk.as_ref(), data)?;
@@ -115,7 +120,7 @@ impl OnDisk {
             ..config.capacity
         };
         let (start, snapshots, recovery) =
-            open_snapshots(disk, config, capacity, event_log.last())?;
+            open_snapshots(disk, config, capacity, event_log.last(), wanted)?;
         if let Some(start) = &start {
             storage.know_committed(start.place.index);
         }
@@ -295,6 +300,7 @@ fn open_snapshots(
     config: &NodeConfig,
     capacity: Capacity,
     events_max: u64,
+    wanted: WatermarkReader,
 ) -> Result<(Option<Start>, SnapshotAgent, Recovery), NodeError> {
     let folder = snapshots::open_folder(disk.as_ref(), &config.data)?;
     let journal = config.data.join(JOURNAL);
@@ -314,7 +320,7 @@ fn open_snapshots(
         snapshot_command: place.map_or(0, |place| place.command),
         notices: found.passed_over,
     };
-    let agent = SnapshotAgent::new(settings, reader, place.as_ref());
+    let agent = SnapshotAgent::new(settings, reader, place.as_ref(), wanted);
     Ok((found.start, agent, recovery))
 }
 

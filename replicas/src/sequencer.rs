@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 
 use exahour_gateway::clock::Clock;
 use exahour_gateway::duty::Duty;
-use exahour_rings::{Agent, Consumer, Halt, Producer};
+use exahour_rings::{Agent, Consumer, Halt, Producer, WatermarkWriter};
 use exahour_wire::ids::CommandSequence;
 use exahour_wire::internal::NodeStarted;
 use exahour_wire::limits::{BATCH_MESSAGES_MAX, RECORD_LINE_BYTES};
@@ -19,10 +19,12 @@ use exahour_wire::message::Message;
 use exahour_wire::record::{Line, Record, lines_of};
 use exahour_wire::units::Nanos;
 
-use crate::administration::answer;
+use crate::administration::{activation_of, answer};
 use crate::batch::Stamp;
 use crate::consensus::Consensus;
+use crate::engine_agent::EngineFacts;
 use crate::error::NodeError;
+use crate::peers::operation::{Reply, Request};
 use crate::storage::LogEnd;
 
 /// Bytes of commands in a batch, at most.
@@ -58,6 +60,9 @@ pub(crate) struct Sequencer {
     /// Hears what this node is.
     duty: Producer<Duty>,
     duty_told: Option<Duty>,
+    engine: EngineFacts,
+    /// How many snapshots operators have asked for.
+    snapshots_wanted: WatermarkWriter,
     end: LogEnd,
     /// The ring that is drained first next time, so that a busy one cannot keep others waiting.
     first_ring: usize,
@@ -73,6 +78,7 @@ impl Sequencer {
         consensus: Consensus,
         rings: Vec<Consumer<Line>>,
         duty: Producer<Duty>,
+        (engine, snapshots_wanted): (EngineFacts, WatermarkWriter),
         clock: Box<dyn Clock>,
     ) -> Result<Self, NodeError> {
         let end = consensus.storage().log_end();
@@ -84,6 +90,8 @@ impl Sequencer {
             reign: None,
             duty,
             duty_told: None,
+            engine,
+            snapshots_wanted,
             end: end.map_err(NodeError::log("journal"))?,
             first_ring: 0,
         })
@@ -104,7 +112,7 @@ impl Sequencer {
         }
         work += self.consensus.walk()?;
         while let Some((slot, request)) = self.consensus.next_request() {
-            let reply = answer(&mut self.consensus, request)?;
+            let reply = self.answer(now, request)?;
             self.consensus.reply(slot, &reply);
             work += 1;
         }
@@ -112,6 +120,31 @@ impl Sequencer {
             work += self.propose(now)?;
         }
         Ok(work + self.consensus.settle()?)
+    }
+
+    fn answer(&mut self, now: Nanos, request: Request) -> Result<Reply, NodeError> {
+        match request {
+            Request::TakeSnapshot => {
+                let wanted = self.snapshots_wanted.published() + 1;
+                self.snapshots_wanted.publish(wanted);
+                Ok(Reply::Done)
+            }
+            Request::Activate(asked) => {
+                let command = activation_of(&self.consensus, &self.engine, asked);
+                match command {
+                    Err(refused) => Ok(refused),
+                    Ok(_) if self.reign.is_none() || !self.consensus.takes() => {
+                        let busy = "the node is busy: ask again in a moment";
+                        Ok(Reply::Refused(busy.to_owned()))
+                    }
+                    Ok(command) => {
+                        self.propose_batch(now, command.bytes().to_vec(), 1)?;
+                        Ok(Reply::Done)
+                    }
+                }
+            }
+            request => answer(&mut self.consensus, &self.engine, request),
+        }
     }
 
     /// Starts to lead, or stops.

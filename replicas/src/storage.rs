@@ -190,6 +190,13 @@ impl JournalStorage {
         released.map_err(NodeError::log("journal")).map(drop)
     }
 
+    /// The entry that the newest snapshot stands behind; zero where there is none.
+    pub(crate) fn newest_snapshot(&self) -> u64 {
+        let (disk, folder) = &self.snapshots;
+        let newest = newest_file(disk.as_ref(), folder).ok().flatten();
+        newest.map_or(0, |(_, place)| place.index)
+    }
+
     /// How far the journal is on disk.
     #[inline]
     pub(crate) fn durable(&self) -> Position {

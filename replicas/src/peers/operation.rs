@@ -33,6 +33,10 @@ pub enum Request {
         /// Who comes.
         new: NodeId,
     },
+    /// A snapshot is taken now.
+    TakeSnapshot,
+    /// A behaviour comes into force, which every member can do.
+    Activate(u32),
     /// A node that may have forgotten votes again, whatever is lost by it.
     TrustMemory,
 }
@@ -78,6 +82,10 @@ pub struct NodeStatus {
     pub committed: u64,
     /// The last that its engine has applied.
     pub applied: u64,
+    /// The entry that its newest snapshot stands behind; zero where it has none.
+    pub snapshot: u64,
+    /// The behaviour in force, as far as its engine has come.
+    pub behaviour: u32,
     /// Whether it gives no vote because it may have lost what it acknowledged.
     pub forgetful: bool,
     /// The newest behaviour that its program can do.
@@ -131,6 +139,8 @@ impl Request {
             Self::RemoveNode(id) => packer.u8(5).u64(id.0),
             Self::ReplaceNode { old, new } => packer.u8(6).u64(old.0).u64(new.0),
             Self::TrustMemory => packer.u8(7),
+            Self::TakeSnapshot => packer.u8(8),
+            Self::Activate(behaviour) => packer.u8(9).u32(*behaviour),
         };
     }
 
@@ -147,6 +157,8 @@ impl Request {
                 new: NodeId(rest.u64()?),
             },
             7 => Self::TrustMemory,
+            8 => Self::TakeSnapshot,
+            9 => Self::Activate(rest.u32()?),
             _ => return None,
         };
         rest.finish(request)
@@ -196,6 +208,8 @@ impl NodeStatus {
             .u64(self.last_index)
             .u64(self.committed)
             .u64(self.applied)
+            .u64(self.snapshot)
+            .u32(self.behaviour)
             .u8(u8::from(self.forgetful))
             .u32(self.behaviour_max)
             // A group has few members.
@@ -231,6 +245,8 @@ impl NodeStatus {
             last_index: rest.u64()?,
             committed: rest.u64()?,
             applied: rest.u64()?,
+            snapshot: rest.u64()?,
+            behaviour: rest.u32()?,
             forgetful: rest.u8()? != 0,
             behaviour_max: rest.u32()?,
             members: Vec::new(),
@@ -278,6 +294,8 @@ mod tests {
                 new: NodeId(4),
             },
             Request::TrustMemory,
+            Request::TakeSnapshot,
+            Request::Activate(2),
         ] {
             let mut bytes = Vec::new();
             request.pack(&mut bytes);
@@ -301,6 +319,8 @@ mod tests {
             last_index: 90,
             committed: 88,
             applied: 87,
+            snapshot: 50,
+            behaviour: 1,
             forgetful: false,
             behaviour_max: 2,
             members: vec![MemberStatus {

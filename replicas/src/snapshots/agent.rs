@@ -15,7 +15,7 @@ use std::sync::Arc;
 use exahour_engine::{Capacity, Engine, EventSink};
 use exahour_journal::disk::Disk;
 use exahour_journal::{Position, Reader, Verify};
-use exahour_rings::{Agent, Halt};
+use exahour_rings::{Agent, Halt, WatermarkReader};
 
 use super::file::{Draft, Place};
 use super::{make_folder, newest, prune};
@@ -51,6 +51,10 @@ pub(crate) struct SnapshotAgent {
     settings: SnapshotSettings,
     /// Knows how far the journal is committed.
     journal: Reader,
+    /// How many were asked for by operators.
+    wanted: WatermarkReader,
+    /// How many of those were begun.
+    wanted_begun: u64,
     /// How far the journal was when the last one was begun; what it began from, before the first.
     last: Position,
     phase: Phase,
@@ -83,10 +87,17 @@ impl EventSink for Forget {
 
 impl SnapshotAgent {
     /// An agent that takes the next snapshot once enough has been journaled behind `last`.
-    pub(crate) fn new(settings: SnapshotSettings, journal: Reader, last: Option<&Place>) -> Self {
+    pub(crate) fn new(
+        settings: SnapshotSettings,
+        journal: Reader,
+        last: Option<&Place>,
+        wanted: WatermarkReader,
+    ) -> Self {
         Self {
             settings,
             journal,
+            wanted_begun: wanted.current(),
+            wanted,
             last: last.map_or(Position::new(0), |place| place.frame),
             phase: Phase::Waiting,
         }
@@ -124,7 +135,10 @@ impl SnapshotAgent {
             .last
             .value()
             .saturating_add(self.settings.journal_bytes);
-        if self.settings.journal_bytes == 0 || committed < due {
+        let wanted = self.wanted.current();
+        let asked = wanted > self.wanted_begun;
+        self.wanted_begun = wanted;
+        if !asked && (self.settings.journal_bytes == 0 || committed < due) {
             return Ok(0);
         }
         // Should it come to nothing, the next is tried when as much again has been journaled.

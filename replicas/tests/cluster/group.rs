@@ -154,6 +154,21 @@ impl Group {
         self.data(id).join("journal")
     }
 
+    /// Damages the first segment of the journal of a node that has stopped.
+    pub(crate) fn flip_a_bit_of_the_journal(&self, id: u64, offset: usize) {
+        let path = self.data(id).join("journal/00000000000000000000.log");
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[offset] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+    }
+
+    /// How many damaged parts of its journal a node has set aside.
+    pub(crate) fn damaged_parts(&self, id: u64) -> usize {
+        let names = std::fs::read_dir(self.data(id).join("journal")).unwrap();
+        let names = names.map(|it| it.unwrap().file_name().into_string().unwrap());
+        names.filter(|it| it.starts_with("damaged-")).count()
+    }
+
     pub(crate) fn ask(&self, id: u64, request: &Request) -> Reply {
         self.try_ask(id, request).unwrap()
     }
@@ -210,16 +225,18 @@ impl Group {
         self.try_leader().unwrap_or_else(|| self.leader())
     }
 
+    /// Whether all nodes that run have applied the same entries.
+    pub(crate) fn level(&self) -> bool {
+        let statuses = self.statuses();
+        let index = statuses.first().map_or(0, |it| it.last_index);
+        let level = |it: &NodeStatus| [it.last_index, it.committed, it.applied] == [index; 3];
+        statuses.len() == self.nodes.len() && statuses.iter().all(level)
+    }
+
     /// Waits until all nodes that run have applied the same entries; the last of them.
     pub(crate) fn wait_until_level(&self) -> u64 {
-        let mut index = 0;
-        self.until("all are level", |group| {
-            let statuses = group.statuses();
-            index = statuses.first().map_or(0, |it| it.last_index);
-            let level = |it: &NodeStatus| [it.last_index, it.committed, it.applied] == [index; 3];
-            statuses.len() == group.nodes.len() && statuses.iter().all(level)
-        });
-        index
+        self.until("all are level", Self::level);
+        self.statuses().first().map_or(0, |it| it.last_index)
     }
 
     pub(crate) fn connect(&self, id: u64, session: u32) -> Client {
