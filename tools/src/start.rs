@@ -15,7 +15,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use exahour_gateway::error::GatewayError;
 use exahour_journal::{FlushBody, JournalError, Position, Reader, Verify, inspect};
-use exahour_replicas::{Node, NodeConfig, NodeError, Recovery};
+use exahour_replicas::{Node, NodeConfig, NodeError, Recovery, opens_again};
 use exahour_wire::codes::Durability;
 use exahour_wire::events::{EventPrefix, StateHashed};
 use exahour_wire::ids::SessionId;
@@ -107,9 +107,25 @@ struct Found {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let config = configure(arguments)?;
     let signals = catch_signals()?;
+    while run_once(&config, arguments, &signals)? == Ended::OpensAgain {
+        tell("a snapshot has come from another node: this one opens again from it");
+    }
+    Ok(())
+}
+
+/// How a run of a node ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// It was told to.
+    Stopped,
+    /// It has fetched a snapshot, and goes on from it.
+    OpensAgain,
+}
+
+fn run_once(config: &NodeConfig, arguments: &Arguments, signals: &SignalFd) -> Result<Ended> {
     let found = survey(&config.data);
     let begun = Instant::now();
-    let node = Node::start(&config).map_err(|error| refusal(error, &config, arguments))?;
+    let node = Node::start(config).map_err(|error| refusal(error, config, arguments))?;
     for notice in &node.recovery().notices {
         tell(notice);
     }
@@ -121,14 +137,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         if node.finished() {
             return halted(node);
         }
-        if signal_within(&signals, 1)?.is_some() {
+        if signal_within(signals, 1)?.is_some() {
             break true;
         }
     };
     if told_to_stop {
         return stop(node, arguments.json);
     }
-    let serving = serving(&config, &node);
+    let serving = serving(config, &node);
     let written = config.data.join(ADDRESSES_FILE);
     serving.write(&written)?;
     if let Some(path) = &arguments.ready_file {
@@ -136,13 +152,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     match arguments.json {
         true => say_json(&announcement(&serving, &found, node.recovery(), begun)),
-        false => say(&greeting(&config, &serving, &found, node.recovery(), begun)),
+        false => say(&greeting(config, &serving, &found, node.recovery(), begun)),
     }
     let outcome = loop {
         if node.finished() {
             break halted(node);
         }
-        if signal_within(&signals, LOOK_EVERY_MS)?.is_some() {
+        if signal_within(signals, LOOK_EVERY_MS)?.is_some() {
             break stop(node, arguments.json);
         }
     };
@@ -399,7 +415,7 @@ fn greeting(
     lines.join("\n")
 }
 
-fn stop(node: Node, json: bool) -> Result<()> {
+fn stop(node: Node, json: bool) -> Result<Ended> {
     node.stop()
         .context("the node stopped, but not in good order")
         .map_err(finding)?;
@@ -407,12 +423,13 @@ fn stop(node: Node, json: bool) -> Result<()> {
         true => say_json(&serde_json::json!({"state": "stopped"})),
         false => say("stopped in good order\n"),
     }
-    Ok(())
+    Ok(Ended::Stopped)
 }
 
 /// Why a node ended by itself.
-fn halted(node: Node) -> Result<()> {
+fn halted(node: Node) -> Result<Ended> {
     match node.join() {
+        Err(failure) if opens_again(&failure) => Ok(Ended::OpensAgain),
         Ok(()) => Err(finding(anyhow!("the node ended by itself, without an error"))),
         Err(failure) => Err(finding(anyhow::Error::new(failure).context(
             "the node halted; what was acknowledged is in the journal: mend the cause and start again",
