@@ -332,6 +332,14 @@ fn whoever_is_not_there_is_named() {
         "order", "buy", "1", "@", "2.50", "1", "--data", &data, "--node", &nobody,
     ]);
     assert!(refused.contains("is the node running"), "{refused}");
+    // Of several nodes one that is there is enough.
+    let text = std::fs::read_to_string(exchange.path("data").join("addresses.json")).unwrap();
+    let addresses: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let nodes = format!("{nobody},{}", addresses["orders"].as_str().unwrap());
+    let found = succeed(&[
+        "order", "buy", "1", "@", "2.50", "1", "--data", &data, "--node", &nodes,
+    ]);
+    assert!(found.starts_with("OrderAccepted "), "{found}");
     // The readers say so at once too, and never guess a port.
     let begun = std::time::Instant::now();
     for reader in [
