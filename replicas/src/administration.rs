@@ -31,6 +31,10 @@ pub(crate) fn answer(
     if request == Request::Status {
         return Ok(Reply::Status(Box::new(status(consensus, engine))));
     }
+    if consensus.held() {
+        let why = "the disk of this node is full: make room, then ask again";
+        return Ok(Reply::Refused(why.to_owned()));
+    }
     if request == Request::TrustMemory {
         consensus.raft().mut_store().set_forgetful(false)?;
         return Ok(Reply::Done);

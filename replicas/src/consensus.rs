@@ -131,6 +131,8 @@ pub(crate) struct Consensus {
     lost_to: Vec<u64>,
     /// Sends this node's courier for a snapshot.
     errands: Producer<Errand>,
+    /// Members that were linked while the disk was full.
+    linked_meanwhile: BTreeMap<u64, Facts>,
     /// The newest behaviour that each member can do, as it said when it was linked.
     behaviours: BTreeMap<u64, u32>,
     /// What operators ask for.
@@ -187,6 +189,7 @@ impl Consensus {
             election_ticks: ELECTION_TICKS,
             lost_to: Vec::new(),
             errands,
+            linked_meanwhile: BTreeMap::new(),
             behaviours: BTreeMap::new(),
             requests: VecDeque::new(),
             now: Steady(0),
@@ -369,6 +372,11 @@ impl Consensus {
         self.committed
     }
 
+    /// Whether a full disk holds this node up.
+    pub(crate) fn held(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// Whether this node may have lost what it acknowledged.
     pub(crate) fn forgetful(&self) -> bool {
         self.raft.store().forgetful()
@@ -448,22 +456,29 @@ impl Consensus {
 
     /// Takes in what came from the peers.
     fn hear_peers(&mut self) -> Result<usize, NodeError> {
-        if self.held.is_some() {
-            // What raft is ready with has to be handled before it is told anything else.
-            return Ok(0);
-        }
         let facts = self.facts();
         let Some(peers) = &mut self.peers else {
             return Ok(0);
         };
         let mut work = peers.turn(self.now, &facts)?;
+        if self.held.is_none() {
+            for (node, facts) in std::mem::take(&mut self.linked_meanwhile) {
+                self.on_linked(node, &facts);
+            }
+        }
         while let Some(event) = self.peers.as_mut().and_then(Peers::next_event) {
             work += 1;
             match event {
+                PeerEvent::Request(slot, request) => self.requests.push_back((slot, request)),
+                // What raft is ready with has to be handled before it is told anything else: what is said
+                // while the disk is full is lost, as on any network.
+                PeerEvent::Linked(node, facts) if self.held.is_some() => {
+                    self.linked_meanwhile.insert(node, facts);
+                }
+                _ if self.held.is_some() => {}
                 PeerEvent::Raft(message) => self.on_message(*message),
                 PeerEvent::Linked(node, facts) => self.on_linked(node, &facts),
                 PeerEvent::Apart(node) => self.raft.report_unreachable(node),
-                PeerEvent::Request(slot, request) => self.requests.push_back((slot, request)),
             }
         }
         Ok(work)

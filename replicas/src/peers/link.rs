@@ -495,6 +495,39 @@ mod tests {
     }
 
     #[test]
+    fn whatever_a_stranger_sends_it_gets_no_frame_through_and_little_room() {
+        use rand::{Rng, RngExt, SeedableRng};
+        let seed: u64 = rand::random();
+        let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+        for case in 0..2_000 {
+            let mut far = Link::accept([2; 32], START);
+            // Half of them begin as a real dialler does.
+            let near = Link::dial(&local(1), Role::Operator, 0, [1; 32], START);
+            let mut bytes = vec![0; random.random_range(0..400)];
+            random.fill_bytes(&mut bytes);
+            if random.random() {
+                bytes.splice(0..0, near.front().to_vec());
+            }
+            let mut rest = &bytes[..];
+            let ended = loop {
+                let room = far.room();
+                assert!(room.len() <= 512, "seed {seed} case {case}");
+                let count = rest.len().min(random.random_range(1..=room.len()));
+                room[..count].copy_from_slice(&rest[..count]);
+                rest = &rest[count..];
+                far.filled(count, START);
+                match far.next(&local(2)) {
+                    Ok(None) if rest.is_empty() => break None,
+                    Ok(None) => {}
+                    Ok(Some(found)) => panic!("seed {seed} case {case}: {found:?}"),
+                    Err(fault) => break Some(fault),
+                }
+            };
+            assert!(!far.is_open(), "seed {seed} case {case}: {ended:?}");
+        }
+    }
+
+    #[test]
     fn silence_ends_a_link_and_a_ping_keeps_it() {
         let mut half = Link::accept([2; 32], START);
         assert!(half.on_time(START.after(HANDSHAKE_MAX)).is_ok());
