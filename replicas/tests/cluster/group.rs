@@ -14,7 +14,7 @@ use exahour_replicas::{
     Operator, Reply, Request, opens_again,
 };
 use exahour_wire::codes::{OrderType, Side, TimeInForce};
-use exahour_wire::events::OrderAccepted;
+use exahour_wire::events::{OrderAccepted, SequenceGap};
 use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId, SessionId};
 use exahour_wire::message::{Message, messages, peek_header};
 use exahour_wire::orders::NewOrder;
@@ -173,6 +173,22 @@ impl Group {
         self.try_ask(id, request).unwrap()
     }
 
+    /// Asks whoever leads, and again where the lead has just moved.
+    pub(crate) fn ask_leader(&self, request: &Request) -> Reply {
+        let mut reply = None;
+        self.until("the leader answers", |group| {
+            let leader = group.leader();
+            reply = group.try_ask(leader, request);
+            !matches!(&reply, None | Some(Reply::Refused(_))) || group.try_leader() == Some(leader)
+        });
+        reply.unwrap_or_else(|| self.ask_leader(request))
+    }
+
+    /// How the leader stands.
+    pub(crate) fn leader_status(&self) -> Option<NodeStatus> {
+        self.status(self.try_leader()?)
+    }
+
     fn try_ask(&self, id: u64, request: &Request) -> Option<Reply> {
         let address = self.members[&id].peers;
         let mut operator = Operator::connect(address, &self.key, ANSWER).ok()?;
@@ -239,29 +255,19 @@ impl Group {
         self.statuses().first().map_or(0, |it| it.last_index)
     }
 
+    /// A client that begins with one node, and knows the others.
     pub(crate) fn connect(&self, id: u64, session: u32) -> Client {
         let keys = Keys::load(self.nodes[&id].keys()).unwrap();
-        let session = SessionId(session);
-        let key = keys.key_of(session).unwrap().clone();
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let address = self.members[&id].orders;
-            match Client::connect(address, ClientConfig::new(session, key.clone())) {
-                Ok(client) => return client,
-                Err(error) => assert!(Instant::now() < end, "{error}"),
-            }
-        }
-    }
-
-    /// A client that knows every node, and finds the leader by itself.
-    pub(crate) fn connect_to_all(&self, session: u32) -> Client {
-        let first = self.members.keys().min().unwrap();
-        let keys = Keys::load(self.nodes[first].keys()).unwrap();
         let session = SessionId(session);
         let mut config = ClientConfig::new(session, keys.key_of(session).unwrap().clone());
         config.nodes = self.members.values().map(|it| it.orders).collect();
         config.failover_timeout = PATIENCE;
-        Client::connect(self.members[first].orders, config).unwrap()
+        Client::connect(self.members[&id].orders, config).unwrap()
+    }
+
+    /// A client that knows every node, and finds the leader by itself.
+    pub(crate) fn connect_to_all(&self, session: u32) -> Client {
+        self.connect(*self.members.keys().min().unwrap(), session)
     }
 
     /// Stops all nodes and checks that they have the same commands up to an entry, which are given: what
@@ -342,21 +348,25 @@ pub(crate) fn order(name: u64, account: u32, side: Side, quantity: u64) -> NewOr
     }
 }
 
-/// Sends an order and waits until it is accepted.
+/// Sends an order and waits until it is accepted, whoever leads meanwhile.
 pub(crate) fn place(client: &mut Client, order: &NewOrder) {
-    client.send(order).unwrap();
     let end = Instant::now() + PATIENCE;
+    let mut sent = false;
     loop {
         assert!(Instant::now() < end, "no report within {PATIENCE:?}");
-        match client.wait(Duration::from_secs(1)).unwrap() {
+        // Where it cannot be sent now, no number was used up; the next wait looks for the leader.
+        sent = sent || client.send(order).is_ok();
+        match client.wait(Duration::from_millis(100)).unwrap() {
+            Some(ClientEvent::Report(report)) if report.read::<SequenceGap>().is_some() => {}
             Some(ClientEvent::Report(report)) => {
                 let accepted: Option<OrderAccepted> = report.read();
                 let accepted = accepted.unwrap_or_else(|| panic!("{:?}", report.prefix()));
                 assert_eq!(accepted.client_order_id, order.client_order_id);
                 return;
             }
+            Some(ClientEvent::NotApplied { .. } | ClientEvent::Busy { .. }) => sent = false,
+            Some(ClientEvent::Established { .. }) | None => {}
             Some(other) => panic!("{other:?}"),
-            None => {}
         }
     }
 }
