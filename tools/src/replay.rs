@@ -46,6 +46,8 @@ pub struct Arguments {
 #[derive(Debug, Serialize)]
 struct Findings {
     frames: u64,
+    /// The frame behind which the replay began, from a snapshot: the journal has nothing before it.
+    began_behind: Option<u64>,
     commands: u64,
     events: u64,
     checkpoints: u64,
@@ -140,6 +142,7 @@ fn findings(
 ) -> Findings {
     Findings {
         frames: report.frames,
+        began_behind: (report.began_behind > 0).then_some(report.began_behind),
         commands: report.commands,
         events: report.events,
         checkpoints: report.checkpoints,
@@ -165,6 +168,9 @@ fn text(findings: &Findings) -> String {
 }
 
 fn write_text(findings: &Findings, out: &mut String) -> std::fmt::Result {
+    if let Some(index) = findings.began_behind {
+        writeln!(out, "began        from the snapshot behind frame {index}")?;
+    }
     writeln!(out, "frames       {}", findings.frames)?;
     writeln!(out, "commands     {}", findings.commands)?;
     writeln!(out, "events       {}", findings.events)?;
@@ -246,6 +252,8 @@ struct StoredEvents {
     /// The place of the next event in the frame.
     offset: usize,
     compared: u64,
+    /// Whether the first event of the replay has been looked for: it need not be the first on disk.
+    begun: bool,
     ended: bool,
     failure: Option<anyhow::Error>,
 }
@@ -260,6 +268,7 @@ impl StoredEvents {
             frame: None,
             offset: 0,
             compared: 0,
+            begun: false,
             ended: false,
             failure: None,
         })
@@ -283,12 +292,32 @@ impl StoredEvents {
         }
     }
 
+    /// Goes to the event on disk that has the number of this one, or a higher one; whether there is one.
+    fn skip_to(&mut self, event: &[u8]) -> Result<bool> {
+        let number = |event: &[u8]| EventPrefix::peek(event).map(|it| it.event);
+        let wanted = number(event);
+        while self.advance()? {
+            let Some(frame) = &self.frame else { break };
+            let rest = &frame.payload()[self.offset..];
+            let Some(on_disk) = messages(rest).next().filter(|it| number(it) < wanted) else {
+                return Ok(true);
+            };
+            self.offset += on_disk.len();
+        }
+        Ok(false)
+    }
+
     fn compare(&mut self, event: &[u8]) {
         // An event log that ends early is written on by the next start; what it has must agree.
         if self.ended || self.failure.is_some() {
             return;
         }
-        match self.advance() {
+        let begun = std::mem::replace(&mut self.begun, true);
+        let at = match begun {
+            true => self.advance(),
+            false => self.skip_to(event),
+        };
+        match at {
             Ok(true) => {}
             Ok(false) => {
                 self.ended = true;
