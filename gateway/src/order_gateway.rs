@@ -14,6 +14,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+#[cfg(feature = "defects")]
+use exahour_journal::defects::{self, Defect};
 use exahour_journal::disk::{Disk, system_disk};
 use exahour_journal::{Reader, Verify};
 use exahour_rings::{Agent, Consumer, Halt, Producer, WatermarkReader};
@@ -309,6 +311,10 @@ impl<C: Clock> OrderGateway<C> {
                 duty: self.office.duty(),
                 is_crowded: false,
             };
+            #[cfg(feature = "defects")]
+            if defects::strikes(Defect::LostReports, 100) {
+                continue;
+            }
             for event in messages(frame.payload) {
                 hall.on_event(event, frame.position);
             }

@@ -113,6 +113,12 @@ impl Flusher {
         if target <= self.durable {
             return Ok(());
         }
+        #[cfg(feature = "defects")]
+        if crate::defects::armed(crate::defects::Defect::SkippedFlush) {
+            self.durable = target;
+            self.core.control.publish_durable(target);
+            return Ok(());
+        }
         let segment = self.core.shape.geometry.segment_of(self.durable);
         self.flight = Some(Flight { target, segment });
         self.begin_segment(segment)

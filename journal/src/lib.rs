@@ -13,6 +13,8 @@ mod config;
 mod error;
 mod position;
 
+#[cfg(feature = "defects")]
+pub mod defects;
 pub mod disk;
 
 mod journal;

@@ -13,6 +13,8 @@ use std::net::SocketAddr;
 use exahour_gateway::clock::Steady;
 use exahour_gateway::duty::Duty;
 use exahour_gateway::net::Slot;
+#[cfg(feature = "defects")]
+use exahour_journal::defects::{self, Defect};
 use exahour_journal::{JournalError, Position};
 use exahour_rings::{Producer, WatermarkReader};
 use exahour_wire::codes::Durability;
@@ -542,6 +544,10 @@ impl Consensus {
         if let Some(progress) = self.raft.raft.mut_prs().get_mut(node) {
             // A leader that knew better than the node itself what it has would never send it again.
             progress.matched = progress.matched.min(facts.last_index);
+            #[cfg(feature = "defects")]
+            if defects::armed(Defect::TrustedLength) {
+                progress.maybe_update(facts.last_index);
+            }
             progress.recent_active = true;
             if progress.state == ProgressState::Snapshot {
                 let came = facts.last_index >= progress.pending_snapshot;
@@ -569,6 +575,11 @@ impl Consensus {
         let safe = match self.settings.durability {
             Durability::Durable => self.raft.store().durable(),
             Durability::Replicated => self.raft.store().appended(),
+        };
+        #[cfg(feature = "defects")]
+        let safe = match defects::armed(Defect::EarlyAck) {
+            true => self.raft.store().appended(),
+            false => safe,
         };
         let mut noted = 0;
         while self.pending.front().is_some_and(|it| it.end <= safe) {
@@ -652,6 +663,10 @@ impl Consensus {
         };
         self.intake.open();
         let mut ready = walk.ready;
+        #[cfg(feature = "defects")]
+        if defects::armed(Defect::AckBeforeFlush) {
+            self.send(&ready.take_persisted_messages());
+        }
         self.pending.push_back(Pending {
             ready_number: ready.number(),
             end,

@@ -14,6 +14,8 @@
 
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "defects")]
+use exahour_journal::defects::{self, Defect};
 use exahour_journal::disk::{Disk, DiskFile, Mode, Open};
 use raft::prelude::HardState;
 
@@ -139,6 +141,10 @@ impl HardStateFile {
         };
         if state.file.bytes().map_err(io("look at"))? == 0 {
             state.write()?;
+            #[cfg(feature = "defects")]
+            if defects::armed(Defect::SkippedFolderSync) {
+                return Ok(state);
+            }
             let folder = path.parent().unwrap_or(Path::new("."));
             disk.sync_folder(folder)
                 .map_err(NodeError::io(folder, "flush"))?;
@@ -231,6 +237,10 @@ impl HardStateFile {
         }
         self.kept.term = state.term;
         self.kept.vote = state.vote;
+        #[cfg(feature = "defects")]
+        if defects::armed(Defect::ForgottenVote) {
+            return Ok(());
+        }
         self.write()
     }
 

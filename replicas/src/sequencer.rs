@@ -11,6 +11,8 @@ use std::net::SocketAddr;
 
 use exahour_gateway::clock::Clock;
 use exahour_gateway::duty::Duty;
+#[cfg(feature = "defects")]
+use exahour_journal::defects::{self, Defect};
 use exahour_rings::{Agent, Consumer, Halt, Producer, WatermarkWriter};
 use exahour_wire::ids::CommandSequence;
 use exahour_wire::internal::NodeStarted;
@@ -171,6 +173,10 @@ impl Sequencer {
 
     /// What waits was never proposed; whoever sent it is told so by its gateway.
     fn throw_away(&mut self) {
+        #[cfg(feature = "defects")]
+        if defects::armed(Defect::StaleRings) {
+            return;
+        }
         for ring in &mut self.rings {
             while ring.try_pop().is_some() {}
         }
@@ -250,6 +256,14 @@ impl Sequencer {
             return Ok(0);
         }
         self.first_ring = (self.first_ring + 1) % rings;
+        #[cfg(feature = "defects")]
+        if defects::strikes(Defect::LostBatch, 50) {
+            return Ok(count);
+        }
+        #[cfg(feature = "defects")]
+        if defects::strikes(Defect::DoubleProposal, 50) {
+            self.propose_batch(now, data.clone(), count)?;
+        }
         self.propose_batch(now, data, count)?;
         Ok(count)
     }
@@ -257,6 +271,10 @@ impl Sequencer {
     fn propose_batch(&mut self, now: Nanos, data: Vec<u8>, count: usize) -> Result<(), NodeError> {
         // A clock that is set back does not set the exchange back.
         self.end.time = self.end.time.max(now);
+        #[cfg(feature = "defects")]
+        if defects::armed(Defect::BackwardStamp) {
+            self.end.time = now;
+        }
         // A batch is bounded far below 32 bits.
         let count = count as u32;
         let stamp = Stamp {

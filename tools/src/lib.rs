@@ -21,5 +21,6 @@ pub mod progress;
 pub mod replay;
 pub mod script;
 mod shell;
+pub mod sim;
 pub mod start;
 pub mod text;

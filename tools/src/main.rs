@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use exahour_settlement::machine;
 use exahour_settlement::{run as settle, status as deliveries};
 use exahour_tools::exit::{self, Ending};
-use exahour_tools::{audit, bench, demo, desk, feed, journal, output, replay, script, start};
+use exahour_tools::{audit, bench, demo, desk, feed, journal, output, replay, script, sim, start};
 
 /// Exahour, an exchange for compute hours.
 #[derive(Debug, Parser)]
@@ -48,6 +48,7 @@ enum Command {
     Deliveries(deliveries::Arguments),
     Script(script::Arguments),
     Bench(bench::Arguments),
+    Sim(sim::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -83,6 +84,7 @@ fn main() -> ExitCode {
             deliveries::run(&arguments).map(done).map_err(exit::judged)
         }
         Command::Bench(arguments) => bench::run(&arguments).map(done),
+        Command::Sim(arguments) => sim::run(&arguments).map(done),
         Command::Script(arguments) => script::run(&arguments),
     };
     let outcome = outcome.or_else(|error| output::unless_reader_left(error).map(done));

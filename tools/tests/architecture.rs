@@ -15,7 +15,8 @@ const HEIGHTS: &[(&str, u32)] = &[
     ("exahour-gateway", 2),
     ("exahour-settlement", 3),
     ("exahour-replicas", 3),
-    ("exahour-tools", 4),
+    ("exahour-sim", 4),
+    ("exahour-tools", 5),
     ("exahour-benches", 4),
     ("exahour-abi", 4),
 ];

@@ -1,0 +1,511 @@
+//! The simulated disks: files in memory, of which it is known what a power cut would leave.
+//!
+//! A node has one; its agents use it through `SimDisk` as they use the machine's own.
+//!
+//! Always holds: what was synced survives; what was not survives or is lost by the seed, names in the order
+//! in which they were made. A process that was killed, or a machine without power, does nothing more to it.
+//! Does not: lose what was written where only the process ends.
+
+mod file;
+mod image;
+mod memory;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use exahour_journal::disk::{Disk, DiskFile, DiskLock, Entry, Mode, Open};
+use exahour_wire::units::{Nanos, PartsPerMillion};
+
+use crate::chance::{Chance, Stream};
+use crate::net::HostId;
+use crate::trace::{Happening, Trace};
+use file::SimFile;
+use image::{Fate, Image, Sync};
+
+/// What a disk is like.
+#[derive(Clone, Copy, Debug)]
+pub struct Wear {
+    /// The least and the most time that a flush takes.
+    pub flush: (Nanos, Nanos),
+    /// How often a flush takes much longer.
+    pub slow: PartsPerMillion,
+    /// How long a slow one takes, at most.
+    pub slow_for: Nanos,
+    /// How often a flush fails.
+    pub fails: PartsPerMillion,
+}
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Named {
+    File(usize),
+    Folder,
+}
+
+/// A change of names that the disk may not have.
+#[derive(Clone, Debug)]
+struct NameChange {
+    gone: Option<PathBuf>,
+    made: Option<(PathBuf, Named)>,
+}
+
+impl NameChange {
+    /// Whether syncing this folder makes the change survive.
+    fn lies_in(&self, folder: &Path) -> bool {
+        let path = self.made.as_ref().map(|(path, _)| path);
+        path.or(self.gone.as_ref()).and_then(|path| path.parent()) == Some(folder)
+    }
+
+    fn apply(self, names: &mut BTreeMap<PathBuf, Named>) {
+        if let Some(gone) = self.gone {
+            names.remove(&gone);
+        }
+        if let Some((path, named)) = self.made {
+            names.insert(path, named);
+        }
+    }
+}
+
+/// Which run of a node's process may use its disk, counted from 1.
+type Run = u32;
+
+/// The disk of one node.
+#[derive(Debug)]
+pub(crate) struct Store {
+    host: HostId,
+    chance: Chance,
+    trace: Trace,
+    wear: Wear,
+    images: Vec<Image>,
+    names: BTreeMap<PathBuf, Named>,
+    kept_names: BTreeMap<PathBuf, Named>,
+    changes: Vec<NameChange>,
+    locks: BTreeMap<PathBuf, Run>,
+    run: Run,
+    boots: u64,
+    /// Bytes that files may take together.
+    room: usize,
+    /// Calls until the power is cut, if it will be.
+    calls_left: Option<u64>,
+    /// Flushes that were asked for took so long since somebody last asked.
+    cost: Nanos,
+    /// The power was cut over a call.
+    is_dead: bool,
+    /// A flush has failed since the process began.
+    has_failed: bool,
+}
+
+/// A disk, shared by whoever has files of it open.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared(Arc<Mutex<Store>>);
+
+impl Shared {
+    /// An empty disk of a machine that does not run yet.
+    pub(crate) fn new(seed: u64, host: HostId, wear: Wear, trace: Trace) -> Self {
+        Self(Arc::new(Mutex::new(Store {
+            host,
+            chance: Chance::new(seed, Stream::Disk, host.0 as u64),
+            trace,
+            wear,
+            images: Vec::new(),
+            names: BTreeMap::from([(PathBuf::from("/"), Named::Folder)]),
+            kept_names: BTreeMap::from([(PathBuf::from("/"), Named::Folder)]),
+            changes: Vec::new(),
+            locks: BTreeMap::new(),
+            run: 0,
+            boots: 1,
+            room: usize::MAX,
+            calls_left: None,
+            cost: Nanos(0),
+            is_dead: false,
+            has_failed: false,
+        })))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Store> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The disk for a process that begins.
+    pub(crate) fn begin_run(&self) -> SimDisk {
+        let mut store = self.lock();
+        store.run += 1;
+        store.is_dead = false;
+        store.has_failed = false;
+        store.calls_left = None;
+        SimDisk {
+            store: self.clone(),
+            run: store.run,
+            looks: Looks::AsProgram,
+        }
+    }
+
+    /// The disk for whoever looks on: its calls are no part of what happens.
+    pub(crate) fn observe(&self) -> SimDisk {
+        SimDisk {
+            store: self.clone(),
+            run: self.lock().run,
+            looks: Looks::FromOutside,
+        }
+    }
+}
+
+impl Store {
+    /// The process is killed: nothing that it wrote is lost.
+    pub(crate) fn end_run(&mut self) {
+        self.run += 1;
+        self.locks.clear();
+    }
+
+    /// The machine loses its power.
+    pub(crate) fn lose_power(&mut self) {
+        self.end_run();
+        self.boots += 1;
+        let survive = self.chance.below(self.changes.len() + 1);
+        let changes = std::mem::take(&mut self.changes);
+        for change in changes.into_iter().take(survive) {
+            change.apply(&mut self.kept_names);
+        }
+        // What lies in a folder that was lost is out of reach.
+        let folders = self.kept_names.clone();
+        let reachable = |path: &Path| {
+            let mut above = path.ancestors().skip(1);
+            above.all(|folder| folders.get(folder) == Some(&Named::Folder))
+        };
+        self.kept_names.retain(|path, _| reachable(path));
+        self.names = self.kept_names.clone();
+        let fate = match self.chance.below(4) {
+            0 => Fate::Kept,
+            1 => Fate::Lost,
+            _ => Fate::Torn,
+        };
+        for image in &mut self.images {
+            image.lose_power(fate, &mut self.chance);
+        }
+    }
+
+    /// Cuts the power over one of the next calls.
+    pub(crate) fn die_in(&mut self, calls: u64) {
+        self.calls_left = Some(calls);
+    }
+
+    /// Whether the power was cut over a call.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.is_dead
+    }
+
+    /// Whether a flush has failed since the process began.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+
+    /// How long the calls since the last question took.
+    pub(crate) fn take_cost(&mut self) -> Nanos {
+        std::mem::take(&mut self.cost)
+    }
+
+    /// From now on so many more bytes find room; `None` for any number.
+    pub(crate) fn set_room(&mut self, more: Option<usize>) {
+        let used: usize = self.used();
+        self.room = more.map_or(usize::MAX, |more| used + more);
+    }
+
+    /// From now on the disk is like this.
+    pub(crate) fn set_wear(&mut self, wear: Wear) {
+        self.wear = wear;
+    }
+
+    /// The whole of a file, as programs see it.
+    pub(crate) fn content(&self, path: &Path) -> Option<Vec<u8>> {
+        let Some(Named::File(image)) = self.names.get(path) else {
+            return None;
+        };
+        let image = &self.images[*image];
+        let mut content = vec![0; image.bytes()];
+        image.read(0, &mut content).then_some(content)
+    }
+
+    fn used(&self) -> usize {
+        let named = self.names.values().filter_map(|named| match named {
+            Named::File(image) => Some(self.images[*image].bytes()),
+            Named::Folder => None,
+        });
+        named.sum()
+    }
+
+    /// Whether a process may go on, before each of its calls: the power may be cut over this very one.
+    fn enter(&mut self, run: Run, call: &'static str, at: u64, bytes: u64) -> io::Result<()> {
+        if let Some(left) = &mut self.calls_left {
+            *left = left.saturating_sub(1);
+            if *left == 0 && self.run == run {
+                self.calls_left = None;
+                self.is_dead = true;
+                self.trace.note(Happening::DiskDied(self.host));
+                self.lose_power();
+            }
+        }
+        self.check_run(run)?;
+        self.trace.note(Happening::Disk(self.host, call, at, bytes));
+        Ok(())
+    }
+
+    fn check_run(&self, run: Run) -> io::Result<()> {
+        match self.run == run {
+            true => Ok(()),
+            false => Err(io::Error::other("the machine has lost its power")),
+        }
+    }
+
+    fn parent_is_there(&self, path: &Path) -> io::Result<()> {
+        match path.parent().and_then(|folder| self.names.get(folder)) {
+            Some(Named::Folder) => Ok(()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn change(&mut self, gone: Option<&Path>, made: Option<(&Path, Named)>) {
+        let change = NameChange {
+            gone: gone.map(Path::to_path_buf),
+            made: made.map(|(path, named)| (path.to_path_buf(), named)),
+        };
+        change.clone().apply(&mut self.names);
+        self.changes.push(change);
+    }
+
+    fn open(&mut self, path: &Path, how: Open) -> io::Result<usize> {
+        let found = match self.names.get(path) {
+            Some(Named::Folder) => return Err(io::ErrorKind::IsADirectory.into()),
+            Some(Named::File(image)) => Some(*image),
+            None => None,
+        };
+        match (found, how) {
+            (Some(image), Open::Emptied(_)) => {
+                self.images[image].set_bytes(0);
+                Ok(image)
+            }
+            (Some(image), _) => Ok(image),
+            (None, Open::Read | Open::Write) => Err(io::ErrorKind::NotFound.into()),
+            (None, Open::OrCreate(mode) | Open::Emptied(mode)) => {
+                self.parent_is_there(path)?;
+                let image = self.images.len();
+                self.images.push(Image::new(mode));
+                self.change(None, Some((path, Named::File(image))));
+                Ok(image)
+            }
+        }
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let named = *self.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+        self.parent_is_there(to)?;
+        if named == Named::Folder {
+            let inside = self.names.range(from.to_path_buf()..).skip(1);
+            let moved: Vec<_> = inside
+                .take_while(|(path, _)| path.starts_with(from))
+                .map(|(path, named)| (path.clone(), *named))
+                .collect();
+            for (path, named) in moved {
+                let Ok(rest) = path.strip_prefix(from) else {
+                    continue;
+                };
+                self.change(Some(&path), Some((&to.join(rest), named)));
+            }
+        }
+        self.change(Some(from), Some((to, named)));
+        Ok(())
+    }
+
+    fn sync_folder(&mut self, folder: &Path) -> io::Result<()> {
+        if self.names.get(folder) != Some(&Named::Folder) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let changes = std::mem::take(&mut self.changes);
+        for change in changes {
+            if change.lies_in(folder) {
+                change.apply(&mut self.kept_names);
+            } else {
+                self.changes.push(change);
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self, image: usize) -> io::Result<()> {
+        let (least, most) = self.wear.flush;
+        let mut cost = self.chance.span(least, most);
+        if self.chance.happens(self.wear.slow) {
+            cost = self.chance.span(cost, self.wear.slow_for);
+        }
+        self.cost = self.cost.after(cost);
+        let fails = self.chance.happens(self.wear.fails);
+        let how = if fails { Sync::Failed } else { Sync::Done };
+        self.images[image].sync(how, &mut self.chance);
+        if fails {
+            self.has_failed = true;
+            return Err(io::Error::other("the disk does not answer"));
+        }
+        Ok(())
+    }
+
+    /// Whether a file may grow to so many bytes.
+    fn check_room(&self, image: usize, bytes: usize) -> io::Result<()> {
+        let own = self.images[image].bytes();
+        if self.room != usize::MAX && bytes > own && self.used() - own + bytes > self.room {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+}
+
+/// A node's disk as one run of its process has it.
+#[derive(Clone, Debug)]
+pub(crate) struct SimDisk {
+    store: Shared,
+    run: Run,
+    looks: Looks,
+}
+
+/// Who uses a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looks {
+    AsProgram,
+    FromOutside,
+}
+
+impl SimDisk {
+    fn enter(&self, call: &'static str) -> io::Result<MutexGuard<'_, Store>> {
+        self.enter_at(call, 0, 0)
+    }
+
+    fn enter_at(
+        &self,
+        call: &'static str,
+        at: u64,
+        bytes: u64,
+    ) -> io::Result<MutexGuard<'_, Store>> {
+        let mut store = self.store.lock();
+        match self.looks {
+            Looks::AsProgram => store.enter(self.run, call, at, bytes)?,
+            Looks::FromOutside => store.check_run(self.run)?,
+        }
+        Ok(store)
+    }
+}
+
+impl Disk for SimDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn DiskFile>> {
+        let image = self.enter("open")?.open(path, how)?;
+        Ok(Box::new(SimFile::new(self.clone(), image)))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.enter("rename")?.rename(from, to)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut store = self.enter("link")?;
+        if store.names.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let named = *store.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+        store.parent_is_there(to)?;
+        store.change(None, Some((to, named)));
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut store = self.enter("remove")?;
+        match store.names.get(path) {
+            Some(Named::File(_)) => {
+                store.change(Some(path), None);
+                Ok(())
+            }
+            Some(Named::Folder) => Err(io::ErrorKind::IsADirectory.into()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+        let store = self.enter("list")?;
+        if store.names.get(folder) != Some(&Named::Folder) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let below = store.names.range(folder.to_path_buf()..).skip(1);
+        let below = below.take_while(|(path, _)| path.starts_with(folder));
+        let inside = below.filter(|(path, _)| path.parent() == Some(folder));
+        Ok(inside.map(|(path, _)| path.clone()).collect())
+    }
+
+    fn create_folder(&self, path: &Path, _: Mode) -> io::Result<()> {
+        let mut store = self.enter("create folder")?;
+        if store.names.contains_key(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        store.parent_is_there(path)?;
+        store.change(None, Some((path, Named::Folder)));
+        Ok(())
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        self.enter("sync folder")?.sync_folder(folder)
+    }
+
+    fn entry(&self, path: &Path) -> io::Result<Option<Entry>> {
+        let store = self.enter("entry")?;
+        Ok(store.names.get(path).map(|named| match named {
+            Named::Folder => Entry::Folder,
+            Named::File(image) => Entry::File {
+                bytes: store.images[*image].bytes() as u64,
+                mode: store.images[*image].mode,
+            },
+        }))
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn DiskLock>>> {
+        let mut store = self.enter("lock")?;
+        store.open(path, Open::OrCreate(Mode::FILE))?;
+        if store.locks.contains_key(path) {
+            return Ok(None);
+        }
+        store.locks.insert(path.to_path_buf(), self.run);
+        Ok(Some(Box::new(SimLock {
+            disk: self.clone(),
+            path: path.to_path_buf(),
+        })))
+    }
+
+    fn boot_id(&self) -> [u8; 16] {
+        let store = self.store.lock();
+        let mut id = [0x55; 16];
+        id[..8].copy_from_slice(&store.boots.to_le_bytes());
+        id[8..].copy_from_slice(&(store.host.0 as u64).to_le_bytes());
+        id
+    }
+
+    fn random_bytes(&self, bytes: &mut [u8]) -> io::Result<()> {
+        self.enter("random bytes")?.chance.fill(bytes);
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct SimLock {
+    disk: SimDisk,
+    path: PathBuf,
+}
+
+impl DiskLock for SimLock {}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        let mut store = self.disk.store.lock();
+        if store.locks.get(&self.path) == Some(&self.disk.run) {
+            store.locks.remove(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+//! What a simulated disk keeps over a power cut, and what it may lose.
+
+use std::path::Path;
+
+use exahour_journal::disk::{Disk, Entry, Mode, Open};
+use exahour_wire::units::{Nanos, PartsPerMillion};
+
+use super::{Shared, Wear};
+use crate::net::HostId;
+use crate::trace::Trace;
+
+fn good() -> Wear {
+    Wear {
+        flush: (Nanos(100_000), Nanos(200_000)),
+        slow: PartsPerMillion(0),
+        slow_for: Nanos(0),
+        fails: PartsPerMillion(0),
+    }
+}
+
+fn store(seed: u64) -> Shared {
+    Shared::new(seed, HostId(0), good(), Trace::default())
+}
+
+#[test]
+fn what_was_synced_survives_and_the_rest_is_old_or_new_by_sectors() {
+    let (mut old, mut new, mut mixed) = (0, 0, 0);
+    for seed in 0..200 {
+        let store = store(seed);
+        let disk = store.begin_run();
+        let path = Path::new("/file");
+        let file = disk.open(path, Open::Emptied(Mode::FILE)).unwrap();
+        file.write_all_at(&[1; 4_096], 0).unwrap();
+        file.sync_data().unwrap();
+        disk.sync_folder(Path::new("/")).unwrap();
+        file.write_all_at(&[2; 2_048], 1_024).unwrap();
+        // A store through a map is a write like another.
+        let map = file.map_write(4_096).unwrap();
+        // SAFETY: the map has this byte, and nobody else touches it.
+        unsafe { map.as_ptr().add(4_000).write(2) };
+        store.lock().lose_power();
+        assert!(file.sync_data().is_err(), "the process is gone");
+        let content = store.lock().content(path).unwrap();
+        assert!(content[..1_024].iter().all(|byte| *byte == 1));
+        let sectors: Vec<u8> = (2..6).map(|sector| content[sector * 512]).collect();
+        for (place, &byte) in sectors.iter().enumerate() {
+            let sector = &content[(place + 2) * 512..(place + 3) * 512];
+            assert!(sector.iter().all(|other| *other == byte), "it is torn");
+        }
+        assert!(content[3_584..4_000].iter().all(|byte| *byte == 1));
+        let stored = content[4_000];
+        match (sectors.iter().sum::<u8>(), stored) {
+            (4, 1) => old += 1,
+            (8, 2) => new += 1,
+            _ => mixed += 1,
+        }
+    }
+    assert!(old > 20 && new > 20 && mixed > 20, "{old} {new} {mixed}");
+}
+
+#[test]
+fn a_name_survives_once_its_folder_and_those_above_are_synced() {
+    let mut lost = 0;
+    for seed in 0..100 {
+        let store = store(seed);
+        let disk = store.begin_run();
+        let (folder, path) = (Path::new("/data"), Path::new("/data/file"));
+        disk.create_folder(folder, Mode::FOLDER).unwrap();
+        let file = disk.open(path, Open::Emptied(Mode::FILE)).unwrap();
+        file.write_all_at(b"word", 0).unwrap();
+        file.sync_all().unwrap();
+        disk.sync_folder(folder).unwrap();
+        if seed % 2 == 0 {
+            disk.sync_folder(Path::new("/")).unwrap();
+        }
+        store.lock().lose_power();
+        let content = store.lock().content(path);
+        if seed % 2 == 0 {
+            assert_eq!(content.unwrap(), b"word");
+        } else {
+            lost += usize::from(content.is_none());
+        }
+    }
+    assert!((10..40).contains(&lost), "{lost}");
+}
+
+#[test]
+fn a_rename_happens_or_does_not_and_in_the_order_of_changes() {
+    let mut seen = [0; 4];
+    for seed in 0..200 {
+        let store = store(seed);
+        let disk = store.begin_run();
+        let write = |name: &str, content: &[u8]| {
+            let file = disk
+                .open(Path::new(name), Open::Emptied(Mode::FILE))
+                .unwrap();
+            file.write_all_at(content, 0).unwrap();
+            file.sync_all().unwrap();
+        };
+        write("/file", b"old");
+        disk.sync_folder(Path::new("/")).unwrap();
+        write("/next", b"new");
+        disk.rename(Path::new("/next"), Path::new("/file")).unwrap();
+        disk.create_folder(Path::new("/after"), Mode::FOLDER)
+            .unwrap();
+        store.lock().lose_power();
+        let disk = store.begin_run();
+        let there = |name: &str| disk.exists(Path::new(name));
+        let content = disk.read(Path::new("/file")).unwrap();
+        let state = (content == b"new", there("/next"), there("/after"));
+        let stage = match state {
+            (false, false, false) => 0,
+            (false, true, false) => 1,
+            (true, false, false) => 2,
+            (true, false, true) => 3,
+            _ => panic!("{state:?}"),
+        };
+        seen[stage] += 1;
+    }
+    assert!(seen.iter().all(|count| *count > 10), "{seen:?}");
+}
+
+#[test]
+fn a_killed_process_loses_its_locks_and_nothing_else() {
+    let store = store(1);
+    let disk = store.begin_run();
+    let lock = disk.lock(Path::new("/lock")).unwrap();
+    assert!(lock.is_some() && disk.lock(Path::new("/lock")).unwrap().is_none());
+    let file = disk
+        .open(Path::new("/file"), Open::Emptied(Mode::FILE))
+        .unwrap();
+    file.write_all_at(b"word", 0).unwrap();
+    store.lock().end_run();
+    assert!(file.write_all_at(b"late", 0).is_err());
+    let again = store.begin_run();
+    assert_eq!(again.boot_id(), disk.boot_id());
+    assert!(again.lock(Path::new("/lock")).unwrap().is_some());
+    drop(lock);
+    assert!(
+        again.lock(Path::new("/lock")).unwrap().is_some(),
+        "given back when dropped"
+    );
+    assert_eq!(again.read(Path::new("/file")).unwrap(), b"word");
+    let before = again.boot_id();
+    store.lock().lose_power();
+    assert_ne!(store.begin_run().boot_id(), before);
+}
+
+#[test]
+fn the_power_is_cut_over_the_call_that_was_chosen() {
+    let store = store(1);
+    let disk = store.begin_run();
+    store.lock().die_in(3);
+    let file = disk
+        .open(Path::new("/file"), Open::Emptied(Mode::FILE))
+        .unwrap();
+    file.write_all_at(b"word", 0).unwrap();
+    assert!(!store.lock().is_dead());
+    assert!(file.sync_data().is_err());
+    assert!(store.lock().is_dead());
+    assert!(disk.entry(Path::new("/file")).is_err());
+    assert!(store.begin_run().entry(Path::new("/")).is_ok());
+}
+
+#[test]
+fn a_full_disk_and_one_that_does_not_answer_say_so() {
+    let store = store(1);
+    let disk = store.begin_run();
+    let path = Path::new("/file");
+    let file = disk.open(path, Open::Emptied(Mode::OWNER_FILE)).unwrap();
+    store.lock().set_room(Some(100));
+    file.write_all_at(&[1; 100], 0).unwrap();
+    let refused = file.write_all_at(&[1; 100], 1).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::StorageFull);
+    assert_eq!(
+        disk.entry(path).unwrap(),
+        Some(Entry::File {
+            bytes: 100,
+            mode: Mode::OWNER_FILE
+        })
+    );
+    store.lock().set_room(None);
+    file.set_bytes(200).unwrap();
+    store.lock().set_wear(Wear {
+        fails: PartsPerMillion(1_000_000),
+        ..good()
+    });
+    assert!(file.sync_data().is_err());
+    assert!(store.lock().take_cost() >= Nanos(100_000));
+}
+
+#[test]
+fn a_folder_that_is_renamed_takes_along_what_is_in_it() {
+    let store = store(1);
+    let disk = store.begin_run();
+    disk.create_folder(Path::new("/a"), Mode::FOLDER).unwrap();
+    disk.open(Path::new("/a/file"), Open::Emptied(Mode::FILE))
+        .unwrap();
+    disk.rename(Path::new("/a"), Path::new("/b")).unwrap();
+    assert_eq!(disk.list(Path::new("/b")).unwrap(), [Path::new("/b/file")]);
+    assert_eq!(disk.list(Path::new("/")).unwrap(), [Path::new("/b")]);
+    assert!(disk.list(Path::new("/a")).is_err());
+}

@@ -1,0 +1,285 @@
+//! What befalls the nodes of a world, and when.
+//!
+//! Asked by the cluster before every step.
+//!
+//! Always holds: what was done is undone after a while, all of it when the troubles end; which fault comes
+//! when depends on the seed alone.
+
+use exahour_wire::units::{Nanos, PartsPerMillion};
+
+use crate::chance::{Chance, Stream};
+use crate::disk::Wear;
+use crate::net::{Death, HostId, Shared, Weather};
+use crate::node::SimNode;
+use crate::trace::{Happening, Trace};
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A node's process is killed.
+    Kill,
+    /// A machine loses its power.
+    PowerCut,
+    /// All machines lose their power at once.
+    Blackout,
+    /// A machine loses its power over one of the next calls of its disk.
+    DiskDeath,
+    /// A process stands still.
+    Pause,
+    /// Two machines do not reach each other.
+    CutPair,
+    /// One machine does not reach another one, which reaches it.
+    CutOneWay,
+    /// A machine reaches no other node, and none reaches it.
+    Isolate,
+    /// The nodes fall apart into two groups.
+    Split,
+    /// A connection breaks.
+    Reset,
+    /// A clock is set forward.
+    ClockJump,
+    /// A disk has hardly any room.
+    DiskFull,
+    /// A disk is slow.
+    SlowDisk,
+    /// The network is slow and loses much.
+    Storm,
+}
+
+impl Fault {
+    /// Every kind.
+    pub const ALL: [Self; 14] = [
+        Self::Kill,
+        Self::PowerCut,
+        Self::Blackout,
+        Self::DiskDeath,
+        Self::Pause,
+        Self::CutPair,
+        Self::CutOneWay,
+        Self::Isolate,
+        Self::Split,
+        Self::Reset,
+        Self::ClockJump,
+        Self::DiskFull,
+        Self::SlowDisk,
+        Self::Storm,
+    ];
+
+    /// Whether it is nothing where a node is alone.
+    #[must_use]
+    pub fn needs_peers(self) -> bool {
+        matches!(
+            self,
+            Self::CutPair | Self::CutOneWay | Self::Isolate | Self::Split
+        )
+    }
+}
+
+/// How often something befalls somebody.
+#[derive(Clone, Debug)]
+pub struct Troubles {
+    /// What may happen.
+    pub kinds: Vec<Fault>,
+    /// The least and the most time from one fault to the next.
+    pub every: (Nanos, Nanos),
+    /// The least and the most time until it is undone.
+    pub lasts: (Nanos, Nanos),
+}
+
+/// The most that clocks are set forward in all: a node whose clock is a minute behind the journal refuses
+/// to start.
+const JUMPS_MAX: Nanos = Nanos(20_000_000_000);
+
+/// What is undone, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Undo {
+    Links,
+    Room(usize),
+    Wear(usize),
+    Weather,
+}
+
+/// The troubles of one world.
+#[derive(Debug)]
+pub(crate) struct Faults {
+    chance: Chance,
+    troubles: Troubles,
+    /// Places of the network that are no nodes, behind those of the nodes.
+    hosts: usize,
+    weather: Weather,
+    wear: Wear,
+    next_at: Nanos,
+    undo: Vec<(Nanos, Undo)>,
+    jumped: Nanos,
+    trace: Trace,
+    /// How many faults there were.
+    pub(crate) count: u64,
+}
+
+impl Faults {
+    pub(crate) fn new(
+        seed: u64,
+        troubles: Troubles,
+        hosts: usize,
+        (weather, wear): (Weather, Wear),
+        trace: Trace,
+    ) -> Self {
+        let mut chance = Chance::new(seed, Stream::Faults, 0);
+        let next_at = chance.span(troubles.every.0, troubles.every.1);
+        Self {
+            chance,
+            troubles,
+            hosts,
+            weather,
+            wear,
+            next_at,
+            undo: Vec::new(),
+            jumped: Nanos(0),
+            trace,
+            count: 0,
+        }
+    }
+
+    /// When something happens next.
+    pub(crate) fn next_at(&self) -> Nanos {
+        let undone = self.undo.iter().map(|(at, _)| *at).min();
+        undone.map_or(self.next_at, |at| at.min(self.next_at))
+    }
+
+    /// Lets happen what is due.
+    pub(crate) fn turn(&mut self, now: Nanos, nodes: &mut [SimNode], net: &Shared) {
+        let (due, later) = self.undo.iter().partition(|(at, _)| *at <= now);
+        self.undo = later;
+        let due: Vec<(Nanos, Undo)> = due;
+        for (_, undo) in due {
+            self.undo(undo, nodes, net);
+        }
+        if now < self.next_at || self.troubles.kinds.is_empty() {
+            return;
+        }
+        let (least, most) = self.troubles.every;
+        self.next_at = now.after(self.chance.span(least, most));
+        let kind = self.troubles.kinds[self.chance.below(self.troubles.kinds.len())];
+        self.count += 1;
+        self.befall(kind, now, nodes, net);
+    }
+
+    /// Ends all troubles: what is down comes up, what is cut is whole.
+    pub(crate) fn end(&mut self, now: Nanos, nodes: &mut [SimNode], net: &Shared) {
+        self.troubles.kinds.clear();
+        self.next_at = Nanos::NEVER;
+        self.undo.clear();
+        self.undo(Undo::Links, nodes, net);
+        for place in 0..nodes.len() {
+            self.undo(Undo::Room(place), nodes, net);
+            self.undo(Undo::Wear(place), nodes, net);
+            nodes[place].resume(now);
+        }
+        self.weather.reset = PartsPerMillion(0);
+        self.undo(Undo::Weather, nodes, net);
+    }
+
+    fn undo(&mut self, undo: Undo, nodes: &mut [SimNode], net: &Shared) {
+        match undo {
+            Undo::Links => {
+                net.lock().mend();
+                self.trace.note(Happening::Mended);
+            }
+            Undo::Room(node) => nodes[node].disk().lock().set_room(None),
+            Undo::Wear(node) => nodes[node].disk().lock().set_wear(self.wear),
+            Undo::Weather => net.lock().set_weather(self.weather),
+        }
+    }
+
+    fn befall(&mut self, kind: Fault, now: Nanos, nodes: &mut [SimNode], net: &Shared) {
+        let (least, most) = self.troubles.lasts;
+        let lasts = self.chance.span(least, most);
+        let until = now.after(lasts);
+        let place = self.chance.below(nodes.len());
+        let node = &mut nodes[place];
+        match kind {
+            Fault::Kill => node.kill(Death::Process, now, lasts),
+            Fault::PowerCut => node.kill(Death::Machine, now, lasts),
+            Fault::Blackout => {
+                for node in nodes {
+                    let lasts = self.chance.span(least, most);
+                    node.kill(Death::Machine, now, lasts);
+                }
+            }
+            Fault::DiskDeath => node.die_over_disk(self.chance.of(1..=60), lasts),
+            Fault::Pause => node.pause(until),
+            Fault::CutPair | Fault::CutOneWay | Fault::Isolate | Fault::Split => {
+                self.cut(kind, place, nodes.len(), net);
+                self.undo.push((until, Undo::Links));
+            }
+            Fault::Reset => net.lock().break_one(),
+            Fault::ClockJump => {
+                let span = self.chance.span(Nanos(1), Nanos(5_000_000_000));
+                if self.jumped.after(span) <= JUMPS_MAX {
+                    self.jumped = self.jumped.after(span);
+                    node.hands().set_forward(span);
+                    self.trace.note(Happening::ClockSet(node.host(), span));
+                }
+            }
+            Fault::DiskFull => {
+                let room = self.chance.below(300_000);
+                node.disk().lock().set_room(Some(room));
+                self.undo.push((until, Undo::Room(place)));
+            }
+            Fault::SlowDisk => {
+                let least = self.chance.span(Nanos(1_000_000), Nanos(50_000_000));
+                node.disk().lock().set_wear(Wear {
+                    flush: (least, Nanos(4 * least.0)),
+                    ..self.wear
+                });
+                self.undo.push((until, Undo::Wear(place)));
+            }
+            Fault::Storm => {
+                let (least, most) = self.weather.delay;
+                net.lock().set_weather(Weather {
+                    delay: (least, Nanos(most.0 + 100_000_000)),
+                    loss: PartsPerMillion(100_000),
+                    ..self.weather
+                });
+                self.undo.push((until, Undo::Weather));
+            }
+        }
+    }
+
+    /// Cuts links between nodes. Clients still reach every node, unless it is isolated.
+    fn cut(&mut self, kind: Fault, place: usize, nodes: usize, net: &Shared) {
+        let other = (place + 1 + self.chance.below(nodes - 1)) % nodes;
+        let cut = |from: usize, to: usize| {
+            let (from, to) = (HostId(from), HostId(to));
+            net.lock().set_cut(from, to, true);
+            self.trace.note(Happening::Cut(from, to));
+        };
+        match kind {
+            Fault::CutPair => {
+                cut(place, other);
+                cut(other, place);
+            }
+            Fault::CutOneWay => cut(place, other),
+            Fault::Isolate => {
+                // Half of the time from its clients, too.
+                let reach = if self.chance.coin() {
+                    nodes
+                } else {
+                    self.hosts
+                };
+                for far in (0..reach).filter(|far| *far != place) {
+                    cut(place, far);
+                    cut(far, place);
+                }
+            }
+            _ => {
+                let side: Vec<bool> = (0..nodes).map(|_| self.chance.coin()).collect();
+                for from in 0..nodes {
+                    for to in (0..nodes).filter(|to| side[*to] != side[from]) {
+                        cut(from, to);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The one history of a cluster: what its nodes have published as committed, in order.
+//!
+//! Kept by the cluster while it runs. Each node's journal is read up to its commit mark, the whole time.
+//!
+//! Always holds: at every index stands what the first node published there; a node that publishes anything
+//! else, or leaves out an index, is a violation. Does not: believe what readers of the program under test
+//! make of superseded frames: it works out by itself which of them stand.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use exahour_journal::disk::Disk;
+use exahour_journal::{FrameHeader, KIND_RESTART, Position, Reader, Verify};
+use exahour_wire::ids::CommandSequence;
+use exahour_wire::units::Nanos;
+
+use crate::client::Violation;
+use crate::net::HostId;
+
+/// One frame of the history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Committed {
+    pub(crate) term: u32,
+    pub(crate) kind: u8,
+    pub(crate) count: u16,
+    pub(crate) first: CommandSequence,
+    pub(crate) time: Nanos,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Committed {
+    fn of(header: &FrameHeader, payload: &[u8]) -> Self {
+        Self {
+            term: header.term,
+            kind: header.kind,
+            count: header.count,
+            first: CommandSequence(header.first_sequence),
+            time: Nanos(header.time_ns),
+            payload: payload.to_vec(),
+        }
+    }
+}
+
+/// The history.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    /// The first has index 1.
+    frames: Vec<Committed>,
+}
+
+impl History {
+    pub(crate) fn frames(&self) -> &[Committed] {
+        &self.frames
+    }
+
+    /// The index of the last frame.
+    pub(crate) fn last(&self) -> u64 {
+        self.frames.len() as u64
+    }
+}
+
+/// Reads along in the journal of one node, from its start to its end.
+#[derive(Debug)]
+pub(crate) struct Observer {
+    host: HostId,
+    journal: Reader,
+    /// The mark that was read up to.
+    seen: u64,
+    /// The index of the last frame that stands below it.
+    index: u64,
+}
+
+impl Observer {
+    /// Begins at the first frame that the node has.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub(crate) fn new(
+        host: HostId,
+        disk: &Arc<dyn Disk>,
+        journal: &Path,
+    ) -> Result<Self, Violation> {
+        let reader = Reader::follow_on(disk, journal, Verify::Every);
+        Ok(Self {
+            host,
+            journal: reader.map_err(|error| format!("{host}: {error}"))?,
+            seen: 0,
+            index: 0,
+        })
+    }
+
+    /// The index of the last frame that the node has published.
+    pub(crate) fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// Compares what the node has published since the last call; gives the number of frames.
+    ///
+    /// # Errors
+    /// It differs from the history.
+    pub(crate) fn observe(&mut self, history: &mut History) -> Result<usize, Violation> {
+        let commit = self.journal.commit();
+        if commit <= self.seen {
+            return match commit < self.seen {
+                true => Err(format!("{}: the commit mark goes back", self.host)),
+                false => Ok(0),
+            };
+        }
+        let (settled, mut index) = (self.index, self.index);
+        // What was written below the mark, and not replaced below it.
+        let mut standing: Vec<(u64, Committed)> = Vec::new();
+        loop {
+            let next = self.journal.next(Position::new(commit));
+            let next = next.map_err(|error| format!("{}: {error}", self.host))?;
+            let Some(frame) = next else { break };
+            let header = frame.header;
+            if header.kind == KIND_RESTART {
+                standing.clear();
+                index = header.index;
+                continue;
+            }
+            if self.seen == 0 && standing.is_empty() && index == 0 {
+                // A journal may begin behind what was released.
+                index = header.index - 1;
+            }
+            if header.index > index + 1 {
+                return Err(format!(
+                    "{}: index {} follows {index}",
+                    self.host, header.index
+                ));
+            }
+            if self.seen > 0 && header.index <= settled {
+                return Err(format!(
+                    "{}: index {} was committed up to {settled}, and is replaced",
+                    self.host, header.index
+                ));
+            }
+            standing.retain(|(known, _)| *known < header.index);
+            standing.push((header.index, Committed::of(header, frame.payload)));
+            index = header.index;
+        }
+        self.seen = commit;
+        self.index = index;
+        let count = standing.len();
+        for (index, frame) in standing {
+            self.compare(history, index, frame)?;
+        }
+        Ok(count)
+    }
+
+    fn compare(
+        &self,
+        history: &mut History,
+        index: u64,
+        frame: Committed,
+    ) -> Result<(), Violation> {
+        match history.frames.get(index as usize - 1) {
+            Some(known) if *known == frame => Ok(()),
+            Some(known) => Err(format!(
+                "{}: index {index} is {} of term {} here, and was {} of term {} before",
+                self.host,
+                about(&frame),
+                frame.term,
+                about(known),
+                known.term
+            )),
+            None if index == history.last() + 1 => {
+                history.frames.push(frame);
+                Ok(())
+            }
+            None => Err(format!(
+                "{}: index {index} is committed before {} was",
+                self.host,
+                history.last() + 1
+            )),
+        }
+    }
+}
+
+fn about(frame: &Committed) -> String {
+    format!(
+        "{} commands from {} (kind {})",
+        frame.count, frame.first.0, frame.kind
+    )
+}

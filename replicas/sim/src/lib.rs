@@ -1,0 +1,105 @@
+//! Whole clusters in one thread's memory, from one seed: nodes, network, disks, clocks and clients.
+//!
+//! Used by `tools` (`exahour sim`) and by tests. The nodes are the very agents that a real one runs, turned
+//! one step at a time; only the world around them is made up. Read in this order: `swarm` says what a world
+//! is like, `cluster` lets it live, `checks` judges it.
+//!
+//! Always holds: the same seed gives the same run, to the byte.
+//! Does not: know what a right answer is, but for what `checks` demands of every run.
+
+mod swarm;
+
+mod cluster;
+mod faults;
+mod node;
+
+mod client;
+
+mod checks;
+mod history;
+mod meaning;
+
+mod chance;
+mod clock;
+mod disk;
+mod net;
+mod trace;
+
+pub use client::Manners;
+pub use cluster::RECOVERY_MAX;
+pub use disk::Wear;
+pub use faults::{Fault, Troubles};
+pub use net::{HostId, Weather};
+pub use swarm::{Options, Plan};
+
+use exahour_wire::units::Nanos;
+
+use cluster::Cluster;
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// What the world was like.
+    pub plan: Plan,
+    /// What was wrong, if anything.
+    pub violation: Option<String>,
+    /// The hash of everything that happened.
+    pub trace: u64,
+    /// How much time passed in the world.
+    pub lasted: Nanos,
+    /// How many steps it took.
+    pub steps: u64,
+    /// How many faults there were.
+    pub faults: u64,
+    /// How often nodes were started.
+    pub starts: u64,
+    /// How many commands were committed.
+    pub commands: u64,
+    /// How many reports clients were told.
+    pub reports: u64,
+    /// The last of what happened, each in a line.
+    pub last: Vec<String>,
+}
+
+/// Lives through the world of a seed and judges it.
+#[must_use]
+pub fn run(seed: u64, options: &Options) -> Outcome {
+    #[cfg(feature = "defects")]
+    exahour_journal::defects::arm(options.defect);
+    let plan = Plan::of(seed, options);
+    let mut outcome = Outcome {
+        seed,
+        plan: plan.clone(),
+        violation: None,
+        trace: 0,
+        lasted: Nanos(0),
+        steps: 0,
+        faults: 0,
+        starts: 0,
+        commands: 0,
+        reports: 0,
+        last: Vec::new(),
+    };
+    let mut cluster = match Cluster::new(seed, plan) {
+        Ok(cluster) => cluster,
+        Err(why) => {
+            outcome.violation = Some(why);
+            return outcome;
+        }
+    };
+    match cluster.run() {
+        Ok(meaning) => outcome.commands = meaning.last.0,
+        Err(why) => outcome.violation = Some(why),
+    }
+    outcome.trace = cluster.trace.hash();
+    outcome.last = cluster.trace.last();
+    outcome.lasted = cluster.now();
+    outcome.steps = cluster.steps;
+    outcome.faults = cluster.faults.count;
+    outcome.starts = cluster.nodes.iter().map(|node| node.starts).sum();
+    let versions = cluster.clients.iter().flat_map(|client| client.versions());
+    outcome.reports = versions.map(|told| told.reports.len() as u64).sum();
+    outcome
+}

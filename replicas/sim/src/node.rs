@@ -1,0 +1,337 @@
+//! A simulated machine and the node on it: started, turned one agent at a time, killed, started again.
+//!
+//! Owned by the cluster, which decides when.
+//!
+//! Always holds: the agents are the ones that a real node runs; once the machine or the process is dead,
+//! nothing of it reaches disk or network any more.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use exahour_gateway::clock::Clock;
+use exahour_journal::disk::Disk;
+use exahour_replicas::{Node, NodeConfig, NodeError, World};
+use exahour_rings::Agent;
+use exahour_wire::units::Nanos;
+
+use crate::chance::Chance;
+use crate::client::Violation;
+use crate::clock::ClockHands;
+use crate::disk;
+use crate::history::{History, Observer};
+use crate::net::{self, Death, HostId};
+use crate::trace::{Happening, Trace};
+
+/// An agent of a node that runs.
+struct Turned {
+    agent: Box<dyn Agent>,
+    /// Its last turn takes until then.
+    busy_until: Nanos,
+}
+
+/// A node's process.
+struct Process {
+    agents: Vec<Turned>,
+    observer: Observer,
+    /// Nothing of it moves before then.
+    paused_until: Nanos,
+}
+
+/// Whether a node runs.
+enum State {
+    /// It will be started then.
+    Down(Nanos),
+    Up(Box<Process>),
+}
+
+/// A machine with its node.
+pub(crate) struct SimNode {
+    host: HostId,
+    config: NodeConfig,
+    disk: disk::Shared,
+    net: net::Shared,
+    hands: ClockHands,
+    trace: Trace,
+    state: State,
+    /// How often it was started.
+    pub(crate) starts: u64,
+    /// How long it stays down.
+    down_for: Nanos,
+    /// It was started in good order once.
+    has_run: bool,
+}
+
+impl SimNode {
+    pub(crate) fn new(
+        host: HostId,
+        config: NodeConfig,
+        (disk, net): (disk::Shared, net::Shared),
+        hands: ClockHands,
+        trace: Trace,
+    ) -> Self {
+        Self {
+            host,
+            config,
+            disk,
+            net,
+            hands,
+            trace,
+            state: State::Down(Nanos(0)),
+            starts: 0,
+            down_for: Nanos(0),
+            has_run: false,
+        }
+    }
+
+    pub(crate) fn host(&self) -> HostId {
+        self.host
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(self.state, State::Up(_))
+    }
+
+    /// Its clock, to be set.
+    pub(crate) fn hands(&mut self) -> &mut ClockHands {
+        &mut self.hands
+    }
+
+    /// Its disk, to be harmed.
+    pub(crate) fn disk(&self) -> &disk::Shared {
+        &self.disk
+    }
+
+    /// The folder of a log.
+    pub(crate) fn folder(&self, log: &str) -> PathBuf {
+        self.config.data.join(log)
+    }
+
+    /// The last frame that it has published as committed since it was started.
+    pub(crate) fn committed(&self) -> u64 {
+        match &self.state {
+            State::Up(process) => process.observer.index(),
+            State::Down(_) => 0,
+        }
+    }
+
+    /// When it does something next though nothing comes, where that is known.
+    pub(crate) fn next_at(&self) -> Option<Nanos> {
+        match &self.state {
+            State::Down(until) => Some(*until),
+            State::Up(process) if process.paused_until > Nanos(0) => Some(process.paused_until),
+            State::Up(process) => process.agents.iter().map(|it| it.busy_until).max(),
+        }
+    }
+
+    /// Moves its clock on.
+    pub(crate) fn turn_clock(&mut self, now: Nanos) {
+        self.hands.turn_to(now);
+    }
+
+    /// Lets the process stand still for a while.
+    pub(crate) fn pause(&mut self, until: Nanos) {
+        if let State::Up(process) = &mut self.state {
+            process.paused_until = until;
+            self.trace.note(Happening::Paused(self.host, until));
+        }
+    }
+
+    /// Lets a process that stands still go on, and starts one that is down.
+    pub(crate) fn resume(&mut self, now: Nanos) {
+        match &mut self.state {
+            State::Up(process) => process.paused_until = now,
+            State::Down(until) => *until = now.min(*until),
+        }
+    }
+
+    /// The process, or the whole machine, ends now, and is started again later.
+    pub(crate) fn kill(&mut self, death: Death, now: Nanos, down_for: Nanos) {
+        if !self.is_up() {
+            return;
+        }
+        self.trace.note(match death {
+            Death::Process => Happening::Killed(self.host),
+            Death::Machine => Happening::PowerLost(self.host),
+        });
+        match death {
+            Death::Process => self.disk.lock().end_run(),
+            Death::Machine => self.disk.lock().lose_power(),
+        }
+        self.go_down(death, now.after(down_for));
+    }
+
+    /// Cuts the power over one of the next calls of the disk.
+    pub(crate) fn die_over_disk(&mut self, calls: u64, down_for: Nanos) {
+        if self.is_up() {
+            self.down_for = down_for;
+            self.disk.lock().die_in(calls);
+        }
+    }
+
+    fn go_down(&mut self, death: Death, until: Nanos) {
+        self.net.lock().end_life(self.host, death);
+        // The agents are dropped, not closed: nobody has the time to close anything.
+        self.state = State::Down(until);
+    }
+
+    /// One turn of everything that may turn, in an order of chance; gives how much there was to do.
+    ///
+    /// # Errors
+    /// An agent failed that had no reason to, or what it has published differs from the history.
+    pub(crate) fn turn(
+        &mut self,
+        now: Nanos,
+        order: &mut Chance,
+        history: &mut History,
+    ) -> Result<usize, Violation> {
+        match &mut self.state {
+            State::Down(until) if now >= *until => self.start(now),
+            State::Down(_) => Ok(0),
+            State::Up(process) if now < process.paused_until => Ok(0),
+            State::Up(process) => {
+                process.paused_until = Nanos(0);
+                let turned = process.turn(now, order, &self.disk);
+                let work = match turned {
+                    Ok(work) => work,
+                    Err(end) => return self.on_end(end, now),
+                };
+                process.observer.observe(history)?;
+                Ok(work)
+            }
+        }
+    }
+
+    fn start(&mut self, now: Nanos) -> Result<usize, Violation> {
+        self.starts += 1;
+        let life = self.net.lock().begin_life(self.host);
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.begin_run());
+        let clock = self.hands.clock();
+        let world = World {
+            disk: Arc::clone(&disk),
+            net: Arc::new(self.net.of(self.host, life)),
+            clocks: Arc::new(move || Box::new(clock.clone()) as Box<dyn Clock>),
+        };
+        self.trace.note(Happening::Started(self.host));
+        if let Some(cluster) = &mut self.config.cluster {
+            // An operator founds a cluster once, and again only where not even the start went well.
+            cluster.founding = !self.has_run;
+        }
+        let config = &self.config;
+        let begun = catch_unwind(AssertUnwindSafe(|| {
+            let assembled = Node::assemble(config, &world).map_err(|error| error.to_string())?;
+            let mut agents = assembled.agents;
+            for agent in &mut agents {
+                let started = agent.on_start();
+                started.map_err(|halt| format!("{}: {halt}", agent.name()))?;
+            }
+            Ok::<_, String>(agents)
+        }));
+        let agents = match begun {
+            Ok(Ok(agents)) => agents,
+            Ok(Err(why)) => return self.on_end(End::Halted("start", why), now),
+            Err(panic) => return self.on_end(End::Panicked("start", said(&*panic)), now),
+        };
+        self.has_run = true;
+        let watched: Arc<dyn Disk> = Arc::new(self.disk.observe());
+        let observer = Observer::new(self.host, &watched, &self.folder("journal"))?;
+        let turned = |agent| Turned {
+            agent,
+            busy_until: Nanos(0),
+        };
+        self.state = State::Up(Box::new(Process {
+            agents: agents.into_iter().map(turned).collect(),
+            observer,
+            paused_until: Nanos(0),
+        }));
+        // A start takes time, too.
+        self.disk.lock().take_cost();
+        Ok(1)
+    }
+
+    /// The process ended by itself: it had a reason where its disk failed it or a snapshot came, and none else.
+    fn on_end(&mut self, end: End, now: Nanos) -> Result<usize, Violation> {
+        let (is_dead, has_failed) = {
+            let store = self.disk.lock();
+            (store.is_dead(), store.has_failed())
+        };
+        if is_dead {
+            self.go_down(Death::Machine, now.after(self.down_for.max(Nanos(1))));
+            return Ok(1);
+        }
+        let (reason, expected) = match end {
+            End::Panicked(agent, why) => {
+                return Err(format!("{}: {agent} panicked: {why}", self.host));
+            }
+            End::Halted(agent, why) => (format!("{agent}: {why}"), has_failed),
+            End::OpensAgain => ("a snapshot has come".to_owned(), true),
+        };
+        if !expected {
+            return Err(format!("{} stopped: {reason}", self.host));
+        }
+        self.trace.note(Happening::Halted(self.host, reason));
+        if let State::Up(process) = &mut self.state {
+            for turned in &mut process.agents {
+                turned.agent.on_close();
+            }
+        }
+        self.disk.lock().end_run();
+        self.go_down(Death::Process, now.after(self.down_for.max(Nanos(1))));
+        Ok(1)
+    }
+}
+
+/// How a process ended by itself.
+enum End {
+    /// A snapshot has come: it only has to be started again.
+    OpensAgain,
+    Halted(&'static str, String),
+    Panicked(&'static str, String),
+}
+
+impl Process {
+    fn turn(&mut self, now: Nanos, order: &mut Chance, disk: &disk::Shared) -> Result<usize, End> {
+        // Two of them change places every turn: in time each order comes up.
+        let count = self.agents.len();
+        let (first, other) = (order.below(count), order.below(count));
+        self.agents.swap(first, other);
+        let mut work = 0;
+        for turned in &mut self.agents {
+            if now < turned.busy_until {
+                continue;
+            }
+            let agent = &mut turned.agent;
+            let name = agent.name();
+            match catch_unwind(AssertUnwindSafe(|| agent.do_work())) {
+                Ok(Ok(done)) => work += done,
+                Ok(Err(halt)) => {
+                    let arrived = matches!(
+                        halt.reason.downcast_ref(),
+                        Some(NodeError::SnapshotArrived { .. })
+                    );
+                    return Err(match arrived {
+                        true => End::OpensAgain,
+                        false => End::Halted(name, halt.to_string()),
+                    });
+                }
+                Err(panic) => return Err(End::Panicked(name, said(&*panic))),
+            }
+            let mut store = disk.lock();
+            let cost = store.take_cost();
+            if cost > Nanos(0) {
+                turned.busy_until = now.after(cost);
+            }
+            if store.is_dead() {
+                return Err(End::Halted(name, "its disk lost power".to_owned()));
+            }
+        }
+        Ok(work)
+    }
+}
+
+/// What a panic said.
+fn said(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default()
+}

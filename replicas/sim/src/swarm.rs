@@ -1,0 +1,268 @@
+//! What a simulated world is like: drawn from the seed, so that many seeds see many worlds.
+//!
+//! Called by `cluster` when a world begins.
+//!
+//! Always holds: the same seed and the same options give the same plan. A world has only some of the
+//! faults that there are: what is drowned by one kind of them shows where that kind is absent.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+use exahour_replicas::{ClusterConfig, ClusterKey, ConfigError, Member, NodeConfig, NodeId};
+use exahour_wire::codes::Durability;
+use exahour_wire::ids::{AccountId, InstrumentId, SessionId};
+use exahour_wire::units::{Millis, Nanos, PartsPerMillion};
+
+use crate::chance::{Chance, Stream};
+use crate::client::Manners;
+use crate::disk::Wear;
+use crate::faults::{Fault, Troubles};
+use crate::net::{HostId, Weather};
+
+const MICRO: u64 = 1_000;
+const MILLI: u64 = 1_000_000;
+
+/// What a run can be asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How many nodes there are; drawn where nothing is said.
+    pub nodes: Option<usize>,
+    /// How long faults go on in the world's time. Clients trade the whole time.
+    pub length: Nanos,
+    /// The mistake that nodes make, if any.
+    #[cfg(feature = "defects")]
+    pub defect: Option<exahour_journal::defects::Defect>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            nodes: None,
+            length: Nanos(6_000 * MILLI),
+            #[cfg(feature = "defects")]
+            defect: None,
+        }
+    }
+}
+
+/// A world.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How many nodes there are.
+    pub nodes: usize,
+    /// Whether the nodes are members of a cluster: always, unless one is alone.
+    pub joins: bool,
+    /// How many clients there are.
+    pub clients: usize,
+    /// What an acknowledgement promises.
+    pub durability: Durability,
+    /// Commands between two hashes of the state.
+    pub checkpoint_every: u64,
+    /// Bytes of journal from one snapshot to the next, or zero.
+    pub snapshot_bytes: u64,
+    /// Whether the engine's stages are agents of their own.
+    pub splits_stages: bool,
+    /// The network.
+    pub weather: Weather,
+    /// The disks.
+    pub wear: Wear,
+    /// The clients.
+    pub manners: Manners,
+    /// What befalls the nodes.
+    pub troubles: Troubles,
+    /// How long faults go on.
+    pub length: Nanos,
+}
+
+impl Plan {
+    /// The world of a seed.
+    #[must_use]
+    pub fn of(seed: u64, options: &Options) -> Self {
+        let mut chance = Chance::new(seed, Stream::Swarm, 0);
+        let drawn = [1, 3, 3, 3, 5][chance.below(5)];
+        let nodes = options.nodes.unwrap_or(drawn);
+        let snapshots = [0, 8 << 10, 64 << 10][chance.below(3)];
+        Self {
+            joins: nodes > 1 || chance.coin(),
+            nodes,
+            clients: 1 + chance.below(4),
+            durability: Durability::Durable,
+            checkpoint_every: chance.of(5..=200),
+            snapshot_bytes: snapshots,
+            splits_stages: chance.coin(),
+            weather: weather(&mut chance),
+            wear: wear(&mut chance),
+            manners: manners(&mut chance),
+            troubles: troubles(&mut chance, nodes),
+            length: options.length,
+        }
+    }
+
+    /// Who trades: a session for each client.
+    pub(crate) fn session(client: usize) -> SessionId {
+        SessionId(client as u32 + 1)
+    }
+
+    pub(crate) fn account(client: usize) -> AccountId {
+        AccountId(100 + client as u32)
+    }
+
+    pub(crate) fn instrument() -> InstrumentId {
+        InstrumentId(1)
+    }
+
+    /// Where a node takes orders.
+    pub(crate) fn orders_at(node: HostId) -> SocketAddr {
+        SocketAddr::new(node.address(), 7_801)
+    }
+
+    /// The configuration of a node.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where the node knows better what is allowed.
+    pub(crate) fn config(&self, node: HostId) -> Result<NodeConfig, ConfigError> {
+        let mut text = format!(
+            "data = \"/data\"\ncheckpoint_every = {}\n[listen]\norders = \"{}\"\n\
+             market_data = \"{}:7802\"\ndrop_copy = \"{}:7803\"\n\
+             [sessions]\nconnections_max = 8\noutbox_bytes = 16384\n\
+             market_data_connections_max = 1\ndrop_copy_connections_max = 1\n\
+             [capacity]\norders = 4096\npositions = 64\n\
+             [journal]\nsegment_bytes = 262144\n[snapshots]\njournal_bytes = {}\nkeep = 2\n",
+            self.checkpoint_every,
+            Self::orders_at(node),
+            node.address(),
+            node.address(),
+            self.snapshot_bytes
+        );
+        let stages = if self.splits_stages {
+            "\"admission\", \"engine\""
+        } else {
+            "\"engine\""
+        };
+        let _ = writeln!(
+            text,
+            "[[thread]]\nname = \"all\"\nidle = \"yield\"\nagents = [\"order-gateway\", \"sequencer\", \
+             \"disk\", \"market-data\", \"drop-copy\", \"staging\", \"snapshots\", {stages}]"
+        );
+        text.push_str(&self.genesis());
+        let mut config = NodeConfig::from_text("simulated", &text)?;
+        config.cluster = self.joins.then(|| self.cluster(node));
+        Ok(config)
+    }
+
+    fn cluster(&self, node: HostId) -> ClusterConfig {
+        let member = |host: HostId| Member {
+            id: NodeId(host.0 as u64 + 1),
+            peers: SocketAddr::new(host.address(), 7_804),
+            orders: Self::orders_at(host),
+        };
+        let own = member(node);
+        ClusterConfig {
+            node: own.id,
+            key: ClusterKey([7; 32]),
+            listen: own.peers,
+            files: 7_805,
+            founders: (0..self.nodes).map(HostId).map(member).collect(),
+            founding: true,
+        }
+    }
+
+    fn genesis(&self) -> String {
+        let mut text = String::from("[genesis]\n");
+        for client in 0..self.clients {
+            let (session, account) = (Self::session(client).0, Self::account(client).0);
+            let _ = writeln!(
+                text,
+                "[[genesis.participant]]\nid = {session}\nname = \"Trader {session}\"\n\
+                 [[genesis.account]]\nid = {account}\nparticipant = {session}\nname = \"House\"\n\
+                 deposit = \"1000000000\"\n[[genesis.session]]\nid = {session}\n\
+                 participant = {session}\nmay = [\"trade\"]"
+            );
+        }
+        text.push_str(
+            "[[genesis.instrument]]\nid = 1\nsymbol = \"GPU-H100-EU\"\nkind = \"spot\"\nclass = \"gpu\"\n\
+             zone = \"eu-1\"\ngrade = [2, 2, 2]\nhours = 1\ntick = \"0.01\"\nreference = \"2.50\"\n\
+             margin = \"1.00\"\ntrades_for_s = 31536000\nquantity_max = 1000000\n\
+             value_max = \"100000000\"\ncollar_ppm = 500000\nprotection_ppm = 50000\n",
+        );
+        text
+    }
+}
+
+fn rate(chance: &mut Chance, most: u32) -> PartsPerMillion {
+    // Often none at all.
+    PartsPerMillion(match chance.below(3) {
+        0 => 0,
+        _ => chance.of(0..=u64::from(most)) as u32,
+    })
+}
+
+fn weather(chance: &mut Chance) -> Weather {
+    let least = chance.of(20 * MICRO..=2 * MILLI);
+    Weather {
+        delay: (Nanos(least), Nanos(least + chance.of(0..=5 * MILLI))),
+        bytes_per_ms: chance.of(10_000..=1_000_000),
+        loss: rate(chance, 20_000),
+        resend_after: Nanos(chance.of(20 * MILLI..=300 * MILLI)),
+        reset: rate(chance, 1_000),
+        ghost: rate(chance, 100_000),
+        short: rate(chance, 500_000),
+        window: 1 << chance.of(12..=16),
+        dial_for: Nanos(chance.of(100 * MILLI..=2_000 * MILLI)),
+    }
+}
+
+fn wear(chance: &mut Chance) -> Wear {
+    let least = chance.of(10 * MICRO..=2 * MILLI);
+    Wear {
+        flush: (Nanos(least), Nanos(least + chance.of(0..=5 * MILLI))),
+        slow: rate(chance, 10_000),
+        slow_for: Nanos(500 * MILLI),
+        fails: PartsPerMillion(0),
+    }
+}
+
+fn manners(chance: &mut Chance) -> Manners {
+    let least = chance.of(MILLI..=20 * MILLI);
+    Manners {
+        pause: (Nanos(least), Nanos(least + chance.of(0..=60 * MILLI))),
+        burst: 1 + chance.below(4),
+        keep_alive: Millis(chance.of(200..=1_000) as u32),
+        breaks_off: rate(chance, 20_000),
+        leaves: rate(chance, 10_000),
+        renews: rate(chance, 200_000),
+        back_off: (Nanos(MILLI), Nanos(chance.of(2 * MILLI..=200 * MILLI))),
+    }
+}
+
+fn troubles(chance: &mut Chance, nodes: usize) -> Troubles {
+    let lone = nodes == 1;
+    let kinds = Fault::ALL
+        .into_iter()
+        .filter(|fault| !(lone && fault.needs_peers()))
+        .filter(|_| chance.coin());
+    let kinds: Vec<Fault> = kinds.collect();
+    let least = chance.of(50 * MILLI..=500 * MILLI);
+    Troubles {
+        kinds,
+        every: (Nanos(least), Nanos(3 * least)),
+        lasts: (
+            Nanos(10 * MILLI),
+            Nanos(chance.of(100 * MILLI..=1_500 * MILLI)),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_plan_is_one_that_a_node_takes() {
+        for seed in 0..200 {
+            let plan = Plan::of(seed, &Options::default());
+            assert!(matches!(plan.nodes, 1 | 3 | 5));
+            plan.config(HostId(0)).unwrap();
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Worlds of many seeds: each must be without a violation, and the same when it is lived through again.
+//!
+//! `EXAHOUR_SEEDS=1000 cargo test --release -p exahour-sim --test seeds` looks further.
+
+use exahour_sim::{Options, Outcome, run};
+use exahour_twin::seeds::seeds;
+
+/// Lives through a world, which must hold.
+fn live(seed: u64, options: &Options) -> Outcome {
+    let outcome = run(seed, options);
+    if let Some(why) = &outcome.violation {
+        let past = outcome.last.join("\n");
+        panic!("seed {seed}: {why}\n{past}\n{:#?}", outcome.plan);
+    }
+    outcome
+}
+
+/// Worlds of many seeds, in which enough must have happened.
+fn live_all(nodes: Option<usize>, usual: u64) {
+    let options = Options {
+        nodes,
+        ..Options::default()
+    };
+    let (mut commands, mut reports, mut restarts) = (0, 0, 0);
+    let seeds = seeds(usual);
+    for &seed in &seeds {
+        let outcome = live(seed, &options);
+        commands += outcome.commands;
+        reports += outcome.reports;
+        restarts += outcome.starts - outcome.plan.nodes as u64;
+    }
+    if seeds.len() > 10 {
+        // A world in which nothing happens holds, too.
+        let least = 100 * seeds.len() as u64;
+        assert!(commands > least && reports > least, "{commands}, {reports}");
+        assert!(restarts > seeds.len() as u64, "{restarts}");
+    }
+}
+
+#[test]
+fn a_node_that_is_alone_holds() {
+    live_all(Some(1), 30);
+}
+
+#[test]
+fn clusters_hold() {
+    live_all(None, 60);
+}
+
+#[test]
+fn a_seed_gives_the_same_world_again() {
+    for nodes in [1, 3] {
+        for seed in 0..3 {
+            let options = Options {
+                nodes: Some(nodes),
+                ..Options::default()
+            };
+            let (one, other) = (run(seed, &options), run(seed, &options));
+            assert_eq!(one.trace, other.trace, "seed {seed}");
+            assert_eq!((one.steps, one.commands), (other.steps, other.commands));
+            let another = run(seed + 1_000, &options);
+            assert_ne!(one.trace, another.trace);
+        }
+    }
+}
