@@ -40,7 +40,7 @@ pub(crate) fn answer(
         return Ok(Reply::Done);
     }
     if !consensus.leads() {
-        return Ok(Reply::Refused(elsewhere(consensus)));
+        return Ok(Reply::NotNow(elsewhere(consensus)));
     }
     let asked = match request {
         Request::StepDown(to) => step_down(consensus, to),
@@ -68,7 +68,7 @@ pub(crate) fn activation_of(
     asked: u32,
 ) -> Result<ActivateBehaviour, Reply> {
     if !consensus.leads() {
-        return Err(Reply::Refused(elsewhere(consensus)));
+        return Err(Reply::NotNow(elsewhere(consensus)));
     }
     let members = consensus
         .members()
@@ -192,9 +192,9 @@ fn promote(consensus: &Consensus, id: NodeId) -> Result<(), Reply> {
     let matched = raft.prs().get(id.0).map_or(0, |progress| progress.matched);
     let behind = raft.raft_log.last_index().saturating_sub(matched);
     if behind > BEHIND_MAX {
-        return refused(format!(
+        return Err(Reply::NotNow(format!(
             "node {id} is {behind} entries behind: ask again once it has caught up (`exahour status`)"
-        ));
+        )));
     }
     Ok(())
 }
@@ -226,10 +226,10 @@ fn propose(consensus: &mut Consensus, change: Change) -> Reply {
     let raft = consensus.raft();
     if raft.raft.has_pending_conf() || raft.raft.prs().conf().to_conf_state().auto_leave {
         let why = "another change of the members is under way: ask again in a moment";
-        return Reply::Refused(why.to_owned());
+        return Reply::NotNow(why.to_owned());
     }
     match raft.propose_conf_change(Vec::new(), change.to_raft()) {
         Ok(()) => Reply::Done,
-        Err(error) => Reply::Refused(format!("the group does not take it now: {error}")),
+        Err(error) => Reply::NotNow(format!("the group does not take it now: {error}")),
     }
 }

@@ -137,7 +137,7 @@ impl Sequencer {
                     Err(refused) => Ok(refused),
                     Ok(_) if self.reign.is_none() || !self.consensus.takes() => {
                         let busy = "the node is busy: ask again in a moment";
-                        Ok(Reply::Refused(busy.to_owned()))
+                        Ok(Reply::NotNow(busy.to_owned()))
                     }
                     Ok(command) => {
                         self.propose_batch(now, command.bytes().to_vec(), 1)?;

@@ -48,6 +48,8 @@ pub enum Reply {
     Done,
     /// It is not done, and why.
     Refused(String),
+    /// It is not done now, and why; the same may be done soon, here or by the node that leads.
+    NotNow(String),
     /// How the node stands.
     Status(Box<NodeStatus>),
 }
@@ -174,6 +176,9 @@ impl Reply {
             Self::Refused(why) => {
                 Packer(bytes).u8(2).bytes(why.as_bytes());
             }
+            Self::NotNow(why) => {
+                Packer(bytes).u8(4).bytes(why.as_bytes());
+            }
             Self::Status(status) => {
                 Packer(bytes).u8(3);
                 status.pack(bytes);
@@ -185,11 +190,16 @@ impl Reply {
         let mut rest = Unpacker(bytes);
         match rest.u8()? {
             1 => rest.finish(Self::Done),
-            2 => Some(Self::Refused(String::from_utf8_lossy(rest.0).into_owned())),
+            2 => Some(Self::Refused(text(rest))),
+            4 => Some(Self::NotNow(text(rest))),
             3 => NodeStatus::parse(rest).map(|it| Self::Status(Box::new(it))),
             _ => None,
         }
     }
+}
+
+fn text(rest: Unpacker<'_>) -> String {
+    String::from_utf8_lossy(rest.0).into_owned()
 }
 
 impl NodeStatus {
@@ -332,7 +342,8 @@ mod tests {
         };
         for reply in [
             Reply::Done,
-            Reply::Refused("not the leader".to_owned()),
+            Reply::Refused("it leads already".to_owned()),
+            Reply::NotNow("not the leader".to_owned()),
             Reply::Status(Box::new(status)),
         ] {
             let mut bytes = Vec::new();

@@ -68,7 +68,7 @@ fn a_leader_steps_down_for_the_node_that_is_asked_for() {
         group.try_leader() == Some(next)
     });
     let refused = group.ask(leader, &Request::StepDown(None));
-    let Reply::Refused(why) = refused else {
+    let Reply::NotNow(why) = refused else {
         panic!("{refused:?}")
     };
     assert!(why.contains(&format!("node {next} leads")), "{why}");
