@@ -20,6 +20,8 @@ use exahour_replicas::{Addresses, Genesis, NodeConfig};
 use exahour_wire::ids::{AccountId, EventSequence, ParticipantId, SessionId};
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::folder::ClusterFolder;
+
 /// The file of a data folder in which a running node says where it is reached.
 pub const ADDRESSES_FILE: &str = "addresses.json";
 
@@ -38,6 +40,12 @@ pub struct Serving {
     pub keys: PathBuf,
     /// The process of the node.
     pub process: u32,
+    /// Peers and operators, where the node belongs to a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peers: Option<SocketAddr>,
+    /// The configuration of a node of a cluster, which says where its key and its members are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<PathBuf>,
 }
 
 impl Serving {
@@ -82,7 +90,8 @@ const REACHED: &str = "Which node";
 /// Which node, and whose keys.
 #[derive(Clone, Debug, Args)]
 pub struct NodeArguments {
-    /// The node's data folder: its keys and its addresses are read from there.
+    /// The node's data folder: its keys and its addresses are read from there. The folder of a cluster on this
+    /// machine stands for one of its nodes that runs.
     #[arg(long, value_name = "DIR", default_value = "exahour-data", help_heading = REACHED)]
     pub data: PathBuf,
     /// The file of session keys [default: DATA/keys].
@@ -158,7 +167,7 @@ impl NodeArguments {
         if let Some(named) = named {
             return Ok(named);
         }
-        if let Some(it) = Serving::read(&self.data.join(ADDRESSES_FILE))? {
+        if let Some(it) = Serving::read(&self.node_folder()?.join(ADDRESSES_FILE))? {
             return Ok(pick(Addresses {
                 orders: it.orders,
                 market_data: it.market_data,
@@ -179,6 +188,24 @@ impl NodeArguments {
                 self.data.display()
             ),
         }
+    }
+
+    /// The data folder of the node: in a cluster's, that of one whose port answers. Whoever comes to a node that
+    /// does not lead is told which one does.
+    fn node_folder(&self) -> Result<PathBuf> {
+        if !ClusterFolder::is_one(&self.data) {
+            return Ok(self.data.clone());
+        }
+        let cluster = ClusterFolder::open(&self.data)?;
+        for node in cluster.nodes() {
+            let folder = cluster.data(*node);
+            let serving = Serving::read(&folder.join(ADDRESSES_FILE))?;
+            // A node that was killed has left its file.
+            if serving.is_some_and(|it| answering(it.orders, "orders").is_ok()) {
+                return Ok(folder);
+            }
+        }
+        bail!("no node of the cluster in {} runs", self.data.display())
     }
 
     /// The configuration named, or the defaults.
@@ -222,7 +249,10 @@ impl NodeArguments {
     /// # Errors
     /// Where the key file cannot be read or has no such session.
     pub fn key(&self, session: SessionId) -> Result<Key> {
-        let path = self.keys.clone().unwrap_or_else(|| self.data.join("keys"));
+        let path = match &self.keys {
+            Some(path) => path.clone(),
+            None => self.node_folder()?.join("keys"),
+        };
         ensure!(
             path.exists(),
             "session keys are needed, and {} is not there: name the node's folder with --data, or a \
@@ -317,6 +347,8 @@ mod tests {
             data: folder.path().to_path_buf(),
             keys: folder.path().join("keys"),
             process: 7,
+            peers: Some("127.0.0.1:4".parse().unwrap()),
+            config: None,
         };
         serving.write(&path).unwrap();
         assert_eq!(Serving::read(&path).unwrap(), Some(serving));

@@ -8,6 +8,7 @@
 
 pub mod audit;
 pub mod bench;
+pub mod cluster;
 pub mod connection;
 pub mod demo;
 pub mod desk;

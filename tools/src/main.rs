@@ -10,7 +10,9 @@ use clap::{Parser, Subcommand};
 use exahour_settlement::machine;
 use exahour_settlement::{run as settle, status as deliveries};
 use exahour_tools::exit::{self, Ending};
-use exahour_tools::{audit, bench, demo, desk, feed, journal, output, replay, script, sim, start};
+use exahour_tools::{
+    audit, bench, cluster, demo, desk, feed, journal, output, replay, script, sim, start,
+};
 
 /// Exahour, an exchange for compute hours.
 #[derive(Debug, Parser)]
@@ -30,6 +32,15 @@ struct Invocation {
 enum Command {
     Demo(demo::Arguments),
     Start(start::Arguments),
+    Cluster(cluster::Arguments),
+    Status(cluster::status::Arguments),
+    StepDown(cluster::step_down::Arguments),
+    AddNode(cluster::add_node::Arguments),
+    RemoveNode(cluster::remove_node::Arguments),
+    ReplaceNode(cluster::replace_node::Arguments),
+    TakeSnapshot(cluster::take_snapshot::Arguments),
+    Activate(cluster::activate::Arguments),
+    TrustMemory(cluster::trust_memory::Arguments),
     Feed(Box<feed::Arguments>),
     Replay(replay::Arguments),
     Audit(audit::Arguments),
@@ -39,7 +50,7 @@ enum Command {
     Cancel(desk::one_order::CancelArguments),
     MassCancel(desk::mass_cancel::Arguments),
     Quote(desk::quote::Arguments),
-    Status(desk::one_order::StatusArguments),
+    OrderStatus(desk::one_order::StatusArguments),
     Orders(desk::orders::Arguments),
     Book(desk::book::Arguments),
     Key(desk::key::Arguments),
@@ -65,6 +76,15 @@ fn main() -> ExitCode {
     let outcome = match Invocation::parse().command {
         Command::Demo(arguments) => demo::run(&arguments).map(done),
         Command::Start(arguments) => start::run(&arguments).map(done),
+        Command::Cluster(arguments) => cluster::run(&arguments).map(done),
+        Command::Status(arguments) => cluster::status::run(&arguments).map(done),
+        Command::StepDown(arguments) => cluster::step_down::run(&arguments).map(done),
+        Command::AddNode(arguments) => cluster::add_node::run(&arguments).map(done),
+        Command::RemoveNode(arguments) => cluster::remove_node::run(&arguments).map(done),
+        Command::ReplaceNode(arguments) => cluster::replace_node::run(&arguments).map(done),
+        Command::TakeSnapshot(arguments) => cluster::take_snapshot::run(&arguments).map(done),
+        Command::Activate(arguments) => cluster::activate::run(&arguments).map(done),
+        Command::TrustMemory(arguments) => cluster::trust_memory::run(&arguments).map(done),
         Command::Feed(arguments) => feed::run(&arguments).map(done),
         Command::Replay(arguments) => replay::run(&arguments).map(done),
         Command::Audit(arguments) => audit::run(&arguments).map(done),
@@ -74,7 +94,7 @@ fn main() -> ExitCode {
         Command::Cancel(arguments) => desk::one_order::cancel(&arguments).map(done),
         Command::MassCancel(arguments) => desk::mass_cancel::run(&arguments).map(done),
         Command::Quote(arguments) => desk::quote::run(&arguments).map(done),
-        Command::Status(arguments) => desk::one_order::status(&arguments).map(done),
+        Command::OrderStatus(arguments) => desk::one_order::status(&arguments).map(done),
         Command::Orders(arguments) => desk::orders::run(&arguments).map(done),
         Command::Book(arguments) => desk::book::run(&arguments).map(done),
         Command::Key(arguments) => desk::key::run(&arguments).map(done),

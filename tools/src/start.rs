@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use exahour_gateway::error::GatewayError;
 use exahour_journal::{FlushBody, JournalError, Position, Reader, Verify, inspect};
@@ -60,6 +60,9 @@ pub struct Arguments {
     /// How bytes reach the disk: pwrite, uring or map [default: pwrite].
     #[arg(long, value_name = "BODY", value_parser = flush_body)]
     flush: Option<FlushBody>,
+    /// Found a new cluster: the first start of a node that is one of its first members, and no other start.
+    #[arg(long)]
+    found: bool,
     /// Write the addresses as JSON here too, once the node serves.
     #[arg(long, value_name = "PATH")]
     ready_file: Option<PathBuf>,
@@ -68,7 +71,7 @@ pub struct Arguments {
     json: bool,
 }
 
-fn durability(text: &str) -> Result<Durability, String> {
+pub(crate) fn durability(text: &str) -> Result<Durability, String> {
     match text {
         "durable" => Ok(Durability::Durable),
         "replicated" => Ok(Durability::Replicated),
@@ -129,22 +132,16 @@ fn run_once(config: &NodeConfig, arguments: &Arguments, signals: &SignalFd) -> R
     for notice in &node.recovery().notices {
         tell(notice);
     }
-    let mut wait = CaughtUp::new(&config.data, &found)?;
-    let told_to_stop = loop {
-        if wait.look()? {
-            break false;
+    // A node of a cluster is there for its peers and operators at once; when it serves clients is for all of
+    // them to say.
+    if config.cluster.is_none() {
+        match await_recovered(&node, config, &found, signals)? {
+            Waited::Recovered => {}
+            Waited::Halted => return halted(node),
+            Waited::ToldToStop => return stop(node, arguments.json),
         }
-        if node.finished() {
-            return halted(node);
-        }
-        if signal_within(signals, 1)?.is_some() {
-            break true;
-        }
-    };
-    if told_to_stop {
-        return stop(node, arguments.json);
     }
-    let serving = serving(config, &node);
+    let serving = serving(config, &node, arguments.config.as_deref());
     let written = config.data.join(ADDRESSES_FILE);
     serving.write(&written)?;
     if let Some(path) = &arguments.ready_file {
@@ -167,6 +164,34 @@ fn run_once(config: &NodeConfig, arguments: &Arguments, signals: &SignalFd) -> R
     outcome
 }
 
+/// Why a wait has ended.
+enum Waited {
+    Recovered,
+    Halted,
+    ToldToStop,
+}
+
+/// Waits until everything recovered has been applied.
+fn await_recovered(
+    node: &Node,
+    config: &NodeConfig,
+    found: &Found,
+    signals: &SignalFd,
+) -> Result<Waited> {
+    let mut wait = CaughtUp::new(&config.data, found)?;
+    loop {
+        if wait.look()? {
+            return Ok(Waited::Recovered);
+        }
+        if node.finished() {
+            return Ok(Waited::Halted);
+        }
+        if signal_within(signals, 1)?.is_some() {
+            return Ok(Waited::ToldToStop);
+        }
+    }
+}
+
 fn configure(arguments: &Arguments) -> Result<NodeConfig> {
     let mut config = match &arguments.config {
         Some(path) => NodeConfig::load(path)?,
@@ -183,6 +208,14 @@ fn configure(arguments: &Arguments) -> Result<NodeConfig> {
         config.set_durability(durability);
     }
     config.flush = arguments.flush.unwrap_or(config.flush);
+    match &mut config.cluster {
+        Some(cluster) => cluster.founding = arguments.found,
+        None => ensure!(
+            !arguments.found,
+            "--found is for a node of a cluster, and this one is alone: name a configuration that has \
+             [cluster] with --config"
+        ),
+    }
     // Agents call it: a terminal that is gone must not stop them.
     config.notice = tell;
     Ok(config)
@@ -327,7 +360,7 @@ impl CaughtUp {
     }
 }
 
-fn serving(config: &NodeConfig, node: &Node) -> Serving {
+fn serving(config: &NodeConfig, node: &Node, written: Option<&Path>) -> Serving {
     let addresses = node.addresses();
     let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     Serving {
@@ -337,6 +370,9 @@ fn serving(config: &NodeConfig, node: &Node) -> Serving {
         data: whole(&config.data),
         keys: whole(node.keys()),
         process: std::process::id(),
+        peers: addresses.peers,
+        // Only a cluster has more to tell than the other fields do: where its key and its members are.
+        config: written.filter(|_| config.cluster.is_some()).map(whole),
     }
 }
 
@@ -378,6 +414,12 @@ fn greeting(
         Durability::Replicated => "replicated: in memory-mapped pages before it is acknowledged",
     };
     let recovered = match found.existed {
+        true if config.cluster.is_some() => format!(
+            "{} commands are in its journal, the last of {}; tail {}",
+            found.commands,
+            found.last_time.as_deref().unwrap_or("none"),
+            found.tail.text("are cut")
+        ),
         true => format!(
             "{} commands in {:.1} s, {}the last of {}; tail {}",
             found.commands,
@@ -389,10 +431,14 @@ fn greeting(
             found.last_time.as_deref().unwrap_or("none"),
             found.tail.text("are cut")
         ),
+        false if config.cluster.is_some() => "nothing: its journal is new".to_owned(),
         false => "nothing: this is a new exchange".to_owned(),
     };
     let mut lines = vec![
-        "Exahour is serving".to_owned(),
+        match &config.cluster {
+            Some(cluster) => format!("Exahour runs, as node {} of a cluster", cluster.node),
+            None => "Exahour is serving".to_owned(),
+        },
         format!("  orders       {}", serving.orders),
         format!("  market data  {}", serving.market_data),
         format!("  drop copy    {}", serving.drop_copy),
@@ -401,6 +447,14 @@ fn greeting(
         format!("  promise      {promise}"),
         format!("  recovered    {recovered}"),
     ];
+    if let Some(peers) = serving.peers {
+        lines.push(format!("  peers        {peers}"));
+        lines.push("who leads:".to_owned());
+        let data = shell_path(&config.data);
+        lines.push(format!("  exahour status --data {data}"));
+        lines.push("stop it with Ctrl-C\n".to_owned());
+        return lines.join("\n");
+    }
     let genesis = &config.genesis;
     let trader = genesis.session.first().map(|it| SessionId(it.id));
     if let Some(session) = trader.filter(|it| account_of(genesis, *it).is_some()) {

@@ -1,4 +1,4 @@
-//! The small client: `order`, `replace`, `cancel`, `mass-cancel`, `quote`, `status`, `orders`, `book`, `key` and
+//! The small client: `order`, `replace`, `cancel`, `mass-cancel`, `quote`, `order-status`, `orders`, `book`, `key` and
 //! `operate` from the command line.
 //!
 //! Called by the command line. Each call connects, does one thing and leaves; orders stay.
@@ -30,6 +30,7 @@ use exahour_wire::ids::ClientOrderId;
 use exahour_wire::message::Message;
 use exahour_wire::reject::Reject;
 
+pub(crate) use self::order::span;
 use self::sent::{Heard, Sent};
 use crate::exit::finding;
 use crate::output::{print, print_json};

@@ -1,4 +1,4 @@
-//! `exahour cancel` and `exahour status`: what is said of one live order, and its answer.
+//! `exahour cancel` and `exahour order-status`: what is said of one live order, and its answer.
 //!
 //! Called by the command line.
 
@@ -25,7 +25,7 @@ pub struct CancelArguments {
 /// Ask for the state of a live order: what is open, what has traded, at which price, until when.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  exahour status 16777216 --session 2\n  exahour status --name 7 --instrument 1"
+    after_help = "Examples:\n  exahour order-status 16777216 --session 2\n  exahour order-status --name 7 --instrument 1"
 )]
 pub struct StatusArguments {
     #[command(flatten)]

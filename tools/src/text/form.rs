@@ -209,7 +209,7 @@ mod tests {
         for form in forms() {
             for field in &form.fields {
                 let is_narrow = matches!(field.bytes, 1 | 2 | 4 | 8);
-                let is_wide = matches!(field.kind, Kind::Text | Kind::Hex);
+                let is_wide = matches!(field.kind, Kind::Text | Kind::Hex | Kind::Address);
                 let name = &form.declaration.name;
                 assert!(
                     is_narrow || is_wide,

@@ -1,10 +1,13 @@
 //! The guides tell the truth: what they show is typed in here, and what comes is compared.
 //!
 //! In a `console` block, a line after `$ ` is a command and the lines below are what it prints;
-//! `^C` stops the node. Numbers, times, names in hexadecimal digits and the place of the folder may
-//! differ; `...` stands for lines that are left out.
+//! `^C` stops the node, or the cluster, that was started last. Numbers, times, names in hexadecimal digits and
+//! the place of the folder may differ; `...` stands for lines that are left out. Machines of the network
+//! 10.0.0.0/24 are this one, each with ports of its own.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::exchange::{exahour, texts, until};
@@ -39,36 +42,91 @@ fn plain(line: &str) -> String {
     out.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// The network of the guides' machines, and the lowest port that they use.
+const NETWORK: &str = "10.0.0.";
+const PORT: u16 = 7_800;
+
 struct Session {
     folder: tempfile::TempDir,
-    node: Option<Child>,
+    /// What was started and not stopped, with its log.
+    running: Vec<(Child, PathBuf)>,
+    /// The machines by their place.
+    machines: BTreeMap<String, u16>,
+    first_port: Option<u16>,
+}
+
+/// Ports that stand for those of one machine, and how many machines there are.
+const PORTS: u16 = 8;
+const MACHINES: u16 = 8;
+
+/// The first of so many free ports in a row, below those that the system gives to connections.
+fn free_ports() -> u16 {
+    let all = PORTS * MACHINES;
+    let first = 10_000 + u16::try_from(std::process::id() % 200).unwrap() * all;
+    let all_free = |first: &u16| {
+        let mut ports = *first..first + all;
+        ports.all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok())
+    };
+    (first..32_000).step_by(all.into()).find(all_free).unwrap()
 }
 
 impl Session {
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    /// A command with this machine in the place of others.
+    fn here(&mut self, command: &str) -> String {
+        let mut out = String::new();
+        let mut rest = command;
+        while let Some((before, behind)) = rest.split_once(NETWORK) {
+            out.push_str(before);
+            let (machine, behind) = behind.split_once(':').unwrap();
+            let digits = behind
+                .find(|it: char| !it.is_ascii_digit())
+                .unwrap_or(behind.len());
+            let port: u16 = behind[..digits].parse().unwrap();
+            let first_port = *self.first_port.get_or_insert_with(free_ports);
+            let taken = u16::try_from(self.machines.len()).unwrap();
+            let place = *self.machines.entry(machine.to_owned()).or_insert(taken);
+            assert!(
+                place < MACHINES && (PORT..PORT + PORTS).contains(&port),
+                "{command}"
+            );
+            out.push_str(&format!(
+                "127.0.0.1:{}",
+                first_port + place * PORTS + port - PORT
+            ));
+            rest = &behind[digits..];
+        }
+        out + rest
     }
 
     fn start(&mut self, words: &[&str]) -> String {
-        let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
+        let path = self
+            .folder
+            .path()
+            .join(format!("log-{}", self.running.len()));
+        let log = std::fs::File::create(&path).unwrap();
         let any = "127.0.0.1:0";
-        let node = exahour(words)
-            .args(["--orders", any, "--market-data", any, "--drop-copy", any])
+        let mut command = exahour(words);
+        if words[0] == "start" && !words.contains(&"--config") {
+            command.args(["--orders", any, "--market-data", any, "--drop-copy", any]);
+        }
+        let node = command
             .current_dir(&self.folder)
             .stderr(log.try_clone().unwrap())
             .stdout(log)
             .spawn()
             .unwrap();
-        self.node = Some(node);
+        self.running.push((node, path.clone()));
+        let read = || std::fs::read_to_string(&path).unwrap();
         until("the node serves", || {
-            let ended = self.node.as_mut().unwrap().try_wait().unwrap();
-            assert!(ended.is_none(), "{}", self.log());
-            self.log().contains("stop it with").then(|| self.log())
+            let (node, _) = self.running.last_mut().unwrap();
+            let ended = node.try_wait().unwrap();
+            assert!(ended.is_none(), "{words:?}: {}", read());
+            read().contains("stop it with").then(read)
         })
     }
 
     fn stop(&mut self) -> String {
-        let mut node = self.node.take().unwrap();
+        let (mut node, log) = self.running.pop().unwrap();
         let id = node.id().to_string();
         assert!(
             Command::new("kill")
@@ -78,8 +136,9 @@ impl Session {
                 .success()
         );
         let status = until("the node ends", || node.try_wait().unwrap());
-        assert!(status.success(), "{}", self.log());
-        self.log()
+        let said = std::fs::read_to_string(log).unwrap();
+        assert!(status.success(), "{said}");
+        said
     }
 
     fn run(&self, line: &str) -> String {
@@ -97,7 +156,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if let Some(mut node) = self.node.take() {
+        for (mut node, _) in self.running.drain(..) {
             let _ = node.kill();
             let _ = node.wait();
         }
@@ -118,7 +177,9 @@ fn follow(guide: &str) {
     let text = std::fs::read_to_string(path).unwrap();
     let mut session = Session {
         folder: tempfile::tempdir().unwrap(),
-        node: None,
+        running: Vec::new(),
+        machines: BTreeMap::new(),
+        first_port: None,
     };
     let here = std::fs::canonicalize(session.folder.path()).unwrap();
     let mut said: Option<(String, Vec<String>)> = None;
@@ -133,11 +194,13 @@ fn follow(guide: &str) {
                 "{guide}: `{line}` stands outside of a console block"
             );
             commands += 1;
-            let words: Vec<&str> = command.split(' ').collect();
+            let typed = session.here(command);
+            let words: Vec<&str> = typed.split(' ').collect();
             let out = match words[..] {
                 ["^C"] => session.stop(),
-                ["exahour", "start", ..] => session.start(&words[1..]),
-                _ => session.run(command),
+                ["exahour", "cluster", "key" | "config", ..] => session.run(&typed),
+                ["exahour", "start" | "cluster", ..] => session.start(&words[1..]),
+                _ => session.run(&typed),
             };
             let out = out.replace(&here.display().to_string(), HOME);
             said = Some((command.to_owned(), out.lines().map(plain).collect()));

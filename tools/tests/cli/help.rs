@@ -39,7 +39,7 @@ fn what_a_command_of_the_desk_does_comes_before_where_its_node_is() {
         "cancel",
         "mass-cancel",
         "quote",
-        "status",
+        "order-status",
         "orders",
         "book",
         "key",

@@ -5,6 +5,7 @@
 
 mod audit;
 mod book;
+mod cluster;
 mod demo;
 mod desk;
 mod exchange;

@@ -70,7 +70,7 @@ fn an_order_is_replaced_and_asked_for() {
 
     let name = number(&crossing[0], "clientOrderId");
     for by in [order.clone(), format!("--name {name}")] {
-        let status = at(&format!("status {by}"));
+        let status = at(&format!("order-status {by}"));
         assert_eq!(names(&status), ["OrderStatus"]);
         assert_eq!(
             fields(&status[0], ["quantity", "leaves", "filled"]),
@@ -100,7 +100,10 @@ fn what_is_no_live_order_or_no_change_is_said() {
             "PriceNotOnTick",
         ),
         // With its instrument it is not looked up, and the exchange says that it is not there.
-        ("status --name 7 --instrument 1".to_owned(), "UnknownOrder"),
+        (
+            "order-status --name 7 --instrument 1".to_owned(),
+            "UnknownOrder",
+        ),
     ] {
         let told = fail(&words(&line, &data));
         assert!(told.contains(why), "{line}: {told}");
@@ -108,7 +111,7 @@ fn what_is_no_live_order_or_no_change_is_said() {
     for (line, why) in [
         (format!("replace {order} --session 2"), "nothing is changed"),
         (
-            "status".to_owned(),
+            "order-status".to_owned(),
             "ORDER, the exchange's number for it, or --name N",
         ),
     ] {

@@ -104,7 +104,7 @@ pub struct Arguments {
     json: bool,
 }
 
-pub(super) fn span(text: &str) -> Result<Duration, String> {
+pub(crate) fn span(text: &str) -> Result<Duration, String> {
     // A bare number would be nanoseconds, which nobody means here.
     let has_unit = text.ends_with(|last: char| last.is_ascii_alphabetic());
     let parsed = parse_span(text).filter(|_| has_unit);
