@@ -25,3 +25,4 @@ mod shell;
 pub mod sim;
 pub mod start;
 pub mod text;
+pub mod torture;

@@ -11,7 +11,7 @@ use exahour_settlement::machine;
 use exahour_settlement::{run as settle, status as deliveries};
 use exahour_tools::exit::{self, Ending};
 use exahour_tools::{
-    audit, bench, cluster, demo, desk, feed, journal, output, replay, script, sim, start,
+    audit, bench, cluster, demo, desk, feed, journal, output, replay, script, sim, start, torture,
 };
 
 /// Exahour, an exchange for compute hours.
@@ -60,6 +60,7 @@ enum Command {
     Script(script::Arguments),
     Bench(bench::Arguments),
     Sim(sim::Arguments),
+    Torture(torture::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -105,6 +106,7 @@ fn main() -> ExitCode {
         }
         Command::Bench(arguments) => bench::run(&arguments).map(done),
         Command::Sim(arguments) => sim::run(&arguments).map(done),
+        Command::Torture(arguments) => torture::run(&arguments).map(done),
         Command::Script(arguments) => script::run(&arguments),
     };
     let outcome = outcome.or_else(|error| output::unless_reader_left(error).map(done));

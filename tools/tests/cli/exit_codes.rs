@@ -47,6 +47,7 @@ const CALLS: &[&[&str]] = &[
     &["script", NOWHERE],
     &["bench", "--scratch", "/dev/null/folder"],
     &["sim", "--nodes", "2"],
+    &["torture", "--data", "/dev/null/folder"],
 ];
 
 #[test]

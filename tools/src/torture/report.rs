@@ -1,0 +1,251 @@
+//! What a torture came to, for people and for programs.
+//!
+//! Filled by `rounds`, printed by `torture` once everything has been checked.
+
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use super::Arguments;
+use super::check::Counts;
+use super::plan::{Fault, Victim};
+use crate::cluster::configuration::promise;
+use crate::journal::hex;
+use crate::output::{print, print_json};
+
+/// The longest outage that is told exactly, in microseconds: longer ones count as this.
+const OUTAGE_US_MAX: u64 = 600_000_000;
+
+/// Rounds by kind, and how long nobody was answered in them.
+pub(super) struct Report {
+    seed: u64,
+    nodes: u64,
+    promise: &'static str,
+    began: Instant,
+    rounds: Rounds,
+    leader_killed: Histogram<u64>,
+    all_killed: Histogram<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct Rounds {
+    leaders_killed: u64,
+    followers_killed: u64,
+    all_killed: u64,
+    paused: u64,
+    stepped_down: u64,
+    cut_off: u64,
+    deafened: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Outages {
+    count: u64,
+    p50_ms: Option<f64>,
+    p90_ms: Option<f64>,
+    worst_ms: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Findings {
+    seed: u64,
+    nodes: u64,
+    promise: &'static str,
+    rounds: Rounds,
+    #[serde(flatten)]
+    checked: Checked,
+    /// From the kill to the first answer to something sent after it.
+    leader_killed: Outages,
+    all_killed: Outages,
+    elapsed_s: f64,
+}
+
+/// What was checked, and it is well.
+#[derive(Debug, Serialize)]
+struct Checked {
+    sent: u64,
+    answered: u64,
+    not_applied: u64,
+    busy: u64,
+    reports: u64,
+    leaders_found: u64,
+    entries: u64,
+    commands: u64,
+    events: u64,
+    superseded_frames: u64,
+    state_hash: String,
+}
+
+impl Checked {
+    fn of(counts: &Counts) -> Self {
+        let level = &counts.level;
+        Self {
+            sent: counts.sent,
+            answered: counts.answered,
+            not_applied: counts.not_applied,
+            busy: counts.busy,
+            reports: counts.reports,
+            leaders_found: counts.leaders,
+            entries: level.entries,
+            commands: level.commands,
+            events: level.events,
+            superseded_frames: level.superseded,
+            state_hash: hex(&level.state_hash.0),
+        }
+    }
+}
+
+/// Prints what was checked of an earlier torture.
+///
+/// # Errors
+/// Where standard output cannot be written.
+pub(super) fn print_check(counts: &Counts, json: bool) -> Result<()> {
+    let checked = Checked::of(counts);
+    match json {
+        true => print_json(&checked),
+        false => print(&checked_text(&checked)),
+    }
+}
+
+impl Report {
+    pub(super) fn new(arguments: &Arguments, seed: u64) -> Result<Self> {
+        let histogram = || Histogram::new_with_bounds(1, OUTAGE_US_MAX, 3).context("histogram");
+        Ok(Self {
+            seed,
+            nodes: arguments.nodes.parse().context("--nodes")?,
+            promise: promise(arguments.durability),
+            began: Instant::now(),
+            rounds: Rounds::default(),
+            leader_killed: histogram()?,
+            all_killed: histogram()?,
+        })
+    }
+
+    /// A round is over, after so long without an answer.
+    pub(super) fn on_round(&mut self, fault: Fault, outage: Duration) {
+        let outage_us = u64::try_from(outage.as_micros()).unwrap_or(u64::MAX);
+        let rounds = &mut self.rounds;
+        let count = match fault {
+            Fault::Kill(Victim::Leader) => {
+                self.leader_killed.saturating_record(outage_us);
+                &mut rounds.leaders_killed
+            }
+            Fault::KillAll => {
+                self.all_killed.saturating_record(outage_us);
+                &mut rounds.all_killed
+            }
+            Fault::Kill(Victim::Follower) => &mut rounds.followers_killed,
+            Fault::Pause(..) => &mut rounds.paused,
+            Fault::StepDown => &mut rounds.stepped_down,
+            Fault::CutOff(..) => &mut rounds.cut_off,
+            Fault::Deafen(..) => &mut rounds.deafened,
+        };
+        *count += 1;
+    }
+
+    /// # Errors
+    /// Where standard output cannot be written.
+    pub(super) fn print(&self, counts: &Counts, json: bool) -> Result<()> {
+        let findings = Findings {
+            seed: self.seed,
+            nodes: self.nodes,
+            promise: self.promise,
+            rounds: self.rounds,
+            checked: Checked::of(counts),
+            leader_killed: outages(&self.leader_killed),
+            all_killed: outages(&self.all_killed),
+            elapsed_s: self.began.elapsed().as_secs_f64(),
+        };
+        match json {
+            true => print_json(&findings),
+            false => print(&text(&findings)),
+        }
+    }
+}
+
+fn outages(histogram: &Histogram<u64>) -> Outages {
+    let known = |us: u64| (!histogram.is_empty()).then_some(us as f64 / 1_000.0);
+    Outages {
+        count: histogram.len(),
+        p50_ms: known(histogram.value_at_quantile(0.5)),
+        p90_ms: known(histogram.value_at_quantile(0.9)),
+        worst_ms: known(histogram.max()),
+    }
+}
+
+fn text(it: &Findings) -> String {
+    let rounds = &it.rounds;
+    let mut out = String::new();
+    let mut line = |name: &str, words: String| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "{name:<11} {words}");
+    };
+    line(
+        "torture",
+        format!(
+            "{} nodes, {}, seed {}, {:.0} s",
+            it.nodes, it.promise, it.seed, it.elapsed_s
+        ),
+    );
+    line(
+        "killed",
+        format!(
+            "{} leaders, {} followers, {} times all nodes",
+            rounds.leaders_killed, rounds.followers_killed, rounds.all_killed
+        ),
+    );
+    line(
+        "besides",
+        format!(
+            "{} paused, {} cut off, {} deafened, {} handed over",
+            rounds.paused, rounds.cut_off, rounds.deafened, rounds.stepped_down
+        ),
+    );
+    line("leader", outage_text("killed", &it.leader_killed));
+    line("all nodes", outage_text("killed", &it.all_killed));
+    out.push_str(&checked_text(&it.checked));
+    out
+}
+
+fn checked_text(it: &Checked) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, words: String| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "{name:<11} {words}");
+    };
+    line(
+        "messages",
+        format!(
+            "{} sent: {} answered, {} told as not applied, {} as busy; {} reports; a leader was found {} times",
+            it.sent, it.answered, it.not_applied, it.busy, it.reports, it.leaders_found
+        ),
+    );
+    line(
+        "history",
+        format!(
+            "{} entries, {} commands, {} events, the same on all nodes; {} frames superseded",
+            it.entries, it.commands, it.events, it.superseded_frames
+        ),
+    );
+    line("state hash", it.state_hash.clone());
+    line(
+        "proved",
+        "every answered order is in the history once, nothing told as not applied is, and no report is \
+         missing or doubled"
+            .to_owned(),
+    );
+    out
+}
+
+fn outage_text(what: &str, outages: &Outages) -> String {
+    match (outages.p50_ms, outages.p90_ms, outages.worst_ms) {
+        (Some(p50), Some(p90), Some(worst)) => format!(
+            "{what} {} times; answered again after p50 {p50:.0} ms, p90 {p90:.0} ms, worst {worst:.0} ms",
+            outages.count
+        ),
+        _ => format!("never {what}"),
+    }
+}
