@@ -24,8 +24,6 @@ pub enum Defect {
     TrustedLength,
     /// A batch is proposed again.
     DoubleProposal,
-    /// A batch is taken from the rings and not proposed.
-    LostBatch,
     /// What waits when the lead is lost is proposed when it is won again.
     StaleRings,
     /// The stamp of a batch is what the clock shows, though the log was further.
@@ -36,7 +34,7 @@ pub enum Defect {
 
 impl Defect {
     /// Every one.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 10] = [
         Self::SkippedFlush,
         Self::EarlyAck,
         Self::AckBeforeFlush,
@@ -44,7 +42,6 @@ impl Defect {
         Self::SkippedFolderSync,
         Self::TrustedLength,
         Self::DoubleProposal,
-        Self::LostBatch,
         Self::StaleRings,
         Self::BackwardStamp,
         Self::LostReports,

@@ -257,10 +257,6 @@ impl Sequencer {
         }
         self.first_ring = (self.first_ring + 1) % rings;
         #[cfg(feature = "defects")]
-        if defects::strikes(Defect::LostBatch, 50) {
-            return Ok(count);
-        }
-        #[cfg(feature = "defects")]
         if defects::strikes(Defect::DoubleProposal, 50) {
             self.propose_batch(now, data.clone(), count)?;
         }

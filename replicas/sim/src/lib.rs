@@ -30,7 +30,7 @@ pub use cluster::RECOVERY_MAX;
 pub use disk::Wear;
 pub use faults::{Fault, Troubles};
 pub use net::{HostId, Weather};
-pub use swarm::{Options, Plan};
+pub use swarm::{Options, Pace, Plan};
 
 use exahour_wire::units::Nanos;
 

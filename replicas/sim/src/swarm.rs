@@ -22,6 +22,16 @@ use crate::net::{HostId, Weather};
 const MICRO: u64 = 1_000;
 const MILLI: u64 = 1_000_000;
 
+/// How often something befalls the nodes of a world.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pace {
+    /// By the seed, and what as well.
+    #[default]
+    Drawn,
+    /// Processes are killed all the time, and are there again at once: elections hardly come to an end.
+    Rushed,
+}
+
 /// What a run can be asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -29,6 +39,8 @@ pub struct Options {
     pub nodes: Option<usize>,
     /// How long faults go on in the world's time. Clients trade the whole time.
     pub length: Nanos,
+    /// How often something befalls the nodes.
+    pub pace: Pace,
     /// The mistake that nodes make, if any.
     #[cfg(feature = "defects")]
     pub defect: Option<exahour_journal::defects::Defect>,
@@ -39,6 +51,7 @@ impl Default for Options {
         Self {
             nodes: None,
             length: Nanos(6_000 * MILLI),
+            pace: Pace::Drawn,
             #[cfg(feature = "defects")]
             defect: None,
         }
@@ -93,7 +106,10 @@ impl Plan {
             weather: weather(&mut chance),
             wear: wear(&mut chance),
             manners: manners(&mut chance),
-            troubles: troubles(&mut chance, nodes),
+            troubles: match options.pace {
+                Pace::Drawn => troubles(&mut chance, nodes),
+                Pace::Rushed => rushed(),
+            },
             length: options.length,
         }
     }
@@ -250,6 +266,14 @@ fn troubles(chance: &mut Chance, nodes: usize) -> Troubles {
             Nanos(10 * MILLI),
             Nanos(chance.of(100 * MILLI..=1_500 * MILLI)),
         ),
+    }
+}
+
+fn rushed() -> Troubles {
+    Troubles {
+        kinds: vec![Fault::Kill],
+        every: (Nanos(10 * MILLI), Nanos(80 * MILLI)),
+        lasts: (Nanos(MILLI / 2), Nanos(4 * MILLI)),
     }
 }
 

@@ -66,6 +66,7 @@ impl Arguments {
         Options {
             nodes: self.nodes.as_ref().and_then(|nodes| nodes.parse().ok()),
             length: Nanos(self.length * Nanos::SECOND.0),
+            ..Options::default()
         }
     }
 
