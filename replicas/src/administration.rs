@@ -139,6 +139,9 @@ fn status(consensus: &Consensus, engine: &EngineFacts) -> NodeStatus {
 
 /// Chooses who leads next, and begins to hand over.
 fn step_down(consensus: &mut Consensus, to: Option<NodeId>) -> Result<Change, Reply> {
+    if consensus.raft_ref().raft.has_pending_conf() {
+        return refused("a change of the members is under way: ask again in a moment");
+    }
     let own = consensus.raft_ref().raft.id;
     let matched = |consensus: &Consensus, id: u64| {
         let progress = consensus.raft_ref().raft.prs().get(id);
@@ -221,8 +224,30 @@ fn replace(consensus: &Consensus, old: NodeId, new: NodeId) -> Result<Change, Re
     Ok(Change::Replace { old, new })
 }
 
+/// Why a change would leave the group without a quorum that can be counted on, if it would.
+fn lacks_quorum(consensus: &Consensus, change: Change) -> Option<String> {
+    let mut voters = consensus.members().group.voters.clone();
+    match change {
+        Change::Learn(_) => return None,
+        Change::Promote(new) => voters.push(new.0),
+        Change::Remove(old) => voters.retain(|id| *id != old.0),
+        Change::Replace { old, new } => {
+            voters.retain(|id| *id != old.0);
+            voters.push(new.0);
+        }
+    }
+    let reliable = voters.iter().filter(|id| consensus.reliable(**id)).count();
+    let voters = voters.len();
+    (reliable * 2 <= voters).then(|| {
+        format!("of the {voters} voters there would be only {reliable} can be counted on now: bring the others back first")
+    })
+}
+
 /// Has the group agree on a change of its members, one at a time.
 fn propose(consensus: &mut Consensus, change: Change) -> Reply {
+    if let Some(lack) = lacks_quorum(consensus, change) {
+        return Reply::Refused(lack);
+    }
     let raft = consensus.raft();
     if raft.raft.has_pending_conf() || raft.raft.prs().conf().to_conf_state().auto_leave {
         let why = "another change of the members is under way: ask again in a moment";

@@ -7,7 +7,7 @@
 //! durability mode says, on a quorum; a node that may have forgotten what it acknowledged gives no vote.
 //! Does not: stamp, order or look into commands.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use exahour_gateway::clock::Steady;
@@ -70,8 +70,12 @@ const FETCH_AGAIN_TICKS: u64 = 500;
 /// Ticks from one look at what the journal may give up to the next.
 const RELEASE_TICKS: u64 = 100;
 
+/// Committed entries that the engine may be behind when a node asks for votes: one that led from further back
+/// would keep clients waiting until it is there.
+const BEHIND_MAX: u64 = 10_000;
+
 /// What consensus is set up with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct ConsensusSettings {
     /// This node.
     pub(crate) node: NodeId,
@@ -85,6 +89,8 @@ pub(crate) struct ConsensusSettings {
     pub(crate) chance: u64,
     /// Bytes of journal that are kept in any case; zero for all.
     pub(crate) keep_bytes: u64,
+    /// Hears what an operator should know.
+    pub(crate) notice: fn(&str),
     /// The port that this node's courier is reached at.
     pub(crate) courier_port: Option<u16>,
 }
@@ -133,10 +139,16 @@ pub(crate) struct Consensus {
     lost_to: Vec<u64>,
     /// Sends this node's courier for a snapshot.
     errands: Producer<Errand>,
+    /// What a forgetful node asked last.
+    asked: [u8; 8],
+    /// Folders that nodes came with for the first time, to be kept.
+    unknown: Vec<(u64, u64)>,
+    /// Nodes that have come back with another folder than they had: they may break promises.
+    refused: BTreeSet<u64>,
     /// Members that were linked while the disk was full.
     linked_meanwhile: BTreeMap<u64, Facts>,
-    /// The newest behaviour that each member can do, as it said when it was linked.
-    behaviours: BTreeMap<u64, u32>,
+    /// What each node said of itself when it was linked last.
+    told: BTreeMap<u64, Facts>,
     /// What operators ask for.
     requests: VecDeque<(Slot, Request)>,
     now: Steady,
@@ -164,7 +176,8 @@ impl Consensus {
             max_committed_size_per_ready: 1 << 20,
             check_quorum: true,
             pre_vote: true,
-            batch_append: true,
+            // Raft would put all that a member lacks into one message, however long it gets.
+            batch_append: false,
             skip_bcast_commit: true,
             ..RaftConfig::default()
         };
@@ -191,8 +204,11 @@ impl Consensus {
             election_ticks: ELECTION_TICKS,
             lost_to: Vec::new(),
             errands,
+            asked: [0; 8],
+            unknown: Vec::new(),
+            refused: BTreeSet::new(),
             linked_meanwhile: BTreeMap::new(),
-            behaviours: BTreeMap::new(),
+            told: BTreeMap::new(),
             requests: VecDeque::new(),
             now: Steady(0),
         };
@@ -210,7 +226,7 @@ impl Consensus {
     /// # Errors
     /// [`NodeError::Raft`].
     pub(crate) fn begin(&mut self) -> Result<(), NodeError> {
-        if self.members().alone(self.settings.node.0) {
+        if self.members().alone(self.settings.node.0) && !self.forgetful() {
             self.raft.campaign()?;
             self.draw_timeout();
         }
@@ -249,7 +265,8 @@ impl Consensus {
             work += moved;
         }
         self.note_applied();
-        if work == 0 && self.leads() && self.committed_told < self.committed {
+        if work == 0 && self.held.is_none() && self.leads() && self.committed_told < self.committed
+        {
             // Nothing else is on its way that would tell followers of the last commits.
             self.raft.raft.bcast_append();
             work += self.walk_ready()?;
@@ -308,13 +325,17 @@ impl Consensus {
         self.raft.store()
     }
 
-    /// Proposes a batch, which [`Consensus::takes`] has allowed.
+    /// Proposes a batch, which [`Consensus::takes`] has allowed; whether raft takes it, which it does not where
+    /// the role is being lost.
     ///
     /// # Errors
     /// [`NodeError::Raft`].
-    pub(crate) fn propose(&mut self, stamp: Vec<u8>, batch: Vec<u8>) -> Result<(), NodeError> {
-        self.raft.propose(stamp, batch)?;
-        Ok(())
+    pub(crate) fn propose(&mut self, stamp: Vec<u8>, batch: Vec<u8>) -> Result<bool, NodeError> {
+        match self.raft.propose(stamp, batch) {
+            Ok(()) => Ok(true),
+            Err(raft::Error::ProposalDropped) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// What an operator asks for next, and where the answer goes.
@@ -345,8 +366,17 @@ impl Consensus {
         if node == self.settings.node.0 {
             return Some(self.settings.behaviour_max);
         }
-        let heard = self.behaviours.get(&node).copied();
-        heard.filter(|_| self.linked(node))
+        let told = self.told.get(&node).filter(|_| self.linked(node));
+        told.map(|facts| facts.behaviour_max)
+    }
+
+    /// Whether a node's vote and copy can be counted on now.
+    pub(crate) fn reliable(&self, node: u64) -> bool {
+        if node == self.settings.node.0 {
+            return !self.forgetful();
+        }
+        let told = self.told.get(&node);
+        self.linked(node) && told.is_some_and(|facts| !facts.forgetful)
     }
 
     /// The last entry in the journal, committed or not.
@@ -397,13 +427,18 @@ impl Consensus {
         }
         if self.forgetful() && !self.leads() {
             if self.ticks.is_multiple_of(ASK_AGAIN_TICKS) {
-                // Raft answers with what a quorum has committed, once its leader has made sure of it.
-                self.raft.read_index(self.ticks.to_le_bytes().to_vec());
+                // Raft answers with what a quorum has committed, once its leader has made sure of it. Only
+                // the answer to this question counts: a start's own chance tells it from those of earlier lives.
+                self.asked = mix(self.settings.chance ^ self.ticks).to_le_bytes();
+                self.raft.read_index(self.asked.to_vec());
             }
             return Ok(());
         }
-        self.raft.tick();
-        self.draw_timeout();
+        let behind = self.committed.saturating_sub(self.applied.current());
+        if self.leads() || behind <= BEHIND_MAX {
+            self.raft.tick();
+            self.draw_timeout();
+        }
         if self.leads() && self.ticks.is_multiple_of(FETCH_AGAIN_TICKS) {
             self.ask_for_snapshots_again();
         }
@@ -467,6 +502,7 @@ impl Consensus {
             for (node, facts) in std::mem::take(&mut self.linked_meanwhile) {
                 self.on_linked(node, &facts);
             }
+            self.remember_incarnations()?;
         }
         while let Some(event) = self.peers.as_mut().and_then(Peers::next_event) {
             work += 1;
@@ -479,7 +515,10 @@ impl Consensus {
                 }
                 _ if self.held.is_some() => {}
                 PeerEvent::Raft(message) => self.on_message(*message),
-                PeerEvent::Linked(node, facts) => self.on_linked(node, &facts),
+                PeerEvent::Linked(node, facts) => {
+                    self.on_linked(node, &facts);
+                    self.remember_incarnations()?;
+                }
                 PeerEvent::Apart(node) => self.raft.report_unreachable(node),
             }
         }
@@ -501,20 +540,50 @@ impl Consensus {
         if ignored {
             return;
         }
-        if kind == MessageType::MsgHeartbeat {
-            // It was written before the leader heard how much this node has after a restart.
-            message.commit = message.commit.min(self.last_index());
+        if kind == MessageType::MsgHeartbeat && self.forgetful() {
+            // What stands in the journal now may be what was superseded: only entries that were compared with
+            // the leader's are committed.
+            message.commit = message.commit.min(self.raft.raft.raft_log.committed);
+        }
+        if self.refused.contains(&message.from) || self.beyond(&message) {
+            return;
         }
         // What raft refuses is from a node that is no member (any more): as good as lost.
         let _ = self.raft.step(message);
         self.draw_timeout();
     }
 
+    /// Whether a message speaks of entries that this node does not have, and cannot be true.
+    fn beyond(&self, message: &Message) -> bool {
+        let last = self.last_index();
+        match message.get_msg_type() {
+            MessageType::MsgAppendResponse if !message.reject => message.index > last,
+            MessageType::MsgHeartbeat => message.commit > last,
+            _ => false,
+        }
+    }
+
     /// This node is too far behind for the leader's journal: its courier fetches a snapshot, and the node
     /// opens again from it. Where that comes to nothing the leader asks again.
     fn fetch_snapshot(&mut self, message: &Message) {
-        let address = Unpacker(&message.context).address();
-        if let Some(address) = address.filter(|_| message.term >= self.term()) {
+        if message.term < self.term() {
+            return;
+        }
+        if message.get_snapshot().get_metadata().index <= self.committed {
+            // It has that already, and says so.
+            let mut have = Message {
+                from: self.settings.node.0,
+                to: message.from,
+                term: message.term,
+                index: self.committed,
+                commit: self.committed,
+                ..Message::default()
+            };
+            have.set_msg_type(MessageType::MsgAppendResponse);
+            self.send(&[have]);
+            return;
+        }
+        if let Some(address) = Unpacker(&message.context).address() {
             // A courier that is busy is on this errand already.
             let _ = self.errands.try_push(Errand {
                 node: message.from,
@@ -537,13 +606,19 @@ impl Consensus {
 
     /// A member is linked anew: what was on its way is lost, and what it had may be, too.
     fn on_linked(&mut self, node: u64, facts: &Facts) {
-        self.behaviours.insert(node, facts.behaviour_max);
-        if !self.leads() {
+        self.told.insert(node, *facts);
+        if self.is_another(node, facts) || !self.leads() {
             return;
         }
+        let term = self.raft.raft.raft_log.term(facts.last_index);
+        let same_end = term.is_ok_and(|term| term == facts.last_term);
         if let Some(progress) = self.raft.raft.mut_prs().get_mut(node) {
-            // A leader that knew better than the node itself what it has would never send it again.
-            progress.matched = progress.matched.min(facts.last_index);
+            // A leader that knew better than the node itself what it has would never send it again; and where
+            // the node's last entry is another, what it had of ours may be superseded there.
+            progress.matched = match same_end {
+                true => progress.matched.min(facts.last_index),
+                false => 0,
+            };
             #[cfg(feature = "defects")]
             if defects::armed(Defect::TrustedLength) {
                 progress.maybe_update(facts.last_index);
@@ -556,6 +631,40 @@ impl Consensus {
                 progress.become_probe();
             }
             self.raft.raft.send_append(node);
+        }
+    }
+
+    /// Whether a node has come back with another folder than the one that its promises were in. From then on
+    /// nothing that it says is believed.
+    fn is_another(&mut self, node: u64, facts: &Facts) -> bool {
+        let known = self.raft.store().promises().incarnations.get(&node);
+        match known.copied() {
+            Some(known) if known != facts.incarnation => {
+                if self.refused.insert(node) {
+                    (self.settings.notice)(&format!(
+                        "node {node} has come back with another folder than it had: it may not remember what it \
+                         promised, so it is not listened to. Put a node with another id in its place"
+                    ));
+                }
+                true
+            }
+            Some(_) => {
+                self.refused.remove(&node);
+                false
+            }
+            None => {
+                self.unknown.push((node, facts.incarnation));
+                false
+            }
+        }
+    }
+
+    /// Keeps which folders nodes have come with, before anything else that they say is heard.
+    fn remember_incarnations(&mut self) -> Result<(), NodeError> {
+        let unknown = std::mem::take(&mut self.unknown);
+        match unknown.is_empty() {
+            true => Ok(()),
+            false => self.raft.mut_store().know_incarnations(&unknown),
         }
     }
 
@@ -685,7 +794,9 @@ impl Consensus {
     /// A forgetful node that has again what a quorum had committed when it asked remembers everything.
     fn on_read_states(&mut self, ready: &mut Ready) -> Result<(), NodeError> {
         for state in ready.take_read_states() {
-            let asked = self.forgetful() && self.raft.raft.leader_id != INVALID_ID;
+            let asked = self.forgetful()
+                && state.request_ctx == self.asked
+                && self.raft.raft.leader_id != INVALID_ID;
             if asked && self.committed >= state.index {
                 self.raft.mut_store().set_forgetful(false)?;
             }
@@ -726,6 +837,12 @@ impl Consensus {
         };
         let mut members = self.members().clone();
         members.on_change(group, &context, entry.index);
+        if self.leads() && members.standing(self.settings.node.0).is_none() {
+            // A change that an earlier leader had begun takes this one out.
+            let term = self.term();
+            self.raft.raft.become_follower(term, INVALID_ID);
+            self.draw_timeout();
+        }
         if let Some(peers) = &mut self.peers {
             peers.set_members(&members);
         }
@@ -736,7 +853,7 @@ impl Consensus {
     #[inline]
     fn note_applied(&mut self) {
         let applied = self.applied.current().min(self.committed);
-        if applied > self.applied_told {
+        if applied > self.applied_told && self.held.is_none() {
             self.applied_told = applied;
             self.raft.advance_apply_to(applied);
         }

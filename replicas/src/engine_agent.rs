@@ -50,6 +50,8 @@ pub(crate) struct EngineOutlet {
 pub(crate) struct EngineFacts {
     /// The behaviour in force.
     pub(crate) behaviour: WatermarkReader,
+    /// The last command that the event log told of when the node started.
+    pub(crate) events_told: CommandSequence,
 }
 
 impl EngineFacts {

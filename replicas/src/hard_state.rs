@@ -5,13 +5,15 @@
 //!
 //! ```text
 //! slot (4096 bytes, two of them):
-//! | magic 8 | counter 8 | incarnation 8 | term 8 | vote 8 | forgetful 1 | zeros 7 |
-//! | base: index 8, term 8, command 8, stamp 8 | members: count 4, bytes | zeros | crc 4 |
+//! | magic 8 | counter 8 | incarnation 8 | term 8 | vote 8 | forgetful 1 | replicated 1 | zeros 6 |
+//! | base: index 8, term 8, command 8, stamp 8 | members: count 4, bytes |
+//! | incarnations of others: count 4, each: node 8, incarnation 8 | zeros | crc 4 |
 //! ```
 //! Always holds: the slot with the higher counter and a right checksum is the state; a write goes to
 //! the other slot and is flushed before it counts, so a torn write leaves the older state.
 //! Does not: keep the commit index, which raft finds again.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 #[cfg(feature = "defects")]
@@ -30,7 +32,10 @@ const CRC_AT: usize = SLOT_BYTES - 4;
 const MEMBERS_AT: usize = 84;
 
 /// Room for the members.
-pub(crate) const MEMBERS_BYTES_MAX: usize = CRC_AT - MEMBERS_AT;
+pub(crate) const MEMBERS_BYTES_MAX: usize = CRC_AT - MEMBERS_AT - 4 - INCARNATIONS_MAX * 16;
+
+/// Other nodes whose folders are remembered, at most.
+const INCARNATIONS_MAX: usize = 64;
 
 /// What the journal begins behind, where a snapshot from another node stands for what came before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,8 +57,13 @@ pub(crate) struct Promises {
     pub(crate) vote: u64,
     /// The node may have lost what it acknowledged: it gives no vote until it has it again.
     pub(crate) forgetful: bool,
+    /// Whether it has run without waiting for its disk, so that a power cut may have taken what it
+    /// acknowledged.
+    pub(crate) replicated: bool,
     pub(crate) base: Base,
     pub(crate) members: Members,
+    /// The incarnation that each other node came with first.
+    pub(crate) incarnations: BTreeMap<u64, u64>,
 }
 
 impl Promises {
@@ -71,12 +81,17 @@ impl Promises {
             .u64(self.term)
             .u64(self.vote)
             .u8(u8::from(self.forgetful))
-            .bytes(&[0; 7])
+            .u8(u8::from(self.replicated))
+            .bytes(&[0; 6])
             .u64(self.base.index)
             .u64(self.base.term)
             .u64(self.base.command)
             .u64(self.base.time_ns)
-            .counted(&members);
+            .counted(&members)
+            .u32(self.incarnations.len() as u32);
+        for (node, incarnation) in &self.incarnations {
+            Packer(&mut bytes).u64(*node).u64(*incarnation);
+        }
         let mut slot = [0; SLOT_BYTES];
         slot[..bytes.len()].copy_from_slice(&bytes);
         let crc = checksum(&slot[..CRC_AT]);
@@ -97,7 +112,8 @@ impl Promises {
         let counter = rest.u64()?;
         let (incarnation, term, vote) = (rest.u64()?, rest.u64()?, rest.u64()?);
         let forgetful = rest.u8()? != 0;
-        rest.take::<7>()?;
+        let replicated = rest.u8()? != 0;
+        rest.take::<6>()?;
         let base = Base {
             index: rest.u64()?,
             term: rest.u64()?,
@@ -105,13 +121,19 @@ impl Promises {
             time_ns: rest.u64()?,
         };
         let members = Members::unpack(rest.counted()?)?;
+        let mut incarnations = BTreeMap::new();
+        for _ in 0..rest.u32()? {
+            incarnations.insert(rest.u64()?, rest.u64()?);
+        }
         let promises = Self {
             incarnation,
             term,
             vote,
             forgetful,
+            replicated,
             base,
             members,
+            incarnations,
         };
         Some((counter, promises))
     }
@@ -262,6 +284,38 @@ impl HardStateFile {
             return Ok(());
         }
         self.kept.forgetful = forgetful;
+        self.write()
+    }
+
+    /// Keeps which folders nodes have come with, on disk when this returns; those of nodes that left are
+    /// forgotten first where there are too many.
+    ///
+    /// # Errors
+    /// [`NodeError::Io`].
+    pub(crate) fn know_incarnations(&mut self, nodes: &[(u64, u64)]) -> Result<(), NodeError> {
+        let members = &self.kept.members;
+        if self.kept.incarnations.len() + nodes.len() > INCARNATIONS_MAX {
+            self.kept
+                .incarnations
+                .retain(|node, _| members.standing(*node).is_some());
+        }
+        for (node, incarnation) in nodes {
+            if self.kept.incarnations.len() < INCARNATIONS_MAX {
+                self.kept.incarnations.insert(*node, *incarnation);
+            }
+        }
+        self.write()
+    }
+
+    /// Keeps whether this node runs without waiting for its disk, on disk when this returns.
+    ///
+    /// # Errors
+    /// [`NodeError::Io`].
+    pub(crate) fn set_replicated(&mut self, replicated: bool) -> Result<(), NodeError> {
+        if self.kept.replicated == replicated {
+            return Ok(());
+        }
+        self.kept.replicated = replicated;
         self.write()
     }
 

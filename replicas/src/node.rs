@@ -137,6 +137,7 @@ impl Node {
             mark: applied_out.clone(),
             frame: disk.storage.last_frame(),
         };
+        let events_told = disk.event_log.last_command();
         let (errands_in, errands_out) = errands();
         let couriers = match &config.cluster {
             Some(cluster) => {
@@ -159,6 +160,7 @@ impl Node {
             behaviour_max: config.capacity.behaviour_max.0,
             chance: u64::from_le_bytes(world.random_bytes()?),
             keep_bytes: config.journal_keep_bytes,
+            notice: config.notice,
             courier_port: courier.address().map(|it| it.port()),
         };
         let peers = match &config.cluster {
@@ -185,6 +187,7 @@ impl Node {
             let rings = vec![wishes_out, gateway_out];
             let engine = EngineFacts {
                 behaviour: behaviour_out,
+                events_told,
             };
             let others = (engine, wanted_in);
             Sequencer::new(

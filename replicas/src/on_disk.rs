@@ -105,6 +105,7 @@ impl OnDisk {
             ));
         }
         let events = open_events(disk, config, &journal)?;
+        let ahead = promises.kept().forgetful || promises.kept().base.index > 0;
         let snapshots = (Arc::clone(disk), data.join(snapshots::FOLDER));
         let mut storage = JournalStorage::new(journal.appender, reader, promises, snapshots);
         let end = storage.log_end().map_err(NodeError::log("journal"))?;
@@ -114,7 +115,7 @@ impl OnDisk {
             tell_recovery(config, end.next.0 - 1, promised, keyed);
         }
         let keys = open_keys(disk.as_ref(), &keys_path, config)?;
-        let event_log = open_event_log(disk, config, events.appender, end)?;
+        let event_log = open_event_log(disk, config, events.appender, end, ahead)?;
         let capacity = Capacity {
             index_seed: u64::from_le_bytes(random_bytes(disk.as_ref())?),
             ..config.capacity
@@ -143,7 +144,8 @@ impl OnDisk {
 /// Refuses a folder that has lost something; whether there are promises in it.
 fn check_folder(disk: &dyn Disk, config: &NodeConfig) -> Result<bool, NodeError> {
     let (journal, promises) = (config.data.join(JOURNAL), config.data.join(PROMISES));
-    let (promised, journaled) = (disk.exists(&promises), disk.exists(&journal));
+    let promised = disk.exists(&promises);
+    let journaled = disk.exists(&journal) && holds_a_log(disk, &journal)?;
     if promised && !journaled {
         return Err(match &config.cluster {
             None => NodeError::JournalLost {
@@ -171,6 +173,16 @@ fn check_folder(disk: &dyn Disk, config: &NodeConfig) -> Result<bool, NodeError>
         }
         _ => Ok(promised),
     }
+}
+
+/// Whether a folder has anything of a log in it: where it is a place of another disk that is not there, it is
+/// empty.
+fn holds_a_log(disk: &dyn Disk, folder: &Path) -> Result<bool, NodeError> {
+    let listed = disk.list(folder).map_err(NodeError::io(folder, "list"))?;
+    Ok(listed.iter().any(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.ends_with(".log") || name.starts_with("damaged-") || name == "control"
+    }))
 }
 
 /// Refuses a journal of a cluster beside which the promises are gone. They are made last, so a first start
@@ -212,14 +224,17 @@ fn remember_losses(
     promises: &mut HardStateFile,
 ) -> Result<(), NodeError> {
     let recovered = &journal.recovered;
-    if config.cluster.is_none() {
+    let Some(cluster) = &config.cluster else {
         return Ok(());
-    }
+    };
     let restarted = recovered.run == MachineRun::Another;
-    let unflushed = promised && config.durability == Durability::Replicated;
-    if recovered.damage.is_some() || restarted && unflushed {
+    // How it ran counts, not how it will.
+    let unflushed = promised && promises.kept().replicated;
+    let alone = promises.kept().members.alone(cluster.node.0);
+    if !alone && (recovered.damage.is_some() || restarted && unflushed) {
         promises.set_forgetful(true)?;
     }
+    promises.set_replicated(config.durability == Durability::Replicated)?;
     if let Some(damage) = &recovered.damage {
         (config.notice)(&format!(
             "the journal is damaged at position {} ({}): from entry {} on it is had again from the \
@@ -240,6 +255,19 @@ fn follow(disk: &Arc<dyn Disk>, path: &Path, log: &'static str) -> Result<Reader
     Reader::follow_on(disk, path, Verify::Trust).map_err(NodeError::log(log))
 }
 
+/// Whether there are others who have what this node loses.
+fn has_peers(disk: &dyn Disk, config: &NodeConfig) -> Result<bool, NodeError> {
+    let Some(cluster) = &config.cluster else {
+        return Ok(false);
+    };
+    let promises = config.data.join(PROMISES);
+    let members = match disk.exists(&promises) {
+        true => HardStateFile::peek(disk, &promises)?.members,
+        false => Members::founders(&cluster.founders),
+    };
+    Ok(!members.alone(cluster.node.0))
+}
+
 fn open_journal(disk: &Arc<dyn Disk>, config: &NodeConfig) -> Result<Journal, NodeError> {
     let path = config.data.join(JOURNAL);
     let identity = config.data.join("identity");
@@ -247,9 +275,9 @@ fn open_journal(disk: &Arc<dyn Disk>, config: &NodeConfig) -> Result<Journal, No
     let mut journal = LogConfig::new(&path, log_id).with_segment_bytes(config.segment_bytes);
     journal.disk = Arc::clone(disk);
     journal.flush = config.flush;
-    journal.on_damage = match config.cluster {
-        None => OnDamage::Refuse,
-        Some(_) => OnDamage::SetAside,
+    journal.on_damage = match has_peers(disk.as_ref(), config)? {
+        false => OnDamage::Refuse,
+        true => OnDamage::SetAside,
     };
     Journal::open_or_create(&journal).map_err(NodeError::log("journal"))
 }
@@ -276,14 +304,15 @@ fn open_event_log(
     config: &NodeConfig,
     appender: Appender,
     end: LogEnd,
+    ahead: bool,
 ) -> Result<EventLog, NodeError> {
     let path = config.data.join(EVENTS);
     let reader = follow(disk, &path, "event log")?;
     let event_log = EventLog::new(appender, &reader).map_err(NodeError::log("event log"))?;
     let told = event_log.last_command();
-    // In a cluster they may have come with a snapshot, or the journal gets again from its peers what it lost:
-    // only what was committed has events, and gives the same again.
-    if told >= end.next && config.cluster.is_none() {
+    // They may have come with a snapshot, or the journal gets again from its peers what it lost: only what was
+    // committed has events, and gives the same again.
+    if told >= end.next && !ahead {
         return Err(NodeError::EventsAhead {
             path,
             told: told.0,

@@ -145,8 +145,20 @@ impl Sequencer {
                     }
                 }
             }
+            Request::TrustMemory if self.tells_of_more()? => {
+                let why = "the event log tells of commands that this node has lost: stop it, move its folder \
+                           `events` away, start it again, and ask again";
+                Ok(Reply::Refused(why.to_owned()))
+            }
             request => answer(&mut self.consensus, &self.engine, request),
         }
+    }
+
+    /// Whether the event log tells of commands that are not in the journal.
+    fn tells_of_more(&self) -> Result<bool, NodeError> {
+        let end = self.consensus.storage().log_end();
+        let end = end.map_err(NodeError::log("journal"))?;
+        Ok(self.engine.events_told >= end.next)
     }
 
     /// Starts to lead, or stops.
@@ -278,8 +290,9 @@ impl Sequencer {
             first: self.end.next,
             count,
         };
-        self.consensus.propose(stamp.to_bytes().to_vec(), data)?;
-        self.end.next = CommandSequence(self.end.next.0 + u64::from(count));
+        if self.consensus.propose(stamp.to_bytes().to_vec(), data)? {
+            self.end.next = CommandSequence(self.end.next.0 + u64::from(count));
+        }
         Ok(())
     }
 }

@@ -136,6 +136,14 @@ impl JournalStorage {
         self.promises.set_members(members)
     }
 
+    /// Keeps which folders nodes have come with.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub(crate) fn know_incarnations(&mut self, nodes: &[(u64, u64)]) -> Result<(), NodeError> {
+        self.promises.know_incarnations(nodes)
+    }
+
     /// Keeps whether this node may have lost what it acknowledged.
     ///
     /// # Errors

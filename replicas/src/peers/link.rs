@@ -166,6 +166,11 @@ impl Link {
         self.node
     }
 
+    /// When it has to be open.
+    pub(crate) fn open_by(&self) -> Steady {
+        self.open_by
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Open { .. })
     }

@@ -16,6 +16,9 @@ use exahour_journal::disk::Disk;
 use super::handshake::Role;
 use super::link::{Found, Link, LinkFault, Local};
 
+/// Connections that have not said who they are, at a time.
+const STRANGERS_MAX: usize = 8;
+
 /// What a read of a link brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
@@ -82,6 +85,7 @@ impl Links {
             count += 1;
             // Where every place is taken the newcomer is refused: places of strangers time out.
             if let Accepted::Connection(slot) = accepted {
+                self.make_room();
                 self.active.push(slot);
                 match self.nonce() {
                     Some(nonce) => self.links[slot.0] = Some(Link::accept(nonce, now)),
@@ -90,6 +94,21 @@ impl Links {
             }
         }
         Ok(count)
+    }
+
+    /// Strangers get few places: the one that has not proven itself for longest goes. A peer takes a moment.
+    fn make_room(&mut self) {
+        let unproven = |slot: &&Slot| {
+            let link = self.links[slot.0].as_ref();
+            link.is_some_and(|link| !link.is_open() && link.node() == 0)
+        };
+        let strangers: Vec<Slot> = self.active.iter().filter(unproven).copied().collect();
+        let oldest = |slot: &&Slot| self.links[slot.0].as_ref().map(Link::open_by);
+        if strangers.len() >= STRANGERS_MAX
+            && let Some(slot) = strangers.iter().min_by_key(oldest)
+        {
+            self.close(*slot);
+        }
     }
 
     /// Begins a link to a node; `None` where there is no place for it.

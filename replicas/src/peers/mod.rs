@@ -3,7 +3,7 @@
 //! Turned by the sequencer's consensus within its own duty cycle, so that what raft has to say leaves
 //! before the local flush.
 //!
-//! Always holds: one link for each pair of nodes, dialled by the one with the lower id; a new link of a
+//! Always holds: one link for each pair of nodes, dialled by the one with the lower id as a rule; a new link of a
 //! node takes the place of the one before, of which nothing is read any more; what waits for a slow peer
 //! is bounded, and what does not fit is lost, as on any network: raft sends it again.
 //! Does not: know what raft does with a message.
@@ -49,6 +49,9 @@ const READS_A_TURN: usize = 4;
 /// From one dialling of a peer to the next.
 const DIAL_AGAIN: Nanos = Nanos(50_000_000);
 
+/// After so long without a link the higher id dials, too: the lower one may not know where it is.
+const DIALS_TOO_AFTER: Nanos = Nanos(3_000_000_000);
+
 /// How often deadlines are looked at.
 const SWEEP_EVERY: Nanos = Nanos(20_000_000);
 
@@ -73,6 +76,8 @@ struct Peer {
     /// The other side has told its facts: messages may go.
     linked: bool,
     dial_at: Steady,
+    /// Since when there is no link.
+    apart_since: Steady,
     /// The fault told last, so that each is told once.
     told: Option<LinkFault>,
 }
@@ -282,10 +287,18 @@ impl Peers {
             }
         }
         let (own, now) = (self.links.node(), self.links.now());
+        for peer in self.peers.values_mut() {
+            if peer.apart_since == Steady(0) {
+                peer.apart_since = now;
+            }
+        }
         let due: Vec<(u64, SocketAddr)> = self
             .peers
             .iter()
-            .filter(|(node, peer)| **node > own && peer.slot.is_none() && now >= peer.dial_at)
+            .filter(|(node, peer)| {
+                let waits = **node < own && now < peer.apart_since.after(DIALS_TOO_AFTER);
+                !waits && peer.slot.is_none() && now >= peer.dial_at
+            })
             .filter_map(|(node, peer)| Some((*node, peer.address?)))
             .collect();
         for (node, address) in due {
@@ -327,6 +340,7 @@ impl Peers {
     fn on_apart(&mut self, node: u64) {
         if let Some(peer) = self.peers.get_mut(&node) {
             peer.slot = None;
+            peer.apart_since = self.links.now();
             peer.dial_at = self.links.now().after(DIAL_AGAIN);
             if std::mem::take(&mut peer.linked) {
                 self.events.push_back(PeerEvent::Apart(node));

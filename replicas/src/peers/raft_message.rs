@@ -119,7 +119,22 @@ pub(crate) fn unpack(bytes: &[u8]) -> Option<Message> {
         }
         message.entries.push(entry);
     }
+    let questions = [MessageType::MsgReadIndex, MessageType::MsgReadIndexResp];
+    if questions.contains(&kind) && message.entries.len() != 1 || !numbered(&message) {
+        return None;
+    }
     rest.finish(message)
+}
+
+/// Whether terms and indices are such as a log can have: terms of 32 bits, and indices far from their end.
+fn numbered(message: &Message) -> bool {
+    let term_max = u64::from(u32::MAX);
+    let index_max = u64::MAX / 2;
+    let terms = [message.term, message.log_term, message.commit_term];
+    let indices = [message.index, message.commit, message.reject_hint];
+    terms.iter().all(|term| *term <= term_max)
+        && indices.iter().all(|index| *index <= index_max)
+        && message.entries.iter().all(|entry| entry.term <= term_max)
 }
 
 fn unpack_entry(rest: &mut Unpacker<'_>) -> Option<Entry> {
@@ -178,6 +193,9 @@ mod tests {
         for kind in TRAVELLING {
             let mut message = append();
             message.set_msg_type(kind);
+            if [MessageType::MsgReadIndex, MessageType::MsgReadIndexResp].contains(&kind) {
+                message.entries.truncate(1);
+            }
             if kind == MessageType::MsgSnapshot {
                 (message.index, message.log_term) = (0, 0);
                 message.mut_snapshot().mut_metadata().index = 12;

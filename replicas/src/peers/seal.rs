@@ -52,10 +52,8 @@ impl Sealer {
         seal
     }
 
-    /// Appends a frame to `bytes`; `write` appends its body, or nothing and `false` to have no frame.
-    ///
-    /// # Panics
-    /// If the body is longer than [`BODY_BYTES_MAX`]: our own fault.
+    /// Appends a frame to `bytes`; `write` appends its body, or nothing and `false` to have no frame. There is
+    /// none either where the body is longer than [`BODY_BYTES_MAX`]: the other side would not take it.
     pub(crate) fn seal(
         &mut self,
         kind: u8,
@@ -64,13 +62,13 @@ impl Sealer {
     ) -> bool {
         let start = bytes.len();
         bytes.extend_from_slice(&[0; FRAME_HEADER_BYTES]);
-        if !write(bytes) {
+        let written = write(bytes);
+        let length = bytes.len() - start - FRAME_HEADER_BYTES;
+        if !written || length > BODY_BYTES_MAX {
             bytes.truncate(start);
             return false;
         }
         let frame = &mut bytes[start..];
-        let length = frame.len() - FRAME_HEADER_BYTES;
-        assert!(length <= BODY_BYTES_MAX, "a frame of {length} bytes");
         frame[..4].copy_from_slice(&(length as u32).to_le_bytes());
         frame[4] = kind;
         let seal = self.seal_of(&frame[..SEAL_AT], &frame[FRAME_HEADER_BYTES..]);

@@ -348,6 +348,23 @@ pub(crate) fn order(name: u64, account: u32, side: Side, quantity: u64) -> NewOr
     }
 }
 
+/// Sends so many orders, many at a time, while nobody fails.
+pub(crate) fn flood(client: &mut Client, account: u32, orders: u64) {
+    let (mut sent, mut accepted) = (0, 0);
+    while accepted < orders {
+        while sent < orders && sent < accepted + 500 {
+            sent += 1;
+            client.queue(&order(sent, account, Side::Buy, 1)).unwrap();
+        }
+        client.flush().unwrap();
+        match client.wait(Duration::from_secs(10)).unwrap() {
+            Some(ClientEvent::Report(_)) => accepted += 1,
+            Some(other) => panic!("{other:?}"),
+            None => panic!("{accepted} of {orders} are in, and nothing comes"),
+        }
+    }
+}
+
 /// Sends an order and waits until it is accepted, whoever leads meanwhile.
 pub(crate) fn place(client: &mut Client, order: &NewOrder) {
     let end = Instant::now() + PATIENCE;

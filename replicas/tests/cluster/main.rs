@@ -297,3 +297,73 @@ fn operators_have_a_snapshot_taken_and_a_behaviour_brought_into_force() {
     let refused = group.ask_leader(&Request::Activate(status.behaviour_max + 1));
     assert!(matches!(refused, Reply::Refused(_)), "{refused:?}");
 }
+
+/// A member lacks much more than fits one message of raft's.
+#[test]
+fn a_follower_megabytes_behind_catches_up_by_the_log() {
+    let mut group = Group::founded(3);
+    let leader = group.leader();
+    let behind = if leader == 3 { 2 } else { 3 };
+    group.stop(behind);
+    let mut client = group.connect(leader, 1);
+    group::flood(&mut client, 100, 60_000);
+    group.start(behind);
+    let end = group.wait_until_level();
+    assert_eq!(group::orders_in(&group.history(end)), 60_000);
+}
+
+#[test]
+fn a_change_that_would_leave_no_quorum_is_refused() {
+    let mut group = Group::founded(3);
+    let leader = group.leader();
+    let [dead, alive] = [(leader % 3) + 1, (leader + 1) % 3 + 1];
+    group.stop(dead);
+    let remove = Request::RemoveNode(exahour_replicas::NodeId(alive));
+    let refused = group.ask_leader(&remove);
+    assert!(matches!(refused, Reply::Refused(_)), "{refused:?}");
+    let remove = Request::RemoveNode(exahour_replicas::NodeId(dead));
+    assert_eq!(group.ask_leader(&remove), Reply::Done);
+    group.until("it is gone", |group| {
+        group
+            .leader_status()
+            .is_some_and(|it| it.members.len() == 2)
+    });
+}
+
+#[test]
+fn a_later_member_with_an_empty_folder_is_not_listened_to() {
+    let mut group = Group::founded(3);
+    group.leader();
+    let member = group.new_member(4);
+    group.start(4);
+    assert_eq!(group.ask_leader(&Request::AddNode(member)), Reply::Done);
+    group.until("node 4 votes", |group| {
+        group.ask_leader(&Request::Promote(member.id));
+        let members = group.leader_status().map(|it| it.members);
+        members.is_some_and(|all| all.iter().all(|it| it.standing == Standing::Voter))
+    });
+    group.wait_until_level();
+    let told = group.leader_status().unwrap().last_index;
+    group.stop(4);
+    group.empty_folder(4);
+    group.start(4);
+    // Long enough for many appends and votes.
+    group.until("time has passed", |group| {
+        let mut client = group.connect(group.leader(), 1);
+        group::place(&mut client, &order(told, 100, Side::Buy, 1));
+        group.leader_status().is_some_and(|it| it.last_index > told)
+    });
+    let four = group.status(4).unwrap();
+    assert_eq!((four.last_index, four.committed), (0, 0), "{four:?}");
+}
+
+#[test]
+fn an_empty_journal_beside_promises_is_refused() {
+    let mut group = Group::founded(3);
+    group.leader();
+    group.stop(2);
+    std::fs::remove_dir_all(group.journal(2)).unwrap();
+    std::fs::create_dir(group.journal(2)).unwrap();
+    let error = group.try_start(2).unwrap_err().to_string();
+    assert!(error.contains("may have forgotten"), "{error}");
+}
