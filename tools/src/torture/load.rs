@@ -86,10 +86,11 @@ impl Load {
         self.abandoned.store(true, Ordering::Relaxed);
     }
 
-    /// The same, and why: the first reason counts.
+    /// The same, and why: the first reason counts, and none that only follows from it.
     pub(super) fn fail(&self, error: anyhow::Error) {
-        lock(&self.failure).get_or_insert(error);
-        self.abandon();
+        if !self.abandoned.swap(true, Ordering::Relaxed) {
+            *lock(&self.failure) = Some(error);
+        }
     }
 
     /// Why it is over before its end, told once.
@@ -130,6 +131,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_reason_counts_and_none_follows_from_an_end() {
+        let load = Load::new(2);
+        load.fail(anyhow::anyhow!("one"));
+        load.fail(anyhow::anyhow!("two"));
+        assert_eq!(load.take_failure().unwrap().to_string(), "one");
+        assert!(load.check_abandoned().is_err());
+        let load = Load::new(2);
+        load.abandon();
+        load.fail(anyhow::anyhow!("it was abandoned"));
+        assert!(load.take_failure().is_none());
+    }
 
     #[test]
     fn an_outage_ends_with_an_answer_to_what_was_sent_in_it() {
