@@ -115,6 +115,14 @@ impl ClusterConfig {
     pub(crate) fn founds(&self) -> bool {
         self.founders.iter().any(|member| member.id == self.node)
     }
+
+    /// Whether its first members are all reached at the same machine, to be tried there.
+    pub(crate) fn on_one_machine(&self) -> bool {
+        let machine = self.listen.ip();
+        let others = self.founders.iter().filter(|it| it.id != self.node);
+        let mut machines = others.map(|member| member.peers.ip()).peekable();
+        machines.peek().is_some() && machines.all(|it| it == machine)
+    }
 }
 
 impl ClusterTable {
@@ -168,6 +176,8 @@ impl ClusterTable {
 
 #[cfg(test)]
 mod tests {
+    use exahour_rings::IdleStrategy;
+
     use super::*;
     use crate::config::NodeConfig;
 
@@ -196,6 +206,32 @@ mod tests {
         let cluster = config(&text).unwrap().cluster.unwrap();
         assert!(!cluster.founds());
         assert_eq!(cluster.founders.len(), 3);
+    }
+
+    #[test]
+    fn nodes_on_one_machine_yield_to_each_other_unless_their_layout_is_written() {
+        let idles = |text: &str| -> Vec<IdleStrategy> {
+            let layout = config(text).unwrap().layout;
+            layout.threads.iter().map(|it| it.idle).collect()
+        };
+        let cluster = |machines: [&str; 3]| {
+            let mut text = "[cluster]\nnode = 2\nkey = \"a.key\"\n".to_owned();
+            for (id, machine) in (1..).zip(machines) {
+                text.push_str(&format!(
+                    "[[cluster.member]]\nid = {id}\npeers = \"{machine}:71{id}\"\norders = \"{machine}:72{id}\"\n"
+                ));
+            }
+            text
+        };
+        let apart = cluster(["10.0.0.1", "10.0.0.2", "10.0.0.2"]);
+        let together = cluster(["127.0.0.1"; 3]);
+        let written = format!(
+            "{together}[[thread]]\nname = \"all\"\nidle = \"backoff\"\nagents = [\"sequencer\"]\n"
+        );
+        assert!(!idles(&apart).contains(&IdleStrategy::Yield));
+        assert!(idles(&together).contains(&IdleStrategy::Yield));
+        assert!(!idles(&together).contains(&IdleStrategy::BackOff));
+        assert_eq!(idles(&written), [IdleStrategy::BackOff]);
     }
 
     #[test]

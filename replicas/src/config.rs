@@ -261,11 +261,19 @@ impl NodeConfig {
         if self.written.sets("thread") {
             return;
         }
-        // Where the cores cannot be listed, the layout that pins nothing is the right one.
+        let crowded = self
+            .cluster
+            .as_ref()
+            .is_some_and(ClusterConfig::on_one_machine);
+        // Where the cores cannot be listed, the layout that pins nothing is the right one; and where nodes
+        // would pin themselves to the same cores.
         let online = online_cores().unwrap_or_default();
-        match wide_layout(&online) {
+        match wide_layout(&online).filter(|_| !crowded) {
             Some(wide) => self.layout = wide,
             None => place_disk(&mut self.layout, self.durability),
+        }
+        if crowded {
+            yield_to_each_other(&mut self.layout);
         }
     }
 
@@ -425,6 +433,16 @@ fn place_disk(layout: &mut Layout, durability: Durability) {
         _ => {
             let idle = IdleStrategy::Park { micros: 200 };
             layout.threads.push(ThreadLayout::new(DISK, idle, &[DISK]));
+        }
+    }
+}
+
+/// Nodes that share a machine hand its cores to each other: what one waits for another has to compute
+/// (perf/2026-11-29-cluster).
+fn yield_to_each_other(layout: &mut Layout) {
+    for thread in &mut layout.threads {
+        if thread.idle == IdleStrategy::BackOff {
+            thread.idle = IdleStrategy::Yield;
         }
     }
 }

@@ -32,7 +32,8 @@ use crate::members::{Members, NodeId};
 use crate::peers::facts::Facts;
 use crate::peers::operation::{Reply, Request};
 use crate::peers::packed::{Packer, Unpacker};
-use crate::peers::{PeerEvent, Peers};
+use crate::peers::{BODY_BYTES_MAX, OUT_BYTES_MAX, PeerEvent, Peers};
+use crate::sequencer::BATCH_BYTES_MAX;
 use crate::storage::JournalStorage;
 
 /// How often raft's own clock ticks.
@@ -49,7 +50,12 @@ const ELECTION_TICKS: usize = 20;
 const MESSAGE_BYTES_MAX: u64 = 256 << 10;
 
 /// Messages under way to one peer, at most.
-const MESSAGES_IN_FLIGHT_MAX: usize = 64;
+const MESSAGES_IN_FLIGHT_MAX: usize = 24;
+
+// All of them may wait for a peer at once, as those of a node that catches up do.
+const _: () = assert!(MESSAGES_IN_FLIGHT_MAX as u64 * MESSAGE_BYTES_MAX < OUT_BYTES_MAX as u64);
+// The last entry of a message may pass the size aimed at; what raft counts of each is more than its frame.
+const _: () = assert!(MESSAGE_BYTES_MAX as usize + 2 * BATCH_BYTES_MAX < BODY_BYTES_MAX);
 
 /// Batches that may be appended and not yet safe here. One is being flushed, one waits for the next
 /// flush; commands that come meanwhile gather in their rings, and so in larger batches.
@@ -60,6 +66,10 @@ const BATCHES_UNCOMMITTED_MAX: u64 = 8;
 
 /// Turns of raft within one duty cycle, at most: a batch that is safe at once takes three.
 const RAFT_TURNS_MAX: usize = 4;
+
+/// How long followers may wait to hear of a commit where nothing else goes to them: the next order brings
+/// it, too.
+const COMMIT_UNTOLD_MAX: Nanos = Nanos(1_000_000);
 
 /// Ticks from one question of a forgetful node, how far it has to catch up, to the next.
 const ASK_AGAIN_TICKS: u64 = 20;
@@ -121,6 +131,8 @@ pub(crate) struct Consensus {
     committed: u64,
     /// What followers were last sent as committed.
     committed_told: u64,
+    /// When they are told in any case.
+    tell_at: Steady,
     pending: VecDeque<Pending>,
     /// What a full disk holds up. Nothing is proposed meanwhile, so the rings fill, and clients are
     /// answered that the exchange is busy.
@@ -193,6 +205,7 @@ impl Consensus {
             applied_told: settings.applied,
             committed: settings.applied,
             committed_told: 0,
+            tell_at: Steady(0),
             pending: VecDeque::with_capacity(BATCHES_UNSAFE_MAX + 2),
             held: None,
             held_since: Steady(0),
@@ -265,8 +278,8 @@ impl Consensus {
             work += moved;
         }
         self.note_applied();
-        if work == 0 && self.held.is_none() && self.leads() && self.committed_told < self.committed
-        {
+        let untold = self.leads() && self.committed_told < self.committed;
+        if work == 0 && self.held.is_none() && untold && self.now >= self.tell_at {
             // Nothing else is on its way that would tell followers of the last commits.
             self.raft.raft.bcast_append();
             work += self.walk_ready()?;
@@ -812,6 +825,9 @@ impl Consensus {
             if entry.get_entry_type() != EntryType::EntryNormal {
                 self.change_members(entry)?;
             }
+        }
+        if self.committed_told >= self.committed {
+            self.tell_at = self.now.after(COMMIT_UNTOLD_MAX);
         }
         self.committed = last.index;
         let store = self.raft.mut_store();

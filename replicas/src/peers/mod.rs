@@ -30,9 +30,10 @@ use crate::members::Members;
 use facts::Facts;
 use handshake::Role;
 pub use link::LinkFault;
-pub(crate) use link::{Found, Link, Local};
+pub(crate) use link::{Found, Link, Local, OUT_BYTES_MAX};
 use links::{Links, Reading};
 use operation::{Reply, Request};
+pub(crate) use seal::BODY_BYTES_MAX;
 
 /// Connections at a time: every other member twice, while a link takes another's place, and tools.
 pub(crate) const CONNECTIONS_MAX: usize = 2 * crate::members::MEMBERS_MAX + 16;

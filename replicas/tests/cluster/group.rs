@@ -387,3 +387,29 @@ pub(crate) fn place(client: &mut Client, order: &NewOrder) {
         }
     }
 }
+
+/// Sends so many orders, many at a time, and waits until all are accepted, whoever leads meanwhile.
+pub(crate) fn place_many(client: &mut Client, count: u64) {
+    let end = Instant::now() + PATIENCE;
+    let (mut accepted, mut under_way, mut name) = (0, 0, 0);
+    while accepted < count {
+        assert!(Instant::now() < end, "{accepted} of {count} were accepted");
+        while accepted + under_way < count && under_way < 2_000 {
+            name += 1;
+            if client.queue(&order(name, 100, Side::Buy, 1)).is_err() {
+                break;
+            }
+            under_way += 1;
+        }
+        let _ = client.flush();
+        match client.wait(Duration::from_millis(100)).unwrap() {
+            Some(ClientEvent::Report(report)) if report.read::<OrderAccepted>().is_some() => {
+                accepted += 1;
+                under_way -= 1;
+            }
+            Some(ClientEvent::NotApplied { count, .. }) => under_way -= u64::from(count),
+            Some(ClientEvent::Busy { .. }) => under_way -= 1,
+            _ => {}
+        }
+    }
+}

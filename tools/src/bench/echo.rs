@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use exahour_rings::{CoreId, pin_current_thread};
+use exahour_rings::{CoreId, IdleStrategy, pin_current_thread};
 
 use super::disk::BareFile;
 use super::pace::Counterpart;
@@ -15,7 +15,7 @@ use super::pace::Counterpart;
 /// Bytes of an order with its framing.
 const MESSAGE_BYTES: usize = 70;
 
-/// An echo server that spins on one core.
+/// An echo server on a thread of its own.
 pub struct EchoServer {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
@@ -27,7 +27,11 @@ impl EchoServer {
     ///
     /// # Errors
     /// What the system says.
-    pub fn start(core: Option<CoreId>, disk: Option<BareFile>) -> anyhow::Result<Self> {
+    pub fn start(
+        core: Option<CoreId>,
+        disk: Option<BareFile>,
+        idle: IdleStrategy,
+    ) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let stop = Arc::new(AtomicBool::new(false));
@@ -38,7 +42,7 @@ impl EchoServer {
                 if let Some(core) = core {
                     pin_current_thread(core).map_err(std::io::Error::other)?;
                 }
-                serve(&listener, disk, &asked)
+                serve(&listener, disk, idle, &asked)
             })?;
         Ok(Self {
             address,
@@ -52,13 +56,15 @@ impl EchoServer {
     /// # Errors
     /// What the system says.
     pub fn connect(&self) -> anyhow::Result<EchoClient> {
-        let stream = TcpStream::connect(self.address)?;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
-        Ok(EchoClient {
-            stream,
-            received: 0,
-        })
+        EchoClient::connect(self.address)
+    }
+
+    /// Connects whoever hands messages on.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn stream(&self) -> std::io::Result<TcpStream> {
+        connected(self.address)
     }
 }
 
@@ -72,11 +78,20 @@ impl Drop for EchoServer {
     }
 }
 
+fn connected(address: SocketAddr) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_nonblocking(true)?;
+    Ok(stream)
+}
+
 fn serve(
     listener: &TcpListener,
     mut disk: Option<BareFile>,
+    idle: IdleStrategy,
     stop: &AtomicBool,
 ) -> std::io::Result<()> {
+    let mut idler = idle.idler();
     let (mut stream, _) = listener.accept()?;
     stream.set_nodelay(true)?;
     stream.set_nonblocking(true)?;
@@ -89,8 +104,9 @@ fn serve(
                     disk.write_and_sync()?;
                 }
                 stream.write_all(&buffer[..count])?;
+                idler.reset();
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => std::hint::spin_loop(),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => idler.idle(),
             Err(error) => return Err(error),
         }
     }
@@ -100,11 +116,28 @@ fn serve(
 /// A client of the echo.
 pub struct EchoClient {
     stream: TcpStream,
-    /// Bytes received so far.
+    /// Bytes received in this load.
     received: usize,
 }
 
+impl EchoClient {
+    /// Connects to whoever echoes.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn connect(address: SocketAddr) -> anyhow::Result<Self> {
+        Ok(Self {
+            stream: connected(address)?,
+            received: 0,
+        })
+    }
+}
+
 impl Counterpart for EchoClient {
+    fn begin(&mut self) {
+        self.received = 0;
+    }
+
     fn send(&mut self, _number: u64) -> anyhow::Result<()> {
         self.stream.write_all(&[7; MESSAGE_BYTES])?;
         Ok(())

@@ -3,27 +3,34 @@
 //! Always holds: a figure and its floor are measured in turns, minutes apart at most, on the same
 //! cores; what is compared is their ratio. Does not: run anything else meanwhile; nor should you.
 
+pub mod cluster;
 pub mod cpu;
 pub mod disk;
 pub mod echo;
 pub mod engine;
+pub mod failover;
 pub mod figures;
 pub mod flow;
 pub mod hop;
 pub mod machine;
 pub mod memory;
+pub mod memory_net;
+pub mod node;
 pub mod pace;
+pub mod raft;
+pub mod relay;
 pub mod replaying;
 pub mod report;
+pub mod site;
 pub mod trip;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, Subcommand};
 use exahour_journal::FlushBody;
-use exahour_rings::{CoreId, online_cores, pin_current_thread};
+use exahour_rings::{CoreId, IdleStrategy, online_cores, pin_current_thread};
 use exahour_wire::codes::Durability;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -35,7 +42,10 @@ use crate::output::{print, print_json};
 
 /// Measure ring, engine, gateway, journal and replay, each beside what the machine does without us.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    #[command(subcommand)]
+    topic: Option<Topic>,
     /// A tenth of the work: for a first look, not for a claim.
     #[arg(long)]
     quick: bool,
@@ -54,6 +64,16 @@ pub struct Arguments {
     /// Write JSON, one object a finding, instead of the table.
     #[arg(long)]
     json: bool,
+}
+
+/// What is measured apart from the rest, because it takes processes of its own.
+#[derive(Debug, Subcommand)]
+enum Topic {
+    Cluster(cluster::Arguments),
+    Failover(failover::Arguments),
+    Raft(raft::Arguments),
+    #[command(hide = true)]
+    Node(node::Arguments),
 }
 
 /// A part of the bench.
@@ -104,6 +124,16 @@ struct Effort {
 /// # Errors
 /// What keeps a part from being measured.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    match &arguments.topic {
+        None => run_parts(arguments),
+        Some(Topic::Cluster(arguments)) => cluster::run(arguments),
+        Some(Topic::Failover(arguments)) => failover::run(arguments),
+        Some(Topic::Raft(arguments)) => raft::run(arguments),
+        Some(Topic::Node(arguments)) => node::run(arguments),
+    }
+}
+
+fn run_parts(arguments: &Arguments) -> anyhow::Result<()> {
     let effort = if arguments.quick {
         Effort {
             commands: 200_000,
@@ -121,19 +151,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             span: SECOND * 5,
         }
     };
-    let folder = arguments.scratch.display();
-    // It is declared first to go last, after what lies in it.
-    let _made = MadeFolders::beyond(&arguments.scratch);
-    let scratch = std::fs::create_dir_all(&arguments.scratch)
-        .and_then(|()| {
-            tempfile::Builder::new()
-                .prefix("exahour-bench-")
-                .tempdir_in(&arguments.scratch)
-        })
-        .with_context(|| format!("--scratch {folder}: name a folder that can be written"))?;
+    let scratch = Scratch::make(&arguments.scratch)?;
     let mut bench = Bench {
         effort,
-        scratch: scratch.path().to_path_buf(),
+        scratch: scratch.path.clone(),
         cores: online_cores()?,
         report: Report::default(),
         seed: arguments.seed,
@@ -149,13 +170,47 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         progress.inc(1);
     }
     progress.finish_and_clear();
-    if let Some(folder) = &arguments.out {
-        bench.report.write_histograms(folder)?;
+    finish(&bench.report, arguments.out.as_deref(), arguments.json)
+}
+
+/// Writes down what was found.
+fn finish(report: &Report, out: Option<&Path>, json: bool) -> anyhow::Result<()> {
+    if let Some(folder) = out {
+        report.write_histograms(folder)?;
     }
-    if !arguments.json {
-        return print(&bench.report.text());
+    if !json {
+        return print(&report.text());
     }
-    bench.report.json().iter().try_for_each(print_json)
+    report.json().iter().try_for_each(print_json)
+}
+
+/// A folder for as long as something is measured, made with those on the way to it.
+struct Scratch {
+    path: PathBuf,
+    // In this order: what lies in the others goes first.
+    _inner: tempfile::TempDir,
+    _made: MadeFolders,
+}
+
+impl Scratch {
+    fn make(within: &Path) -> anyhow::Result<Self> {
+        let made = MadeFolders::beyond(within);
+        let inner = std::fs::create_dir_all(within)
+            .and_then(|()| {
+                tempfile::Builder::new()
+                    .prefix("exahour-bench-")
+                    .tempdir_in(within)
+            })
+            .with_context(|| {
+                let folder = within.display();
+                format!("--scratch {folder}: name a folder that can be written")
+            })?;
+        Ok(Self {
+            path: inner.path().to_path_buf(),
+            _inner: inner,
+            _made: made,
+        })
+    }
 }
 
 /// Folders that were not there before; they are removed again where nothing else lies in them.
@@ -354,7 +409,7 @@ impl Bench {
         disk: Option<disk::BareFile>,
     ) -> anyhow::Result<Histogram<u64>> {
         let (exchange, client) = self.pair();
-        let server = echo::EchoServer::start(exchange, disk)?;
+        let server = echo::EchoServer::start(exchange, disk, IdleStrategy::Spin)?;
         on_core(client, || {
             let mut client = server.connect()?;
             pace::run(&mut client, rate, count)
@@ -375,7 +430,6 @@ impl Bench {
             // The first orders touch every page and buffer once, and the next segments are staged
             // meanwhile, as they are in a node that has run for a while.
             pace::run(&mut trader, rate, rate * WARM_UP_SECONDS)?;
-            trader.begin();
             pace::run(&mut trader, rate, count)
         })?;
         node.stop()?;

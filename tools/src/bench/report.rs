@@ -35,6 +35,13 @@ enum Finding {
         floor: u64,
         most: Option<f64>,
     },
+    /// A number with the most that is aimed at.
+    Bounded {
+        name: String,
+        value: f64,
+        unit: &'static str,
+        most: f64,
+    },
     /// Why something was not measured.
     Note { name: String, text: String },
 }
@@ -53,6 +60,16 @@ impl Report {
             value,
             unit,
             aim,
+        });
+    }
+
+    /// Adds a number; `most` is the most that is aimed at.
+    pub fn at_most(&mut self, name: &str, value: f64, unit: &'static str, most: f64) {
+        self.findings.push(Finding::Bounded {
+            name: name.to_owned(),
+            value,
+            unit,
+            most,
         });
     }
 
@@ -93,6 +110,17 @@ impl Report {
             name,
             quantile,
             own: value,
+            floor,
+            most,
+        });
+    }
+
+    /// Adds the ratio of two p50 that stand elsewhere, in nanoseconds; `most` is the aim.
+    pub fn times(&mut self, name: &str, own: u64, floor: u64, most: Option<f64>) {
+        self.findings.push(Finding::Ratio {
+            name: name.to_owned(),
+            quantile: 0.5,
+            own,
             floor,
             most,
         });
@@ -146,6 +174,15 @@ impl Report {
                     let aim = aim.map_or(String::new(), |aim| verdict(*value >= aim, "least", aim));
                     writeln!(out, "{name:<40} {value:>10.2} {unit:<18} {aim}")?;
                 }
+                Finding::Bounded {
+                    name,
+                    value,
+                    unit,
+                    most,
+                } => {
+                    let aim = verdict(*value <= *most, "most", *most);
+                    writeln!(out, "{name:<40} {value:>10.2} {unit:<18} {aim}")?;
+                }
                 Finding::Ratio {
                     name,
                     quantile,
@@ -176,6 +213,14 @@ impl Report {
                 aim,
             } => {
                 json!({"name": name, "value": value, "unit": unit, "aim": aim})
+            }
+            Finding::Bounded {
+                name,
+                value,
+                unit,
+                most,
+            } => {
+                json!({"name": name, "value": value, "unit": unit, "most": most})
             }
             Finding::Distribution { name, histogram } => {
                 let [p50, p99, p999, p9999, max] = percentiles(histogram);

@@ -1,5 +1,6 @@
 //! The round trip of an order: through the gateway of a real node and back to its client.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,9 @@ const PACKET: usize = 16;
 
 /// Messages on their way while throughput is measured.
 const IN_FLIGHT_MAX: u64 = 4_096;
+
+/// How long nothing may be answered while throughput is measured.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// A node as the benches run it: everything an order passes through on one spinning core.
 ///
@@ -84,23 +88,20 @@ impl Trader {
     /// # Errors
     /// What keeps it out.
     pub fn connect(node: &Node) -> anyhow::Result<Self> {
-        let keys = Keys::load(node.keys())?;
-        let session = SessionId(1);
-        let key = keys
-            .key_of(session)
-            .ok_or_else(|| anyhow::anyhow!("no key for session 1"))?;
-        let config = ClientConfig::new(session, key.clone());
-        let client = Client::connect(node.addresses().orders, config)?;
+        Self::log_on(node.addresses().orders, node.keys())
+    }
+
+    /// As [`Trader::connect`], to a node of another process, with the file of its keys.
+    ///
+    /// # Errors
+    /// What keeps it out.
+    pub fn log_on(node: SocketAddr, keys: &Path) -> anyhow::Result<Self> {
+        let client = Client::connect(node, settings(keys)?)?;
         Ok(Self {
             client,
             next_name: 1,
             first_name: 1,
         })
-    }
-
-    /// Numbers the messages of the next load from zero.
-    pub fn begin(&mut self) {
-        self.first_name = self.next_name;
     }
 
     /// Sends packets of orders and cancels as fast as answers come, for `span`; messages a second.
@@ -109,11 +110,25 @@ impl Trader {
     /// Whatever ends the connection; an exchange that does not keep up answers `Busy`, which counts
     /// as an error here.
     pub fn throughput(&mut self, span: Duration) -> anyhow::Result<f64> {
+        self.flood(|_, elapsed| elapsed < span)
+    }
+
+    /// As [`Trader::throughput`], until `count` messages were sent.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn messages(&mut self, count: u64) -> anyhow::Result<f64> {
+        self.flood(|sent, _| sent < count)
+    }
+
+    /// Goes on while `wanted` says so, which is told how many were sent, and for how long.
+    fn flood(&mut self, wanted: impl Fn(u64, Duration) -> bool) -> anyhow::Result<f64> {
         let (mut sent, mut answered) = (0u64, 0u64);
         let began = Instant::now();
+        let mut answered_at = began;
         let mut open = true;
         while open || answered < sent {
-            open = open && began.elapsed() < span;
+            open = open && wanted(sent, began.elapsed());
             if open && sent - answered + PACKET as u64 <= IN_FLIGHT_MAX {
                 for _ in 0..PACKET / 2 {
                     let name = self.name();
@@ -123,6 +138,7 @@ impl Trader {
                 self.client.flush()?;
                 sent += PACKET as u64;
             }
+            let before = answered;
             while let Some(event) = self.client.poll()? {
                 anyhow::ensure!(
                     matches!(event, ClientEvent::Report(_)),
@@ -130,8 +146,11 @@ impl Trader {
                 );
                 answered += 1;
             }
+            if answered > before {
+                answered_at = Instant::now();
+            }
             anyhow::ensure!(
-                began.elapsed() < span * 10,
+                answered_at.elapsed() < SILENCE_MAX,
                 "{answered} of {sent} were answered"
             );
         }
@@ -144,7 +163,22 @@ impl Trader {
     }
 }
 
-fn order(name: ClientOrderId) -> NewOrder {
+/// What session 1 logs on with, its key from the file of a node's keys.
+///
+/// # Errors
+/// Where there is no such file, or the key is not in it.
+pub fn settings(keys: &Path) -> anyhow::Result<ClientConfig> {
+    let session = SessionId(1);
+    let keys = Keys::load(keys)?;
+    let key = keys
+        .key_of(session)
+        .ok_or_else(|| anyhow::anyhow!("no key for session 1"))?;
+    Ok(ClientConfig::new(session, key.clone()))
+}
+
+/// A buy order of the bench, which rests.
+#[must_use]
+pub fn order(name: ClientOrderId) -> NewOrder {
     NewOrder {
         client_order_id: name,
         price: Price(2_000_000),
@@ -158,7 +192,9 @@ fn order(name: ClientOrderId) -> NewOrder {
     }
 }
 
-fn cancel(name: ClientOrderId) -> CancelOrder {
+/// Cancels the order of this name.
+#[must_use]
+pub fn cancel(name: ClientOrderId) -> CancelOrder {
     CancelOrder {
         request: name,
         order: OrderId::NONE,
@@ -169,6 +205,10 @@ fn cancel(name: ClientOrderId) -> CancelOrder {
 }
 
 impl Counterpart for Trader {
+    fn begin(&mut self) {
+        self.first_name = self.next_name;
+    }
+
     fn send(&mut self, _number: u64) -> anyhow::Result<()> {
         let name = self.name();
         self.client.send(&order(name))?;

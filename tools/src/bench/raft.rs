@@ -1,0 +1,277 @@
+//! `exahour bench raft`: what replication costs the leader's processor, without kernel, disk or followers.
+//!
+//! Three whole nodes on one thread, turned by hand, over a network in memory. Only the turns of the leader's
+//! sequencer are timed: it drains the ring, stamps the batch, has raft propose it, writes the journal's frame,
+//! packs and seals a message for each follower, opens their answers, and publishes the commit.
+//!
+//! Always holds: what is timed is the very agent that a node runs, on a log of real files.
+//! Does not: count the followers' work, though it shares the caches with it, so figures are above rather
+//! than below what a leader with a core of its own needs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, ensure};
+use clap::Args;
+use exahour_gateway::client::{Client, ClientEvent};
+use exahour_gateway::clock::SystemClock;
+use exahour_replicas::{Node, NodeConfig, World};
+use exahour_rings::Agent;
+use exahour_wire::codes::Durability;
+use exahour_wire::ids::ClientOrderId;
+use hdrhistogram::Histogram;
+
+use super::figures::histogram;
+use super::memory_net::MemoryNet;
+use super::report::Report;
+use super::trip;
+use super::{Scratch, finish};
+
+/// Nodes of the group.
+const NODES: usize = 3;
+
+/// Commands in a batch, how many batches are timed, and the aim in nanoseconds a command.
+const BATCHES: [(usize, u64, Option<f64>); 3] = [
+    (1, 20_000, Some(1_000.0)),
+    (16, 5_000, Some(150.0)),
+    (256, 600, None),
+];
+
+/// Batches of each size before they are timed.
+const WARM_UP: u64 = 200;
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Measure the leader's own work for a replicated command, apart from kernel, disk and followers.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// A tenth of the work: for a first look, not for a claim.
+    #[arg(long)]
+    quick: bool,
+    /// Folder for journals while it runs: in memory, so that no disk is measured.
+    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+    scratch: PathBuf,
+    /// Write the raw histograms into this folder, one HdrHistogram log each.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Write JSON, one object a finding, instead of the table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the topic.
+///
+/// # Errors
+/// What keeps the nodes from starting, or an order from being answered.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let scratch = Scratch::make(&arguments.scratch)?;
+    let mut report = Report::default();
+    super::machine::measure(&mut report);
+    report.histogram("two readings of the clock", readings());
+    let mut group = Group::found(&scratch.path)?;
+    for (commands, batches, aim) in BATCHES {
+        let batches = if arguments.quick {
+            batches / 10
+        } else {
+            batches
+        };
+        let timed = group.measure(commands, batches)?;
+        let each = timed.total.as_nanos() as f64 / (batches * commands as u64) as f64;
+        let name = format!("leader, batches of {commands}");
+        report.histogram(&name, timed.batches);
+        match aim {
+            Some(most) => report.at_most(&name, each, "ns/command", most),
+            None => report.value(&name, each, "ns/command", None),
+        }
+        let turns = timed.turns as f64 / batches as f64;
+        report.value(&format!("{name}, turns"), turns, "a batch", None);
+    }
+    finish(&report, arguments.out.as_deref(), arguments.json)
+}
+
+/// What the method itself takes, twice a turn.
+fn readings() -> Histogram<u64> {
+    let mut readings = histogram();
+    for _ in 0..10_000 {
+        let began = Instant::now();
+        readings.saturating_record(began.elapsed().as_nanos() as u64);
+    }
+    readings
+}
+
+/// The agents of one node.
+struct Turned {
+    sequencer: Box<dyn Agent>,
+    others: Vec<Box<dyn Agent>>,
+}
+
+impl Turned {
+    fn of(agents: Vec<Box<dyn Agent>>) -> anyhow::Result<Self> {
+        let (mut sequencers, mut others): (Vec<_>, Vec<_>) = agents
+            .into_iter()
+            .partition(|agent| agent.name() == "sequencer");
+        let mut sequencer = sequencers.pop().context("a node has a sequencer")?;
+        for agent in others.iter_mut().chain([&mut sequencer]) {
+            agent.on_start()?;
+        }
+        Ok(Self { sequencer, others })
+    }
+
+    fn turn_others(&mut self) -> anyhow::Result<usize> {
+        let mut work = 0;
+        for agent in &mut self.others {
+            work += agent.do_work()?;
+        }
+        Ok(work)
+    }
+
+    fn turn(&mut self) -> anyhow::Result<usize> {
+        Ok(self.turn_others()? + self.sequencer.do_work()?)
+    }
+}
+
+/// The turns of the leader's sequencer.
+struct Timed {
+    /// The nanoseconds of each batch.
+    batches: Histogram<u64>,
+    total: Duration,
+    turns: u64,
+}
+
+struct Group {
+    nodes: Vec<Turned>,
+    leader: usize,
+    client: Client,
+    next_name: u64,
+}
+
+impl Group {
+    fn found(folder: &Path) -> anyhow::Result<Self> {
+        std::fs::write(folder.join("cluster.key"), "5e".repeat(32))?;
+        let net = MemoryNet::default();
+        let world = World {
+            net: Arc::new(net.clone()),
+            ..World::system()
+        };
+        let mut nodes = Vec::new();
+        let mut keys = None;
+        for id in 1..=NODES {
+            let path = folder.join(format!("node-{id}.toml"));
+            std::fs::write(&path, configuration(id))?;
+            let mut config = NodeConfig::load(&path)?;
+            config.data = folder.join(format!("node-{id}"));
+            config.set_durability(Durability::Replicated);
+            if let Some(cluster) = &mut config.cluster {
+                cluster.founding = true;
+            }
+            let assembled = Node::assemble(&config, &world)?;
+            keys = Some(assembled.keys);
+            nodes.push(Turned::of(assembled.agents)?);
+        }
+        let orders: Vec<_> = (1..=NODES)
+            .map(|id| format!("10.0.0.{id}:7801").parse())
+            .collect::<Result<_, _>>()?;
+        let mut settings = trip::settings(&keys.context("a cluster has nodes")?)?;
+        settings.nodes = orders[1..].to_vec();
+        let clock = SystemClock::default();
+        let mut client = Client::begin(Box::new(net), clock, orders[0], settings);
+        let end = Instant::now() + PATIENCE;
+        let leader = loop {
+            ensure!(Instant::now() < end, "nobody leads within {PATIENCE:?}");
+            for node in &mut nodes {
+                node.turn()?;
+            }
+            if let Some(ClientEvent::Established { node }) = client.poll()? {
+                let place = orders.iter().position(|it| *it == node);
+                break place.context("a node of this group")?;
+            }
+        };
+        Ok(Self {
+            nodes,
+            leader,
+            client,
+            next_name: 1,
+        })
+    }
+
+    fn measure(&mut self, commands: usize, batches: u64) -> anyhow::Result<Timed> {
+        let mut timed = Timed {
+            batches: histogram(),
+            total: Duration::ZERO,
+            turns: 0,
+        };
+        for batch in 0..WARM_UP + batches {
+            self.send(commands)?;
+            let (took, turns) = self.carry_out(commands)?;
+            if batch >= WARM_UP {
+                timed.batches.saturating_record(took.as_nanos() as u64);
+                timed.total += took;
+                timed.turns += turns;
+            }
+        }
+        Ok(timed)
+    }
+
+    /// Has so many commands wait in the ring of the leader's gateway: an order and its cancel in turns.
+    fn send(&mut self, commands: usize) -> anyhow::Result<()> {
+        for _ in 0..commands {
+            let name = ClientOrderId(self.next_name.div_ceil(2));
+            match self.next_name.is_multiple_of(2) {
+                false => self.client.queue(&trip::order(name))?,
+                true => self.client.queue(&trip::cancel(name))?,
+            };
+            self.next_name += 1;
+        }
+        self.client.flush()?;
+        while self.nodes[self.leader].turn_others()? > 0 {}
+        Ok(())
+    }
+
+    /// Turns everybody until all are answered; the time and the turns of the leader's sequencer.
+    fn carry_out(&mut self, commands: usize) -> anyhow::Result<(Duration, u64)> {
+        let end = Instant::now() + PATIENCE;
+        let (mut took, mut turns, mut answered) = (Duration::ZERO, 0, 0);
+        while answered < commands {
+            ensure!(
+                Instant::now() < end,
+                "{answered} of {commands} commands were answered"
+            );
+            let began = Instant::now();
+            self.nodes[self.leader].sequencer.do_work()?;
+            took += began.elapsed();
+            turns += 1;
+            for (index, node) in self.nodes.iter_mut().enumerate() {
+                let mut work = usize::MAX;
+                while work > 0 {
+                    work = match index == self.leader {
+                        true => node.turn_others()?,
+                        false => node.turn()?,
+                    };
+                }
+            }
+            while let Some(event) = self.client.poll()? {
+                match event {
+                    ClientEvent::Report(_) => answered += 1,
+                    other => return Err(anyhow!("unexpected: {other:?}")),
+                }
+            }
+        }
+        Ok((took, turns))
+    }
+}
+
+fn configuration(node: usize) -> String {
+    let mut text = format!(
+        "[listen]\norders = \"10.0.0.{node}:7801\"\nmarket_data = \"10.0.0.{node}:7802\"\n\
+         drop_copy = \"10.0.0.{node}:7803\"\n[snapshots]\njournal_bytes = 0\n\
+         [cluster]\nnode = {node}\nkey = \"cluster.key\"\n"
+    );
+    for id in 1..=NODES {
+        text.push_str(&format!(
+            "[[cluster.member]]\nid = {id}\npeers = \"10.0.0.{id}:7804\"\norders = \"10.0.0.{id}:7801\"\n"
+        ));
+    }
+    text
+}
