@@ -18,7 +18,7 @@ use crate::error::{JournalError, Result, io_at, write_at};
 use crate::flush::{Flusher, SyncBody, sync_body};
 use crate::frame::ChainValue;
 use crate::position::{Geometry, Position, SegmentNumber};
-use crate::recovery::{Examined, MachineRun, Recovered, Scan, examine, repair, scan};
+use crate::recovery::{Examined, Found, MachineRun, Recovered, Scan, examine, repair, scan};
 use crate::segment::{LogShape, SegmentHeader, live_name};
 use crate::set_aside::{note_restart, set_aside, tell, untold};
 use crate::stage::{Stager, Staging, WritableSegment};
@@ -155,6 +155,24 @@ impl Journal {
     pub fn told(&self) -> Result<()> {
         let (disk, dir) = self.appender.place();
         tell(disk, dir)
+    }
+
+    /// Keeps a log that is whole and of no use to its owner in a folder of its own, `damaged-POSITION`. The
+    /// next open with [`OnDamage::SetAside`] begins an empty log in its place, and tells that all is lost.
+    ///
+    /// # Errors
+    /// [`JournalError::Locked`], [`JournalError::ForeignFile`], [`JournalError::DiskFull`],
+    /// [`JournalError::Io`]: until its copy is on disk the log is as it was.
+    pub fn set_aside(config: &Config, why: &'static str) -> Result<()> {
+        let (disk, dir) = (config.disk.as_ref(), config.dir.as_path());
+        let _lock = DirectoryLock::take(disk, dir)?;
+        let error = JournalError::Corrupt {
+            segment: dir.to_path_buf(),
+            position: Position::ZERO,
+            index: 0,
+            why,
+        };
+        set_aside(disk, dir, &Found { error, good: None })
     }
 
     fn start(config: &Config, lock: DirectoryLock, body: Box<dyn SyncBody>) -> Result<Journal> {

@@ -137,14 +137,6 @@ pub enum NodeError {
         /// The raft index of the last frame that it covers.
         index: u64,
     },
-    /// What was fetched from another node is damaged here.
-    #[error("{path} came from another node and cannot be used: {reason}; remove its folder and start again", path = path.display())]
-    SnapshotUnusable {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
     /// The journal is gone, and there was one.
     #[error(
         "{path} is gone, and {promises} says that there was one: restore it; where it is lost for good, a \

@@ -5,7 +5,9 @@
 //! Always holds: events are numbered without gap; one that the log has already, from before a
 //! restart, is not written again. A frame may end within a command ([`FrameEnd`]), whose events
 //! go on in the next. A frame that a full disk has no room for waits for it, in order.
-//! Does not: flush. The log is derived; what a crash takes is written again by replay.
+//! The mark of what is committed is the number of the last event in a frame.
+//! Does not: flush. The log is derived; what a crash takes is written again by replay, and `snapshots` flushes
+//! what the journal will not give again.
 
 use std::collections::VecDeque;
 
@@ -52,6 +54,7 @@ impl EventLog {
             let event = messages(frame.payload()).last().and_then(EventPrefix::peek);
             last_command = event.map_or(CommandSequence(0), |event| event.command);
         }
+        appender.publish_commit(last);
         Ok(Self {
             appender,
             buffer: Vec::with_capacity(FRAME_BYTES_MAX),
@@ -97,6 +100,7 @@ impl EventLog {
         while let Some((meta, events)) = self.waiting.front() {
             match self.appender.append(meta, &[events]) {
                 Ok(_) => {
+                    self.appender.publish_commit(last_of(meta));
                     self.waiting.pop_front();
                 }
                 Err(JournalError::DiskFull { .. }) => return Ok(false),
@@ -133,7 +137,10 @@ impl EventLog {
         let overtakes = !self.waiting.is_empty();
         let written = !overtakes
             && match self.appender.append(&meta, &[&self.buffer]) {
-                Ok(_) => true,
+                Ok(_) => {
+                    self.appender.publish_commit(last_of(&meta));
+                    true
+                }
                 Err(JournalError::DiskFull { .. }) => false,
                 Err(error) => {
                     self.failure.get_or_insert(error);
@@ -146,6 +153,12 @@ impl EventLog {
         self.buffer.clear();
         self.count = 0;
     }
+}
+
+/// The last event of a frame that has one.
+#[inline]
+fn last_of(meta: &FrameMeta) -> u64 {
+    meta.first_sequence + u64::from(meta.count) - 1
 }
 
 impl EventSink for EventLog {

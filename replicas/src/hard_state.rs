@@ -210,6 +210,15 @@ impl HardStateFile {
         self.write()
     }
 
+    /// Keeps that the journal begins at the first entry, without a snapshot before it.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub(crate) fn begin_at_the_first(&mut self) -> Result<(), NodeError> {
+        self.kept.base = Base::default();
+        self.write()
+    }
+
     fn unreadable(&self) -> NodeError {
         let mut magic = [0; 8];
         let read = self.file.read_exact_at(&mut magic, 0);

@@ -33,10 +33,10 @@ use crate::config::NodeConfig;
 use crate::data_folder::{create_folder, open_identity, open_keys, random_bytes};
 use crate::error::NodeError;
 use crate::event_log::EventLog;
-use crate::hard_state::{HardStateFile, Promises};
+use crate::hard_state::{Base, HardStateFile, Promises};
 use crate::install::install;
 use crate::members::{Member, Members, NodeId};
-use crate::snapshots::{self, SnapshotAgent, SnapshotSettings, Start};
+use crate::snapshots::{self, EventsBefore, SnapshotAgent, SnapshotSettings, Start};
 use crate::storage::{JournalStorage, LogEnd};
 use crate::world::World;
 
@@ -82,11 +82,29 @@ pub(crate) struct OnDisk {
 }
 
 impl OnDisk {
-    /// Opens what is there, or creates it; `wanted` counts the snapshots that operators ask for.
+    /// Opens what is there, or creates it; `wanted` counts the snapshots that operators ask for. A node of a
+    /// cluster whose journal begins behind a snapshot that is gone sets that journal aside, and has
+    /// everything again from the others.
     ///
     /// # Errors
     /// [`NodeError`]; nothing on disk is lost then.
     pub(crate) fn open(
+        config: &NodeConfig,
+        world: &World,
+        wanted: WatermarkReader,
+    ) -> Result<Self, NodeError> {
+        match Self::open_as_it_is(config, world, wanted.clone()) {
+            Err(NodeError::SnapshotMissing { .. }) if has_again(config, world)? => {
+                let journal = journal_config(&world.disk, config)?;
+                Journal::set_aside(&journal, "the snapshot that it begins behind is gone")
+                    .map_err(NodeError::log("journal"))?;
+                Self::open_as_it_is(config, world, wanted)
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_as_it_is(
         config: &NodeConfig,
         world: &World,
         wanted: WatermarkReader,
@@ -99,7 +117,11 @@ impl OnDisk {
         check_promised(config, promised, journal.appender.last_index())?;
         let mut promises = open_promises(config, world)?;
         remember_losses(config, promised, &journal, &mut promises)?;
-        if let Some(index) = install((disk, data), &mut journal, &reader, &mut promises)? {
+        if !begins_at(&promises.kept().base, &journal.appender) {
+            promises.begin_at_the_first()?;
+        }
+        let place = (disk, data.as_path());
+        if let Some(index) = install(place, &mut journal, &reader, &mut promises, config.notice)? {
             (config.notice)(&format!(
                 "this node goes on behind entry {index}, from a snapshot"
             ));
@@ -120,11 +142,19 @@ impl OnDisk {
             index_seed: u64::from_le_bytes(random_bytes(disk.as_ref())?),
             ..config.capacity
         };
-        let (start, snapshots, recovery) =
-            open_snapshots(disk, config, capacity, event_log.last(), wanted)?;
-        if let Some(start) = &start {
-            storage.know_committed(start.place.index);
+        let (start, snapshots, recovery) = open_snapshots(
+            (disk, config),
+            capacity,
+            (&event_log, events.flusher),
+            wanted,
+        )?;
+        let stands_behind = start.as_ref().map_or(0, |start| start.place.index);
+        if stands_behind < storage.begins_behind() {
+            recovery.notices.iter().for_each(|it| (config.notice)(it));
+            let index = storage.begins_behind();
+            return Err(NodeError::SnapshotMissing { index });
         }
+        storage.know_committed(stands_behind);
         Ok(Self {
             storage,
             flusher: journal.flusher,
@@ -139,6 +169,22 @@ impl OnDisk {
             recovery,
         })
     }
+}
+
+/// Whether the journal still begins behind this base: one that was cut before its restart mark, or set aside,
+/// does not.
+fn begins_at(base: &Base, journal: &Appender) -> bool {
+    match journal.first_index() {
+        Some(first) => first > base.index,
+        None => journal.last_index() == base.index,
+    }
+}
+
+/// Whether others have what only a snapshot that is gone stood for here. A snapshot that another version of
+/// this program can use is not gone.
+fn has_again(config: &NodeConfig, world: &World) -> Result<bool, NodeError> {
+    let (disk, folder) = (world.disk.as_ref(), config.data.join(snapshots::FOLDER));
+    Ok(has_peers(disk, config)? && !snapshots::any_of_another_format(disk, &folder)?)
 }
 
 /// Refuses a folder that has lost something; whether there are promises in it.
@@ -269,6 +315,11 @@ fn has_peers(disk: &dyn Disk, config: &NodeConfig) -> Result<bool, NodeError> {
 }
 
 fn open_journal(disk: &Arc<dyn Disk>, config: &NodeConfig) -> Result<Journal, NodeError> {
+    let journal = journal_config(disk, config)?;
+    Journal::open_or_create(&journal).map_err(NodeError::log("journal"))
+}
+
+fn journal_config(disk: &Arc<dyn Disk>, config: &NodeConfig) -> Result<LogConfig, NodeError> {
     let path = config.data.join(JOURNAL);
     let identity = config.data.join("identity");
     let log_id = open_identity(disk.as_ref(), &identity, &path, config)?;
@@ -279,7 +330,7 @@ fn open_journal(disk: &Arc<dyn Disk>, config: &NodeConfig) -> Result<Journal, No
         false => OnDamage::Refuse,
         true => OnDamage::SetAside,
     };
-    Journal::open_or_create(&journal).map_err(NodeError::log("journal"))
+    Ok(journal)
 }
 
 /// Opens the log of what the commands in `journal` gave.
@@ -322,19 +373,23 @@ fn open_event_log(
     Ok(event_log)
 }
 
-/// Finds the newest snapshot of whose events none beyond `events_max` came before it, and what takes
+/// Finds the newest snapshot before which no event came that the event log does not have, and what takes
 /// the next one.
 fn open_snapshots(
-    disk: &Arc<dyn Disk>,
-    config: &NodeConfig,
+    (disk, config): (&Arc<dyn Disk>, &NodeConfig),
     capacity: Capacity,
-    events_max: u64,
+    (event_log, flusher): (&EventLog, Flusher),
     wanted: WatermarkReader,
 ) -> Result<(Option<Start>, SnapshotAgent, Recovery), NodeError> {
     let folder = snapshots::open_folder(disk.as_ref(), &config.data)?;
     let journal = config.data.join(JOURNAL);
     let reader = follow(disk, &journal, "journal")?;
-    let found = snapshots::newest((disk.as_ref(), &folder), &reader, events_max, &capacity)?;
+    let found = snapshots::newest(
+        (disk.as_ref(), &folder),
+        &reader,
+        event_log.last(),
+        &capacity,
+    )?;
     let place = found.start.as_ref().map(|start| start.place);
     let settings = SnapshotSettings {
         disk: Arc::clone(disk),
@@ -349,7 +404,11 @@ fn open_snapshots(
         snapshot_command: place.map_or(0, |place| place.command),
         notices: found.passed_over,
     };
-    let agent = SnapshotAgent::new(settings, reader, place.as_ref(), wanted);
+    let events = EventsBefore {
+        written: follow(disk, &config.data.join(EVENTS), "event log")?,
+        flusher,
+    };
+    let agent = SnapshotAgent::new(settings, (reader, events), place.as_ref(), wanted);
     Ok((found.start, agent, recovery))
 }
 

@@ -23,7 +23,7 @@ use crate::batch::Stamp;
 use crate::error::NodeError;
 use crate::hard_state::{HardStateFile, Promises};
 use crate::members::Members;
-use crate::snapshots::{newest_file, oldest_place};
+use crate::snapshots::{lowest_frame, newest_file};
 
 /// A frame without commands: a new leader's first entry.
 pub const FRAME_EMPTY: u8 = 0;
@@ -181,19 +181,19 @@ impl JournalStorage {
         Ok(())
     }
 
-    /// Gives up whole segments that nobody needs any more: those before the oldest snapshot, before what
-    /// the engine has applied, and before the last `keep_bytes`.
+    /// Gives up whole segments that nobody needs any more: those before the oldest snapshot that stands on
+    /// this journal, before what the engine has applied, and before the last `keep_bytes`.
     ///
     /// # Errors
     /// [`NodeError`].
     pub(crate) fn release(&mut self, keep_bytes: u64, applied: u64) -> Result<(), NodeError> {
         let (disk, folder) = &self.snapshots;
-        let oldest = oldest_place(disk.as_ref(), folder)?;
-        let (Some(oldest), Some(applied)) = (oldest, self.appender.position_of(applied)) else {
+        let lowest = lowest_frame((disk.as_ref(), folder), &self.reader)?;
+        let (Some(lowest), Some(applied)) = (lowest, self.appender.position_of(applied)) else {
             return Ok(());
         };
         let kept = self.appender.appended().value().saturating_sub(keep_bytes);
-        let position = oldest.frame.min(applied).min(Position::new(kept));
+        let position = lowest.min(applied).min(Position::new(kept));
         let released = self.appender.release_before(position);
         released.map_err(NodeError::log("journal")).map(drop)
     }
@@ -241,6 +241,12 @@ impl JournalStorage {
             next: CommandSequence(base.command + 1),
             time: Nanos(base.time_ns),
         })
+    }
+
+    /// The last entry that raft takes for known to all here: a snapshot has to stand for it. Zero where the
+    /// journal begins at the first.
+    pub(crate) fn begins_behind(&self) -> u64 {
+        self.first() - 1
     }
 
     /// The first entry that raft may ask for. Where earlier ones were released it is the second that is

@@ -2,7 +2,8 @@
 //!
 //! Turned by a runner, on a thread of low priority.
 //!
-//! Always holds: one transfer inward at a time; outward, each receiver's pace is its own.
+//! Always holds: one transfer inward at a time; outward, each receiver's pace is its own. A transfer that
+//! fails costs that transfer; only one that has come whole ends the node, which opens again from it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -136,11 +137,16 @@ impl Courier {
         match tended {
             Ok(()) => {}
             Err(Unusable::Parcel(why)) => self.give_up(slot, &why),
-            // A full disk has no room for a parcel, and a transfer is begun again; nothing else rests on it.
-            Err(Unusable::Disk(error @ NodeError::Io { .. })) => {
+            // Only the transfer inward says so.
+            Err(Unusable::Disk(error @ NodeError::SnapshotArrived { .. })) => return Err(error),
+            // A full disk has no room for a parcel, and what is sent is read beside those that write it: a
+            // transfer is begun again, and nothing else rests on it.
+            Err(Unusable::Disk(error)) => {
+                if self.inward.as_ref().is_none_or(|it| it.slot != slot) {
+                    (self.notice)(&format!("a snapshot was not sent: {error}"));
+                }
                 self.give_up(slot, &error.to_string());
             }
-            Err(Unusable::Disk(error)) => return Err(error),
         }
         Ok(work)
     }

@@ -19,6 +19,7 @@ mod serving;
 
 pub(crate) use agent::{CONNECTIONS_MAX, COURIER, Courier, Errand, errands};
 pub(crate) use fetching::{arrived, remove_arrived};
+pub(crate) use parcel::Manifest;
 
 /// The folder, in a data folder, of what is on its way.
 pub(crate) const INCOMING: &str = "incoming";

@@ -34,6 +34,9 @@ const HANDSHAKE_MAX: Nanos = Nanos(2_000_000_000);
 /// How long the other side may be silent.
 const SILENCE_MAX: Nanos = Nanos(1_500_000_000);
 
+/// How long a courier may be silent: it shares a thread with whoever writes and reads back whole states.
+const COURIER_SILENCE_MAX: Nanos = Nanos(60_000_000_000);
+
 /// How long this side is silent at most.
 const PING_AFTER: Nanos = Nanos(300_000_000);
 
@@ -381,7 +384,11 @@ impl Link {
                 false => Ok(()),
             };
         }
-        if now > self.heard_at.after(SILENCE_MAX) {
+        let silence_max = match self.role {
+            Role::Courier => COURIER_SILENCE_MAX,
+            Role::Member | Role::Operator => SILENCE_MAX,
+        };
+        if now > self.heard_at.after(silence_max) {
             return Err(LinkFault::Silence);
         }
         if now > self.said_at.after(PING_AFTER) {
@@ -428,7 +435,15 @@ mod tests {
         listener: &Local,
         piece: usize,
     ) -> Result<(Link, Link), (Option<LinkFault>, Option<LinkFault>)> {
-        let mut near = Link::dial(dialler, Role::Member, 2, [1; 32], START);
+        shake_as(Role::Member, (dialler, listener), piece)
+    }
+
+    fn shake_as(
+        role: Role,
+        (dialler, listener): (&Local, &Local),
+        piece: usize,
+    ) -> Result<(Link, Link), (Option<LinkFault>, Option<LinkFault>)> {
+        let mut near = Link::dial(dialler, role, 2, [1; 32], START);
         let mut far = Link::accept([2; 32], START);
         loop {
             let moved = carry(&mut near, &mut far, piece);
@@ -545,6 +560,17 @@ mod tests {
         assert_eq!(far.next(&local(2)), Ok(None));
         let late = START.after(Nanos(SILENCE_MAX.0 + 1));
         assert_eq!(far.on_time(late), Err(LinkFault::Silence));
+    }
+
+    #[test]
+    fn a_courier_may_be_silent_for_longer_and_not_for_ever() {
+        let (near, far) = shake_as(Role::Courier, (&local(1), &local(2)), 1_000).unwrap();
+        for mut side in [near, far] {
+            let busy = START.after(Nanos(COURIER_SILENCE_MAX.0));
+            assert_eq!(side.on_time(busy), Ok(()));
+            let late = START.after(Nanos(COURIER_SILENCE_MAX.0 + 1));
+            assert_eq!(side.on_time(late), Err(LinkFault::Silence));
+        }
     }
 
     #[test]

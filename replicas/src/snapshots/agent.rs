@@ -5,7 +5,7 @@
 //! can be started from, and a state that differs from the journal's checkpoints is noticed here too.
 //!
 //! Always holds: only committed frames are covered; a snapshot has its name only once all of it is on
-//! disk. What goes wrong with its files costs a snapshot and is told, never an order; only a journal
+//! disk, and all events before it: what the journal gives up for it, nothing can write again. What goes wrong with its files costs a snapshot and is told, never an order; only a journal
 //! that cannot be read, or a state that differs from its checkpoints, stops the node.
 //! Does not: hurry. It belongs on a thread of its own, of the lowest priority.
 
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use exahour_engine::{Capacity, Engine, EventSink};
 use exahour_journal::disk::Disk;
-use exahour_journal::{Position, Reader, Verify};
+use exahour_journal::{Flusher, JournalError, Position, Reader, Verify};
 use exahour_rings::{Agent, Halt, WatermarkReader};
 
 use super::file::{Draft, Place};
@@ -46,11 +46,44 @@ pub(crate) struct SnapshotSettings {
     pub(crate) notice: fn(&str),
 }
 
+/// The event log, as far as snapshots rest on it.
+pub(crate) struct EventsBefore {
+    /// Knows the last event that is written.
+    pub(crate) written: Reader,
+    /// Brings what is written to the disk.
+    pub(crate) flusher: Flusher,
+}
+
+impl EventsBefore {
+    /// Whether the log has everything up to this event on disk; where it is written, it is flushed.
+    fn durable_to(&mut self, event: u64) -> Result<bool, NodeError> {
+        if self.written.commit() < event {
+            // The engine that trades is not there yet.
+            return Ok(false);
+        }
+        match self.flusher.flush() {
+            Ok(_) => Ok(true),
+            // Nothing was flushed; a flush that failed is another error, and ends the node.
+            Err(JournalError::Io {
+                action,
+                path,
+                source,
+            }) => Err(NodeError::Io {
+                path,
+                action,
+                source,
+            }),
+            Err(error) => Err(NodeError::log("event log")(error)),
+        }
+    }
+}
+
 /// The agent.
 pub(crate) struct SnapshotAgent {
     settings: SnapshotSettings,
     /// Knows how far the journal is committed.
     journal: Reader,
+    events: EventsBefore,
     /// How many were asked for by operators.
     wanted: WatermarkReader,
     /// How many of those were begun.
@@ -89,13 +122,14 @@ impl SnapshotAgent {
     /// An agent that takes the next snapshot once enough has been journaled behind `last`.
     pub(crate) fn new(
         settings: SnapshotSettings,
-        journal: Reader,
+        (journal, events): (Reader, EventsBefore),
         last: Option<&Place>,
         wanted: WatermarkReader,
     ) -> Self {
         Self {
             settings,
             journal,
+            events,
             wanted_begun: wanted.current(),
             wanted,
             last: last.map_or(Position::new(0), |place| place.frame),
@@ -106,7 +140,12 @@ impl SnapshotAgent {
     fn turn(&mut self) -> Result<usize, NodeError> {
         match self.work() {
             // Whatever it was about is dropped; the next is tried when as much again is journaled.
-            Err(error @ (NodeError::Io { .. } | NodeError::Snapshot(_))) => {
+            // So it is where the state that the journal begins behind is gone: the engine has it still.
+            Err(
+                error @ (NodeError::Io { .. }
+                | NodeError::Snapshot(_)
+                | NodeError::SnapshotMissing { .. }),
+            ) => {
                 (self.settings.notice)(&format!("a snapshot was not taken: {error}"));
                 Ok(0)
             }
@@ -188,21 +227,36 @@ impl SnapshotAgent {
     }
 
     fn write(&mut self, mut draft: Box<Draft>) -> Result<usize, NodeError> {
-        match draft.step() {
-            Ok(None) => self.phase = Phase::Writing(draft),
-            Ok(Some(written)) => {
-                let SnapshotSettings {
-                    disk, folder, keep, ..
-                } = &self.settings;
-                prune(disk.as_ref(), folder, *keep, &written)?;
-            }
-            Err(error) => {
-                draft.discard();
-                return Err(error);
-            }
+        if !draft.whole() {
+            return match draft.step() {
+                Ok(()) => {
+                    self.phase = Phase::Writing(draft);
+                    Ok(1)
+                }
+                Err(error) => give_up(*draft, error),
+            };
         }
-        Ok(1)
+        match self.events.durable_to(draft.place().events) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.phase = Phase::Writing(draft);
+                return Ok(0);
+            }
+            Err(error) => return give_up(*draft, error),
+        }
+        let SnapshotSettings {
+            disk, folder, keep, ..
+        } = &self.settings;
+        match draft.name() {
+            Ok(written) => prune(disk.as_ref(), folder, *keep, &written).map(|()| 1),
+            Err(error) => give_up(*draft, error),
+        }
     }
+}
+
+fn give_up(draft: Draft, error: NodeError) -> Result<usize, NodeError> {
+    draft.discard();
+    Err(error)
 }
 
 impl Shadow {
@@ -235,5 +289,163 @@ impl Agent for SnapshotAgent {
 
     fn do_work(&mut self) -> Result<usize, Halt> {
         self.turn().map_err(Halt::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use exahour_journal::disk::SystemDisk;
+    use exahour_journal::{Config, FrameMeta, Journal, LogId};
+    use exahour_rings::{WatermarkWriter, watermark};
+    use exahour_wire::internal::TakeStateHash;
+    use exahour_wire::message::Message;
+    use exahour_wire::record::Record;
+
+    use super::*;
+    use crate::event_log::EventLog;
+    use crate::storage::FRAME_COMMANDS;
+
+    static NOTICES: AtomicUsize = AtomicUsize::new(0);
+
+    /// A journal, an event log, and what takes snapshots of them when it is asked.
+    struct Trial {
+        folder: tempfile::TempDir,
+        journal: Journal,
+        events: EventLog,
+        agent: SnapshotAgent,
+        wanted: WatermarkWriter,
+    }
+
+    impl Trial {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let log = |name: &str| {
+                let config = Config::new(folder.path().join(name), LogId([3; 16]));
+                Journal::create(&config.with_segment_bytes(65_536)).unwrap()
+            };
+            let follow =
+                |name: &str| Reader::follow(folder.path().join(name), Verify::Every).unwrap();
+            let (journal, events) = (log("journal"), log("events"));
+            let settings = SnapshotSettings {
+                disk: Arc::new(SystemDisk),
+                folder: folder.path().join("snapshots"),
+                journal: folder.path().join("journal"),
+                journal_bytes: 0,
+                keep: 2,
+                capacity: Capacity::default(),
+                notice: |_| {
+                    NOTICES.fetch_add(1, Ordering::Relaxed);
+                },
+            };
+            let before = EventsBefore {
+                written: follow("events"),
+                flusher: events.flusher,
+            };
+            let (wanted, wanted_out) = watermark();
+            let agent = SnapshotAgent::new(settings, (follow("journal"), before), None, wanted_out);
+            Self {
+                events: EventLog::new(events.appender, &follow("events")).unwrap(),
+                folder,
+                journal,
+                agent,
+                wanted,
+            }
+        }
+
+        /// Commits a frame of one command, which has an event, and asks for a snapshot behind it.
+        fn commit(&mut self, index: u64, time: u64) {
+            let meta = FrameMeta {
+                index,
+                term: 1,
+                count: 1,
+                kind: FRAME_COMMANDS,
+                first_sequence: index,
+                time_ns: time,
+            };
+            let command = Record::new(&TakeStateHash::blank());
+            let end = self
+                .journal
+                .appender
+                .append(&meta, &[command.bytes()])
+                .unwrap();
+            self.journal.appender.publish_commit(end.value());
+            self.wanted.publish(index);
+        }
+
+        fn snapshots(&self) -> usize {
+            let folder = self.folder.path().join("snapshots");
+            super::super::file::list(&SystemDisk, &folder)
+                .unwrap()
+                .len()
+        }
+
+        /// Writes the events of all that is committed, as the engine that trades does.
+        fn write_events(&mut self) {
+            let journal = self.folder.path().join("journal");
+            let mut frames =
+                Frames::from_the_start(Reader::follow(&journal, Verify::Every).unwrap());
+            let mut engine = Engine::new(&Capacity::default());
+            let end = self.journal.appender.appended();
+            while let Some(frame) = frames.next(end).unwrap() {
+                engine
+                    .apply(&frame.batch.unwrap(), &mut self.events)
+                    .unwrap();
+            }
+            self.events.finish().unwrap();
+            assert!(engine.events() > 0);
+        }
+
+        /// Lets the agent work until it has nothing to do.
+        fn work(&mut self) {
+            while self.agent.do_work().unwrap() > 0 {}
+        }
+    }
+
+    #[test]
+    fn a_snapshot_gets_its_name_when_all_events_before_it_are_on_disk() {
+        let mut trial = Trial::new();
+        trial.commit(1, 1);
+        trial.work();
+        assert_eq!(trial.snapshots(), 0, "nobody has written the events yet");
+
+        trial.write_events();
+        let events = Reader::follow(trial.folder.path().join("events"), Verify::Every).unwrap();
+        assert!(events.durable() < events.appended());
+        trial.work();
+        assert_eq!(trial.snapshots(), 1);
+        assert_eq!(events.durable(), events.appended());
+    }
+
+    #[test]
+    fn a_journal_without_its_head_and_its_snapshots_costs_a_snapshot_and_not_the_node() {
+        let mut trial = Trial::new();
+        trial.journal.appender.restart_after(40, 1).unwrap();
+        trial.commit(41, 1);
+        let before = NOTICES.load(Ordering::Relaxed);
+        trial.work();
+        assert_eq!(NOTICES.load(Ordering::Relaxed), before + 1);
+        assert_eq!(trial.snapshots(), 0);
+    }
+
+    #[test]
+    fn what_another_journal_was_the_ground_of_does_not_say_what_is_kept_of_this_one() {
+        let (mut this, mut other) = (Trial::new(), Trial::new());
+        this.commit(1, 1);
+        this.commit(2, 1);
+        other.commit(1, 7);
+        for trial in [&mut this, &mut other] {
+            trial.write_events();
+            trial.work();
+        }
+        let folder = |trial: &Trial| trial.folder.path().join("snapshots");
+        let name = |index: u64| format!("{index:020}.snapshot");
+        let (from, to) = (folder(&other).join(name(1)), folder(&this).join(name(1)));
+        std::fs::copy(from, to).unwrap();
+        assert_eq!(this.snapshots(), 2);
+        let journal = Reader::follow(this.folder.path().join("journal"), Verify::Trust).unwrap();
+        let lowest = super::super::lowest_frame((&SystemDisk, &folder(&this)), &journal).unwrap();
+        assert_eq!(lowest, this.journal.appender.position_of(2));
     }
 }

@@ -114,8 +114,8 @@ impl Header {
 }
 
 /// A snapshot as read: whole, but not restored yet.
-pub(super) struct SnapshotFile {
-    pub(super) place: Place,
+pub(crate) struct SnapshotFile {
+    pub(crate) place: Place,
     pub(super) state_hash: Digest,
     log_id: [u8; 16],
     payload: AlignedVec,
@@ -123,7 +123,7 @@ pub(super) struct SnapshotFile {
 
 impl SnapshotFile {
     /// Reads and verifies a file; what is wrong with it, in words.
-    pub(super) fn read(disk: &dyn Disk, path: &Path) -> Result<Self, String> {
+    pub(crate) fn read(disk: &dyn Disk, path: &Path) -> Result<Self, String> {
         let file = disk
             .open(path, Open::Read)
             .map_err(|error| error.to_string())?;
@@ -161,6 +161,28 @@ impl SnapshotFile {
 
     /// Where a file says that it stands, without a look at what it holds.
     pub(super) fn place_of(disk: &dyn Disk, path: &Path) -> Result<Place, String> {
+        Self::header_of(disk, path).map(|header| header.place())
+    }
+
+    /// The same, where the journal has the very frame that it says; if not, why.
+    pub(super) fn standing_of(
+        (disk, path): (&dyn Disk, &Path),
+        journal: &Reader,
+    ) -> Result<Place, String> {
+        let header = Self::header_of(disk, path)?;
+        let place = header.place();
+        stands_on(&place, header.log_id, journal).map(|()| place)
+    }
+
+    /// Whether a file is a snapshot that other versions of this program can read, and this one cannot.
+    pub(super) fn of_another_format(disk: &dyn Disk, path: &Path) -> bool {
+        let mut header = Header::zeroed();
+        let file = disk.open(path, Open::Read);
+        let read = file.and_then(|it| it.read_exact_at(bytemuck::bytes_of_mut(&mut header), 0));
+        read.is_ok() && header.magic == MAGIC && header.format != SNAPSHOT_FORMAT
+    }
+
+    fn header_of(disk: &dyn Disk, path: &Path) -> Result<Header, String> {
         let file = disk
             .open(path, Open::Read)
             .map_err(|error| error.to_string())?;
@@ -168,33 +190,35 @@ impl SnapshotFile {
         file.read_exact_at(bytemuck::bytes_of_mut(&mut header), 0)
             .map_err(|error| format!("its header cannot be read: {error}"))?;
         match header.magic == MAGIC && header.format == SNAPSHOT_FORMAT {
-            true => Ok(header.place()),
+            true => Ok(header),
             false => Err("it is no snapshot of this program's format".to_owned()),
         }
     }
 
     /// Whether the journal has the very frame that this stands behind; if not, why.
     pub(super) fn stands_on(&self, journal: &Reader) -> Result<(), String> {
-        if self.log_id != journal.log_id().0 {
-            return Err("it is of another exchange".to_owned());
-        }
-        let place = &self.place;
-        let frame = journal
-            .frame_at(place.frame)
-            .map_err(|error| format!("the journal has no such frame: {error}"))?;
-        let header = frame.header();
-        let same =
-            (header.index, header.term, header.chain) == (place.index, place.term, place.chain);
-        if same {
-            Ok(())
-        } else {
-            Err(format!("the journal has another frame {}", place.index))
-        }
+        stands_on(&self.place, self.log_id, journal)
     }
 
     /// The engine as it was.
     pub(super) fn restore(&self, capacity: &Capacity) -> Result<Engine, SnapshotError> {
         Engine::restore(&self.payload, &self.state_hash, capacity)
+    }
+}
+
+/// Whether the journal of this identity has the very frame of a place; if not, why.
+fn stands_on(place: &Place, log_id: [u8; 16], journal: &Reader) -> Result<(), String> {
+    if log_id != journal.log_id().0 {
+        return Err("it is of another exchange".to_owned());
+    }
+    let frame = journal
+        .frame_at(place.frame)
+        .map_err(|error| format!("the journal has no such frame: {error}"))?;
+    let header = frame.header();
+    let same = (header.index, header.term, header.chain) == (place.index, place.term, place.chain);
+    match same {
+        true => Ok(()),
+        false => Err(format!("the journal has another frame {}", place.index)),
     }
 }
 
@@ -277,8 +301,18 @@ impl Draft {
         })
     }
 
-    /// Writes and flushes one piece; where the snapshot is, once it is whole and has its name.
-    pub(super) fn step(&mut self) -> Result<Option<PathBuf>, NodeError> {
+    /// What it stands for.
+    pub(super) fn place(&self) -> Place {
+        self.header.place()
+    }
+
+    /// Whether every piece is written.
+    pub(super) fn whole(&self) -> bool {
+        self.written == HEADER_BYTES + self.payload.len()
+    }
+
+    /// Writes and flushes one piece.
+    pub(super) fn step(&mut self) -> Result<(), NodeError> {
         let io = |action| NodeError::io(&self.path, action);
         if self.written == 0 {
             let header = bytemuck::bytes_of(&self.header);
@@ -292,9 +326,13 @@ impl Draft {
             .map_err(io("write"))?;
         self.file.sync_data().map_err(io("flush"))?;
         self.written += piece.len();
-        if self.written < HEADER_BYTES + self.payload.len() {
-            return Ok(None);
-        }
+        Ok(())
+    }
+
+    /// Gives a draft that is whole its name; where the snapshot is.
+    pub(super) fn name(&self) -> Result<PathBuf, NodeError> {
+        assert!(self.whole());
+        let io = |action| NodeError::io(&self.path, action);
         self.file.sync_all().map_err(io("flush"))?;
         self.disk
             .rename(&self.path, &self.named)
@@ -303,7 +341,7 @@ impl Draft {
         self.disk
             .sync_folder(folder)
             .map_err(NodeError::io(folder, "flush"))?;
-        Ok(Some(self.named.clone()))
+        Ok(self.named.clone())
     }
 
     /// Gives up, and the room back.

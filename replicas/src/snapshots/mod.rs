@@ -19,14 +19,14 @@ use std::sync::Arc;
 
 use exahour_engine::{Capacity, Engine, SnapshotError, UnknownBehaviour};
 use exahour_journal::disk::{Disk, Mode};
-use exahour_journal::{FrameRef, Reader};
+use exahour_journal::{FrameRef, Position, Reader};
 use exahour_wire::message::Digest;
 
 use crate::error::NodeError;
 
-pub(crate) use agent::{SNAPSHOTS, SnapshotAgent, SnapshotSettings};
-pub(crate) use file::Place;
-use file::{Draft, SnapshotFile};
+pub(crate) use agent::{EventsBefore, SNAPSHOTS, SnapshotAgent, SnapshotSettings};
+use file::Draft;
+pub(crate) use file::{Place, SnapshotFile};
 
 /// The folder of snapshots in a data folder.
 pub(crate) const FOLDER: &str = "snapshots";
@@ -120,14 +120,27 @@ pub(crate) fn newest_file(
     Ok(whole.next())
 }
 
-/// Where the oldest snapshot says that it stands, if there is one.
+/// Where the first of the frames lies that snapshots stand behind in this journal, if any does: what another
+/// journal was the ground of says nothing about this one.
 ///
 /// # Errors
 /// [`NodeError`] where the folder cannot be listed.
-pub(crate) fn oldest_place(disk: &dyn Disk, folder: &Path) -> Result<Option<Place>, NodeError> {
+pub(crate) fn lowest_frame(
+    (disk, folder): (&dyn Disk, &Path),
+    journal: &Reader,
+) -> Result<Option<Position>, NodeError> {
     let paths = file::list(disk, folder)?.into_iter();
-    let mut places = paths.filter_map(|path| SnapshotFile::place_of(disk, &path).ok());
-    Ok(places.next())
+    let standing = paths.filter_map(|path| SnapshotFile::standing_of((disk, &path), journal).ok());
+    Ok(standing.map(|place| place.frame).min())
+}
+
+/// Whether there is a snapshot that only another version of this program can read.
+///
+/// # Errors
+/// [`NodeError`] where the folder cannot be listed.
+pub(crate) fn any_of_another_format(disk: &dyn Disk, folder: &Path) -> Result<bool, NodeError> {
+    let mut paths = file::list(disk, folder)?.into_iter();
+    Ok(paths.any(|path| SnapshotFile::of_another_format(disk, &path)))
 }
 
 /// Reads and verifies a snapshot's file; where it stands in the journal of whoever wrote it.
@@ -144,21 +157,19 @@ pub(crate) fn check_file(disk: &dyn Disk, path: &Path) -> Result<Place, String> 
 /// [`NodeError`].
 pub(crate) fn adopt(
     (disk, folder): (&Arc<dyn Disk>, &Path),
-    from: &Path,
+    snapshot: SnapshotFile,
     mark: &FrameRef,
 ) -> Result<Place, NodeError> {
-    let snapshot = SnapshotFile::read(disk.as_ref(), from);
-    let snapshot = snapshot.map_err(|reason| NodeError::SnapshotUnusable {
-        path: from.to_path_buf(),
-        reason,
-    })?;
     let place = Place {
         frame: mark.frame().position,
         chain: mark.header().chain,
         ..snapshot.place
     };
     let mut draft = Draft::adopt((disk, folder), &place, snapshot)?;
-    while draft.step()?.is_none() {}
+    while !draft.whole() {
+        draft.step()?;
+    }
+    draft.name()?;
     Ok(place)
 }
 

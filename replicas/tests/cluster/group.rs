@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,20 @@ fn free_address() -> SocketAddr {
             return address;
         }
     }
+}
+
+/// What all nodes have told their operators.
+static NOTICES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn note(notice: &str) {
+    eprintln!("{notice}");
+    NOTICES.lock().unwrap().push(notice.to_owned());
+}
+
+/// How many notices have begun with these words.
+pub(crate) fn notices_of(words: &str) -> usize {
+    let notices = NOTICES.lock().unwrap();
+    notices.iter().filter(|it| it.starts_with(words)).count()
 }
 
 impl Group {
@@ -110,7 +125,7 @@ impl Group {
         std::fs::write(&path, text).unwrap();
         let mut config = NodeConfig::load(&path).unwrap();
         config.data = self.data(id);
-        config.notice = |notice| eprintln!("{notice}");
+        config.notice = note;
         config
     }
 
@@ -152,6 +167,16 @@ impl Group {
     /// The journal of a node.
     pub(crate) fn journal(&self, id: u64) -> PathBuf {
         self.data(id).join("journal")
+    }
+
+    /// The snapshots of a node.
+    pub(crate) fn snapshots(&self, id: u64) -> PathBuf {
+        self.data(id).join("snapshots")
+    }
+
+    /// The event log of a node.
+    pub(crate) fn events_folder(&self, id: u64) -> PathBuf {
+        self.data(id).join("events")
     }
 
     /// Damages the first segment of the journal of a node that has stopped.

@@ -256,6 +256,111 @@ fn nodes_too_far_behind_fetch_a_snapshot_and_go_on_from_it() {
     );
 }
 
+/// The snapshots of a follower are lost, whose journal begins behind one of them.
+#[test]
+fn a_journal_whose_snapshot_is_gone_is_set_aside_and_its_node_has_all_again() {
+    let mut group = Group::founded_with(
+        3,
+        "[journal]\nsegment_bytes = 262144\nkeep_bytes = 1\n[snapshots]\njournal_bytes = 65536\n",
+    );
+    let leader = group.leader();
+    let hurt = if leader == 3 { 2 } else { 3 };
+    let mut client = group.connect(leader, 1);
+    let mut orders = 0;
+    let mut trade = |count: u64| {
+        for name in orders + 1..=orders + count {
+            group::place(&mut client, &order(name, 100, Side::Buy, 1));
+        }
+        orders += count;
+        orders
+    };
+    let mut released = false;
+    while !released {
+        trade(500);
+        let begins = |id| group.status(id).is_some_and(|it| it.first_index > 1);
+        released = begins(leader) && begins(hurt);
+    }
+    group.stop(hurt);
+    // Those of another version of the program are not gone.
+    for snapshot in std::fs::read_dir(group.snapshots(hurt)).unwrap() {
+        let path = snapshot.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[8] ^= 0x40;
+        std::fs::write(&path, bytes).unwrap();
+    }
+    let refused = group.try_start(hurt).unwrap_err().to_string();
+    assert!(refused.contains("no snapshot of that place"), "{refused}");
+    assert_eq!(group.damaged_parts(hurt), 0);
+    std::fs::remove_dir_all(group.snapshots(hurt)).unwrap();
+    group.start(hurt);
+    assert_eq!(group.damaged_parts(hurt), 1);
+    let mut again = Vec::new();
+    while again.is_empty() {
+        trade(20);
+        again.extend(group.reopen());
+    }
+    assert_eq!(again, [hurt]);
+    let orders = trade(20);
+    while !group.level() {
+        group.reopen();
+    }
+    group.until("it has everything again", |group| {
+        group.status(hurt).is_some_and(|it| !it.forgetful)
+    });
+    let (left, right) = (group.events(leader), group.events(hurt));
+    let least = if left.len() < right.len() {
+        &left
+    } else {
+        &right
+    };
+    assert_eq!(group::accepted_in(least), orders);
+    assert!(
+        left.starts_with(least) && right.starts_with(least),
+        "events differ"
+    );
+}
+
+/// What a leader would send cannot be read at that moment: the node that asks waits, and nobody else.
+#[test]
+fn a_leader_that_cannot_send_a_snapshot_trades_on() {
+    let mut group = Group::founded_with(
+        3,
+        "[journal]\nsegment_bytes = 262144\nkeep_bytes = 1\n[snapshots]\njournal_bytes = 65536\n",
+    );
+    let leader = group.leader();
+    let behind = if leader == 3 { 2 } else { 3 };
+    group.stop(behind);
+    let mut client = group.connect(leader, 1);
+    let mut orders = 0;
+    let mut first = 1;
+    while first <= 1 {
+        for name in orders + 1..=orders + 500 {
+            group::place(&mut client, &order(name, 100, Side::Buy, 1));
+        }
+        orders += 500;
+        first = group.leader_status().map_or(0, |it| it.first_index);
+    }
+    let marks = group.events_folder(leader).join("control");
+    let hidden = marks.with_extension("hidden");
+    std::fs::rename(&marks, &hidden).unwrap();
+    let refused = group::notices_of("a snapshot was not sent");
+    group.start(behind);
+    group.until("the leader could not send it", |_| {
+        group::notices_of("a snapshot was not sent") > refused
+    });
+    orders += 1;
+    group::place(&mut client, &order(orders, 100, Side::Buy, 1));
+    std::fs::rename(&hidden, &marks).unwrap();
+    let mut again = Vec::new();
+    while again.is_empty() {
+        orders += 1;
+        group::place(&mut client, &order(orders, 100, Side::Buy, 1));
+        again.extend(group.reopen());
+    }
+    assert_eq!(again, [behind]);
+    assert_eq!(group.leader(), leader);
+}
+
 #[test]
 fn a_damaged_journal_is_had_again_from_the_peers_and_until_then_its_node_gives_no_vote() {
     let mut group = Group::founded(3);

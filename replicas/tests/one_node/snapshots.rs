@@ -136,6 +136,30 @@ fn one_that_is_damaged_is_passed_over() {
     assert_eq!(trial.verify(1).snapshots_passed_over, notices);
 }
 
+#[test]
+fn a_journal_without_its_head_does_not_start_without_them() {
+    let mut trial = Trial::new();
+    let mut config = trial.config();
+    (config.segment_bytes, config.journal_keep_bytes) = (65_536, 1);
+    let node = Node::start(&config).unwrap();
+    let mut alpha = connect(&node, 1);
+    let head = trial.path("journal/00000000000000000000.log");
+    let end = Instant::now() + PATIENCE;
+    while head.exists() {
+        assert!(Instant::now() < end, "nothing given up within {PATIENCE:?}");
+        trial.enter_one(&mut alpha);
+    }
+    drop(alpha);
+    node.stop().unwrap();
+    let kept = trial.path("kept");
+    fs::rename(trial.path("snapshots"), &kept).unwrap();
+    let refused = Node::start(&config).err().unwrap().to_string();
+    assert!(refused.contains("no snapshot of that place"), "{refused}");
+    fs::remove_dir_all(trial.path("snapshots")).unwrap();
+    fs::rename(&kept, trial.path("snapshots")).unwrap();
+    Node::start(&config).unwrap().stop().unwrap();
+}
+
 /// The journal leads to the same rules, from further back: nothing is replayed to find that out.
 #[test]
 fn one_of_rules_that_the_program_does_not_know_ends_the_start() {
