@@ -407,9 +407,10 @@ impl Consensus {
         &self.raft
     }
 
-    /// The last entry that the engine has applied.
+    /// The last entry that the engine has applied; at first the one that it starts behind, of which its mark
+    /// says nothing yet.
     pub(crate) fn applied(&self) -> u64 {
-        self.applied.current()
+        self.applied.current().max(self.settings.applied)
     }
 
     /// The last entry that is committed.
@@ -447,7 +448,7 @@ impl Consensus {
             }
             return Ok(());
         }
-        let behind = self.committed.saturating_sub(self.applied.current());
+        let behind = self.committed.saturating_sub(self.applied());
         if self.leads() || behind <= BEHIND_MAX {
             self.raft.tick();
             self.draw_timeout();
@@ -868,7 +869,7 @@ impl Consensus {
     /// Tells raft how far the engine is, so that it may forget what it keeps for it.
     #[inline]
     fn note_applied(&mut self) {
-        let applied = self.applied.current().min(self.committed);
+        let applied = self.applied().min(self.committed);
         if applied > self.applied_told && self.held.is_none() {
             self.applied_told = applied;
             self.raft.advance_apply_to(applied);
