@@ -19,7 +19,7 @@ use exahour_gateway::order_gateway::{GatewaySettings, OrderGateway};
 use exahour_journal::{Reader, Verify};
 use exahour_rings::{
     Agent, AgentFailure, Capacity as RingCapacity, Consumer, LayoutError, Producer, Running,
-    StopHandle, ThreadLayout, ring, run, watermark,
+    StopHandle, ThreadLayout, WatermarkReader, ring, run, watermark,
 };
 use exahour_wire::codes::Durability;
 use exahour_wire::ids::CommandSequence;
@@ -43,6 +43,7 @@ use crate::peers::links::Links;
 use crate::peers::{CONNECTIONS_MAX as PEERS_MAX, Local, Peers};
 use crate::sequencer::{Sequencer, SequencerSettings};
 use crate::snapshots::Start;
+use crate::storage::JournalStorage;
 use crate::world::World;
 
 /// Lines in the ring of a gateway.
@@ -138,44 +139,12 @@ impl Node {
             frame: disk.storage.last_frame(),
         };
         let events_told = disk.event_log.last_command();
-        let (errands_in, errands_out) = errands();
-        let couriers = match &config.cluster {
-            Some(cluster) => {
-                let address = SocketAddr::new(cluster.listen.ip(), cluster.files);
-                Some(open_links((cluster, world), address, COURIERS_MAX)?)
-            }
-            None => None,
-        };
-        let courier = Courier::new(
-            couriers,
-            Arc::clone(&world.disk),
-            config.data.clone(),
-            errands_out,
-            ((world.clocks)(), config.notice),
-        );
-        let consensus = ConsensusSettings {
-            node: config.cluster.as_ref().map_or(ALONE, |it| it.node),
-            durability: config.durability,
-            applied: disk.start.as_ref().map_or(0, |start| start.place.index),
-            behaviour_max: config.capacity.behaviour_max.0,
-            chance: u64::from_le_bytes(world.random_bytes()?),
-            keep_bytes: config.journal_keep_bytes,
-            notice: config.notice,
-            courier_port: courier.address().map(|it| it.port()),
-        };
-        let peers = match &config.cluster {
-            Some(cluster) => {
-                let links = open_links((cluster, world), cluster.listen, PEERS_MAX)?;
-                Some(Peers::new(links, config.notice))
-            }
-            None => None,
-        };
+        let applied = disk.start.as_ref().map_or(0, |start| start.place.index);
         let intake = Intake::new(intake_in, "journal", config.notice);
-        let consensus = Consensus::new(
-            consensus,
+        let (consensus, courier) = agreement(
+            (config, world),
             disk.storage,
-            peers,
-            errands_in,
+            applied,
             (applied_out, intake),
         )?;
         let sequencer = {
@@ -307,6 +276,49 @@ pub fn opens_again(failure: &AgentFailure) -> bool {
         halt.reason.downcast_ref(),
         Some(NodeError::SnapshotArrived { .. })
     )
+}
+
+/// What has the group agree, behind an entry that the engine starts from, and the courier it sends.
+fn agreement(
+    (config, world): (&NodeConfig, &World),
+    storage: JournalStorage,
+    applied: u64,
+    marks: (WatermarkReader, Intake),
+) -> Result<(Consensus, Courier), NodeError> {
+    let open = |address: SocketAddr, connections_max| {
+        let cluster = config.cluster.as_ref();
+        let links = cluster.map(|cluster| open_links((cluster, world), address, connections_max));
+        links.transpose()
+    };
+    let listen = config.cluster.as_ref().map(|it| (it.listen, it.files));
+    let (couriers, peers) = match listen {
+        Some((peers, files)) => (
+            open(SocketAddr::new(peers.ip(), files), COURIERS_MAX)?,
+            open(peers, PEERS_MAX)?,
+        ),
+        None => (None, None),
+    };
+    let (errands_in, errands_out) = errands();
+    let courier = Courier::new(
+        couriers,
+        Arc::clone(&world.disk),
+        config.data.clone(),
+        errands_out,
+        ((world.clocks)(), config.notice),
+    );
+    let settings = ConsensusSettings {
+        node: config.cluster.as_ref().map_or(ALONE, |it| it.node),
+        durability: config.durability,
+        applied,
+        behaviour_max: config.capacity.behaviour_max.0,
+        chance: u64::from_le_bytes(world.random_bytes()?),
+        keep_bytes: config.journal_keep_bytes,
+        notice: config.notice,
+        courier_port: courier.address().map(|it| it.port()),
+    };
+    let peers = peers.map(|links| Peers::new(links, config.notice));
+    let consensus = Consensus::new(settings, storage, peers, errands_in, marks)?;
+    Ok((consensus, courier))
 }
 
 /// The engine: one agent, or one for each stage where the layout places the first on its own.

@@ -7,6 +7,8 @@
 //! durability mode says, on a quorum; a node that may have forgotten what it acknowledged gives no vote.
 //! Does not: stamp, order or look into commands.
 
+mod hearing;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
@@ -20,10 +22,7 @@ use exahour_rings::{Producer, WatermarkReader};
 use exahour_wire::codes::Durability;
 use exahour_wire::units::Nanos;
 use raft::prelude::{ConfChange, ConfChangeV2, Entry, EntryType, Message, MessageType};
-use raft::{
-    Config as RaftConfig, INVALID_ID, Progress, ProgressState, RawNode, Ready, SnapshotStatus,
-    StateRole,
-};
+use raft::{Config as RaftConfig, INVALID_ID, RawNode, Ready, StateRole};
 
 use crate::couriers::Errand;
 use crate::error::NodeError;
@@ -31,8 +30,7 @@ use crate::intake::{Intake, RETRY_AFTER};
 use crate::members::{Members, NodeId};
 use crate::peers::facts::Facts;
 use crate::peers::operation::{Reply, Request};
-use crate::peers::packed::{Packer, Unpacker};
-use crate::peers::{BODY_BYTES_MAX, OUT_BYTES_MAX, PeerEvent, Peers};
+use crate::peers::{BODY_BYTES_MAX, OUT_BYTES_MAX, Peers};
 use crate::sequencer::BATCH_BYTES_MAX;
 use crate::storage::JournalStorage;
 
@@ -505,193 +503,6 @@ impl Consensus {
         }
     }
 
-    /// Takes in what came from the peers.
-    fn hear_peers(&mut self) -> Result<usize, NodeError> {
-        let facts = self.facts();
-        let Some(peers) = &mut self.peers else {
-            return Ok(0);
-        };
-        let mut work = peers.turn(self.now, &facts)?;
-        if self.held.is_none() {
-            for (node, facts) in std::mem::take(&mut self.linked_meanwhile) {
-                self.on_linked(node, &facts);
-            }
-            self.remember_incarnations()?;
-        }
-        while let Some(event) = self.peers.as_mut().and_then(Peers::next_event) {
-            work += 1;
-            match event {
-                PeerEvent::Request(slot, request) => self.requests.push_back((slot, request)),
-                // What raft is ready with has to be handled before it is told anything else: what is said
-                // while the disk is full is lost, as on any network.
-                PeerEvent::Linked(node, facts) if self.held.is_some() => {
-                    self.linked_meanwhile.insert(node, facts);
-                }
-                _ if self.held.is_some() => {}
-                PeerEvent::Raft(message) => self.on_message(*message),
-                PeerEvent::Linked(node, facts) => {
-                    self.on_linked(node, &facts);
-                    self.remember_incarnations()?;
-                }
-                PeerEvent::Apart(node) => self.raft.report_unreachable(node),
-            }
-        }
-        Ok(work)
-    }
-
-    fn on_message(&mut self, mut message: Message) {
-        let kind = message.get_msg_type();
-        // Only the leader proposes, of its own; and who may have forgotten does not lead.
-        let ignored = match kind {
-            MessageType::MsgPropose => true,
-            MessageType::MsgSnapshot => {
-                self.fetch_snapshot(&message);
-                true
-            }
-            MessageType::MsgTimeoutNow => self.forgetful(),
-            _ => false,
-        };
-        if ignored {
-            return;
-        }
-        if kind == MessageType::MsgHeartbeat && self.forgetful() {
-            // What stands in the journal now may be what was superseded: only entries that were compared with
-            // the leader's are committed.
-            message.commit = message.commit.min(self.raft.raft.raft_log.committed);
-        }
-        if self.refused.contains(&message.from) || self.beyond(&message) {
-            return;
-        }
-        // What raft refuses is from a node that is no member (any more): as good as lost.
-        let _ = self.raft.step(message);
-        self.draw_timeout();
-    }
-
-    /// Whether a message speaks of entries that this node does not have, and cannot be true.
-    fn beyond(&self, message: &Message) -> bool {
-        let last = self.last_index();
-        match message.get_msg_type() {
-            MessageType::MsgAppendResponse if !message.reject => message.index > last,
-            MessageType::MsgHeartbeat => message.commit > last,
-            _ => false,
-        }
-    }
-
-    /// This node is too far behind for the leader's journal: its courier fetches a snapshot, and the node
-    /// opens again from it. Where that comes to nothing the leader asks again.
-    fn fetch_snapshot(&mut self, message: &Message) {
-        if message.term < self.term() {
-            return;
-        }
-        if message.get_snapshot().get_metadata().index <= self.committed {
-            // It has that already, and says so.
-            let mut have = Message {
-                from: self.settings.node.0,
-                to: message.from,
-                term: message.term,
-                index: self.committed,
-                commit: self.committed,
-                ..Message::default()
-            };
-            have.set_msg_type(MessageType::MsgAppendResponse);
-            self.send(&[have]);
-            return;
-        }
-        if let Some(address) = Unpacker(&message.context).address() {
-            // A courier that is busy is on this errand already.
-            let _ = self.errands.try_push(Errand {
-                node: message.from,
-                address,
-            });
-        }
-    }
-
-    /// The message that sends a member for a snapshot, with where it is to be had.
-    fn with_address(&self, message: &Message) -> Message {
-        let own = self.members().member(self.settings.node.0);
-        let mut context = Vec::new();
-        if let (Some(own), Some(port)) = (own, self.settings.courier_port) {
-            Packer(&mut context).address(&SocketAddr::new(own.peers.ip(), port));
-        }
-        let mut message = message.clone();
-        message.context = context.into();
-        message
-    }
-
-    /// A member is linked anew: what was on its way is lost, and what it had may be, too.
-    fn on_linked(&mut self, node: u64, facts: &Facts) {
-        self.told.insert(node, *facts);
-        if self.is_another(node, facts) || !self.leads() {
-            return;
-        }
-        let term = self.raft.raft.raft_log.term(facts.last_index);
-        let same_end = term.is_ok_and(|term| term == facts.last_term);
-        if let Some(progress) = self.raft.raft.mut_prs().get_mut(node) {
-            // A leader that knew better than the node itself what it has would never send it again; and where
-            // the node's last entry is another, what it had of ours may be superseded there.
-            progress.matched = match same_end {
-                true => progress.matched.min(facts.last_index),
-                false => 0,
-            };
-            #[cfg(feature = "defects")]
-            if defects::armed(Defect::TrustedLength) {
-                progress.maybe_update(facts.last_index);
-            }
-            progress.recent_active = true;
-            if progress.state == ProgressState::Snapshot {
-                let came = facts.last_index >= progress.pending_snapshot;
-                self.raft.report_snapshot(node, came_or_not(came));
-            } else {
-                progress.become_probe();
-            }
-            self.raft.raft.send_append(node);
-        }
-    }
-
-    /// Whether a node has come back with another folder than the one that its promises were in. From then on
-    /// nothing that it says is believed.
-    fn is_another(&mut self, node: u64, facts: &Facts) -> bool {
-        let known = self.raft.store().promises().incarnations.get(&node);
-        match known.copied() {
-            Some(known) if known != facts.incarnation => {
-                if self.refused.insert(node) {
-                    (self.settings.notice)(&format!(
-                        "node {node} has come back with another folder than it had: it may not remember what it \
-                         promised, so it is not listened to. Put a node with another id in its place"
-                    ));
-                }
-                true
-            }
-            Some(_) => {
-                self.refused.remove(&node);
-                false
-            }
-            None => {
-                self.unknown.push((node, facts.incarnation));
-                false
-            }
-        }
-    }
-
-    /// Keeps which folders nodes have come with, before anything else that they say is heard.
-    fn remember_incarnations(&mut self) -> Result<(), NodeError> {
-        let unknown = std::mem::take(&mut self.unknown);
-        match unknown.is_empty() {
-            true => Ok(()),
-            false => self.raft.mut_store().know_incarnations(&unknown),
-        }
-    }
-
-    /// Lets members be asked again that were sent for a snapshot a while ago, and have not come back.
-    fn ask_for_snapshots_again(&mut self) {
-        let waits = |(_, progress): &(&u64, &Progress)| progress.state == ProgressState::Snapshot;
-        let progress = self.raft.raft.prs().iter().filter(waits);
-        let nodes: Vec<u64> = progress.map(|(node, _)| *node).collect();
-        for node in nodes {
-            self.raft.report_snapshot(node, SnapshotStatus::Failure);
-        }
-    }
-
     /// Tells raft what has become safe since it was appended, and sends what rested on it.
     #[inline]
     fn note_safe(&mut self) -> usize {
@@ -874,13 +685,6 @@ impl Consensus {
             self.applied_told = applied;
             self.raft.advance_apply_to(applied);
         }
-    }
-}
-
-fn came_or_not(came: bool) -> SnapshotStatus {
-    match came {
-        true => SnapshotStatus::Finish,
-        false => SnapshotStatus::Failure,
     }
 }
 
