@@ -39,11 +39,6 @@ fn what_is_said_to_be_safe_and_is_not() {
 }
 
 #[test]
-fn a_leader_that_believes_too_much() {
-    found_within(200, Some(3), Pace::Drawn, Defect::TrustedLength);
-}
-
-#[test]
 fn a_batch_that_is_proposed_again() {
     found_within(20, Some(3), Pace::Drawn, Defect::DoubleProposal);
 }
