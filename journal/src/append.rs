@@ -9,9 +9,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::disk::Disk;
-use crate::error::{JournalError, Result, io_at, write_at};
+use crate::error::{JournalError, Result, write_at};
 use crate::frame::{
     ChainValue, FRAME_HEADER_BYTES, FrameMeta, KIND_RESERVED_FIRST, KIND_RESTART, end_mark, seal,
 };
@@ -28,7 +29,7 @@ pub struct Appender {
     segment: WritableSegment,
     /// The next free byte of the live segment.
     offset: usize,
-    /// The first segment that still exists.
+    /// The first segment that is not released.
     first_segment: SegmentNumber,
     last: Option<(u64, u32)>,
     chain: ChainValue,
@@ -274,37 +275,22 @@ impl Appender {
     }
 
     /// Gives up the segments that lie wholly below `position` and the durable mark; returns how
-    /// many.
+    /// many. The stager removes them in its own time.
     ///
-    /// Followers that have them mapped keep reading them; nobody can open them any more.
-    ///
-    /// # Errors
-    /// [`JournalError::Io`] if a file cannot be removed; the ones before it are gone.
-    pub fn release_before(&mut self, position: Position) -> Result<u64> {
-        let core = Arc::clone(&self.core);
-        let geometry = core.shape.geometry;
+    /// Followers that have them mapped keep reading them; once they are removed nobody can open
+    /// them any more.
+    pub fn release_before(&mut self, position: Position) -> u64 {
+        let geometry = self.core.shape.geometry;
         // The flusher still has to open what is not flushed.
-        let position = position.min(core.control.durable());
+        let position = position.min(self.core.control.durable());
         let keep = geometry.segment_of(position).min(self.segment.number);
         if self.first_segment >= keep {
-            return Ok(0);
+            return 0;
         }
-        let first = geometry.start_of(keep);
-        core.control
-            .release(first)
-            .map_err(|source| core.fail_sync(core.dir.clone(), source))?;
-        let mut released = 0;
-        while self.first_segment < keep {
-            let path = live_name(&core.dir, &core.shape, self.first_segment);
-            core.disk.remove(&path).map_err(io_at("remove", &path))?;
-            self.first_segment = self.first_segment.next();
-            self.index
-                .release_before(geometry.start_of(self.first_segment));
-            released += 1;
-        }
-        core.disk
-            .sync_folder(&core.dir)
-            .map_err(|source| core.fail_sync(core.dir.clone(), source))?;
-        Ok(released)
+        let released = keep.0 - self.first_segment.0;
+        self.first_segment = keep;
+        self.index.release_before(geometry.start_of(keep));
+        self.core.released.store(keep.0, Ordering::Release);
+        released
     }
 }

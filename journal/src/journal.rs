@@ -7,6 +7,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::append::{Appender, LogEnd};
@@ -32,6 +33,8 @@ pub(crate) struct Core {
     pub(crate) body: FlushBody,
     pub(crate) control: ControlPage,
     pub(crate) staging: Mutex<Staging>,
+    /// The number of the first segment that is not released.
+    pub(crate) released: AtomicU64,
     failure: OnceLock<SyncFailure>,
     _lock: DirectoryLock,
 }
@@ -220,13 +223,14 @@ impl Journal {
             body: config.flush,
             control,
             staging: Mutex::new(Staging::new(last_segment.next())),
+            released: AtomicU64::new(first_segment.0),
             failure: OnceLock::new(),
             _lock: lock,
         });
         Ok(Journal {
             appender: Appender::new(Arc::clone(&core), end, config.frame_bytes_max),
             flusher: Flusher::new(Arc::clone(&core), body),
-            stager: Stager::new(core),
+            stager: Stager::new(core, first_segment),
             recovered,
         })
     }

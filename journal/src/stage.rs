@@ -1,4 +1,5 @@
 //! Stages the next segment: writes its zeros ahead of use, in small pieces, off the hot path.
+//! Removes the segments that were released, for the same reason.
 //!
 //! The caller turns [`Stager::do_work`] on a thread of its choice. The appender takes the finished
 //! segment when the live one is full; if it is not finished by then, the appender finishes it
@@ -14,6 +15,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use crate::config::FlushBody;
@@ -21,7 +23,7 @@ use crate::disk::{Disk, DiskFile, FileMap, Mode, Open};
 use crate::error::{Result, io_at, write_at};
 use crate::journal::Core;
 use crate::position::{Position, SegmentNumber};
-use crate::segment::{LogShape, staged_name, staging_name};
+use crate::segment::{LogShape, live_name, staged_name, staging_name};
 
 /// How much of the next segment is staged before anything is appended: one part of so many.
 const HEAD_START_PARTS: u64 = 16;
@@ -247,20 +249,33 @@ impl Staging {
 #[derive(Debug)]
 pub struct Stager {
     core: Arc<Core>,
+    /// The first segment whose file is there.
+    first: SegmentNumber,
+    /// The log is noted to start here, durably.
+    noted: SegmentNumber,
 }
 
 impl Stager {
-    pub(crate) fn new(core: Arc<Core>) -> Self {
-        Stager { core }
+    pub(crate) fn new(core: Arc<Core>, first: SegmentNumber) -> Self {
+        Stager {
+            core,
+            first,
+            noted: first,
+        }
     }
 
-    /// Zeroes at most [`STAGE_BYTES_PER_TURN`] and waits until they are on disk; returns the bytes
-    /// done, 0 when none are due yet or the next segment is ready.
+    /// Zeroes at most [`STAGE_BYTES_PER_TURN`] and waits until they are on disk, or removes one
+    /// segment that was released; returns the bytes zeroed or freed, 0 when nothing is due or the
+    /// next segment is ready.
     ///
     /// # Errors
     /// [`JournalError::DiskFull`](crate::JournalError::DiskFull) can be tried again at any time and
-    /// goes on where it stopped.
+    /// goes on where it stopped. [`JournalError::Io`](crate::JournalError::Io) where a released
+    /// segment cannot be removed.
     pub fn do_work(&mut self) -> Result<usize> {
+        if self.remove_released()? {
+            return Ok(self.core.shape.geometry.segment_bytes as usize);
+        }
         let core = &self.core;
         let mut staging = lock_staging(core);
         if !staging.is_due(&core.shape, core.control.appended()) {
@@ -269,14 +284,43 @@ impl Stager {
         staging.step(core.place(), &core.shape, core.body)
     }
 
-    /// Works until the next segment is ready, however little of the live one is full.
+    /// Works until the next segment is ready, however little of the live one is full, and until
+    /// every released one is gone.
     ///
     /// # Errors
     /// As [`Stager::do_work`].
     pub fn finish(&mut self) -> Result<()> {
+        while self.remove_released()? {}
         let core = &self.core;
         while lock_staging(core).step(core.place(), &core.shape, core.body)? > 0 {}
         Ok(())
+    }
+}
+
+impl Stager {
+    /// Removes the file of the oldest released segment; whether there was one.
+    fn remove_released(&mut self) -> Result<bool> {
+        let core = &self.core;
+        let keep = SegmentNumber(core.released.load(Ordering::Acquire));
+        if self.first >= keep {
+            return Ok(false);
+        }
+        if self.noted < keep {
+            // Without the note a missing first segment is damage.
+            core.control
+                .release(core.shape.geometry.start_of(keep))
+                .map_err(|source| core.fail_sync(core.dir.clone(), source))?;
+            self.noted = keep;
+        }
+        let path = live_name(&core.dir, &core.shape, self.first);
+        core.disk.remove(&path).map_err(io_at("remove", &path))?;
+        self.first = self.first.next();
+        if self.first == keep {
+            core.disk
+                .sync_folder(&core.dir)
+                .map_err(|source| core.fail_sync(core.dir.clone(), source))?;
+        }
+        Ok(true)
     }
 }
 

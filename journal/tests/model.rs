@@ -142,7 +142,8 @@ fn run(acts: &[Act], chain: Chain, flush: FlushBody) {
             Act::Release { keep } => {
                 let at = known.len().saturating_sub(usize::from(keep));
                 let Some(frame) = known.get(at) else { continue };
-                journal.appender.release_before(frame.start).unwrap();
+                journal.appender.release_before(frame.start);
+                journal.stager.finish().unwrap();
                 let reader = Reader::follow(dir.path(), Verify::Every).unwrap();
                 let first = reader.position();
                 assert!(first <= frame.start);

@@ -134,7 +134,6 @@ impl Frames {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use exahour_journal::disk::SystemDisk;
     use exahour_journal::{Config, Journal, LogId, Verify};
@@ -144,6 +143,7 @@ mod tests {
     use super::*;
     use crate::batch::Stamp;
     use crate::hard_state::{HardStateFile, Promises};
+    use crate::snapshots::standings;
     use crate::storage::JournalStorage;
 
     fn storage(folder: &std::path::Path) -> (JournalStorage, Reader) {
@@ -155,12 +155,8 @@ mod tests {
             &folder.join("raft-state"),
             &Promises::default(),
         );
-        let storage = JournalStorage::new(
-            journal.appender,
-            follow(),
-            promises.unwrap(),
-            (Arc::new(SystemDisk), folder.join("snapshots")),
-        );
+        let storage =
+            JournalStorage::new(journal.appender, follow(), promises.unwrap(), standings().1);
         (storage, follow())
     }
 

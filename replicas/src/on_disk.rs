@@ -25,7 +25,7 @@ use exahour_journal::{
     Appender, Chain, Config as LogConfig, FlushBody, Flusher, Journal, MachineRun, OnDamage,
     Reader, Stager, Verify,
 };
-use exahour_rings::WatermarkReader;
+use exahour_rings::{Producer, WatermarkReader};
 use exahour_wire::codes::Durability;
 use exahour_wire::ids::CommandSequence;
 
@@ -36,7 +36,7 @@ use crate::event_log::EventLog;
 use crate::hard_state::{Base, HardStateFile, Promises};
 use crate::install::install;
 use crate::members::{Member, Members, NodeId};
-use crate::snapshots::{self, EventsBefore, SnapshotAgent, SnapshotSettings, Start};
+use crate::snapshots::{self, EventsBefore, SnapshotAgent, SnapshotSettings, Standing, Start};
 use crate::storage::{JournalStorage, LogEnd};
 use crate::world::World;
 
@@ -128,8 +128,8 @@ impl OnDisk {
         }
         let events = open_events(disk, config, &journal)?;
         let ahead = promises.kept().forgetful || promises.kept().base.index > 0;
-        let snapshots = (Arc::clone(disk), data.join(snapshots::FOLDER));
-        let mut storage = JournalStorage::new(journal.appender, reader, promises, snapshots);
+        let (standings_in, standings_out) = snapshots::standings();
+        let mut storage = JournalStorage::new(journal.appender, reader, promises, standings_out);
         let end = storage.log_end().map_err(NodeError::log("journal"))?;
         let keys_path = data.join("keys");
         let keyed = disk.exists(&keys_path);
@@ -146,7 +146,7 @@ impl OnDisk {
             (disk, config),
             capacity,
             (&event_log, events.flusher),
-            wanted,
+            (wanted, standings_in),
         )?;
         let stands_behind = start.as_ref().map_or(0, |start| start.place.index);
         if stands_behind < storage.begins_behind() {
@@ -379,7 +379,7 @@ fn open_snapshots(
     (disk, config): (&Arc<dyn Disk>, &NodeConfig),
     capacity: Capacity,
     (event_log, flusher): (&EventLog, Flusher),
-    wanted: WatermarkReader,
+    marks: (WatermarkReader, Producer<Standing>),
 ) -> Result<(Option<Start>, SnapshotAgent, Recovery), NodeError> {
     let folder = snapshots::open_folder(disk.as_ref(), &config.data)?;
     let journal = config.data.join(JOURNAL);
@@ -408,7 +408,7 @@ fn open_snapshots(
         written: follow(disk, &config.data.join(EVENTS), "event log")?,
         flusher,
     };
-    let agent = SnapshotAgent::new(settings, (reader, events), place.as_ref(), wanted);
+    let agent = SnapshotAgent::new(settings, (reader, events), place.as_ref(), marks)?;
     Ok((found.start, agent, recovery))
 }
 

@@ -6,14 +6,11 @@
 //! maps, without a copy of their data.
 //! Does not: flush (the disk agent does), or apply (the engine agent does).
 
-use std::path::PathBuf;
-use std::sync::Arc;
-
 use bytes::Bytes;
-use exahour_journal::disk::Disk;
 use exahour_journal::{
     Appender, FRAME_HEADER_BYTES, FrameMeta, FrameRef, JournalError, Position, Reader,
 };
+use exahour_rings::Consumer;
 use exahour_wire::ids::CommandSequence;
 use exahour_wire::units::Nanos;
 use raft::prelude::{Entry, EntryType, HardState, Snapshot};
@@ -23,7 +20,7 @@ use crate::batch::Stamp;
 use crate::error::NodeError;
 use crate::hard_state::{HardStateFile, Promises};
 use crate::members::Members;
-use crate::snapshots::{lowest_frame, newest_file};
+use crate::snapshots::Standing;
 
 /// A frame without commands: a new leader's first entry.
 pub const FRAME_EMPTY: u8 = 0;
@@ -41,8 +38,9 @@ pub(crate) struct JournalStorage {
     promises: HardStateFile,
     /// Everything up to here was committed when the journal was opened.
     known_committed: u64,
-    /// Where snapshots are.
-    snapshots: (Arc<dyn Disk>, PathBuf),
+    /// Tells which snapshots there are.
+    standings: Consumer<Standing>,
+    standing: Standing,
 }
 
 /// What the last commands in a journal were stamped with.
@@ -55,12 +53,12 @@ pub(crate) struct LogEnd {
 }
 
 impl JournalStorage {
-    /// Takes over a journal and the promises beside it; `snapshots` is where snapshots are.
+    /// Takes over a journal and the promises beside it; `standings` tells which snapshots there are.
     pub(crate) fn new(
         appender: Appender,
         reader: Reader,
         mut promises: HardStateFile,
-        snapshots: (Arc<dyn Disk>, PathBuf),
+        standings: Consumer<Standing>,
     ) -> Self {
         let term = appender.term_of(appender.last_index());
         promises.at_least(term.map_or(0, u64::from));
@@ -69,7 +67,15 @@ impl JournalStorage {
             reader,
             promises,
             known_committed: 0,
-            snapshots,
+            standings,
+            standing: Standing::default(),
+        }
+    }
+
+    /// Takes in which snapshots there are by now.
+    pub(crate) fn hear_of_snapshots(&mut self) {
+        while let Some(standing) = self.standings.try_pop() {
+            self.standing = standing;
         }
     }
 
@@ -183,26 +189,19 @@ impl JournalStorage {
 
     /// Gives up whole segments that nobody needs any more: those before the oldest snapshot that stands on
     /// this journal, before what the engine has applied, and before the last `keep_bytes`.
-    ///
-    /// # Errors
-    /// [`NodeError`].
-    pub(crate) fn release(&mut self, keep_bytes: u64, applied: u64) -> Result<(), NodeError> {
-        let (disk, folder) = &self.snapshots;
-        let lowest = lowest_frame((disk.as_ref(), folder), &self.reader)?;
-        let (Some(lowest), Some(applied)) = (lowest, self.appender.position_of(applied)) else {
-            return Ok(());
+    pub(crate) fn release(&mut self, keep_bytes: u64, applied: u64) {
+        let applied = self.appender.position_of(applied);
+        let (Some(lowest), Some(applied)) = (self.standing.lowest, applied) else {
+            return;
         };
         let kept = self.appender.appended().value().saturating_sub(keep_bytes);
         let position = lowest.min(applied).min(Position::new(kept));
-        let released = self.appender.release_before(position);
-        released.map_err(NodeError::log("journal")).map(drop)
+        self.appender.release_before(position);
     }
 
     /// The entry that the newest snapshot stands behind; zero where there is none.
     pub(crate) fn newest_snapshot(&self) -> u64 {
-        let (disk, folder) = &self.snapshots;
-        let newest = newest_file(disk.as_ref(), folder).ok().flatten();
-        newest.map_or(0, |(_, place)| place.index)
+        self.standing.newest.map_or(0, |(index, _)| index)
     }
 
     /// How far the journal is on disk.
@@ -360,15 +359,14 @@ impl Storage for JournalStorage {
 
     /// Where the newest snapshot stands; a courier brings it.
     fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        let none = raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable);
-        let (disk, folder) = &self.snapshots;
-        let place = match newest_file(disk.as_ref(), folder) {
-            Ok(Some((_, place))) if place.index >= request_index => place,
-            _ => return Err(none),
+        let reaches = |(index, _): &(u64, u32)| *index >= request_index;
+        let Some((index, term)) = self.standing.newest.filter(reaches) else {
+            let none = StorageError::SnapshotTemporarilyUnavailable;
+            return Err(raft::Error::Store(none));
         };
         let mut snapshot = Snapshot::default();
-        snapshot.mut_metadata().index = place.index;
-        snapshot.mut_metadata().term = u64::from(place.term);
+        snapshot.mut_metadata().index = index;
+        snapshot.mut_metadata().term = u64::from(term);
         Ok(snapshot)
     }
 }

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // A test may fail where it stands.
 
+#[allow(dead_code)] // One test uses all of it, this one less.
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -10,12 +13,13 @@ use std::time::{Duration, Instant};
 use exahour_gateway::client::{Client, ClientConfig, ClientEvent};
 use exahour_gateway::credentials::Keys;
 use exahour_replicas::{Node, NodeConfig, replay};
-use exahour_wire::codes::{OrderType, Side, TimeInForce};
+use exahour_wire::codes::{Side, TimeInForce};
 use exahour_wire::events::OrderAccepted;
-use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId, SessionId};
+use exahour_wire::ids::SessionId;
 use exahour_wire::message::{Message, messages};
 use exahour_wire::orders::NewOrder;
-use exahour_wire::units::{Price, Quantity};
+
+use common::order;
 
 /// A file system of a few mebibytes, unmounted when dropped.
 struct SmallDisk(PathBuf);
@@ -37,17 +41,11 @@ impl Drop for SmallDisk {
     }
 }
 
-fn order(name: u64) -> NewOrder {
+/// An order that does not rest.
+fn attempt(name: u64) -> NewOrder {
     NewOrder {
-        client_order_id: ClientOrderId(name),
-        price: "2.50".parse::<Price>().unwrap(),
-        quantity: Quantity(1),
-        account: AccountId(100),
-        instrument: InstrumentId(1),
-        side: Side::Buy.into(),
-        order_type: OrderType::Limit.into(),
         time_in_force: TimeInForce::ImmediateOrCancel.into(),
-        ..NewOrder::blank()
+        ..order(name, 100, Side::Buy, 1)
     }
 }
 
@@ -63,7 +61,7 @@ fn trade(client: &mut Client, names: &mut u64, acknowledged: &mut Vec<u64>, coun
         let asks_again = told_at.elapsed() > Duration::from_millis(200);
         if sent < 256 || asks_again {
             told_at = if asks_again { Instant::now() } else { told_at };
-            client.send(&order(*names)).unwrap();
+            client.send(&attempt(*names)).unwrap();
             *names += 1;
             sent += 1;
         }

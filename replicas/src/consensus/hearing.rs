@@ -22,11 +22,12 @@ use crate::peers::{PeerEvent, Peers};
 impl Consensus {
     /// Takes in what came from the peers.
     pub(super) fn hear_peers(&mut self) -> Result<usize, NodeError> {
-        let facts = self.facts();
-        let Some(peers) = &mut self.peers else {
+        if self.peers.is_none() {
             return Ok(0);
-        };
-        let mut work = peers.turn(self.now, &facts)?;
+        }
+        let facts = self.facts();
+        let peers = self.peers.as_mut();
+        let mut work = peers.map_or(Ok(0), |peers| peers.turn(self.now, &facts))?;
         if self.held.is_none() {
             for (node, facts) in std::mem::take(&mut self.linked_meanwhile) {
                 self.on_linked(node, &facts);
@@ -55,6 +56,9 @@ impl Consensus {
     }
 
     fn on_message(&mut self, mut message: Message) {
+        if self.refused.contains(&message.from) {
+            return;
+        }
         let kind = message.get_msg_type();
         // Only the leader proposes, of its own; and who may have forgotten does not lead.
         let ignored = match kind {
@@ -74,7 +78,7 @@ impl Consensus {
             // the leader's are committed.
             message.commit = message.commit.min(self.raft.raft.raft_log.committed);
         }
-        if self.refused.contains(&message.from) || self.beyond(&message) {
+        if self.beyond(&message) {
             return;
         }
         // What raft refuses is from a node that is no member (any more): as good as lost.

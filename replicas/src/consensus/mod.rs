@@ -386,8 +386,9 @@ impl Consensus {
         if node == self.settings.node.0 {
             return !self.forgetful();
         }
-        let told = self.told.get(&node);
-        self.linked(node) && told.is_some_and(|facts| !facts.forgetful)
+        let heard = self.linked(node) && !self.refused.contains(&node);
+        let told = self.told.get(&node).filter(|_| heard);
+        told.is_some_and(|facts| !facts.forgetful)
     }
 
     /// The last entry in the journal, committed or not.
@@ -433,6 +434,7 @@ impl Consensus {
         // A node that stood still does not make up for it: nobody was silent while it could not hear.
         self.tick_at = self.now.after(RAFT_TICK);
         self.ticks += 1;
+        self.release();
         if self.held.is_some() {
             // What raft is ready with has to be handled before it is told anything else.
             return Ok(());
@@ -454,11 +456,16 @@ impl Consensus {
         if self.leads() && self.ticks.is_multiple_of(FETCH_AGAIN_TICKS) {
             self.ask_for_snapshots_again();
         }
-        if self.settings.keep_bytes > 0 && self.ticks.is_multiple_of(RELEASE_TICKS) {
-            let (keep, applied) = (self.settings.keep_bytes, self.applied_told);
-            self.raft.mut_store().release(keep, applied)?;
-        }
         self.leave_joint()
+    }
+
+    /// Gives up what nobody needs of the journal any more: on a full disk, too, which is helped by it.
+    fn release(&mut self) {
+        let store = self.raft.mut_store();
+        store.hear_of_snapshots();
+        if self.settings.keep_bytes > 0 && self.ticks.is_multiple_of(RELEASE_TICKS) {
+            store.release(self.settings.keep_bytes, self.applied_told);
+        }
     }
 
     /// Raft draws its timeouts from the system's dice; ours follow from the term alone, so that a
@@ -497,7 +504,6 @@ impl Consensus {
             incarnation: kept.incarnation,
             last_index: last,
             last_term: raft.raft_log.term(last).unwrap_or(0),
-            term: raft.term,
             behaviour_max: self.settings.behaviour_max,
             forgetful: kept.forgetful,
         }

@@ -4,7 +4,7 @@
 //! a disk that forgot.
 //!
 //! ```text
-//! | incarnation 8 | last index 8 | last term 8 | term 8 | behaviour 4 | forgetful 1 |
+//! | incarnation 8 | last index 8 | last term 8 | behaviour 4 | forgetful 1 |
 //! ```
 
 use super::packed::{Packer, Unpacker};
@@ -18,8 +18,6 @@ pub(crate) struct Facts {
     pub(crate) last_index: u64,
     /// That entry's term.
     pub(crate) last_term: u64,
-    /// The term it is in.
-    pub(crate) term: u64,
     /// The newest behaviour that its program can do.
     pub(crate) behaviour_max: u32,
     /// Whether it may have lost what it acknowledged, and so gives no vote.
@@ -32,7 +30,6 @@ impl Facts {
             .u64(self.incarnation)
             .u64(self.last_index)
             .u64(self.last_term)
-            .u64(self.term)
             .u32(self.behaviour_max)
             .u8(u8::from(self.forgetful));
     }
@@ -44,7 +41,6 @@ impl Facts {
             incarnation: rest.u64()?,
             last_index: rest.u64()?,
             last_term: rest.u64()?,
-            term: rest.u64()?,
             behaviour_max: rest.u32()?,
             forgetful: rest.u8()? != 0,
         })

@@ -15,10 +15,10 @@ use std::sync::Arc;
 use exahour_engine::{Capacity, Engine, EventSink};
 use exahour_journal::disk::Disk;
 use exahour_journal::{Flusher, JournalError, Position, Reader, Verify};
-use exahour_rings::{Agent, Halt, WatermarkReader};
+use exahour_rings::{Agent, Halt, Producer, WatermarkReader};
 
 use super::file::{Draft, Place};
-use super::{make_folder, newest, prune};
+use super::{Standing, make_folder, newest, prune};
 use crate::error::NodeError;
 use crate::frames::Frames;
 
@@ -91,6 +91,10 @@ pub(crate) struct SnapshotAgent {
     /// How far the journal was when the last one was begun; what it began from, before the first.
     last: Position,
     phase: Phase,
+    /// Hears which snapshots there are.
+    standings: Producer<Standing>,
+    /// What it has still to hear.
+    untold: Option<Standing>,
 }
 
 enum Phase {
@@ -120,13 +124,16 @@ impl EventSink for Forget {
 
 impl SnapshotAgent {
     /// An agent that takes the next snapshot once enough has been journaled behind `last`.
+    ///
+    /// # Errors
+    /// [`NodeError`] where the folder cannot be listed.
     pub(crate) fn new(
         settings: SnapshotSettings,
         (journal, events): (Reader, EventsBefore),
         last: Option<&Place>,
-        wanted: WatermarkReader,
-    ) -> Self {
-        Self {
+        (wanted, standings): (WatermarkReader, Producer<Standing>),
+    ) -> Result<Self, NodeError> {
+        let mut agent = Self {
             settings,
             journal,
             events,
@@ -134,6 +141,26 @@ impl SnapshotAgent {
             wanted,
             last: last.map_or(Position::new(0), |place| place.frame),
             phase: Phase::Waiting,
+            standings,
+            untold: None,
+        };
+        agent.look()?;
+        Ok(agent)
+    }
+
+    /// Looks which snapshots there are, and tells of them.
+    fn look(&mut self) -> Result<(), NodeError> {
+        let SnapshotSettings { disk, folder, .. } = &self.settings;
+        self.untold = Some(Standing::of((disk.as_ref(), folder), &self.journal)?);
+        self.tell();
+        Ok(())
+    }
+
+    fn tell(&mut self) {
+        if let Some(standing) = self.untold
+            && self.standings.try_push(standing).is_ok()
+        {
+            self.untold = None;
         }
     }
 
@@ -154,6 +181,7 @@ impl SnapshotAgent {
     }
 
     fn work(&mut self) -> Result<usize, NodeError> {
+        self.tell();
         match std::mem::replace(&mut self.phase, Phase::Waiting) {
             Phase::Waiting => self.begin_if_due(),
             Phase::Replaying(mut shadow) => {
@@ -248,9 +276,10 @@ impl SnapshotAgent {
             disk, folder, keep, ..
         } = &self.settings;
         match draft.name() {
-            Ok(written) => prune(disk.as_ref(), folder, *keep, &written).map(|()| 1),
-            Err(error) => give_up(*draft, error),
+            Ok(written) => prune(disk.as_ref(), folder, *keep, &written)?,
+            Err(error) => return give_up(*draft, error),
         }
+        self.look().map(|()| 1)
     }
 }
 
@@ -298,11 +327,12 @@ mod tests {
 
     use exahour_journal::disk::SystemDisk;
     use exahour_journal::{Config, FrameMeta, Journal, LogId};
-    use exahour_rings::{WatermarkWriter, watermark};
+    use exahour_rings::{Consumer, WatermarkWriter, watermark};
     use exahour_wire::internal::TakeStateHash;
     use exahour_wire::message::Message;
     use exahour_wire::record::Record;
 
+    use super::super::standings;
     use super::*;
     use crate::event_log::EventLog;
     use crate::storage::FRAME_COMMANDS;
@@ -316,6 +346,7 @@ mod tests {
         events: EventLog,
         agent: SnapshotAgent,
         wanted: WatermarkWriter,
+        told: Consumer<Standing>,
     }
 
     impl Trial {
@@ -344,13 +375,16 @@ mod tests {
                 flusher: events.flusher,
             };
             let (wanted, wanted_out) = watermark();
-            let agent = SnapshotAgent::new(settings, (follow("journal"), before), None, wanted_out);
+            let (standings, told) = standings();
+            let follows = (follow("journal"), before);
+            let agent = SnapshotAgent::new(settings, follows, None, (wanted_out, standings));
             Self {
                 events: EventLog::new(events.appender, &follow("events")).unwrap(),
                 folder,
                 journal,
-                agent,
+                agent: agent.unwrap(),
                 wanted,
+                told,
             }
         }
 
@@ -413,9 +447,15 @@ mod tests {
         trial.write_events();
         let events = Reader::follow(trial.folder.path().join("events"), Verify::Every).unwrap();
         assert!(events.durable() < events.appended());
+        assert_eq!(trial.told.try_pop(), Some(Standing::default()));
         trial.work();
         assert_eq!(trial.snapshots(), 1);
         assert_eq!(events.durable(), events.appended());
+        let standing = Standing {
+            lowest: trial.journal.appender.position_of(1),
+            newest: Some((1, 1)),
+        };
+        assert_eq!(trial.told.try_pop(), Some(standing));
     }
 
     #[test]
@@ -445,7 +485,8 @@ mod tests {
         std::fs::copy(from, to).unwrap();
         assert_eq!(this.snapshots(), 2);
         let journal = Reader::follow(this.folder.path().join("journal"), Verify::Trust).unwrap();
-        let lowest = super::super::lowest_frame((&SystemDisk, &folder(&this)), &journal).unwrap();
-        assert_eq!(lowest, this.journal.appender.position_of(2));
+        let standing = Standing::of((&SystemDisk, &folder(&this)), &journal).unwrap();
+        assert_eq!(standing.lowest, this.journal.appender.position_of(2));
+        assert_eq!(standing.newest, Some((2, 1)));
     }
 }

@@ -3,7 +3,8 @@
 //! ```text
 //! DATA/snapshots/00000000000000123456.snapshot     the raft index of the last frame it covers
 //! ```
-//! `file` is one of them, `agent` takes them beside the node that trades.
+//! `file` is one of them, `agent` takes them beside the node that trades, `standing` is what it tells the
+//! journal's owner of them.
 //!
 //! Always holds: a snapshot stands for a place in one journal and is used only where that journal has
 //! that very frame; one that cannot be used is passed over, and the start replays more. One whose rules this
@@ -11,6 +12,7 @@
 
 mod agent;
 mod file;
+mod standing;
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,7 +21,7 @@ use std::sync::Arc;
 
 use exahour_engine::{Capacity, Engine, SnapshotError, UnknownBehaviour};
 use exahour_journal::disk::{Disk, Mode};
-use exahour_journal::{FrameRef, Position, Reader};
+use exahour_journal::{FrameRef, Reader};
 use exahour_wire::message::Digest;
 
 use crate::error::NodeError;
@@ -27,6 +29,7 @@ use crate::error::NodeError;
 pub(crate) use agent::{EventsBefore, SNAPSHOTS, SnapshotAgent, SnapshotSettings};
 use file::Draft;
 pub(crate) use file::{Place, SnapshotFile};
+pub(crate) use standing::{Standing, standings};
 
 /// The folder of snapshots in a data folder.
 pub(crate) const FOLDER: &str = "snapshots";
@@ -118,20 +121,6 @@ pub(crate) fn newest_file(
         Some((path, place))
     });
     Ok(whole.next())
-}
-
-/// Where the first of the frames lies that snapshots stand behind in this journal, if any does: what another
-/// journal was the ground of says nothing about this one.
-///
-/// # Errors
-/// [`NodeError`] where the folder cannot be listed.
-pub(crate) fn lowest_frame(
-    (disk, folder): (&dyn Disk, &Path),
-    journal: &Reader,
-) -> Result<Option<Position>, NodeError> {
-    let paths = file::list(disk, folder)?.into_iter();
-    let standing = paths.filter_map(|path| SnapshotFile::standing_of((disk, &path), journal).ok());
-    Ok(standing.map(|place| place.frame).min())
 }
 
 /// Whether there is a snapshot that only another version of this program can read.

@@ -7,21 +7,21 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use exahour_gateway::client::{Client, ClientConfig, ClientEvent};
+use exahour_gateway::client::{Client, ClientConfig};
 use exahour_gateway::credentials::Keys;
 use exahour_journal::{Reader, Verify, inspect};
 use exahour_replicas::{
     ClusterKey, FRAME_COMMANDS, Member, Node, NodeConfig, NodeError, NodeId, NodeRole, NodeStatus,
     Operator, Reply, Request, opens_again,
 };
-use exahour_wire::codes::{OrderType, Side, TimeInForce};
-use exahour_wire::events::{OrderAccepted, SequenceGap};
-use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId, SessionId};
+use exahour_wire::events::OrderAccepted;
+use exahour_wire::ids::SessionId;
 use exahour_wire::message::{Message, messages, peek_header};
 use exahour_wire::orders::NewOrder;
-use exahour_wire::units::{Price, Quantity};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::common::read_events;
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const ANSWER: Duration = Duration::from_secs(5);
 
 pub(crate) struct Group {
@@ -63,6 +63,12 @@ pub(crate) fn notices_of(words: &str) -> usize {
 }
 
 impl Group {
+    /// A new cluster of three whose nodes keep next to nothing of their journals.
+    pub(crate) fn that_releases() -> Self {
+        let little = "[journal]\nsegment_bytes = 262144\nkeep_bytes = 1\n[snapshots]\njournal_bytes = 65536\n";
+        Self::founded_with(3, little)
+    }
+
     /// A new cluster of so many nodes, all started.
     pub(crate) fn founded(count: u64) -> Self {
         Self::founded_with(count, "[journal]\nsegment_bytes = 1048576\n")
@@ -316,14 +322,7 @@ impl Group {
     /// Stops a node and gives the events that it has written.
     pub(crate) fn events(&mut self, id: u64) -> Vec<u8> {
         self.stop(id);
-        let folder = self.data(id).join("events");
-        let end = inspect(&folder, Verify::Every).unwrap();
-        let mut reader = Reader::closed(&folder, &end, Verify::Trust).unwrap();
-        let mut events = Vec::new();
-        while let Some(frame) = reader.next(end.appended).unwrap() {
-            events.extend_from_slice(frame.payload);
-        }
-        events
+        read_events(&self.events_folder(id))
     }
 
     /// The commands of a journal whose node has stopped, without what superseded frames held.
@@ -357,84 +356,4 @@ pub(crate) fn accepted_in(events: &[u8]) -> u64 {
         peek_header(message).is_some_and(|it| it.template_id == OrderAccepted::TEMPLATE_ID)
     };
     messages(events).filter(is_accepted).count() as u64
-}
-
-pub(crate) fn order(name: u64, account: u32, side: Side, quantity: u64) -> NewOrder {
-    NewOrder {
-        client_order_id: ClientOrderId(name),
-        price: "2.50".parse::<Price>().unwrap(),
-        quantity: Quantity(quantity),
-        account: AccountId(account),
-        instrument: InstrumentId(1),
-        side: side.into(),
-        order_type: OrderType::Limit.into(),
-        time_in_force: TimeInForce::GoodTillCancelled.into(),
-        ..NewOrder::blank()
-    }
-}
-
-/// Sends so many orders, many at a time, while nobody fails.
-pub(crate) fn flood(client: &mut Client, account: u32, orders: u64) {
-    let (mut sent, mut accepted) = (0, 0);
-    while accepted < orders {
-        while sent < orders && sent < accepted + 500 {
-            sent += 1;
-            client.queue(&order(sent, account, Side::Buy, 1)).unwrap();
-        }
-        client.flush().unwrap();
-        match client.wait(Duration::from_secs(10)).unwrap() {
-            Some(ClientEvent::Report(_)) => accepted += 1,
-            Some(other) => panic!("{other:?}"),
-            None => panic!("{accepted} of {orders} are in, and nothing comes"),
-        }
-    }
-}
-
-/// Sends an order and waits until it is accepted, whoever leads meanwhile.
-pub(crate) fn place(client: &mut Client, order: &NewOrder) {
-    let end = Instant::now() + PATIENCE;
-    let mut sent = false;
-    loop {
-        assert!(Instant::now() < end, "no report within {PATIENCE:?}");
-        // Where it cannot be sent now, no number was used up; the next wait looks for the leader.
-        sent = sent || client.send(order).is_ok();
-        match client.wait(Duration::from_millis(100)).unwrap() {
-            Some(ClientEvent::Report(report)) if report.read::<SequenceGap>().is_some() => {}
-            Some(ClientEvent::Report(report)) => {
-                let accepted: Option<OrderAccepted> = report.read();
-                let accepted = accepted.unwrap_or_else(|| panic!("{:?}", report.prefix()));
-                assert_eq!(accepted.client_order_id, order.client_order_id);
-                return;
-            }
-            Some(ClientEvent::NotApplied { .. } | ClientEvent::Busy { .. }) => sent = false,
-            Some(ClientEvent::Established { .. }) | None => {}
-            Some(other) => panic!("{other:?}"),
-        }
-    }
-}
-
-/// Sends so many orders, many at a time, and waits until all are accepted, whoever leads meanwhile.
-pub(crate) fn place_many(client: &mut Client, count: u64) {
-    let end = Instant::now() + PATIENCE;
-    let (mut accepted, mut under_way, mut name) = (0, 0, 0);
-    while accepted < count {
-        assert!(Instant::now() < end, "{accepted} of {count} were accepted");
-        while accepted + under_way < count && under_way < 2_000 {
-            name += 1;
-            if client.queue(&order(name, 100, Side::Buy, 1)).is_err() {
-                break;
-            }
-            under_way += 1;
-        }
-        let _ = client.flush();
-        match client.wait(Duration::from_millis(100)).unwrap() {
-            Some(ClientEvent::Report(report)) if report.read::<OrderAccepted>().is_some() => {
-                accepted += 1;
-                under_way -= 1;
-            }
-            Some(ClientEvent::NotApplied { count, .. }) => under_way -= u64::from(count),
-            Some(ClientEvent::Busy { .. }) => under_way -= 1,
-            _ => {}
-        }
-    }
 }

@@ -4,13 +4,18 @@
 #![allow(clippy::unwrap_used)] // A test may fail where it stands.
 
 mod clients;
+#[path = "../common/mod.rs"]
+mod common;
 mod group;
+mod trade;
 
 use exahour_journal::{Verify, inspect};
-use exahour_replicas::{NodeRole, Reply, Request, Standing};
+use exahour_replicas::{MemberStatus, NodeRole, Reply, Request, Standing};
 use exahour_wire::codes::Side;
 
-use group::{Group, order};
+use common::order;
+use group::Group;
+use trade::{Trade, flood, place, place_many};
 
 #[test]
 fn three_nodes_elect_one_and_all_have_what_it_acknowledged() {
@@ -18,7 +23,7 @@ fn three_nodes_elect_one_and_all_have_what_it_acknowledged() {
     let leader = group.leader();
     let mut client = group.connect(leader, 1);
     for name in 1..=200 {
-        group::place(&mut client, &order(name, 100, Side::Buy, 1));
+        place(&mut client, &order(name, 100, Side::Buy, 1));
     }
     let statuses = group.statuses();
     assert_eq!(
@@ -40,14 +45,14 @@ fn a_leader_that_goes_is_followed_by_another_that_has_everything() {
         let leader = group.leader();
         let mut client = group.connect(leader, 1);
         for name in 1..=50 {
-            group::place(&mut client, &order(round * 1_000 + name, 100, Side::Buy, 1));
+            place(&mut client, &order(round * 1_000 + name, 100, Side::Buy, 1));
         }
         drop(client);
         group.stop(leader);
         let next = group.leader();
         assert_ne!(next, leader);
         let mut client = group.connect(next, 2);
-        group::place(&mut client, &order(round + 1, 200, Side::Buy, 1));
+        place(&mut client, &order(round + 1, 200, Side::Buy, 1));
         group.start(leader);
         end = group.wait_until_level();
     }
@@ -82,7 +87,7 @@ fn a_node_that_was_away_is_sent_more_than_a_message_can_carry() {
     group.stop(away);
     let mut client = group.connect(leader, 1);
     // Nearly twice the longest frame between peers.
-    group::place_many(&mut client, 30_000);
+    place_many(&mut client, 30_000);
     group.start(away);
     let end = group.wait_until_level();
     assert_eq!(group::orders_in(&group.history(end)), 30_000);
@@ -94,7 +99,7 @@ fn a_node_is_added_catches_up_and_takes_the_place_of_another_while_trading_goes_
     let leader = group.leader();
     let mut client = group.connect(leader, 1);
     for name in 1..=100 {
-        group::place(&mut client, &order(name, 100, Side::Buy, 1));
+        place(&mut client, &order(name, 100, Side::Buy, 1));
     }
     let member = group.new_member(4);
     group.start(4);
@@ -104,7 +109,7 @@ fn a_node_is_added_catches_up_and_takes_the_place_of_another_while_trading_goes_
         let four = members.and_then(|all| all.into_iter().find(|it| it.member == member));
         four.is_some_and(|it| it.standing == Standing::Learner && it.matched > 0)
     });
-    group::place(&mut client, &order(101, 100, Side::Buy, 1));
+    place(&mut client, &order(101, 100, Side::Buy, 1));
     let old = if leader == 3 { 2 } else { 3 };
     let change = Request::ReplaceNode {
         old: exahour_replicas::NodeId(old),
@@ -123,13 +128,13 @@ fn a_node_is_added_catches_up_and_takes_the_place_of_another_while_trading_goes_
         !ids.contains(&old) && members.iter().all(|it| it.standing == Standing::Voter)
     });
     for name in 102..=150 {
-        group::place(&mut client, &order(name, 100, Side::Buy, 1));
+        place(&mut client, &order(name, 100, Side::Buy, 1));
     }
     group.stop(old);
     // Two of the three that are left decide, the new one among them.
     let other = (1..=3).find(|id| *id != old && *id != leader).unwrap();
     group.stop(other);
-    group::place(&mut client, &order(151, 100, Side::Buy, 1));
+    place(&mut client, &order(151, 100, Side::Buy, 1));
     group.start(other);
     let end = group.wait_until_level();
     assert_eq!(group::orders_in(&group.history(end)), 151);
@@ -152,7 +157,7 @@ fn a_damaged_journal_is_cut_and_had_again_from_the_others() {
     let leader = group.leader();
     let mut client = group.connect(leader, 1);
     for name in 1..=100 {
-        group::place(&mut client, &order(name, 100, Side::Buy, 1));
+        place(&mut client, &order(name, 100, Side::Buy, 1));
     }
     group.wait_until_level();
     let hurt = if leader == 1 { 2 } else { 1 };
@@ -165,7 +170,7 @@ fn a_damaged_journal_is_cut_and_had_again_from_the_others() {
     bytes[middle] ^= 1;
     std::fs::write(&segment, bytes).unwrap();
     for name in 101..=120 {
-        group::place(&mut client, &order(name, 100, Side::Buy, 1));
+        place(&mut client, &order(name, 100, Side::Buy, 1));
     }
 
     group.start(hurt);
@@ -176,7 +181,7 @@ fn a_damaged_journal_is_cut_and_had_again_from_the_others() {
     // The leader and this one decide now.
     let other = (1..=3).find(|id| ![leader, hurt].contains(id)).unwrap();
     group.stop(other);
-    group::place(&mut client, &order(121, 100, Side::Buy, 1));
+    place(&mut client, &order(121, 100, Side::Buy, 1));
     group.start(other);
     assert!(end < group.wait_until_level());
     let kept: Vec<_> = std::fs::read_dir(&journal)
@@ -192,41 +197,20 @@ fn a_damaged_journal_is_cut_and_had_again_from_the_others() {
 
 #[test]
 fn nodes_too_far_behind_fetch_a_snapshot_and_go_on_from_it() {
-    let mut group = Group::founded_with(
-        3,
-        "[journal]\nsegment_bytes = 262144\nkeep_bytes = 1\n[snapshots]\njournal_bytes = 65536\n",
-    );
+    let mut group = Group::that_releases();
     let leader = group.leader();
     let behind = if leader == 3 { 2 } else { 3 };
     group.stop(behind);
-    let mut client = group.connect(leader, 1);
-    let mut name = 0;
-    let mut trade = |orders: u64| {
-        let end = name + orders;
-        while name < end {
-            name += 1;
-            group::place(&mut client, &order(name, 100, Side::Buy, 1));
-        }
-        name
-    };
+    let mut trade = Trade::new(group.connect(leader, 1));
     // Until the leader has given up what the others need.
-    let mut first = 1;
-    while first <= 1_000 {
-        trade(500);
-        first = group.leader_status().map_or(0, |it| it.first_index);
-    }
+    trade.until_released(&group, &[leader], 1_000);
     let fourth = group.new_member(4);
     group.start(behind);
     group.start(4);
     assert_eq!(group.ask_leader(&Request::AddNode(fourth)), Reply::Done);
-    let mut again = Vec::new();
-    // So little is kept here that a slow node may have to fetch another.
-    while ![behind, 4].iter().all(|node| again.contains(node)) {
-        trade(20);
-        again.extend(group.reopen());
-    }
+    let again = trade.until_reopened(&mut group, &[behind, 4]);
     assert!(!again.contains(&leader), "{again:?}");
-    let orders = trade(100);
+    trade.place(100);
     while !group.level() {
         group.reopen();
     }
@@ -244,12 +228,12 @@ fn nodes_too_far_behind_fetch_a_snapshot_and_go_on_from_it() {
         led || group.ask_leader(&next) != Reply::Done && group.try_leader() == Some(behind)
     });
     let mut client = group.connect(behind, 2);
-    group::place(&mut client, &order(1, 200, Side::Buy, 1));
+    place(&mut client, &order(1, 200, Side::Buy, 1));
     assert!(group.wait_until_level() > end);
     let events: Vec<Vec<u8>> = [1, 2, 3, 4].map(|id| group.events(id)).into();
     // What came while they stopped need not have reached all.
     let least = events.iter().min_by_key(|it| it.len()).unwrap();
-    assert_eq!(group::accepted_in(least), orders + 1);
+    assert_eq!(group::accepted_in(least), trade.orders + 1);
     assert!(
         events.iter().all(|it| it.starts_with(least)),
         "events differ"
@@ -259,27 +243,11 @@ fn nodes_too_far_behind_fetch_a_snapshot_and_go_on_from_it() {
 /// The snapshots of a follower are lost, whose journal begins behind one of them.
 #[test]
 fn a_journal_whose_snapshot_is_gone_is_set_aside_and_its_node_has_all_again() {
-    let mut group = Group::founded_with(
-        3,
-        "[journal]\nsegment_bytes = 262144\nkeep_bytes = 1\n[snapshots]\njournal_bytes = 65536\n",
-    );
+    let mut group = Group::that_releases();
     let leader = group.leader();
     let hurt = if leader == 3 { 2 } else { 3 };
-    let mut client = group.connect(leader, 1);
-    let mut orders = 0;
-    let mut trade = |count: u64| {
-        for name in orders + 1..=orders + count {
-            group::place(&mut client, &order(name, 100, Side::Buy, 1));
-        }
-        orders += count;
-        orders
-    };
-    let mut released = false;
-    while !released {
-        trade(500);
-        let begins = |id| group.status(id).is_some_and(|it| it.first_index > 1);
-        released = begins(leader) && begins(hurt);
-    }
+    let mut trade = Trade::new(group.connect(leader, 1));
+    trade.until_released(&group, &[leader, hurt], 1);
     group.stop(hurt);
     // Those of another version of the program are not gone.
     for snapshot in std::fs::read_dir(group.snapshots(hurt)).unwrap() {
@@ -294,13 +262,9 @@ fn a_journal_whose_snapshot_is_gone_is_set_aside_and_its_node_has_all_again() {
     std::fs::remove_dir_all(group.snapshots(hurt)).unwrap();
     group.start(hurt);
     assert_eq!(group.damaged_parts(hurt), 1);
-    let mut again = Vec::new();
-    while again.is_empty() {
-        trade(20);
-        again.extend(group.reopen());
-    }
+    let again = trade.until_reopened(&mut group, &[hurt]);
     assert_eq!(again, [hurt]);
-    let orders = trade(20);
+    trade.place(20);
     while !group.level() {
         group.reopen();
     }
@@ -313,7 +277,7 @@ fn a_journal_whose_snapshot_is_gone_is_set_aside_and_its_node_has_all_again() {
     } else {
         &right
     };
-    assert_eq!(group::accepted_in(least), orders);
+    assert_eq!(group::accepted_in(least), trade.orders);
     assert!(
         left.starts_with(least) && right.starts_with(least),
         "events differ"
@@ -323,23 +287,12 @@ fn a_journal_whose_snapshot_is_gone_is_set_aside_and_its_node_has_all_again() {
 /// What a leader would send cannot be read at that moment: the node that asks waits, and nobody else.
 #[test]
 fn a_leader_that_cannot_send_a_snapshot_trades_on() {
-    let mut group = Group::founded_with(
-        3,
-        "[journal]\nsegment_bytes = 262144\nkeep_bytes = 1\n[snapshots]\njournal_bytes = 65536\n",
-    );
+    let mut group = Group::that_releases();
     let leader = group.leader();
     let behind = if leader == 3 { 2 } else { 3 };
     group.stop(behind);
-    let mut client = group.connect(leader, 1);
-    let mut orders = 0;
-    let mut first = 1;
-    while first <= 1 {
-        for name in orders + 1..=orders + 500 {
-            group::place(&mut client, &order(name, 100, Side::Buy, 1));
-        }
-        orders += 500;
-        first = group.leader_status().map_or(0, |it| it.first_index);
-    }
+    let mut trade = Trade::new(group.connect(leader, 1));
+    trade.until_released(&group, &[leader], 1);
     let marks = group.events_folder(leader).join("control");
     let hidden = marks.with_extension("hidden");
     std::fs::rename(&marks, &hidden).unwrap();
@@ -348,15 +301,9 @@ fn a_leader_that_cannot_send_a_snapshot_trades_on() {
     group.until("the leader could not send it", |_| {
         group::notices_of("a snapshot was not sent") > refused
     });
-    orders += 1;
-    group::place(&mut client, &order(orders, 100, Side::Buy, 1));
+    trade.place(1);
     std::fs::rename(&hidden, &marks).unwrap();
-    let mut again = Vec::new();
-    while again.is_empty() {
-        orders += 1;
-        group::place(&mut client, &order(orders, 100, Side::Buy, 1));
-        again.extend(group.reopen());
-    }
+    let again = trade.until_reopened(&mut group, &[behind]);
     assert_eq!(again, [behind]);
     assert_eq!(group.leader(), leader);
 }
@@ -369,7 +316,7 @@ fn a_damaged_journal_is_had_again_from_the_peers_and_until_then_its_node_gives_n
     let other = (1..=3).find(|id| *id != leader && *id != damaged).unwrap();
     let mut client = group.connect(leader, 1);
     for name in 1..=300 {
-        group::place(&mut client, &order(name, 100, Side::Buy, 1));
+        place(&mut client, &order(name, 100, Side::Buy, 1));
     }
     group.wait_until_level();
     group.stop(damaged);
@@ -386,7 +333,7 @@ fn a_damaged_journal_is_had_again_from_the_peers_and_until_then_its_node_gives_n
     });
     let leader = group.leader();
     let mut client = group.connect(leader, 2);
-    group::place(&mut client, &order(1, 200, Side::Buy, 1));
+    place(&mut client, &order(1, 200, Side::Buy, 1));
     let end = group.wait_until_level();
     assert!(group.damaged_parts(damaged) > 0);
     assert_eq!(group::orders_in(&group.history(end)), 301);
@@ -400,7 +347,7 @@ fn operators_have_a_snapshot_taken_and_a_behaviour_brought_into_force() {
     );
     let leader = group.leader();
     let mut client = group.connect(leader, 1);
-    group::place(&mut client, &order(1, 100, Side::Buy, 1));
+    place(&mut client, &order(1, 100, Side::Buy, 1));
     for id in 1..=3 {
         assert_eq!(group.ask(id, &Request::TakeSnapshot), Reply::Done);
     }
@@ -424,7 +371,7 @@ fn a_follower_megabytes_behind_catches_up_by_the_log() {
     let behind = if leader == 3 { 2 } else { 3 };
     group.stop(behind);
     let mut client = group.connect(leader, 1);
-    group::flood(&mut client, 100, 60_000);
+    flood(&mut client, 100, 60_000);
     group.start(behind);
     let end = group.wait_until_level();
     assert_eq!(group::orders_in(&group.history(end)), 60_000);
@@ -468,11 +415,24 @@ fn a_later_member_with_an_empty_folder_is_not_listened_to() {
     // Long enough for many appends and votes.
     group.until("time has passed", |group| {
         let mut client = group.connect(group.leader(), 1);
-        group::place(&mut client, &order(told, 100, Side::Buy, 1));
+        place(&mut client, &order(told, 100, Side::Buy, 1));
         group.leader_status().is_some_and(|it| it.last_index > told)
     });
     let four = group.status(4).unwrap();
     assert_eq!((four.last_index, four.committed), (0, 0), "{four:?}");
+    // Nor is it counted on: without two more the leader and this one would decide.
+    let leader = group.leader();
+    let [dead, alive] = [(leader % 3) + 1, (leader + 1) % 3 + 1];
+    group.stop(dead);
+    group.until("the leader knows", |group| {
+        let members = group.leader_status().map(|it| it.members);
+        let lost =
+            |all: Vec<MemberStatus>| all.iter().any(|it| it.member.id.0 == dead && !it.linked);
+        members.is_some_and(lost)
+    });
+    let remove = Request::RemoveNode(exahour_replicas::NodeId(alive));
+    let refused = group.ask(leader, &remove);
+    assert!(matches!(refused, Reply::Refused(_)), "{refused:?}");
 }
 
 #[test]

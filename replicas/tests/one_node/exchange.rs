@@ -5,13 +5,9 @@ use std::time::{Duration, Instant};
 
 use exahour_gateway::client::{Client, ClientConfig, ClientEvent};
 use exahour_gateway::credentials::Keys;
-use exahour_journal::{Reader, Verify, inspect};
 use exahour_replicas::{Node, NodeConfig};
-use exahour_wire::codes::{OrderType, Side, TimeInForce};
-use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId, SessionId};
+use exahour_wire::ids::SessionId;
 use exahour_wire::message::Message;
-use exahour_wire::orders::NewOrder;
-use exahour_wire::units::{Price, Quantity};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -36,20 +32,6 @@ pub(crate) fn connect(node: &Node, session: u32) -> Client {
     Client::connect(node.addresses().orders, ClientConfig::new(session, key)).unwrap()
 }
 
-pub(crate) fn order(name: u64, account: u32, side: Side, quantity: u64) -> NewOrder {
-    NewOrder {
-        client_order_id: ClientOrderId(name),
-        price: "2.50".parse::<Price>().unwrap(),
-        quantity: Quantity(quantity),
-        account: AccountId(account),
-        instrument: InstrumentId(1),
-        side: side.into(),
-        order_type: OrderType::Limit.into(),
-        time_in_force: TimeInForce::GoodTillCancelled.into(),
-        ..NewOrder::blank()
-    }
-}
-
 pub(crate) fn next_report<M: Message>(client: &mut Client) -> M {
     let end = Instant::now() + PATIENCE;
     while Instant::now() < end {
@@ -60,15 +42,4 @@ pub(crate) fn next_report<M: Message>(client: &mut Client) -> M {
         }
     }
     panic!("no report within {PATIENCE:?}");
-}
-
-/// The events a node wrote, one after the other.
-pub(crate) fn read_events(folder: &Path) -> Vec<u8> {
-    let end = inspect(folder, Verify::Every).unwrap();
-    let mut reader = Reader::closed(folder, &end, Verify::Trust).unwrap();
-    let mut events = Vec::new();
-    while let Some(frame) = reader.next(end.appended).unwrap() {
-        events.extend_from_slice(frame.payload);
-    }
-    events
 }

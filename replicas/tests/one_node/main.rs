@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // A test may fail where it stands.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod exchange;
 mod first_start;
 mod multicast;
@@ -23,7 +25,8 @@ use exahour_wire::record::Record;
 use exahour_wire::reject::Reject;
 use exahour_wire::units::Quantity;
 
-use exchange::{PATIENCE, config, config_with, connect, next_report, order, read_events};
+use common::{order, read_events};
+use exchange::{PATIENCE, config, config_with, connect, next_report};
 
 #[test]
 fn what_tells_of_everybody_is_its_owners_alone() {

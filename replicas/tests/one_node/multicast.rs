@@ -11,7 +11,8 @@ use exahour_wire::codes::{FeedDepth, Side};
 use exahour_wire::events::OrderAccepted;
 use exahour_wire::ids::InstrumentId;
 
-use crate::exchange::{PATIENCE, config_with, connect, next_report, order};
+use crate::common::order;
+use crate::exchange::{PATIENCE, config_with, connect, next_report};
 
 /// Groups that no other run of this test uses.
 fn lines() -> [Group; 2] {

@@ -1,0 +1,36 @@
+//! What the tests of nodes share: an order, and what a log holds.
+
+use std::path::Path;
+
+use exahour_journal::{Reader, Verify, inspect};
+use exahour_wire::codes::{OrderType, Side, TimeInForce};
+use exahour_wire::ids::{AccountId, ClientOrderId, InstrumentId};
+use exahour_wire::message::Message;
+use exahour_wire::orders::NewOrder;
+use exahour_wire::units::{Price, Quantity};
+
+/// An order that rests.
+pub(crate) fn order(name: u64, account: u32, side: Side, quantity: u64) -> NewOrder {
+    NewOrder {
+        client_order_id: ClientOrderId(name),
+        price: "2.50".parse::<Price>().unwrap(),
+        quantity: Quantity(quantity),
+        account: AccountId(account),
+        instrument: InstrumentId(1),
+        side: side.into(),
+        order_type: OrderType::Limit.into(),
+        time_in_force: TimeInForce::GoodTillCancelled.into(),
+        ..NewOrder::blank()
+    }
+}
+
+/// The events a node wrote, one after the other.
+pub(crate) fn read_events(folder: &Path) -> Vec<u8> {
+    let end = inspect(folder, Verify::Every).unwrap();
+    let mut reader = Reader::closed(folder, &end, Verify::Trust).unwrap();
+    let mut events = Vec::new();
+    while let Some(frame) = reader.next(end.appended).unwrap() {
+        events.extend_from_slice(frame.payload);
+    }
+    events
+}
