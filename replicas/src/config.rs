@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use exahour_gateway::feed::history::{HISTORY_BYTES_MAX, HISTORY_BYTES_MIN};
 use exahour_gateway::feed::multicast::MulticastConfig;
 use exahour_gateway::order_gateway::CONNECTIONS_MAX;
 use exahour_gateway::outbox::{OUTBOX_BYTES_MAX, OUTBOX_BYTES_MIN};
@@ -108,6 +109,8 @@ pub struct SessionConfig {
     pub outbox_bytes: usize,
     /// Connections to market data at a time.
     pub market_data_connections_max: usize,
+    /// Bytes of past market data about orders that are kept in memory, and a part of that at the other depths.
+    pub market_data_history_bytes: usize,
     /// Connections to drop copy at a time.
     pub drop_copy_connections_max: usize,
 }
@@ -340,6 +343,14 @@ impl NodeConfig {
                 "sessions.outbox_bytes",
                 &found,
                 "between 4096 and 67108864",
+            ));
+        }
+        let history_bytes = file.sessions.market_data_history_bytes;
+        if !(HISTORY_BYTES_MIN..=HISTORY_BYTES_MAX).contains(&history_bytes) {
+            return Err(value(
+                "sessions.market_data_history_bytes",
+                &history_bytes.to_string(),
+                "between 65536 and 4294967296",
             ));
         }
         let segment_bytes = file.journal.segment_bytes;
@@ -600,6 +611,10 @@ mod tests {
             (
                 "[sessions]\noutbox_bytes = 1",
                 "test.toml:2: sessions.outbox_bytes",
+            ),
+            (
+                "[sessions]\nmarket_data_history_bytes = 65535",
+                "test.toml:2: sessions.market_data_history_bytes",
             ),
             ("[journal]\nsegment_bytes = 300000", "a multiple of 4096"),
             (

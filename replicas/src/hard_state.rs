@@ -9,8 +9,9 @@
 //! | base: index 8, term 8, command 8, stamp 8 | members: count 4, bytes |
 //! | incarnations of others: count 4, each: node 8, incarnation 8 | zeros | crc 4 |
 //! ```
-//! Always holds: the slot with the higher counter and a right checksum is the state; a write goes to
-//! the other slot and is flushed before it counts, so a torn write leaves the older state.
+//! Always holds: a promise counts once both slots have it, one flushed after the other; so a torn write leaves
+//! the older promise or the newer one whole, and a slot that goes bad later costs nothing: opening writes it
+//! again from the other. The slot with the higher counter and a right checksum is the state.
 //! Does not: keep the commit index, which raft finds again.
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 #[cfg(feature = "defects")]
 use exahour_journal::defects::{self, Defect};
-use exahour_journal::disk::{Disk, DiskFile, Mode, Open};
+use exahour_journal::disk::{Disk, DiskFile, Entry, Mode, Open};
 use raft::prelude::HardState;
 
 use crate::error::NodeError;
@@ -28,8 +29,12 @@ use crate::peers::packed::{Packer, Unpacker};
 const MAGIC: &[u8; 8] = b"EXAHRFT2";
 const MAGIC_BEFORE: &[u8; 8] = b"EXAHRFT1";
 const SLOT_BYTES: usize = 4096;
+const SLOTS: u64 = 2;
 const CRC_AT: usize = SLOT_BYTES - 4;
 const MEMBERS_AT: usize = 84;
+
+/// What the file's name ends with until it is whole.
+const DRAFT: &str = "draft";
 
 /// Room for the members.
 pub(crate) const MEMBERS_BYTES_MAX: usize = CRC_AT - MEMBERS_AT - 4 - INCARNATIONS_MAX * 16;
@@ -154,27 +159,51 @@ impl HardStateFile {
     /// [`NodeError::Io`]; [`NodeError::HardState`] where neither slot can be believed.
     pub(crate) fn open(disk: &dyn Disk, path: &Path, new: &Promises) -> Result<Self, NodeError> {
         let io = |action| NodeError::io(path, action);
-        let file = disk.open(path, Open::OrCreate(Mode::OWNER_FILE));
+        let entry = disk.entry(path).map_err(io("look at"))?;
+        match entry {
+            // A file without a byte is one that an earlier version of this program did not get to write.
+            None | Some(Entry::File { bytes: 0, .. }) => return Self::create(disk, path, new),
+            Some(_) => {}
+        }
+        let file = disk.open(path, Open::Write).map_err(io("open"))?;
         let mut state = Self {
             path: path.to_path_buf(),
-            file: file.map_err(io("open"))?,
+            file,
             counter: 0,
             kept: new.clone(),
         };
-        if state.file.bytes().map_err(io("look at"))? == 0 {
-            state.write()?;
-            #[cfg(feature = "defects")]
-            if defects::armed(Defect::SkippedFolderSync) {
-                return Ok(state);
-            }
-            let folder = path.parent().unwrap_or(Path::new("."));
-            disk.sync_folder(folder)
-                .map_err(NodeError::io(folder, "flush"))?;
-            return Ok(state);
-        }
         let slots = [state.read_slot(0), state.read_slot(1)];
+        let counters = slots.each_ref().map(|slot| slot.as_ref().map(|it| it.0));
         let newest = slots.into_iter().flatten().max_by_key(|slot| slot.0);
         (state.counter, state.kept) = newest.ok_or_else(|| state.unreadable())?;
+        for (place, counter) in (0..SLOTS).zip(counters) {
+            if counter != Some(state.counter) {
+                state.write_slot(place)?;
+            }
+        }
+        Ok(state)
+    }
+
+    /// Makes the file, which has its name only once it is whole.
+    fn create(disk: &dyn Disk, path: &Path, new: &Promises) -> Result<Self, NodeError> {
+        let draft = path.with_extension(DRAFT);
+        let file = disk.open(&draft, Open::Emptied(Mode::OWNER_FILE));
+        let mut state = Self {
+            path: path.to_path_buf(),
+            file: file.map_err(NodeError::io(&draft, "create"))?,
+            counter: 0,
+            kept: new.clone(),
+        };
+        state.write()?;
+        disk.rename(&draft, path)
+            .map_err(NodeError::io(&draft, "rename"))?;
+        #[cfg(feature = "defects")]
+        if defects::armed(Defect::SkippedFolderSync) {
+            return Ok(state);
+        }
+        let folder = path.parent().unwrap_or(Path::new("."));
+        disk.sync_folder(folder)
+            .map_err(NodeError::io(folder, "flush"))?;
         Ok(state)
     }
 
@@ -328,20 +357,26 @@ impl HardStateFile {
         self.write()
     }
 
+    /// Writes the promises down: they count once both slots have them.
     fn write(&mut self) -> Result<(), NodeError> {
         self.counter += 1;
+        (0..SLOTS).try_for_each(|place| self.write_slot(place))
+    }
+
+    fn write_slot(&self, place: u64) -> Result<(), NodeError> {
         let slot = self.kept.to_slot(self.counter);
         let slot = slot.ok_or_else(|| NodeError::HardState {
             path: self.path.clone(),
             reason: format!("the members do not fit {MEMBERS_BYTES_MAX} bytes"),
         })?;
-        let offset = (self.counter % 2) * SLOT_BYTES as u64;
         let io = |source| NodeError::Io {
             path: self.path.clone(),
             action: "write",
             source,
         };
-        self.file.write_all_at(&slot, offset).map_err(io)?;
+        self.file
+            .write_all_at(&slot, place * SLOT_BYTES as u64)
+            .map_err(io)?;
         self.file.sync_all().map_err(io)
     }
 
@@ -403,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_write_leaves_the_older_promise_and_two_torn_slots_are_refused() {
+    fn a_copy_that_goes_bad_is_made_again_from_the_other() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("raft-state");
         let mut state = HardStateFile::open(&SystemDisk, &path, &new(&[1])).unwrap();
@@ -415,11 +450,9 @@ mod tests {
             let mut bytes = whole.clone();
             bytes[place] ^= 0x40;
             std::fs::write(&path, &bytes).unwrap();
-            let term = HardStateFile::open(&SystemDisk, &path, &new(&[1]))
-                .unwrap()
-                .kept
-                .term;
-            assert!(term == 3 || term == 4, "byte {place}: term {term}");
+            let state = HardStateFile::open(&SystemDisk, &path, &new(&[1])).unwrap();
+            assert_eq!(state.kept.term, 4, "byte {place}");
+            assert_eq!(std::fs::read(&path).unwrap(), whole, "byte {place}");
         }
         let mut bytes = whole;
         bytes[20] ^= 1;
@@ -432,6 +465,31 @@ mod tests {
             refused.to_string().contains("neither copy is whole"),
             "{refused}"
         );
+    }
+
+    #[test]
+    fn a_write_that_was_cut_short_leaves_one_promise_or_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("raft-state");
+        let mut state = HardStateFile::open(&SystemDisk, &path, &new(&[1])).unwrap();
+        state.promise(&promise(3, 1)).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        state.promise(&promise(4, 1)).unwrap();
+        drop(state);
+        let after = std::fs::read(&path).unwrap();
+        for cut in (0..=after.len()).step_by(512) {
+            std::fs::write(&path, [&after[..cut], &before[cut..]].concat()).unwrap();
+            let state = HardStateFile::open(&SystemDisk, &path, &new(&[1])).unwrap();
+            let first_is_whole =
+                after[..SLOT_BYTES] == [&after[..cut], &before[cut..]].concat()[..SLOT_BYTES];
+            let term = if first_is_whole { 4 } else { 3 };
+            assert_eq!(state.kept.term, term, "cut at {cut}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(path.with_extension(DRAFT), [1; 100]).unwrap();
+        let state = HardStateFile::open(&SystemDisk, &path, &new(&[1])).unwrap();
+        assert_eq!(state.kept.term, 0);
+        assert!(!path.with_extension(DRAFT).exists());
     }
 
     #[test]

@@ -375,6 +375,9 @@ impl FrontDoor {
         market_data.opens_behind = Some(opens_behind.clone());
         market_data.net = world.net.clone();
         market_data.clients_max = config.sessions.market_data_connections_max;
+        market_data.history_bytes = config.sessions.market_data_history_bytes;
+        // As many orders may rest as live at all.
+        market_data.orders_room = config.capacity.orders as usize;
         market_data.multicast = config.multicast;
         let mut drop_copy = DropCopyConfig::new(config.listen.drop_copy, events, keys.clone());
         drop_copy.disk = Arc::clone(&world.disk);

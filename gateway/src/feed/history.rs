@@ -19,6 +19,9 @@ use crate::image::Flow;
 /// The least size of the ring in bytes.
 pub const HISTORY_BYTES_MIN: usize = 64 << 10;
 
+/// The most.
+pub const HISTORY_BYTES_MAX: usize = 4 << 30;
+
 /// The smallest numbered message, framed: `OrderDeleted`, or a circuit breaker.
 const FRAMED_BYTES_MIN: usize = 46;
 

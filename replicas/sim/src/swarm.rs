@@ -141,7 +141,7 @@ impl Plan {
             "data = \"/data\"\ncheckpoint_every = {}\n[listen]\norders = \"{}\"\n\
              market_data = \"{}:7802\"\ndrop_copy = \"{}:7803\"\n\
              [sessions]\nconnections_max = 8\noutbox_bytes = 16384\n\
-             market_data_connections_max = 1\ndrop_copy_connections_max = 1\n\
+             market_data_connections_max = 1\nmarket_data_history_bytes = 262144\ndrop_copy_connections_max = 1\n\
              [capacity]\norders = 4096\npositions = 64\n\
              [journal]\nsegment_bytes = 262144\n[snapshots]\njournal_bytes = {}\nkeep = 2\n",
             self.checkpoint_every,

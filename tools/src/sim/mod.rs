@@ -16,6 +16,7 @@ use anyhow::{Result, anyhow};
 use clap::Args;
 use exahour_sim::{Options, Outcome};
 use exahour_wire::units::Nanos;
+use nix::time::{ClockId, clock_gettime};
 
 use crate::exit::finding;
 use crate::interrupt::Interrupt;
@@ -94,7 +95,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         (None, Some(minutes)) => (arguments.from, u64::MAX, Some(minutes)),
         (None, None) => (arguments.from, arguments.seeds.unwrap_or(100), None),
     };
-    let begun = Instant::now();
+    let (begun, cpu_begun) = (Instant::now(), cpu_time()?);
     let end = minutes.map(|minutes| begun + Duration::from_secs(60 * minutes));
     let bar = match end {
         Some(end) => count_bar((end - begun).as_secs(), "sim"),
@@ -112,8 +113,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let threads = arguments
         .threads
         .or(std::thread::available_parallelism().ok());
+    let threads = threads.map_or(1, NonZeroUsize::get);
     std::thread::scope(|scope| {
-        for _ in 0..threads.map_or(1, NonZeroUsize::get) {
+        for _ in 0..threads {
             scope.spawn(|| {
                 while work.live_through_one() {
                     let done = work.lock().findings.worlds;
@@ -131,7 +133,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
     let mut findings = state.findings;
-    findings.wall_s = begun.elapsed().as_secs_f64();
+    findings.took(begun.elapsed(), cpu_time()? - cpu_begun, threads);
     let broken = state
         .worst
         .map(|outcome| Violation::of(&outcome, arguments.again(outcome.seed)));
@@ -146,6 +148,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return Err(finding(anyhow!(failure)));
     }
     Ok(interrupt.check()?)
+}
+
+/// What this process has taken of all cores so far.
+fn cpu_time() -> Result<Duration> {
+    let time = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?;
+    Ok(Duration::from(time))
 }
 
 /// What the threads share.

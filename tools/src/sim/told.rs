@@ -1,6 +1,7 @@
 //! What `exahour sim` says: sums over all worlds, and the one that broke a promise.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use exahour_sim::Outcome;
 use serde::Serialize;
@@ -15,7 +16,13 @@ pub(super) struct Findings {
     faults: u64,
     restarts: u64,
     simulated_s: f64,
-    pub(super) wall_s: f64,
+    wall_s: f64,
+    /// Worlds a minute, all threads together.
+    worlds_per_minute: f64,
+    /// What a world costs one core, in milliseconds.
+    cpu_ms_per_world: f64,
+    /// Worlds that were lived through at a time.
+    threads: usize,
     pub(super) violation: Option<Violation>,
 }
 
@@ -44,17 +51,32 @@ impl Findings {
         self.simulated_s += outcome.lasted.0 as f64 / 1e9;
     }
 
+    /// Notes what all worlds together took, by the clock and of all cores.
+    pub(super) fn took(&mut self, wall: Duration, cpu: Duration, threads: usize) {
+        let worlds = self.worlds as f64;
+        self.wall_s = wall.as_secs_f64();
+        self.threads = threads;
+        if self.worlds > 0 {
+            self.worlds_per_minute = 60.0 * worlds / self.wall_s;
+            self.cpu_ms_per_world = 1e3 * cpu.as_secs_f64() / worlds;
+        }
+    }
+
     /// All of it in words.
     pub(super) fn text(&self) -> String {
         let mut text = format!(
-            "{} worlds of {:.0} s in {:.1} s: {} faults, {} restarts, {} commands, {} reports\n",
+            "{} worlds of {:.0} s in {:.1} s: {} faults, {} restarts, {} commands, {} reports\n\
+             {:.0} worlds a minute on {} threads, {:.0} ms of a core each\n",
             self.worlds,
             self.simulated_s,
             self.wall_s,
             self.faults,
             self.restarts,
             self.commands,
-            self.reports
+            self.reports,
+            self.worlds_per_minute,
+            self.threads,
+            self.cpu_ms_per_world
         );
         match &self.violation {
             None => text.push_str("every promise was kept\n"),
