@@ -190,8 +190,11 @@ impl Keys {
     }
 }
 
-/// Whether only its owner may use a file of this mode; if not, what to do.
-fn owner_only(mode: u32) -> Result<(), String> {
+/// Whether only its owner may use a file of this mode.
+///
+/// # Errors
+/// What to do, in words.
+pub fn owner_only(mode: u32) -> Result<(), String> {
     match mode & 0o077 {
         0 => Ok(()),
         _ => Err(format!(

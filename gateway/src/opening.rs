@@ -16,6 +16,17 @@ pub struct Applied {
     pub mark: WatermarkReader,
     /// The last frame that was there at the start.
     pub frame: u64,
+    /// How many of the last of those were superseded since: they were never committed.
+    pub superseded: WatermarkReader,
+}
+
+impl Applied {
+    /// Whether the log tells of all that was committed at the start.
+    fn all(&self) -> bool {
+        // Read first: what supersedes a frame is applied only afterwards.
+        let superseded = self.superseded.current();
+        self.mark.current() >= self.frame.saturating_sub(superseded)
+    }
 }
 
 /// The door of one port.
@@ -42,7 +53,7 @@ impl Opening {
     #[inline]
     pub(crate) fn is_open(&mut self, reader: &Reader) -> bool {
         if let Opening::Catching(applied) = self
-            && applied.mark.current() >= applied.frame
+            && applied.all()
         {
             *self = Opening::Reading(reader.appended());
         }

@@ -462,7 +462,12 @@ fn a_recording_of_an_earlier_version_never_stands_in_the_owners_way() {
 #[test]
 fn nobody_is_let_in_before_the_log_tells_of_everything_committed() {
     let (mut applied, mark) = exahour_rings::watermark();
-    let behind = Applied { mark, frame: 7 };
+    let (mut superseded_in, superseded) = exahour_rings::watermark();
+    let behind = Applied {
+        mark,
+        frame: 9,
+        superseded,
+    };
     let rig = Rig::start_with(|settings| settings.opens_behind = Some(behind), 64);
     let mut raw = Raw64::connect(&rig);
     raw.say(&negotiate(1, 1));
@@ -474,6 +479,8 @@ fn nobody_is_let_in_before_the_log_tells_of_everything_committed() {
     assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
     raw.stream.set_nonblocking(false).unwrap();
     applied.publish(7);
+    // The last two were another leader's, and were never committed.
+    superseded_in.publish(2);
     raw.hear::<NegotiationResponse>();
 }
 

@@ -12,9 +12,10 @@
 //! Read by `config`. A node that was added later names the first members too, and itself by `listen`.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use exahour_gateway::credentials::KEY_BYTES;
+use exahour_gateway::credentials::{KEY_BYTES, owner_only};
 use exahour_journal::LogId;
 use serde::Deserialize;
 
@@ -23,11 +24,13 @@ use crate::members::{MEMBERS_MAX, Member, NodeId};
 pub use crate::peers::handshake::ClusterKey;
 
 impl ClusterKey {
-    /// Reads a key file.
+    /// Reads a key file that only its owner may use.
     ///
     /// # Errors
     /// What is wrong with it, in words.
     pub fn load(path: &Path) -> Result<Self, String> {
+        let about = std::fs::metadata(path).map_err(|error| error.to_string())?;
+        owner_only(about.mode())?;
         let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
         Self::parse(&text).ok_or_else(|| "it is not 64 hexadecimal digits".to_owned())
     }
@@ -159,8 +162,8 @@ impl ClusterTable {
             return Err(value("cluster.node", &self.node.to_string(), expected));
         };
         let path = beside.join(&self.key);
-        let key = ClusterKey::load(&path).map_err(|_| {
-            let found = path.display().to_string();
+        let key = ClusterKey::load(&path).map_err(|why| {
+            let found = format!("{} ({why})", path.display());
             value("cluster.key", &found, "a file of 64 hexadecimal digits")
         })?;
         Ok(ClusterConfig {
@@ -178,15 +181,24 @@ impl ClusterTable {
 mod tests {
     use exahour_rings::IdleStrategy;
 
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::config::NodeConfig;
 
     fn config(cluster: &str) -> Result<NodeConfig, String> {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("a.key"), "0f".repeat(32)).unwrap();
+        write_key(&folder.path().join("a.key"), 0o600);
+        write_key(&folder.path().join("open.key"), 0o640);
         let path = folder.path().join("node.toml");
         std::fs::write(&path, cluster).unwrap();
         NodeConfig::load(&path).map_err(|error| error.to_string())
+    }
+
+    fn write_key(path: &Path, mode: u32) {
+        std::fs::write(path, "0f".repeat(32)).unwrap();
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     }
 
     const THREE: &str = "\
@@ -240,6 +252,10 @@ mod tests {
             (
                 format!("[cluster]\nnode = 4\nkey = \"a.key\"\n{THREE}"),
                 "needs `listen`",
+            ),
+            (
+                format!("[cluster]\nnode = 1\nkey = \"open.key\"\n{THREE}"),
+                "others may use it (mode 640): chmod 600 it",
             ),
             (
                 format!("[cluster]\nnode = 1\nkey = \"b.key\"\n{THREE}"),

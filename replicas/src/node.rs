@@ -134,9 +134,11 @@ impl Node {
             // What is wrong with it is said before anybody is served.
             genesis_of(config, EARLIEST_TIME)?;
         }
+        let (frame, superseded) = disk.storage.at_start();
         let opens_behind = Applied {
             mark: applied_out.clone(),
-            frame: disk.storage.last_frame(),
+            frame,
+            superseded,
         };
         let events_told = disk.event_log.last_command();
         let applied = disk.start.as_ref().map_or(0, |start| start.place.index);

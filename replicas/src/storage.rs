@@ -10,7 +10,7 @@ use bytes::Bytes;
 use exahour_journal::{
     Appender, FRAME_HEADER_BYTES, FrameMeta, FrameRef, JournalError, Position, Reader,
 };
-use exahour_rings::Consumer;
+use exahour_rings::{Consumer, WatermarkReader, WatermarkWriter, watermark};
 use exahour_wire::ids::CommandSequence;
 use exahour_wire::units::Nanos;
 use raft::prelude::{Entry, EntryType, HardState, Snapshot};
@@ -41,6 +41,10 @@ pub(crate) struct JournalStorage {
     /// Tells which snapshots there are.
     standings: Consumer<Standing>,
     standing: Standing,
+    /// The last frame that was there at the start.
+    last_at_start: u64,
+    /// Tells how many of the last of those were superseded since.
+    superseded: WatermarkWriter,
 }
 
 /// What the last commands in a journal were stamped with.
@@ -63,6 +67,8 @@ impl JournalStorage {
         let term = appender.term_of(appender.last_index());
         promises.at_least(term.map_or(0, u64::from));
         Self {
+            last_at_start: appender.last_index(),
+            superseded: watermark().0,
             appender,
             reader,
             promises,
@@ -97,6 +103,7 @@ impl JournalStorage {
             if self.appender.term_of(entry.index).map(u64::from) == Some(entry.term) {
                 continue;
             }
+            self.note_superseded(entry.index);
             let stamp = Stamp::from_bytes(&entry.context);
             let kind = match entry.get_entry_type() {
                 EntryType::EntryNormal if stamp.is_some() => FRAME_COMMANDS,
@@ -121,9 +128,19 @@ impl JournalStorage {
         Ok(self.appender.appended())
     }
 
-    /// The index of the last frame in the journal.
-    pub(crate) fn last_frame(&self) -> u64 {
-        self.appender.last_index()
+    /// Keeps count of the frames that were there at the start, and turn out not to have been committed.
+    #[inline]
+    fn note_superseded(&mut self, index: u64) {
+        if index <= self.last_at_start {
+            let superseded = self.last_at_start - index + 1;
+            let told = &mut self.superseded;
+            told.publish(told.published().max(superseded));
+        }
+    }
+
+    /// The last frame that was there at the start, and how many of the last of those were superseded since.
+    pub(crate) fn at_start(&self) -> (u64, WatermarkReader) {
+        (self.last_at_start, self.superseded.reader())
     }
 
     /// Keeps a promise.

@@ -72,7 +72,12 @@ impl EventLog {
         clock: C,
     ) -> MarketData<C> {
         let mut config = MarketDataConfig::new(any_port(), self.folder.path().to_path_buf());
-        config.opens_behind = Some(Applied { mark, frame: 7 });
+        let (_, superseded) = exahour_rings::watermark();
+        config.opens_behind = Some(Applied {
+            mark,
+            frame: 7,
+            superseded,
+        });
         MarketData::new(&config, clock).unwrap()
     }
 

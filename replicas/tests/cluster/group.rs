@@ -1,19 +1,25 @@
 //! A cluster to try things on, each node with its own folder and its own ports.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use exahour_gateway::client::{Client, ClientConfig};
+use exahour_gateway::clock::{Clock, SystemClock};
 use exahour_gateway::credentials::Keys;
+use exahour_gateway::feed::client::FeedClient;
+use exahour_gateway::image::Flow;
 use exahour_journal::{Reader, Verify, inspect};
 use exahour_replicas::{
     ClusterKey, FRAME_COMMANDS, Member, Node, NodeConfig, NodeError, NodeId, NodeRole, NodeStatus,
     Operator, Reply, Request, opens_again,
 };
+use exahour_wire::codes::FeedDepth;
 use exahour_wire::events::OrderAccepted;
 use exahour_wire::ids::SessionId;
 use exahour_wire::message::{Message, messages, peek_header};
@@ -86,7 +92,9 @@ impl Group {
             more: more.to_owned(),
         };
         group.founders = (1..=count).map(|id| group.new_member(id)).collect();
-        std::fs::write(group.folder.path().join("cluster.key"), "a7".repeat(32)).unwrap();
+        let key = group.folder.path().join("cluster.key");
+        std::fs::write(&key, "a7".repeat(32)).unwrap();
+        std::fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
         for id in 1..=count {
             group.start(id);
         }
@@ -238,6 +246,19 @@ impl Group {
             .keys()
             .filter_map(|id| self.status(*id))
             .collect()
+    }
+
+    /// Whether a node lets clients of its market data in, and shows them whole books.
+    pub(crate) fn serves_market_data(&self, id: u64) -> bool {
+        let address = self.nodes[&id].addresses().market_data;
+        let mut feed = FeedClient::new(address, FeedDepth::Orders, Flow::All);
+        let mut clock = SystemClock::default();
+        let end = Instant::now() + ANSWER;
+        while !feed.image().whole() && Instant::now() < end {
+            feed.poll(clock.steady(), &mut |_, _| {}).unwrap();
+            feed.wait(Duration::from_millis(10));
+        }
+        feed.image().whole()
     }
 
     /// Waits until it is so.

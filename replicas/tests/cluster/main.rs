@@ -445,3 +445,31 @@ fn an_empty_journal_beside_promises_is_refused() {
     let error = group.try_start(2).unwrap_err().to_string();
     assert!(error.contains("may have forgotten"), "{error}");
 }
+
+/// A leader is left alone with orders that nobody else has; they are superseded while it is down.
+#[test]
+fn a_node_whose_last_entries_are_superseded_serves_market_data_again() {
+    let mut group = Group::founded(3);
+    let leader = group.leader();
+    let mut client = group.connect(leader, 1);
+    place(&mut client, &order(1, 100, Side::Buy, 1));
+    let committed = group.wait_until_level();
+    let followers: Vec<u64> = (1..=3).filter(|id| *id != leader).collect();
+    followers.iter().for_each(|id| group.stop(*id));
+    let mut name = 1;
+    group.until("the leader has more than is committed", |group| {
+        name += 1;
+        let _ = client.send(&order(name, 100, Side::Buy, 1));
+        group
+            .status(leader)
+            .is_some_and(|it| it.last_index >= committed + 7)
+    });
+    drop(client);
+    group.stop(leader);
+    followers.iter().for_each(|id| group.start(*id));
+    group.leader();
+    group.start(leader);
+    let end = group.wait_until_level();
+    assert!(end < committed + 7, "{end} after {committed}");
+    assert!(group.serves_market_data(leader));
+}

@@ -6,19 +6,18 @@
 //! is dropped.
 
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use exahour_replicas::{
-    ClusterKey, Member, NodeId, NodeRole, NodeStatus, Operator, Reply, Request,
-};
+use exahour_replicas::{ClusterKey, Member, NodeRole, NodeStatus, Operator, Reply, Request};
 use exahour_rings::IdleStrategy;
-use rand::RngExt;
 
 use super::node::Running;
+use crate::cluster::folder::{KEY_FILE, load_key, new_members};
+use crate::cluster::key::draw;
 
 /// How long a cluster may take to do what it was told.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -28,9 +27,6 @@ const ANSWER: Duration = Duration::from_secs(2);
 
 /// From one look at the nodes to the next.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-
-/// Where ports are looked for: below those that the system lends to connections.
-const PORTS: std::ops::Range<u16> = 10_000..30_000;
 
 /// How the nodes are set up.
 #[derive(Clone, Copy, Debug)]
@@ -67,25 +63,13 @@ impl Site {
     /// What keeps the nodes from starting, or from electing one.
     pub fn found(folder: &Path, settings: Settings, extra: &str) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let mut random = rand::rng();
-        let digits: String = (0..32)
-            .map(|_| format!("{:02x}", random.random::<u8>()))
-            .collect();
-        std::fs::write(folder.join("cluster.key"), &digits)?;
-        let member = |id| {
-            Ok(Member {
-                id: NodeId(id as u64 + 1),
-                peers: free_address()?,
-                orders: free_address()?,
-            })
-        };
+        let key = folder.join(KEY_FILE);
+        draw(&key)?;
         let mut site = Self {
             folder: folder.to_path_buf(),
             settings,
-            key: ClusterKey::parse(&digits).context("a key of 64 digits")?,
-            members: (0..settings.nodes)
-                .map(member)
-                .collect::<anyhow::Result<_>>()?,
+            key: load_key(&key)?,
+            members: new_members(settings.nodes as u64)?,
             nodes: (0..settings.nodes).map(|_| None).collect(),
             founded: false,
         };
@@ -310,15 +294,4 @@ fn cpu_seconds_of(process: u32) -> Option<f64> {
     let system: f64 = fields.next()?.parse().ok()?;
     let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
     Some((user + system) / ticks as f64)
-}
-
-fn free_address() -> anyhow::Result<SocketAddr> {
-    let mut random = rand::rng();
-    for _ in 0..1_000 {
-        let address = SocketAddr::from(([127, 0, 0, 1], random.random_range(PORTS)));
-        if TcpListener::bind(address).is_ok() {
-            return Ok(address);
-        }
-    }
-    anyhow::bail!("no port between {PORTS:?} is free")
 }

@@ -340,7 +340,7 @@ mod tests {
     #[test]
     fn what_is_written_is_what_a_node_reads() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("cluster.key"), "0f".repeat(32)).unwrap();
+        crate::cluster::key::draw(&folder.path().join("cluster.key")).unwrap();
         let founders = members();
         let data = Path::new("a \"quoted\\ folder");
         let added = member("4,10.0.0.4:7804,10.0.0.4:7801").unwrap();

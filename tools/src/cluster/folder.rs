@@ -222,7 +222,7 @@ fn clear(path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// Where it is none.
-pub(super) fn load_key(path: &Path) -> Result<ClusterKey> {
+pub(crate) fn load_key(path: &Path) -> Result<ClusterKey> {
     let key = ClusterKey::load(path);
     key.map_err(|why| anyhow::anyhow!("the key of the cluster, {}: {why}", path.display()))
 }

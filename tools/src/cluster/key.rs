@@ -45,7 +45,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 ///
 /// # Errors
 /// Where there is one, or it cannot be written.
-pub(super) fn draw(path: &Path) -> Result<()> {
+pub(crate) fn draw(path: &Path) -> Result<()> {
     let mut secret = [0; 32];
     SystemDisk
         .random_bytes(&mut secret)

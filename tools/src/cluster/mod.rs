@@ -22,7 +22,7 @@ pub mod trust_memory;
 mod change;
 pub(crate) mod configuration;
 pub(crate) mod folder;
-mod key;
+pub(crate) mod key;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod reach;
