@@ -24,6 +24,7 @@ use exahour_journal::disk::{Disk, Mode};
 use exahour_journal::{FrameRef, Reader};
 use exahour_wire::message::Digest;
 
+use crate::data_folder::sync_folder_of;
 use crate::error::NodeError;
 
 pub(crate) use agent::{EventsBefore, SNAPSHOTS, SnapshotAgent, SnapshotSettings};
@@ -243,12 +244,15 @@ fn prune(disk: &dyn Disk, folder: &Path, keep: usize, written: &Path) -> Result<
     Ok(())
 }
 
-/// A snapshot tells of everybody, so its folder is its owner's alone.
+/// Makes the folder, durably. A snapshot tells of everybody, so it is its owner's alone.
 fn make_folder(disk: &dyn Disk, folder: &Path) -> Result<(), NodeError> {
     match disk.create_folder(folder, Mode::OWNER_FOLDER) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made.map_err(NodeError::io(folder, "create the folder")),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made.map_err(NodeError::io(folder, "create the folder"))?,
     }
+    // The journal is given up for what is in it, and that is lost with its name: one that is there may be
+    // another process's, which ended before it came to this.
+    sync_folder_of(disk, folder)
 }
 
 /// The folder of snapshots, made where there is none, without drafts that a crash left.
