@@ -13,8 +13,8 @@ use crate::position::{FRAME_ALIGN, SEGMENT_HEADER_BYTES};
 
 /// Size of a segment unless configured.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
-/// The smallest segment.
-pub const SEGMENT_BYTES_MIN: u64 = 64 << 10;
+/// The smallest segment: a page of header, and room for a few frames.
+pub const SEGMENT_BYTES_MIN: u64 = 16 << 10;
 /// The largest segment.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// Largest frame, header included, unless configured.
@@ -129,7 +129,7 @@ impl Config {
             return setting(
                 "segment_bytes",
                 segment,
-                "must lie between 64 KiB and 1 GiB",
+                "must lie between 16 KiB and 1 GiB",
             );
         }
         if !segment.is_multiple_of(SEGMENT_HEADER_BYTES) {
@@ -162,7 +162,7 @@ mod tests {
     fn settings_out_of_range_are_refused_by_name() {
         let good = Config::new("x", LogId::default());
         assert!(good.check().is_ok());
-        for bytes in [0, 65_535, 65_537, 70_000, (1 << 30) + 4096] {
+        for bytes in [0, 4096, 16_383, 16_385, 20_000, 70_000, (1 << 30) + 4096] {
             let refusal = good.clone().with_segment_bytes(bytes).check().unwrap_err();
             assert!(refusal.to_string().contains("segment_bytes"), "{refusal}");
         }

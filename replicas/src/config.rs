@@ -81,7 +81,7 @@ pub struct ListenConfig {
 /// call for the next.
 const CHECKPOINT_EVERY_MIN: u64 = 5;
 
-/// A segment holds every frame that a node writes.
+/// A segment holds every frame that any node writes: a follower's may be smaller than its leader's.
 const SEGMENT_BYTES_MIN: u64 = 256 << 10;
 // Either leaves room for a page of segment header, a frame header and the last command of a batch.
 const _: () = assert!(crate::event_log::FRAME_BYTES_MAX as u64 <= SEGMENT_BYTES_MIN / 2);

@@ -19,13 +19,15 @@ use exahour_wire::limits::MESSAGE_BYTES_MAX;
 use exahour_wire::message::messages;
 use exahour_wire::units::Nanos;
 
-/// Bytes of events in a frame, at most.
+/// Bytes of events in a frame, at most; half a segment where that is less.
 pub(crate) const FRAME_BYTES_MAX: usize = 128 << 10;
 
 /// Writes events.
 pub struct EventLog {
     appender: Appender,
     buffer: Vec<u8>,
+    /// Bytes of events that the buffer may hold.
+    frame_bytes_max: usize,
     /// Events in the buffer.
     count: u16,
     /// The number of the first event in the buffer.
@@ -55,9 +57,11 @@ impl EventLog {
             last_command = event.map_or(CommandSequence(0), |event| event.command);
         }
         appender.publish_commit(last);
+        let frame_bytes_max = fits_a_segment(FRAME_BYTES_MAX, reader.segment_bytes());
         Ok(Self {
             appender,
-            buffer: Vec::with_capacity(FRAME_BYTES_MAX),
+            buffer: Vec::with_capacity(frame_bytes_max),
+            frame_bytes_max,
             count: 0,
             first: 0,
             last,
@@ -155,6 +159,11 @@ impl EventLog {
     }
 }
 
+/// How much of `bytes` a frame may have, so that a segment holds two of them.
+pub(crate) fn fits_a_segment(bytes: usize, segment_bytes: u64) -> usize {
+    usize::try_from(segment_bytes / 2).map_or(bytes, |half| half.min(bytes))
+}
+
 /// The last event of a frame that has one.
 #[inline]
 fn last_of(meta: &FrameMeta) -> u64 {
@@ -171,7 +180,7 @@ impl EventSink for EventLog {
         if number <= self.last {
             return;
         }
-        if self.buffer.len() + MESSAGE_BYTES_MAX > FRAME_BYTES_MAX {
+        if self.buffer.len() + MESSAGE_BYTES_MAX > self.frame_bytes_max {
             self.write(FrameEnd::Anywhere);
         }
         if self.count == 0 {

@@ -34,6 +34,7 @@ use crate::couriers::{CONNECTIONS_MAX as COURIERS_MAX, Courier, errands};
 use crate::disk_agent::{DiskAgent, StagingAgent};
 use crate::engine_agent::{EngineAgent, EngineFacts, EngineOutlet};
 use crate::error::NodeError;
+use crate::event_log::fits_a_segment;
 use crate::first_start;
 use crate::frames::Frames;
 use crate::intake::Intake;
@@ -41,7 +42,7 @@ use crate::on_disk::{ALONE, EVENTS, JOURNAL, OnDisk, Recovery};
 use crate::open_files;
 use crate::peers::links::Links;
 use crate::peers::{CONNECTIONS_MAX as PEERS_MAX, Local, Peers};
-use crate::sequencer::{Sequencer, SequencerSettings};
+use crate::sequencer::{BATCH_BYTES_MAX, Sequencer, SequencerSettings};
 use crate::snapshots::Start;
 use crate::storage::JournalStorage;
 use crate::world::World;
@@ -153,6 +154,7 @@ impl Node {
             let config = config.clone();
             let settings = SequencerSettings {
                 orders_max: config.capacity.orders,
+                batch_bytes_max: fits_a_segment(BATCH_BYTES_MAX, config.segment_bytes),
                 genesis: Box::new(move |now| genesis_of(&config, now)),
             };
             let rings = vec![wishes_out, gateway_out];

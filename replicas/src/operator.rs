@@ -14,9 +14,9 @@ use exahour_gateway::sockets::ClientSocket;
 use exahour_journal::disk::{Disk, SystemDisk};
 
 use crate::cluster_config::ClusterKey;
-use crate::peers::handshake::Role;
+use crate::operator_link::{Answer, OperatorLink};
+use crate::peers::LinkFault;
 use crate::peers::operation::{Reply, Request};
-use crate::peers::{Found, KIND_REPLY, KIND_REQUEST, Link, LinkFault, Local};
 
 /// Why a node was not asked, or did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +57,7 @@ pub enum OperatorError {
 pub struct Operator {
     address: SocketAddr,
     socket: ClientSocket,
-    link: Link,
-    local: Local,
+    link: OperatorLink,
     began: Instant,
     timeout: Duration,
 }
@@ -75,23 +74,16 @@ impl Operator {
     ) -> Result<Self, OperatorError> {
         let unreachable = |source| OperatorError::Unreachable { address, source };
         let socket = ClientSocket::connect(address, timeout).map_err(unreachable)?;
-        let local = Local {
-            key: key.clone(),
-            cluster: key.cluster_id(),
-            node: 0,
-        };
         let mut nonce = [0; 32];
         SystemDisk.random_bytes(&mut nonce).map_err(unreachable)?;
-        let link = Link::dial(&local, Role::Operator, 0, nonce, Steady(0));
         let mut operator = Self {
             address,
             socket,
-            link,
-            local,
+            link: OperatorLink::dial(key, nonce, Steady(0)),
             began: Instant::now(),
             timeout,
         };
-        operator.until(|found| matches!(found, Found::Opened).then_some(()))?;
+        operator.until(|answer| matches!(answer, Answer::Opened).then_some(()))?;
         Ok(operator)
     }
 
@@ -102,18 +94,10 @@ impl Operator {
     /// repeated.
     pub fn ask(&mut self, request: &Request) -> Result<Reply, OperatorError> {
         let now = self.now();
-        self.link.send(KIND_REQUEST, now, |bytes| {
-            request.pack(bytes);
-            true
-        });
-        let place = self.until(|found| match found {
-            Found::Frame(KIND_REPLY, place) => Some(place),
-            _ => None,
-        })?;
-        let reply = Reply::parse(self.link.body(place));
-        reply.ok_or(OperatorError::Stranger {
-            address: self.address,
-            fault: LinkFault::Protocol,
+        self.link.ask(request, now);
+        self.until(|answer| match answer {
+            Answer::Reply(reply) => Some(reply),
+            Answer::Opened => None,
         })
     }
 
@@ -123,7 +107,7 @@ impl Operator {
     }
 
     /// Writes and reads until something that `wanted` accepts has come.
-    fn until<T>(&mut self, wanted: impl Fn(Found) -> Option<T>) -> Result<T, OperatorError> {
+    fn until<T>(&mut self, wanted: impl Fn(Answer) -> Option<T>) -> Result<T, OperatorError> {
         let address = self.address;
         let unreachable = |source| OperatorError::Unreachable { address, source };
         let end = Instant::now() + self.timeout;
@@ -135,10 +119,10 @@ impl Operator {
                     Err(source) => return Err(unreachable(source)),
                 }
             }
-            let found = self.link.next(&self.local);
-            match found.map_err(|fault| OperatorError::Stranger { address, fault })? {
-                Some(found) => match wanted(found) {
-                    Some(found) => return Ok(found),
+            let answer = self.link.next_answer();
+            match answer.map_err(|fault| OperatorError::Stranger { address, fault })? {
+                Some(answer) => match wanted(answer) {
+                    Some(answer) => return Ok(answer),
                     None => continue,
                 },
                 None if Instant::now() > end => return Err(OperatorError::Silent { address }),

@@ -29,13 +29,15 @@ use crate::error::NodeError;
 use crate::peers::operation::{Reply, Request};
 use crate::storage::LogEnd;
 
-/// Bytes of commands in a batch, at most.
+/// Bytes of commands in a batch, at most; half a segment where that is less.
 pub(crate) const BATCH_BYTES_MAX: usize = 64 << 10;
 
 /// What a sequencer is set up with.
 pub(crate) struct SequencerSettings {
     /// How many orders may live while this node leads.
     pub(crate) orders_max: u32,
+    /// Bytes of commands after which a batch takes no more.
+    pub(crate) batch_bytes_max: usize,
     /// What a new exchange starts with.
     pub(crate) genesis: Genesis,
 }
@@ -249,7 +251,7 @@ impl Sequencer {
         let rings = self.rings.len();
         for turn in 0..rings {
             let ring = &mut self.rings[(self.first_ring + turn) % rings];
-            while count < BATCH_MESSAGES_MAX && data.len() < BATCH_BYTES_MAX {
+            while count < BATCH_MESSAGES_MAX && data.len() < self.settings.batch_bytes_max {
                 let Some(first) = ring.try_pop() else { break };
                 if data.is_empty() {
                     data.reserve(ring.len().min(BATCH_MESSAGES_MAX) * RECORD_LINE_BYTES + 256);

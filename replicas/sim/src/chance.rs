@@ -29,6 +29,10 @@ pub(crate) enum Stream {
     Client = 0x300,
     /// What befalls the nodes, and when.
     Faults = 4,
+    /// What nodes keep, and what is asked of their group.
+    Scope = 5,
+    /// The operator.
+    Operator = 6,
 }
 
 /// A stream of choices.

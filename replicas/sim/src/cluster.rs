@@ -20,9 +20,12 @@ use crate::disk;
 use crate::faults::Faults;
 use crate::history::History;
 use crate::meaning::Meaning;
-use crate::net::{HostId, Network, Shared};
+use crate::net::{Death, HostId, Network, Shared};
 use crate::node::SimNode;
+use crate::operator::{Deed, Operator};
+use crate::overheard::Overheard;
 use crate::swarm::Plan;
+use crate::tally::Tally;
 use crate::trace::Trace;
 
 /// From one step to the next while there is something to do.
@@ -46,6 +49,8 @@ pub(crate) struct Cluster {
     net: Shared,
     pub(crate) nodes: Vec<SimNode>,
     pub(crate) clients: Vec<Client>,
+    operator: Option<Operator>,
+    overheard: Overheard,
     pub(crate) faults: Faults,
     pub(crate) history: History,
     pub(crate) trace: Trace,
@@ -59,18 +64,26 @@ impl Cluster {
     /// A node refuses its configuration.
     pub(crate) fn new(seed: u64, plan: Plan) -> Result<Self, Violation> {
         let trace = Trace::default();
-        let hosts = plan.nodes + plan.clients;
+        // Behind the machines and the clients the operator has one.
+        let machines = plan.machines();
+        let hosts = machines + plan.clients + 1;
         let network = Network::new(seed, hosts, plan.weather, trace.clone());
         let net = Shared::new(network);
+        let overheard = Overheard::default();
         let mut nodes = Vec::new();
-        for host in (0..plan.nodes).map(HostId) {
+        for host in (0..machines).map(HostId) {
             let mut chance = Chance::new(seed, Stream::Clock, host.0 as u64);
             let drift = Drift(chance.of(0..=400) as i32 - 200);
             let hands = ClockHands::new(chance.span(Nanos(0), Nanos(2_000_000_000)), drift);
             let disk = disk::Shared::new(seed, host, plan.wear, trace.clone());
             let config = plan.config(host).map_err(|error| error.to_string())?;
-            let world = (disk, net.clone());
-            nodes.push(SimNode::new(host, config, world, hands, trace.clone()));
+            let world = (disk, net.clone(), overheard.clone());
+            let node = SimNode::new(host, config, world, hands, trace.clone());
+            nodes.push(if host.0 < plan.nodes {
+                node
+            } else {
+                node.standing_by()
+            });
         }
         let faults = Faults::new(
             seed,
@@ -86,6 +99,8 @@ impl Cluster {
             net,
             nodes,
             clients: Vec::new(),
+            operator: None,
+            overheard,
             faults,
             history: History::default(),
             trace,
@@ -101,12 +116,26 @@ impl Cluster {
     pub(crate) fn run(&mut self) -> Result<Meaning, Violation> {
         self.step()?;
         self.let_clients_in()?;
+        self.let_operator_in()?;
         while self.now < self.plan.length {
             self.faults.turn(self.now, &mut self.nodes, &self.net);
             self.step()?;
         }
         self.come_to_rest()?;
         self.judge()
+    }
+
+    /// How often it did what it is for, so far.
+    pub(crate) fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        for node in &self.nodes {
+            node.count(&mut tally);
+        }
+        if let Some(operator) = &self.operator {
+            operator.count(&mut tally);
+        }
+        tally.terms_led += self.overheard.terms_led();
+        tally
     }
 
     /// The time that has passed.
@@ -124,7 +153,7 @@ impl Cluster {
             .map(|node| Plan::orders_at(node.host()))
             .collect();
         for client in 0..self.plan.clients {
-            let host = HostId(self.plan.nodes + client);
+            let host = HostId(self.plan.machines() + client);
             let session = Plan::session(client);
             let trader = Trader {
                 session,
@@ -145,6 +174,39 @@ impl Cluster {
         Ok(())
     }
 
+    fn let_operator_in(&mut self) -> Result<(), Violation> {
+        let Some(duties) = self.plan.duties else {
+            return Ok(());
+        };
+        let host = HostId(self.plan.machines() + self.plan.clients);
+        let life = self.net.lock().begin_life(host);
+        let machines = (0..self.plan.machines()).map(HostId).map(Plan::member);
+        self.operator = Some(Operator::new(
+            (self.seed, host),
+            &self.net.of(host, life),
+            (Plan::key(), duties),
+            (machines.collect(), self.plan.nodes),
+            self.trace.clone(),
+        )?);
+        Ok(())
+    }
+
+    /// Turns the operator, and does what it wants done.
+    fn turn_operator(&mut self) -> Result<usize, Violation> {
+        let Some(operator) = &mut self.operator else {
+            return Ok(0);
+        };
+        let work = operator.turn(self.now)?;
+        for deed in operator.take_deeds() {
+            match deed {
+                Deed::Start(host) => self.nodes[host.0].employ(self.now),
+                Deed::TurnOff(host) => self.nodes[host.0].retire(Death::Process, self.now),
+                Deed::Bury(host) => self.nodes[host.0].retire(Death::Machine, self.now),
+            }
+        }
+        Ok(work)
+    }
+
     /// One turn of everything, and time moves on.
     fn step(&mut self) -> Result<usize, Violation> {
         self.steps += 1;
@@ -162,6 +224,8 @@ impl Cluster {
             let turned = client.turn(self.now);
             work += turned.map_err(|why| format!("{}: {why}", client.host()))?;
         }
+        work += self.turn_operator()?;
+        self.overheard.check()?;
         self.now = if work > 0 {
             self.now.after(self.order.span(STEP.0, STEP.1))
         } else {
@@ -177,6 +241,7 @@ impl Cluster {
         let net = self.net.lock().next_due();
         let due = nodes
             .chain(clients)
+            .chain(self.operator.iter().map(Operator::next_at))
             .chain(net)
             .chain([self.faults.next_at()]);
         let next = due.filter(|at| *at > self.now).min();
@@ -190,13 +255,17 @@ impl Cluster {
         for client in &mut self.clients {
             client.be_done();
         }
+        if let Some(operator) = &mut self.operator {
+            operator.be_done();
+        }
         let end = self.now.after(RECOVERY_MAX);
         let mut rests_at = None;
         loop {
             let settled = self.clients.iter().all(Client::is_settled);
             let last = self.history.last();
-            let level = |node: &SimNode| node.is_up() && node.committed() == last;
-            let rests = settled && self.nodes.iter().all(level);
+            let level = |node: &SimNode| !node.serves() || node.is_up() && node.committed() == last;
+            let idle = self.operator.as_ref().is_none_or(Operator::is_idle);
+            let rests = settled && idle && self.nodes.iter().all(level);
             rests_at = match (rests, rests_at) {
                 (true, None) => Some(self.now.after(REST)),
                 (true, at) => at,
@@ -216,6 +285,7 @@ impl Cluster {
         let nodes: Vec<String> = self
             .nodes
             .iter()
+            .filter(|node| node.serves())
             .map(|node| match node.is_up() {
                 true => format!("{} has {} frames", node.host(), node.committed()),
                 false => format!("{} is down", node.host()),
@@ -223,12 +293,14 @@ impl Cluster {
             .collect();
         let waiting = self.clients.iter().filter(|client| !client.is_settled());
         let waiting: Vec<String> = waiting.map(|client| client.host().to_string()).collect();
+        let operator = self.operator.as_ref().and_then(Operator::busy_with);
         format!(
-            "{} s after the last fault there is no rest: {}, of {} in all; not served: {}",
+            "{} s after the last fault there is no rest: {}, of {} in all; not served: {}; not done: {}",
             RECOVERY_MAX.0 / Nanos::SECOND.0,
             nodes.join(", "),
             self.history.last(),
-            waiting.join(", ")
+            waiting.join(", "),
+            operator.unwrap_or_default()
         )
     }
 
@@ -244,15 +316,16 @@ impl Cluster {
             }
         }
         let mut hashes = BTreeMap::new();
-        for node in &self.nodes {
+        for node in self.nodes.iter().filter(|node| node.has_been_used()) {
+            // Who has left does not hear of everything.
+            let least = if node.serves() {
+                self.history.last()
+            } else {
+                0
+            };
             let disk: Arc<dyn Disk> = Arc::new(node.disk().observe());
             let events = node.folder("events");
-            meaning.check_events(
-                node.host(),
-                (&disk, &events),
-                self.history.last(),
-                &mut hashes,
-            )?;
+            meaning.check_events(node.host(), (&disk, &events), least, &mut hashes)?;
         }
         Ok(meaning)
     }

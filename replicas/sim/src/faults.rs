@@ -24,6 +24,8 @@ pub enum Fault {
     Blackout,
     /// A machine loses its power over one of the next calls of its disk.
     DiskDeath,
+    /// A machine loses its power, and again while its node is started.
+    StartDeath,
     /// A process stands still.
     Pause,
     /// Two machines do not reach each other.
@@ -48,11 +50,12 @@ pub enum Fault {
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Kill,
         Self::PowerCut,
         Self::Blackout,
         Self::DiskDeath,
+        Self::StartDeath,
         Self::Pause,
         Self::CutPair,
         Self::CutOneWay,
@@ -195,7 +198,8 @@ impl Faults {
         let (least, most) = self.troubles.lasts;
         let lasts = self.chance.span(least, most);
         let until = now.after(lasts);
-        let place = self.chance.below(nodes.len());
+        let serving: Vec<usize> = (0..nodes.len()).filter(|it| nodes[*it].serves()).collect();
+        let place = serving[self.chance.below(serving.len())];
         let node = &mut nodes[place];
         match kind {
             Fault::Kill => node.kill(Death::Process, now, lasts),
@@ -207,6 +211,12 @@ impl Faults {
                 }
             }
             Fault::DiskDeath => node.die_over_disk(self.chance.of(1..=60), lasts),
+            Fault::StartDeath => {
+                // As often within the first ten calls as within the next hundreds.
+                let most = 1 << self.chance.of(3..=9);
+                let calls = self.chance.of(1..=most);
+                node.die_at_start(calls, now, lasts);
+            }
             Fault::Pause => node.pause(until),
             Fault::CutPair | Fault::CutOneWay | Fault::Isolate | Fault::Split => {
                 self.cut(kind, place, nodes.len(), net);

@@ -6,7 +6,7 @@
 //! else, or leaves out an index, is a violation. Does not: believe what readers of the program under test
 //! make of superseded frames: it works out by itself which of them stand.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use exahour_journal::disk::Disk;
@@ -63,11 +63,15 @@ impl History {
 #[derive(Debug)]
 pub(crate) struct Observer {
     host: HostId,
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
     journal: Reader,
     /// The mark that was read up to.
     seen: u64,
     /// The index of the last frame that stands below it.
     index: u64,
+    /// What the journal went on behind, from another node's snapshot.
+    restarts: Vec<u64>,
 }
 
 impl Observer {
@@ -83,15 +87,23 @@ impl Observer {
         let reader = Reader::follow_on(disk, journal, Verify::Every);
         Ok(Self {
             host,
+            disk: Arc::clone(disk),
+            folder: journal.to_path_buf(),
             journal: reader.map_err(|error| format!("{host}: {error}"))?,
             seen: 0,
             index: 0,
+            restarts: Vec::new(),
         })
     }
 
     /// The index of the last frame that the node has published.
     pub(crate) fn index(&self) -> u64 {
         self.index
+    }
+
+    /// The entries that the journal went on behind from another node's snapshot, found since the last call.
+    pub(crate) fn take_restarts(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.restarts)
     }
 
     /// Compares what the node has published since the last call; gives the number of frames.
@@ -106,6 +118,11 @@ impl Observer {
                 false => Ok(0),
             };
         }
+        if self.seen == 0 {
+            // Until now the node may have given up more of its beginning.
+            let reader = Reader::follow_on(&self.disk, &self.folder, Verify::Every);
+            self.journal = reader.map_err(|error| format!("{}: {error}", self.host))?;
+        }
         let (settled, mut index) = (self.index, self.index);
         // What was written below the mark, and not replaced below it.
         let mut standing: Vec<(u64, Committed)> = Vec::new();
@@ -116,6 +133,7 @@ impl Observer {
             let header = frame.header;
             if header.kind == KIND_RESTART {
                 standing.clear();
+                self.restarts.push(header.index);
                 index = header.index;
                 continue;
             }

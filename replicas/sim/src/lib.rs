@@ -14,15 +14,18 @@ mod faults;
 mod node;
 
 mod client;
+mod operator;
 
 mod checks;
 mod history;
 mod meaning;
+mod overheard;
 
 mod chance;
 mod clock;
 mod disk;
 mod net;
+mod tally;
 mod trace;
 
 pub use client::Manners;
@@ -30,7 +33,9 @@ pub use cluster::RECOVERY_MAX;
 pub use disk::Wear;
 pub use faults::{Fault, Troubles};
 pub use net::{HostId, Weather};
-pub use swarm::{Options, Pace, Plan};
+pub use operator::Duties;
+pub use swarm::{Keeping, Options, Pace, Plan};
+pub use tally::Tally;
 
 use exahour_wire::units::Nanos;
 
@@ -59,6 +64,8 @@ pub struct Outcome {
     pub commands: u64,
     /// How many reports clients were told.
     pub reports: u64,
+    /// How often it did what it is for.
+    pub tally: Tally,
     /// The last of what happened, each in a line.
     pub last: Vec<String>,
 }
@@ -80,6 +87,7 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
         starts: 0,
         commands: 0,
         reports: 0,
+        tally: Tally::default(),
         last: Vec::new(),
     };
     let mut cluster = match Cluster::new(seed, plan) {
@@ -97,6 +105,7 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
     outcome.last = cluster.trace.last();
     outcome.lasted = cluster.now();
     outcome.steps = cluster.steps;
+    outcome.tally = cluster.tally();
     outcome.faults = cluster.faults.count;
     outcome.starts = cluster.nodes.iter().map(|node| node.starts).sum();
     let versions = cluster.clients.iter().flat_map(|client| client.versions());

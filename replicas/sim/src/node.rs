@@ -5,6 +5,8 @@
 //! Always holds: the agents are the ones that a real node runs; once the machine or the process is dead,
 //! nothing of it reaches disk or network any more.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +23,28 @@ use crate::clock::ClockHands;
 use crate::disk;
 use crate::history::{History, Observer};
 use crate::net::{self, Death, HostId};
+use crate::overheard::{Overheard, Tapped};
+use crate::swarm::PEERS_PORT;
+use crate::tally::Tally;
 use crate::trace::{Happening, Trace};
+
+thread_local! {
+    /// What nodes of this thread's world have told their operators since it was last noted.
+    static SAID: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+fn hear(notice: &str) {
+    SAID.with_borrow_mut(|said| said.push(notice.to_owned()));
+}
+
+/// Notes what a node has told its operator.
+fn note_said(host: HostId, trace: &Trace) {
+    SAID.with_borrow_mut(|said| {
+        for what in said.drain(..) {
+            trace.note(Happening::Said(host, what));
+        }
+    });
+}
 
 /// An agent of a node that runs.
 struct Turned {
@@ -45,12 +68,25 @@ enum State {
     Up(Box<Process>),
 }
 
+/// Whether a machine is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Service {
+    /// It stands ready.
+    Later,
+    Now,
+    /// It was turned off.
+    Past,
+    /// It is gone, with its disk.
+    Lost,
+}
+
 /// A machine with its node.
 pub(crate) struct SimNode {
     host: HostId,
     config: NodeConfig,
     disk: disk::Shared,
     net: net::Shared,
+    overheard: Overheard,
     hands: ClockHands,
     trace: Trace,
     state: State,
@@ -60,28 +96,74 @@ pub(crate) struct SimNode {
     down_for: Nanos,
     /// It was started in good order once.
     has_run: bool,
+    service: Service,
+    /// The power is cut over this call of the disk when it is started next.
+    dies_at_start: Option<u64>,
+    deaths_at_start: u64,
+    /// The entries that it went on behind, from another node's snapshot.
+    installed: BTreeSet<u64>,
 }
 
 impl SimNode {
     pub(crate) fn new(
         host: HostId,
-        config: NodeConfig,
-        (disk, net): (disk::Shared, net::Shared),
+        mut config: NodeConfig,
+        (disk, net, overheard): (disk::Shared, net::Shared, Overheard),
         hands: ClockHands,
         trace: Trace,
     ) -> Self {
+        config.notice = hear;
         Self {
             host,
             config,
             disk,
             net,
+            overheard,
             hands,
             trace,
             state: State::Down(Nanos(0)),
             starts: 0,
             down_for: Nanos(0),
             has_run: false,
+            service: Service::Now,
+            dies_at_start: None,
+            deaths_at_start: 0,
+            installed: BTreeSet::new(),
         }
+    }
+
+    /// A machine that stands ready, and is not started before it is put into service.
+    pub(crate) fn standing_by(mut self) -> Self {
+        self.state = State::Down(Nanos::NEVER);
+        self.service = Service::Later;
+        self
+    }
+
+    /// It is started, and started again whenever it is down.
+    pub(crate) fn employ(&mut self, now: Nanos) {
+        self.service = Service::Now;
+        self.state = State::Down(now);
+    }
+
+    /// It is turned off for good; where it dies, its disk is lost, too.
+    pub(crate) fn retire(&mut self, death: Death, now: Nanos) {
+        self.kill(death, now, Nanos::NEVER);
+        self.state = State::Down(Nanos::NEVER);
+        self.service = match (death, self.service) {
+            (Death::Machine, _) | (_, Service::Lost) => Service::Lost,
+            (Death::Process, _) => Service::Past,
+        };
+        self.trace.note(Happening::Retired(self.host));
+    }
+
+    /// Whether it is used now.
+    pub(crate) fn serves(&self) -> bool {
+        self.service == Service::Now
+    }
+
+    /// Whether its disk can be looked at.
+    pub(crate) fn has_been_used(&self) -> bool {
+        matches!(self.service, Service::Now | Service::Past) && self.has_run
     }
 
     pub(crate) fn host(&self) -> HostId {
@@ -141,7 +223,8 @@ impl SimNode {
     pub(crate) fn resume(&mut self, now: Nanos) {
         match &mut self.state {
             State::Up(process) => process.paused_until = now,
-            State::Down(until) => *until = now.min(*until),
+            State::Down(until) if self.service == Service::Now => *until = now.min(*until),
+            State::Down(_) => {}
         }
     }
 
@@ -169,6 +252,25 @@ impl SimNode {
         }
     }
 
+    /// The machine loses its power, and again over a call of its disk while the node is started next.
+    pub(crate) fn die_at_start(&mut self, calls: u64, now: Nanos, down_for: Nanos) {
+        if self.is_up() {
+            self.down_for = down_for;
+            self.dies_at_start = Some(calls);
+            self.kill(Death::Machine, now, down_for);
+        }
+    }
+
+    /// Adds what has happened to it.
+    pub(crate) fn count(&self, tally: &mut Tally) {
+        tally.snapshots_installed += self.installed.len() as u64;
+        tally.deaths_at_start += self.deaths_at_start;
+        let first = self.folder("journal").join(format!("{:020}.log", 0));
+        if self.has_run && self.disk.lock().content(&first).is_none() {
+            tally.journals_released += 1;
+        }
+    }
+
     fn go_down(&mut self, death: Death, until: Nanos) {
         self.net.lock().end_life(self.host, death);
         // The agents are dropped, not closed: nobody has the time to close anything.
@@ -192,11 +294,13 @@ impl SimNode {
             State::Up(process) => {
                 process.paused_until = Nanos(0);
                 let turned = process.turn(now, order, &self.disk);
+                note_said(self.host, &self.trace);
                 let work = match turned {
                     Ok(work) => work,
                     Err(end) => return self.on_end(end, now),
                 };
                 process.observer.observe(history)?;
+                self.installed.extend(process.observer.take_restarts());
                 Ok(work)
             }
         }
@@ -209,10 +313,17 @@ impl SimNode {
         let clock = self.hands.clock();
         let world = World {
             disk: Arc::clone(&disk),
-            net: Arc::new(self.net.of(self.host, life)),
+            net: Arc::new(Tapped::new(
+                self.net.of(self.host, life),
+                PEERS_PORT,
+                self.overheard.clone(),
+            )),
             clocks: Arc::new(move || Box::new(clock.clone()) as Box<dyn Clock>),
         };
         self.trace.note(Happening::Started(self.host));
+        if let Some(calls) = self.dies_at_start.take() {
+            self.disk.lock().die_in(calls);
+        }
         if let Some(cluster) = &mut self.config.cluster {
             // An operator founds a cluster once, and again only where not even the start went well.
             cluster.founding = !self.has_run;
@@ -227,6 +338,11 @@ impl SimNode {
             }
             Ok::<_, String>(agents)
         }));
+        note_said(self.host, &self.trace);
+        if self.disk.lock().is_dead() {
+            self.deaths_at_start += 1;
+            return self.on_end(End::Halted("start", "its disk lost power".to_owned()), now);
+        }
         let agents = match begun {
             Ok(Ok(agents)) => agents,
             Ok(Err(why)) => return self.on_end(End::Halted("start", why), now),

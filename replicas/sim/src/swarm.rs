@@ -8,6 +8,7 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
+use exahour_journal::SEGMENT_BYTES_MIN;
 use exahour_replicas::{ClusterConfig, ClusterKey, ConfigError, Member, NodeConfig, NodeId};
 use exahour_wire::codes::Durability;
 use exahour_wire::ids::{AccountId, InstrumentId, SessionId};
@@ -18,6 +19,10 @@ use crate::client::Manners;
 use crate::disk::Wear;
 use crate::faults::{Fault, Troubles};
 use crate::net::{HostId, Weather};
+use crate::operator::Duties;
+
+/// Where nodes speak to each other, and operators to them.
+pub(crate) const PEERS_PORT: u16 = 7_804;
 
 const MICRO: u64 = 1_000;
 const MILLI: u64 = 1_000_000;
@@ -58,6 +63,19 @@ impl Default for Options {
     }
 }
 
+/// What nodes keep of what has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keeping {
+    /// Bytes of a segment of either log.
+    pub segment_bytes: u64,
+    /// Bytes of journal that are kept whatever snapshots there are; zero for all of it.
+    pub journal_bytes: u64,
+    /// Bytes of journal from one snapshot to the next; zero for none.
+    pub snapshot_bytes: u64,
+    /// How many snapshots are kept.
+    pub snapshots: usize,
+}
+
 /// A world.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -71,8 +89,10 @@ pub struct Plan {
     pub durability: Durability,
     /// Commands between two hashes of the state.
     pub checkpoint_every: u64,
-    /// Bytes of journal from one snapshot to the next, or zero.
-    pub snapshot_bytes: u64,
+    /// What nodes keep.
+    pub keeping: Keeping,
+    /// What an operator does, if there is one.
+    pub duties: Option<Duties>,
     /// Whether the engine's stages are agents of their own.
     pub splits_stages: bool,
     /// The network.
@@ -94,20 +114,23 @@ impl Plan {
         let mut chance = Chance::new(seed, Stream::Swarm, 0);
         let drawn = [1, 3, 3, 3, 5][chance.below(5)];
         let nodes = options.nodes.unwrap_or(drawn);
-        let snapshots = [0, 8 << 10, 64 << 10][chance.below(3)];
+        let snapshot_bytes = [0, 8 << 10, 64 << 10][chance.below(3)];
+        let mut scope = Chance::new(seed, Stream::Scope, 0);
+        let keeping = keeping(&mut scope, snapshot_bytes);
         Self {
             joins: nodes > 1 || chance.coin(),
             nodes,
             clients: 1 + chance.below(4),
             durability: Durability::Durable,
             checkpoint_every: chance.of(5..=200),
-            snapshot_bytes: snapshots,
+            keeping,
+            duties: (nodes > 1).then(|| duties(&mut scope)).flatten(),
             splits_stages: chance.coin(),
             weather: weather(&mut chance),
             wear: wear(&mut chance),
             manners: manners(&mut chance),
             troubles: match options.pace {
-                Pace::Drawn => troubles(&mut chance, nodes),
+                Pace::Drawn => troubles(&mut chance, nodes, &keeping),
                 Pace::Rushed => rushed(),
             },
             length: options.length,
@@ -143,12 +166,14 @@ impl Plan {
              [sessions]\nconnections_max = 8\noutbox_bytes = 16384\n\
              market_data_connections_max = 1\nmarket_data_history_bytes = 262144\ndrop_copy_connections_max = 1\n\
              [capacity]\norders = 4096\npositions = 64\n\
-             [journal]\nsegment_bytes = 262144\n[snapshots]\njournal_bytes = {}\nkeep = 2\n",
+             [journal]\nkeep_bytes = {}\n[snapshots]\njournal_bytes = {}\nkeep = {}\n",
             self.checkpoint_every,
             Self::orders_at(node),
             node.address(),
             node.address(),
-            self.snapshot_bytes
+            self.keeping.journal_bytes,
+            self.keeping.snapshot_bytes,
+            self.keeping.snapshots,
         );
         let stages = if self.splits_stages {
             "\"admission\", \"engine\""
@@ -162,23 +187,39 @@ impl Plan {
         );
         text.push_str(&self.genesis());
         let mut config = NodeConfig::from_text("simulated", &text)?;
+        // Smaller than a file may say: all nodes have the same here.
+        config.segment_bytes = self.keeping.segment_bytes;
         config.cluster = self.joins.then(|| self.cluster(node));
         Ok(config)
     }
 
-    fn cluster(&self, node: HostId) -> ClusterConfig {
-        let member = |host: HostId| Member {
+    /// How many machines there are for nodes: the first members, and those that stand ready.
+    pub(crate) fn machines(&self) -> usize {
+        self.nodes + self.duties.map_or(0, |duties| duties.spares)
+    }
+
+    /// A machine as a member of the cluster.
+    pub(crate) fn member(host: HostId) -> Member {
+        Member {
             id: NodeId(host.0 as u64 + 1),
-            peers: SocketAddr::new(host.address(), 7_804),
+            peers: SocketAddr::new(host.address(), PEERS_PORT),
             orders: Self::orders_at(host),
-        };
-        let own = member(node);
+        }
+    }
+
+    /// The secret of every cluster.
+    pub(crate) fn key() -> ClusterKey {
+        ClusterKey([7; 32])
+    }
+
+    fn cluster(&self, node: HostId) -> ClusterConfig {
+        let own = Self::member(node);
         ClusterConfig {
             node: own.id,
-            key: ClusterKey([7; 32]),
+            key: Self::key(),
             listen: own.peers,
             files: 7_805,
-            founders: (0..self.nodes).map(HostId).map(member).collect(),
+            founders: (0..self.nodes).map(HostId).map(Self::member).collect(),
             founding: true,
         }
     }
@@ -203,6 +244,36 @@ impl Plan {
         );
         text
     }
+}
+
+/// In half of the worlds everything; in the others so little that a node which was away has to be sent a
+/// snapshot.
+fn keeping(chance: &mut Chance, snapshot_bytes: u64) -> Keeping {
+    if chance.coin() {
+        return Keeping {
+            segment_bytes: 256 << 10,
+            journal_bytes: 0,
+            snapshot_bytes,
+            snapshots: 2,
+        };
+    }
+    Keeping {
+        segment_bytes: SEGMENT_BYTES_MIN,
+        journal_bytes: chance.of(1..=SEGMENT_BYTES_MIN),
+        snapshot_bytes: chance.of(2 << 10..=32 << 10),
+        snapshots: 1 + chance.below(2),
+    }
+}
+
+/// In half of the worlds nobody does anything.
+fn duties(chance: &mut Chance) -> Option<Duties> {
+    let least = chance.of(20 * MILLI..=800 * MILLI);
+    let duties = Duties {
+        spares: chance.below(4),
+        every: (Nanos(least), Nanos(2 * least)),
+        losses: rate(chance, 1_000_000),
+    };
+    chance.coin().then_some(duties)
 }
 
 fn rate(chance: &mut Chance, most: u32) -> PartsPerMillion {
@@ -251,7 +322,7 @@ fn manners(chance: &mut Chance) -> Manners {
     }
 }
 
-fn troubles(chance: &mut Chance, nodes: usize) -> Troubles {
+fn troubles(chance: &mut Chance, nodes: usize, keeping: &Keeping) -> Troubles {
     let lone = nodes == 1;
     let kinds = Fault::ALL
         .into_iter()
@@ -264,7 +335,8 @@ fn troubles(chance: &mut Chance, nodes: usize) -> Troubles {
         every: (Nanos(least), Nanos(3 * least)),
         lasts: (
             Nanos(10 * MILLI),
-            Nanos(chance.of(100 * MILLI..=1_500 * MILLI)),
+            // Where little is kept somebody has to be away for longer than that.
+            Nanos(chance.of(100 * MILLI..=1_500 * MILLI) << u32::from(keeping.journal_bytes > 0)),
         ),
     }
 }

@@ -36,6 +36,14 @@ pub(crate) enum Happening {
     DiskDied(HostId),
     /// A node stopped by itself, for this reason.
     Halted(HostId, String),
+    /// A node told its operator something.
+    Said(HostId, String),
+    /// An operator asked a node for something.
+    Asked(HostId, HostId, String),
+    /// What an operator is about from now on.
+    Planned(HostId, String),
+    /// A machine is not used any more.
+    Retired(HostId),
     /// A node was held up, until then.
     Paused(HostId, Nanos),
     /// The link from one host to another was cut.
@@ -63,6 +71,10 @@ impl fmt::Display for Happening {
             Self::PowerLost(node) => write!(to, "{node} loses power"),
             Self::DiskDied(node) => write!(to, "{node} loses power over a call of its disk"),
             Self::Halted(node, why) => write!(to, "{node} stops: {why}"),
+            Self::Said(node, what) => write!(to, "{node} says: {what}"),
+            Self::Asked(by, node, what) => write!(to, "{by} asks {node}: {what}"),
+            Self::Planned(by, what) => write!(to, "{by} is about: {what}"),
+            Self::Retired(node) => write!(to, "{node} is gone for good"),
             Self::Paused(node, until) => write!(to, "{node} is held up until {}", Time(*until)),
             Self::Cut(from, far) => write!(to, "nothing goes from {from} to {far} any more"),
             Self::Mended => write!(to, "all links are whole"),

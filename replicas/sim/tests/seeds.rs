@@ -2,7 +2,7 @@
 //!
 //! `EXAHOUR_SEEDS=1000 cargo test --release -p exahour-sim --test seeds` looks further.
 
-use exahour_sim::{Options, Outcome, run};
+use exahour_sim::{Options, Outcome, Tally, run};
 use exahour_twin::seeds::seeds;
 
 /// Lives through a world, which must hold.
@@ -15,18 +15,20 @@ fn live(seed: u64, options: &Options) -> Outcome {
     outcome
 }
 
-/// Worlds of many seeds, in which enough must have happened.
-fn live_all(nodes: Option<usize>, usual: u64) {
+/// Worlds of many seeds, in which enough must have happened; how often they did what they are for.
+fn live_all(nodes: Option<usize>, usual: u64) -> Tally {
     let options = Options {
         nodes,
         ..Options::default()
     };
     let (mut commands, mut reports, mut restarts) = (0, 0, 0);
+    let mut tally = Tally::default();
     let seeds = seeds(usual);
     for &seed in &seeds {
         let outcome = live(seed, &options);
         commands += outcome.commands;
         reports += outcome.reports;
+        tally.add(&outcome.tally);
         restarts += outcome.starts - outcome.plan.nodes as u64;
     }
     if seeds.len() > 10 {
@@ -35,16 +37,32 @@ fn live_all(nodes: Option<usize>, usual: u64) {
         assert!(commands > least && reports > least, "{commands}, {reports}");
         assert!(restarts > seeds.len() as u64, "{restarts}");
     }
+    println!("{} worlds: {tally:?}", seeds.len());
+    tally
 }
 
 #[test]
 fn a_node_that_is_alone_holds() {
-    live_all(Some(1), 30);
+    let tally = live_all(Some(1), 40);
+    if seeds(40).len() >= 40 {
+        assert!(tally.journals_released >= 10, "{tally:?}");
+        assert!(tally.deaths_at_start >= 10, "{tally:?}");
+    }
 }
 
 #[test]
 fn clusters_hold() {
-    live_all(None, 60);
+    let tally = live_all(None, 60);
+    if seeds(60).len() >= 60 {
+        assert!(tally.journals_released >= 30, "{tally:?}");
+        assert!(tally.snapshots_installed >= 5, "{tally:?}");
+        assert!(tally.deaths_at_start >= 20, "{tally:?}");
+        assert!(tally.members_changed >= 20, "{tally:?}");
+        assert!(tally.machines_lost >= 2, "{tally:?}");
+        assert!(tally.leads_given_up >= 20, "{tally:?}");
+        assert!(tally.snapshots_asked >= 10, "{tally:?}");
+        assert!(tally.terms_led >= 120, "{tally:?}");
+    }
 }
 
 #[test]
