@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // A test may fail where it stands.
 
+mod common;
+
 use std::path::Path;
 
 use exahour_engine::{
@@ -19,6 +21,8 @@ use exahour_wire::message::{Digest, Message, messages};
 use exahour_wire::reject::Reject;
 use exahour_wire::units::Nanos;
 
+use common::apply;
+
 /// An engine of a program that could do no more than this.
 fn program(behaviour_max: Behaviour) -> Engine {
     Engine::new(&capacity(behaviour_max))
@@ -30,17 +34,6 @@ fn capacity(behaviour_max: Behaviour) -> Capacity {
         behaviour_max,
         ..Capacity::default()
     }
-}
-
-fn apply(engine: &mut Engine, commands: &Commands) -> Result<Vec<u8>, ApplyError> {
-    let bytes = commands.bytes();
-    let batch = Batch {
-        time: commands.time,
-        first: commands.first,
-        commands: &bytes,
-    };
-    let mut events = Vec::new();
-    engine.apply(&batch, &mut events).map(|()| events)
 }
 
 fn activate(behaviour: Behaviour) -> Vec<u8> {

@@ -1,6 +1,8 @@
 //! The same journal gives the same bytes and the same hash, and the hash sees every change.
 
-use exahour_engine::{ApplyError, Batch, Capacity, Divergence, Engine};
+mod common;
+
+use exahour_engine::{Capacity, Divergence, Engine};
 use exahour_twin::flow::{Commands, Flow, Style, nudge};
 use exahour_twin::seeds::seeds;
 use exahour_twin::{Twin, readable};
@@ -10,22 +12,13 @@ use exahour_wire::internal::{Checkpoint, TakeStateHash, Tick};
 use exahour_wire::message::{Digest, Message, messages};
 use exahour_wire::units::Nanos;
 
+use common::apply;
+
 fn engine() -> Engine {
     Engine::new(&Capacity {
         orders: 5_000,
         ..Capacity::default()
     })
-}
-
-fn apply(engine: &mut Engine, commands: &Commands) -> Result<Vec<u8>, ApplyError> {
-    let bytes = commands.bytes();
-    let batch = Batch {
-        time: commands.time,
-        first: commands.first,
-        commands: &bytes,
-    };
-    let mut events = Vec::new();
-    engine.apply(&batch, &mut events).map(|()| events)
 }
 
 fn must_apply(engine: &mut Engine, commands: &Commands) -> Vec<u8> {

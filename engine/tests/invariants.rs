@@ -2,7 +2,11 @@
 //!
 //! The checker works from the events alone and stands outside both the engine and its twin.
 
-use exahour_engine::{Batch, Capacity, Engine};
+#![allow(clippy::unwrap_used)] // A test may fail where it stands.
+
+mod common;
+
+use exahour_engine::{Capacity, Engine};
 use exahour_twin::check::Checker;
 use exahour_twin::flow::{Flow, Style};
 use exahour_twin::seeds::seeds;
@@ -10,6 +14,8 @@ use exahour_wire::catalogue::declaration;
 use exahour_wire::codes::TransferKind;
 use exahour_wire::events::MoneyMoved;
 use exahour_wire::message::{HEADER_BYTES, Message, messages, peek_header};
+
+use common::apply;
 
 fn engine() -> Engine {
     Engine::new(&Capacity {
@@ -24,16 +30,10 @@ fn run(style: Style, seed: u64) {
     let mut checker = Checker::default();
     for _ in 0..600 {
         let commands = flow.next_batch();
-        let bytes = commands.bytes();
-        let batch = Batch {
-            time: commands.time,
-            first: commands.first,
-            commands: &bytes,
-        };
-        let mut events = Vec::new();
-        if let Err(divergence) = engine.apply(&batch, &mut events) {
-            panic!("EXAHOUR_SEED={seed} {style:?}: the engine stopped by itself: {divergence}");
-        }
+        let applied = apply(&mut engine, &commands);
+        let events = applied.unwrap_or_else(|divergence| {
+            panic!("EXAHOUR_SEED={seed} {style:?}: the engine stopped by itself: {divergence}")
+        });
         if let Err(violation) = checker.follow(&events) {
             panic!("EXAHOUR_SEED={seed} {style:?}: {violation}");
         }
@@ -96,16 +96,7 @@ fn stream(seed: u64) -> Vec<Vec<u8>> {
     let mut stream = Vec::new();
     for _ in 0..200 {
         let commands = flow.next_batch();
-        let bytes = commands.bytes();
-        let batch = Batch {
-            time: commands.time,
-            first: commands.first,
-            commands: &bytes,
-        };
-        let mut events = Vec::new();
-        if let Err(divergence) = engine.apply(&batch, &mut events) {
-            panic!("the engine stopped by itself: {divergence}");
-        }
+        let events = apply(&mut engine, &commands).unwrap();
         flow.observe(&events);
         stream.extend(messages(&events).map(<[u8]>::to_vec));
     }

@@ -3,14 +3,18 @@
 
 #![allow(clippy::unwrap_used)] // A test may fail where it stands.
 
-use exahour_engine::{Batch, Capacity, Engine, SNAPSHOT_ALIGN};
-use exahour_twin::flow::{Commands, Flow, Style};
+mod common;
+
+use exahour_engine::{Capacity, Engine, SNAPSHOT_ALIGN};
+use exahour_twin::flow::{Flow, Style};
 use exahour_twin::readable;
 use exahour_twin::seeds::seeds;
 use exahour_wire::message::messages;
 use exahour_wire::units::Nanos;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+
+use common::apply;
 
 fn engine(orders: u32) -> Engine {
     Engine::new(&capacity(orders))
@@ -25,18 +29,6 @@ fn capacity(orders: u32) -> Capacity {
     }
 }
 
-fn apply(engine: &mut Engine, commands: &Commands) -> Vec<u8> {
-    let bytes = commands.bytes();
-    let batch = Batch {
-        time: commands.time,
-        first: commands.first,
-        commands: &bytes,
-    };
-    let mut events = Vec::new();
-    engine.apply(&batch, &mut events).unwrap();
-    events
-}
-
 /// A flow on an engine that is now and then replaced by what its snapshot holds.
 fn check(seed: u64, style: Style) {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -45,8 +37,8 @@ fn check(seed: u64, style: Style) {
     let place = |batch: usize| format!("EXAHOUR_SEED={seed} {style:?}: batch {batch}");
     for batch in 0..400 {
         let commands = flow.next_batch();
-        let events = apply(&mut steady, &commands);
-        let others = apply(&mut replaced, &commands);
+        let events = apply(&mut steady, &commands).unwrap();
+        let others = apply(&mut replaced, &commands).unwrap();
         if events != others {
             let list =
                 |events: &[u8]| -> Vec<_> { messages(events).map(readable::message).collect() };
@@ -103,7 +95,7 @@ fn damage_is_refused_and_never_a_panic() {
         let mut flow = Flow::new(seed, Style::Realistic);
         let mut engine = engine(5_000);
         for _ in 0..60 {
-            let events = apply(&mut engine, &flow.next_batch());
+            let events = apply(&mut engine, &flow.next_batch()).unwrap();
             flow.observe(&events);
         }
         let (whole, hash) = (engine.snapshot().unwrap(), engine.state_hash());

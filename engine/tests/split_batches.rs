@@ -1,12 +1,18 @@
 //! Where batches are cut is invisible: the same commands at the same times give the same events and
 //! the same state.
 
-use exahour_engine::{Batch, Capacity, Engine};
+#![allow(clippy::unwrap_used)] // A test may fail where it stands.
+
+mod common;
+
+use exahour_engine::{Capacity, Engine};
 use exahour_twin::flow::{Commands, Flow, Style};
 use exahour_twin::readable;
 use exahour_twin::seeds::seeds;
 use exahour_wire::ids::CommandSequence;
 use exahour_wire::message::{Digest, messages};
+
+use common::apply;
 
 fn engine() -> Engine {
     Engine::new(&Capacity {
@@ -20,21 +26,9 @@ fn play(journal: &[Commands]) -> (Vec<u8>, Digest) {
     let mut engine = engine();
     let mut events = Vec::new();
     for commands in journal {
-        apply(&mut engine, commands, &mut events);
+        events.extend(apply(&mut engine, commands).unwrap());
     }
     (events, engine.state_hash())
-}
-
-fn apply(engine: &mut Engine, commands: &Commands, events: &mut Vec<u8>) {
-    let bytes = commands.bytes();
-    let batch = Batch {
-        time: commands.time,
-        first: commands.first,
-        commands: &bytes,
-    };
-    if let Err(divergence) = engine.apply(&batch, events) {
-        panic!("the engine stopped by itself: {divergence}");
-    }
 }
 
 fn journal(seed: u64, style: Style) -> Vec<Commands> {
@@ -43,8 +37,7 @@ fn journal(seed: u64, style: Style) -> Vec<Commands> {
     let mut journal = Vec::new();
     for _ in 0..400 {
         let commands = flow.next_batch();
-        let mut events = Vec::new();
-        apply(&mut engine, &commands, &mut events);
+        let events = apply(&mut engine, &commands).unwrap();
         flow.observe(&events);
         journal.push(commands);
     }

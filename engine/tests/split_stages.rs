@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used)] // A test may fail where it stands.
 
+mod common;
+
 use std::collections::VecDeque;
 
-use exahour_engine::{Batch, Capacity, Engine, Verdict, VerdictSink, Verdicts};
+use exahour_engine::{Capacity, Engine, Verdict, VerdictSink, Verdicts};
 use exahour_twin::flow::{Commands, Flow, Style};
 use exahour_twin::readable;
 use exahour_twin::seeds::seeds;
@@ -14,6 +16,8 @@ use exahour_wire::message::{Digest, Message, messages};
 use exahour_wire::units::Nanos;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+
+use common::with_batch;
 
 fn engine() -> Engine {
     Engine::new(&Capacity {
@@ -53,15 +57,6 @@ impl Verdicts for Between {
             None => panic!("the second stage asks for a hash that nobody wanted"),
         }
     }
-}
-
-fn with_batch<T>(commands: &Commands, run: impl FnOnce(&Batch<'_>) -> T) -> T {
-    let bytes = commands.bytes();
-    run(&Batch {
-        time: commands.time,
-        first: commands.first,
-        commands: &bytes,
-    })
 }
 
 /// The journal of a flow, and its events when both stages run fused.

@@ -7,9 +7,7 @@ use clap::Args;
 use exahour_replicas::Request;
 
 use super::change::{Next, until_done};
-use super::reach::{ClusterArguments, Patience};
-use crate::interrupt::Interrupt;
-use crate::output::{print, print_json};
+use super::reach::ChangeArguments;
 
 /// Bring the rules of a newer behaviour into force, once every node runs a program that can do them.
 ///
@@ -22,12 +20,7 @@ pub struct Arguments {
     #[arg(value_name = "BEHAVIOUR", value_parser = clap::value_parser!(u32).range(1..))]
     behaviour: u32,
     #[command(flatten)]
-    patience: Patience,
-    #[command(flatten)]
-    cluster: ClusterArguments,
-    /// Write one JSON object.
-    #[arg(long)]
-    json: bool,
+    change: ChangeArguments,
 }
 
 /// Has the leader propose it, and waits until it is in force.
@@ -35,20 +28,17 @@ pub struct Arguments {
 /// # Errors
 /// A finding, where a member cannot do it, or a newer one is in force.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let interrupt = Interrupt::watch()?;
-    let reach = arguments.cluster.reach()?;
     let wanted = arguments.behaviour;
-    let leader = until_done(&reach, arguments.patience.span, &interrupt, |leader| {
+    let leader = until_done(&arguments.change, |leader| {
         Ok(match leader.behaviour == wanted {
             true => Next::Done,
             false => Next::Ask(Request::Activate(wanted)),
         })
     })?;
-    if arguments.json {
-        return print_json(&serde_json::json!({
-            "behaviour": leader.behaviour,
-            "leader": leader.id.0,
-        }));
-    }
-    print(&format!("behaviour {wanted} is in force\n"))
+    let object = serde_json::json!({
+        "behaviour": leader.behaviour,
+        "leader": leader.id.0,
+    });
+    let words = format!("behaviour {wanted} is in force\n");
+    arguments.change.answer(&object, &words)
 }

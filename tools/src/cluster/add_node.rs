@@ -10,15 +10,13 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use exahour_replicas::{Member, MemberStatus, NodeConfig, NodeId, NodeStatus, Request, Standing};
+use exahour_replicas::{Member, MemberStatus, NodeId, NodeStatus, Request, Standing};
 use indicatif::ProgressBar;
 
 use super::change::{Next, until_done};
-use super::reach::{ClusterArguments, Patience};
+use super::reach::{ChangeArguments, member_config};
 use crate::connection::address;
 use crate::exit::finding;
-use crate::interrupt::Interrupt;
-use crate::output::{print, print_json};
 use crate::progress::count_bar;
 
 /// Add a node that was started with an empty folder; it votes once it has caught up.
@@ -31,12 +29,7 @@ pub struct Arguments {
     #[command(flatten)]
     newcomer: Newcomer,
     #[command(flatten)]
-    patience: Patience,
-    #[command(flatten)]
-    cluster: ClusterArguments,
-    /// Write one JSON object.
-    #[arg(long)]
-    json: bool,
+    change: ChangeArguments,
 }
 
 /// The node to be added.
@@ -75,14 +68,12 @@ impl Newcomer {
     }
 }
 
-fn by_config(path: &Path) -> Result<Member> {
-    let config = NodeConfig::load(path)?;
-    let cluster = config.cluster.with_context(|| {
-        format!(
-            "{} is no node of a cluster: it has no [cluster]",
-            path.display()
-        )
-    })?;
+/// Who a configuration is for.
+///
+/// # Errors
+/// As [`member_config`].
+pub(super) fn by_config(path: &Path) -> Result<Member> {
+    let (config, cluster) = member_config(path)?;
     Ok(Member {
         id: cluster.node,
         peers: cluster.listen,
@@ -118,11 +109,9 @@ impl Progress {
 /// # Errors
 /// Where it is refused, or does not catch up in time.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let interrupt = Interrupt::watch()?;
     let member = arguments.newcomer.member()?;
-    let reach = arguments.cluster.reach()?;
     let progress = Progress::new();
-    let outcome = until_done(&reach, arguments.patience.span, &interrupt, |leader| {
+    let outcome = until_done(&arguments.change, |leader| {
         let Some(known) = standing_of(leader, member.id) else {
             return Ok(Next::Ask(Request::AddNode(member)));
         };
@@ -141,19 +130,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     progress.end();
     let leader = outcome?;
     let voters = voters(&leader);
-    if arguments.json {
-        return print_json(&serde_json::json!({
-            "node": member.id.0,
-            "standing": "voter",
-            "voters": voters,
-        }));
-    }
-    print(&format!(
+    let object = serde_json::json!({
+        "node": member.id.0,
+        "standing": "voter",
+        "voters": voters,
+    });
+    let words = format!(
         "node {} votes now; {} nodes do: {}\n",
         member.id,
         voters.len(),
         listed(&voters)
-    ))
+    );
+    arguments.change.answer(&object, &words)
 }
 
 /// Refuses a number that another node has.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail};
 use exahour_replicas::{NodeStatus, Reply, Request};
 
-use super::reach::Reach;
+use super::reach::{ChangeArguments, Reach};
 use super::survey::{Survey, ask};
 use crate::exit::finding;
 use crate::interrupt::Interrupt;
@@ -33,28 +33,28 @@ pub(super) enum Next {
 /// # Errors
 /// Where it is refused (a finding), and where it is not done in time.
 pub(super) fn until_done(
-    reach: &Reach,
-    span: Duration,
-    interrupt: &Interrupt,
+    arguments: &ChangeArguments,
     mut judge: impl FnMut(&NodeStatus) -> Result<Next>,
 ) -> Result<NodeStatus> {
-    let end = Instant::now() + span;
+    let interrupt = Interrupt::watch()?;
+    let reach = arguments.cluster.reach()?;
+    let end = Instant::now() + arguments.patience;
     loop {
-        let survey = Survey::take(reach);
+        let survey = Survey::take(&reach);
         let why = match (survey.silence(), survey.leader()) {
             (Some(why), _) => format!("no node answers: {why}"),
             (None, None) => "no node leads".to_owned(),
             (None, Some(leader)) => match judge(leader)? {
                 Next::Done => return Ok(leader.clone()),
                 Next::Wait(why) => why,
-                Next::Ask(request) => ask_leader(reach, &survey, leader, &request)?,
+                Next::Ask(request) => ask_leader(&reach, &survey, leader, &request)?,
             },
         };
         interrupt.check()?;
         if Instant::now() >= end {
             bail!(
                 "not done within {} s: {why}; it can be asked for again",
-                span.as_secs()
+                arguments.patience.as_secs()
             );
         }
         std::thread::sleep(LOOK_AGAIN);

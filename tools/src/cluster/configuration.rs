@@ -15,6 +15,7 @@ use exahour_replicas::{ListenConfig, Member, NodeConfig, NodeId};
 use exahour_wire::codes::Durability;
 
 use super::folder::ClusterFolder;
+use super::key::draw;
 use crate::connection::address;
 use crate::output::{print, print_json};
 use crate::start::durability;
@@ -278,7 +279,7 @@ fn check(text: &str) -> Result<()> {
     let own: Vec<&str> = text.lines().collect();
     let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
     let key = scratch.path().join("key");
-    std::fs::write(&key, "00".repeat(32)).context("cannot write into a temporary folder")?;
+    draw(&key)?;
     let keyed: Vec<String> = own
         .iter()
         .map(|line| match line.starts_with("key = ") {
@@ -340,7 +341,7 @@ mod tests {
     #[test]
     fn what_is_written_is_what_a_node_reads() {
         let folder = tempfile::tempdir().unwrap();
-        crate::cluster::key::draw(&folder.path().join("cluster.key")).unwrap();
+        draw(&folder.path().join("cluster.key")).unwrap();
         let founders = members();
         let data = Path::new("a \"quoted\\ folder");
         let added = member("4,10.0.0.4:7804,10.0.0.4:7801").unwrap();

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use exahour_replicas::{ClusterKey, NodeConfig, NodeId};
+use exahour_replicas::{ClusterConfig, ClusterKey, NodeConfig, NodeId};
 
 use super::folder::{ClusterFolder, KEY_FILE, load_key};
 use crate::connection::{ADDRESSES_FILE, Serving, address};
+use crate::output::{print, print_json};
 
 /// The folder that `exahour cluster` takes where none is named.
 pub(super) const USUAL_FOLDER: &str = "exahour-cluster";
@@ -115,14 +116,23 @@ fn by_folder(path: &Path) -> Result<Reach> {
     Ok(reach)
 }
 
-fn by_config(path: &Path) -> Result<Reach> {
+/// Reads the configuration of a member.
+///
+/// # Errors
+/// Where it cannot be read, or is that of a node alone.
+pub(super) fn member_config(path: &Path) -> Result<(NodeConfig, ClusterConfig)> {
     let config = NodeConfig::load(path)?;
-    let cluster = config.cluster.with_context(|| {
+    let cluster = config.cluster.clone().with_context(|| {
         format!(
             "{} is no node of a cluster: it has no [cluster]",
             path.display()
         )
     })?;
+    Ok((config, cluster))
+}
+
+fn by_config(path: &Path) -> Result<Reach> {
+    let (_, cluster) = member_config(path)?;
     let founders = cluster.founders.iter().map(|member| member.peers);
     Ok(Reach {
         key: cluster.key,
@@ -131,10 +141,28 @@ fn by_config(path: &Path) -> Result<Reach> {
     })
 }
 
-/// How long a command may try.
+/// What every command that changes a cluster is told.
 #[derive(Clone, Debug, Args)]
-pub(super) struct Patience {
+pub(super) struct ChangeArguments {
     /// How long to try before giving up, such as 30s or 10m.
     #[arg(long = "timeout", value_name = "SPAN", value_parser = crate::desk::span, default_value = "30s")]
-    pub(super) span: Duration,
+    pub(super) patience: Duration,
+    #[command(flatten)]
+    pub(super) cluster: ClusterArguments,
+    /// Write one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl ChangeArguments {
+    /// Writes what came of it, in words or as an object.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub(super) fn answer(&self, object: &serde_json::Value, words: &str) -> Result<()> {
+        match self.json {
+            true => print_json(object),
+            false => print(words),
+        }
+    }
 }

@@ -10,9 +10,7 @@ use exahour_replicas::{NodeId, Request};
 
 use super::add_node::{listed, standing_of, voters};
 use super::change::{Next, until_done};
-use super::reach::{ClusterArguments, Patience};
-use crate::interrupt::Interrupt;
-use crate::output::{print, print_json};
+use super::reach::ChangeArguments;
 
 /// Take a node out of the cluster; its number is never given again.
 #[derive(Clone, Debug, Args)]
@@ -22,12 +20,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     id: u64,
     #[command(flatten)]
-    patience: Patience,
-    #[command(flatten)]
-    cluster: ClusterArguments,
-    /// Write one JSON object.
-    #[arg(long)]
-    json: bool,
+    change: ChangeArguments,
 }
 
 /// Removes the node, and waits until it is no member.
@@ -35,11 +28,9 @@ pub struct Arguments {
 /// # Errors
 /// Where it is refused, or not done in time.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let interrupt = Interrupt::watch()?;
     let id = NodeId(arguments.id);
-    let reach = arguments.cluster.reach()?;
     let mut was_member = false;
-    let leader = until_done(&reach, arguments.patience.span, &interrupt, |leader| {
+    let leader = until_done(&arguments.change, |leader| {
         if standing_of(leader, id).is_none() {
             return Ok(Next::Done);
         }
@@ -50,23 +41,19 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }))
     })?;
     let voters = voters(&leader);
-    if arguments.json {
-        return print_json(&serde_json::json!({
-            "node": id.0,
-            "was_member": was_member,
-            "voters": voters,
-        }));
-    }
-    print(&match was_member {
-        true => format!(
-            "node {id} is no member any more: stop it; {} nodes vote: {}\n",
-            voters.len(),
-            listed(&voters)
-        ),
-        false => format!(
-            "node {id} is no member; {} nodes vote: {}\n",
-            voters.len(),
-            listed(&voters)
-        ),
-    })
+    let object = serde_json::json!({
+        "node": id.0,
+        "was_member": was_member,
+        "voters": voters,
+    });
+    let gone = match was_member {
+        true => "is no member any more: stop it",
+        false => "is no member",
+    };
+    let words = format!(
+        "node {id} {gone}; {} nodes vote: {}\n",
+        voters.len(),
+        listed(&voters)
+    );
+    arguments.change.answer(&object, &words)
 }

@@ -10,15 +10,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
-use exahour_replicas::{Member, NodeConfig, NodeId, NodeStatus, Request, Standing};
+use exahour_replicas::{Member, NodeId, NodeStatus, Request, Standing};
 
-use super::add_node::{Progress, check_same, listed, standing_of, voters};
+use super::add_node::{Progress, by_config, check_same, listed, standing_of, voters};
 use super::change::{Next, until_done};
-use super::reach::{ClusterArguments, Patience};
+use super::reach::ChangeArguments;
 use crate::connection::address;
 use crate::exit::finding;
-use crate::interrupt::Interrupt;
-use crate::output::{print, print_json};
 
 /// Put a new node, started with an empty folder, in the place of one that is lost or to go.
 #[derive(Clone, Debug, Args)]
@@ -43,12 +41,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE.toml", conflicts_with_all = ["new", "peers", "orders"])]
     node_config: Option<PathBuf>,
     #[command(flatten)]
-    patience: Patience,
-    #[command(flatten)]
-    cluster: ClusterArguments,
-    /// Write one JSON object.
-    #[arg(long)]
-    json: bool,
+    change: ChangeArguments,
 }
 
 /// Adds the new node where need be, waits until it has caught up, and lets it take the old one's place.
@@ -56,49 +49,35 @@ pub struct Arguments {
 /// # Errors
 /// Where it is refused, or not done in time.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let interrupt = Interrupt::watch()?;
     let old = NodeId(arguments.old);
     let (new, member) = newcomer(arguments)?;
     ensure!(
         old != new,
         "node {old} cannot take its own place: a new node needs a number of its own"
     );
-    let reach = arguments.cluster.reach()?;
     let progress = Progress::new();
-    let outcome = until_done(&reach, arguments.patience.span, &interrupt, |leader| {
+    let outcome = until_done(&arguments.change, |leader| {
         judge(leader, old, (new, member), &progress)
     });
     progress.end();
     let voters = voters(&outcome?);
-    if arguments.json {
-        return print_json(&serde_json::json!({
-            "node": new.0,
-            "in_place_of": old.0,
-            "voters": voters,
-        }));
-    }
-    print(&format!(
+    let object = serde_json::json!({
+        "node": new.0,
+        "in_place_of": old.0,
+        "voters": voters,
+    });
+    let words = format!(
         "node {new} votes in the place of node {old}, which is to be stopped if it still runs; {} nodes do: {}\n",
         voters.len(),
         listed(&voters)
-    ))
+    );
+    arguments.change.answer(&object, &words)
 }
 
 /// Who comes, and where it is reached if that was said.
 fn newcomer(arguments: &Arguments) -> Result<(NodeId, Option<Member>)> {
     if let Some(path) = &arguments.node_config {
-        let config = NodeConfig::load(path)?;
-        let cluster = config.cluster.with_context(|| {
-            format!(
-                "{} is no node of a cluster: it has no [cluster]",
-                path.display()
-            )
-        })?;
-        let member = Member {
-            id: cluster.node,
-            peers: cluster.listen,
-            orders: config.listen.orders,
-        };
+        let member = by_config(path)?;
         return Ok((member.id, Some(member)));
     }
     let new = NodeId(arguments.new.context("say who comes: --new N")?);

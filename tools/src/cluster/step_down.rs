@@ -7,9 +7,7 @@ use clap::Args;
 use exahour_replicas::{NodeId, Request};
 
 use super::change::{Next, until_done};
-use super::reach::{ClusterArguments, Patience};
-use crate::interrupt::Interrupt;
-use crate::output::{print, print_json};
+use super::reach::ChangeArguments;
 
 /// Let the node that leads hand over to another, before it is stopped for instance.
 #[derive(Clone, Debug, Args)]
@@ -21,12 +19,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     to: Option<u64>,
     #[command(flatten)]
-    patience: Patience,
-    #[command(flatten)]
-    cluster: ClusterArguments,
-    /// Write one JSON object.
-    #[arg(long)]
-    json: bool,
+    change: ChangeArguments,
 }
 
 /// Hands over, and waits until another node leads.
@@ -34,11 +27,9 @@ pub struct Arguments {
 /// # Errors
 /// Where no node can take over, or none does in time.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let interrupt = Interrupt::watch()?;
     let to = arguments.to.map(NodeId);
     let mut first = None;
-    let reach = arguments.cluster.reach()?;
-    let leader = until_done(&reach, arguments.patience.span, &interrupt, |leader| {
+    let leader = until_done(&arguments.change, |leader| {
         let before = *first.get_or_insert(leader.id);
         let done = match to {
             Some(to) => leader.id == to,
@@ -50,15 +41,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         })
     })?;
     let before = first.filter(|before| *before != leader.id);
-    if arguments.json {
-        return print_json(&serde_json::json!({
-            "leader": leader.id.0,
-            "term": leader.term,
-            "leader_before": before.map(|it| it.0),
-        }));
-    }
-    print(&match before {
+    let object = serde_json::json!({
+        "leader": leader.id.0,
+        "term": leader.term,
+        "leader_before": before.map(|it| it.0),
+    });
+    let words = match before {
         Some(before) => format!("node {} leads now, in place of node {before}\n", leader.id),
         None => format!("node {} leads already\n", leader.id),
-    })
+    };
+    arguments.change.answer(&object, &words)
 }

@@ -9,10 +9,9 @@ use anyhow::{Result, bail, ensure};
 use clap::Args;
 use exahour_replicas::{NodeId, Reply, Request};
 
-use super::reach::{ClusterArguments, Patience};
+use super::reach::ChangeArguments;
 use super::survey::{Survey, ask};
 use crate::interrupt::Interrupt;
-use crate::output::{print, print_json};
 
 /// How long to wait from one look to the next.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -27,12 +26,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     node: Option<u64>,
     #[command(flatten)]
-    patience: Patience,
-    #[command(flatten)]
-    cluster: ClusterArguments,
-    /// Write one JSON object.
-    #[arg(long)]
-    json: bool,
+    change: ChangeArguments,
 }
 
 /// Asks, and waits until each node has a snapshot of what it had applied when it was asked.
@@ -41,7 +35,7 @@ pub struct Arguments {
 /// Where a node does not answer, or takes none in time.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let interrupt = Interrupt::watch()?;
-    let reach = arguments.cluster.reach()?;
+    let reach = arguments.change.cluster.reach()?;
     let mut wanted: BTreeMap<u64, u64> = BTreeMap::new();
     let survey = Survey::take(&reach);
     for status in survey.statuses() {
@@ -59,7 +53,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         ),
         (None, None) => {}
     }
-    let end = Instant::now() + arguments.patience.span;
+    let end = Instant::now() + arguments.change.patience;
     let taken = loop {
         let survey = Survey::take(&reach);
         let taken: BTreeMap<u64, u64> = survey
@@ -83,20 +77,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         ensure!(
             Instant::now() < end,
             "no snapshot within {} s of node {}; it can be asked for again",
-            arguments.patience.span.as_secs(),
+            arguments.change.patience.as_secs(),
             super::add_node::listed(&missing)
         );
         std::thread::sleep(LOOK_AGAIN);
     };
-    if arguments.json {
-        let nodes = taken.iter();
-        let nodes =
-            nodes.map(|(node, index)| serde_json::json!({"node": node, "snapshot_index": index}));
-        return print_json(&serde_json::json!({ "nodes": nodes.collect::<Vec<_>>() }));
-    }
+    let nodes = taken.iter();
+    let nodes =
+        nodes.map(|(node, index)| serde_json::json!({"node": node, "snapshot_index": index}));
+    let object = serde_json::json!({ "nodes": nodes.collect::<Vec<_>>() });
     let lines = taken.iter();
     let lines = lines.map(|(node, index)| format!("node {node} has a snapshot of entry {index}\n"));
-    print(&lines.collect::<String>())
+    arguments.change.answer(&object, &lines.collect::<String>())
 }
 
 fn ask_for_one(survey: &Survey, key: &exahour_replicas::ClusterKey, id: NodeId) -> Result<()> {
