@@ -95,6 +95,8 @@ pub struct Config {
     pub verify: Verify,
     /// What opening does about damage to flushed frames.
     pub on_damage: OnDamage,
+    /// The folder that released segments are moved to, on the same file system; `None` where they are removed.
+    pub archive: Option<PathBuf>,
 }
 
 impl Config {
@@ -110,6 +112,7 @@ impl Config {
             flush: FlushBody::Pwrite,
             verify: Verify::Trust,
             on_damage: OnDamage::Refuse,
+            archive: None,
         }
     }
 

@@ -121,6 +121,19 @@ pub enum JournalError {
         /// The size that its header names.
         expected: u64,
     },
+    /// A released segment cannot be moved into the archive.
+    #[error(
+        "{segment} cannot be moved into the archive {archive}: {source}; the archive has to be a folder that \
+         can be written, on the same file system as the log. Until then the log keeps the segment"
+    )]
+    Archive {
+        /// The segment.
+        segment: PathBuf,
+        /// The folder.
+        archive: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A position asked for has been given up with its segment.
     #[error("position {position} was released, the log starts at {first}: start from a snapshot")]
     Released {

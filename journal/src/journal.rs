@@ -35,6 +35,8 @@ pub(crate) struct Core {
     pub(crate) staging: Mutex<Staging>,
     /// The number of the first segment that is not released.
     pub(crate) released: AtomicU64,
+    /// Where released segments go; none where they are removed.
+    pub(crate) archive: Option<PathBuf>,
     failure: OnceLock<SyncFailure>,
     _lock: DirectoryLock,
 }
@@ -224,6 +226,7 @@ impl Journal {
             control,
             staging: Mutex::new(Staging::new(last_segment.next())),
             released: AtomicU64::new(first_segment.0),
+            archive: config.archive.clone(),
             failure: OnceLock::new(),
             _lock: lock,
         });

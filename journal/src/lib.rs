@@ -20,6 +20,7 @@ pub mod disk;
 mod journal;
 
 mod append;
+mod archive;
 mod flush;
 mod live;
 mod read;

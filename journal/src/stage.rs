@@ -1,5 +1,5 @@
 //! Stages the next segment: writes its zeros ahead of use, in small pieces, off the hot path.
-//! Removes the segments that were released, for the same reason.
+//! Removes the segments that were released, or moves them to the archive, for the same reason.
 //!
 //! The caller turns [`Stager::do_work`] on a thread of its choice. The appender takes the finished
 //! segment when the live one is full; if it is not finished by then, the appender finishes it
@@ -18,12 +18,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
+use crate::archive;
 use crate::config::FlushBody;
 use crate::disk::{Disk, DiskFile, FileMap, Mode, Open};
 use crate::error::{Result, io_at, write_at};
 use crate::journal::Core;
 use crate::position::{Position, SegmentNumber};
 use crate::segment::{LogShape, live_name, staged_name, staging_name};
+
+/// Turns that pass after an archive has refused a segment.
+pub(crate) const TURNS_AFTER_REFUSAL: u32 = 10_000;
 
 /// How much of the next segment is staged before anything is appended: one part of so many.
 const HEAD_START_PARTS: u64 = 16;
@@ -253,6 +257,8 @@ pub struct Stager {
     first: SegmentNumber,
     /// The log is noted to start here, durably.
     noted: SegmentNumber,
+    /// Turns until an archive that has refused a segment is tried again.
+    turns_to_try: u32,
 }
 
 impl Stager {
@@ -261,17 +267,19 @@ impl Stager {
             core,
             first,
             noted: first,
+            turns_to_try: 0,
         }
     }
 
-    /// Zeroes at most [`STAGE_BYTES_PER_TURN`] and waits until they are on disk, or removes one
-    /// segment that was released; returns the bytes zeroed or freed, 0 when nothing is due or the
+    /// Zeroes at most [`STAGE_BYTES_PER_TURN`] and waits until they are on disk, or removes or archives
+    /// one segment that was released; returns the bytes zeroed or freed, 0 when nothing is due or the
     /// next segment is ready.
     ///
     /// # Errors
     /// [`JournalError::DiskFull`](crate::JournalError::DiskFull) can be tried again at any time and
     /// goes on where it stopped. [`JournalError::Io`](crate::JournalError::Io) where a released
-    /// segment cannot be removed.
+    /// segment cannot be removed, [`JournalError::Archive`](crate::JournalError::Archive) where it cannot be
+    /// archived: the log keeps it, and it is tried again later.
     pub fn do_work(&mut self) -> Result<usize> {
         if self.remove_released()? {
             return Ok(self.core.shape.geometry.segment_bytes as usize);
@@ -298,11 +306,15 @@ impl Stager {
 }
 
 impl Stager {
-    /// Removes the file of the oldest released segment; whether there was one.
+    /// Removes or archives the file of the oldest released segment; whether there was one.
     fn remove_released(&mut self) -> Result<bool> {
         let core = &self.core;
         let keep = SegmentNumber(core.released.load(Ordering::Acquire));
         if self.first >= keep {
+            return Ok(false);
+        }
+        if self.turns_to_try > 0 {
+            self.turns_to_try -= 1;
             return Ok(false);
         }
         if self.noted < keep {
@@ -313,12 +325,24 @@ impl Stager {
             self.noted = keep;
         }
         let path = live_name(&core.dir, &core.shape, self.first);
-        core.disk.remove(&path).map_err(io_at("remove", &path))?;
+        match &core.archive {
+            None => core.disk.remove(&path).map_err(io_at("remove", &path))?,
+            Some(folder) => {
+                let kept = archive::keep(core.disk.as_ref(), folder, &path);
+                if kept.is_err() {
+                    self.turns_to_try = TURNS_AFTER_REFUSAL;
+                }
+                kept?;
+            }
+        }
         self.first = self.first.next();
         if self.first == keep {
-            core.disk
-                .sync_folder(&core.dir)
-                .map_err(|source| core.fail_sync(core.dir.clone(), source))?;
+            // In this order a power cut leaves a name in either folder, or in both.
+            for folder in core.archive.iter().chain([&core.dir]) {
+                core.disk
+                    .sync_folder(folder)
+                    .map_err(|source| core.fail_sync(folder.clone(), source))?;
+            }
         }
         Ok(true)
     }

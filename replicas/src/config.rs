@@ -137,6 +137,7 @@ struct JournalConfig {
     segment_bytes: u64,
     flush_pause_us: u64,
     keep_bytes: u64,
+    archive: bool,
 }
 
 /// When snapshots are taken.
@@ -195,6 +196,8 @@ pub struct NodeConfig {
     pub segment_bytes: u64,
     /// Bytes of journal that are kept whatever snapshots there are; zero for all of it.
     pub journal_keep_bytes: u64,
+    /// Whether what the journal gives up is moved to the folder `archive` beside it.
+    pub journal_archive: bool,
     /// The least time from one flush to the next where no acknowledgement waits for it.
     pub flush_pause: Duration,
     /// When snapshots are taken.
@@ -406,6 +409,7 @@ impl NodeConfig {
             },
             segment_bytes: file.journal.segment_bytes,
             journal_keep_bytes: file.journal.keep_bytes,
+            journal_archive: file.journal.archive,
             flush_pause: Duration::from_micros(file.journal.flush_pause_us),
             snapshots: file.snapshots,
             layout: Layout::new(threads),

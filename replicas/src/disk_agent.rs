@@ -66,11 +66,19 @@ pub(crate) struct StagingAgent {
     stagers: Vec<Stager>,
     /// Turns until the next try.
     pause: u32,
+    notice: fn(&str),
+    /// Whether it was told that the archive does not take what the journal gives up.
+    told: bool,
 }
 
 impl StagingAgent {
-    pub(crate) fn new(stagers: Vec<Stager>) -> Self {
-        Self { stagers, pause: 0 }
+    pub(crate) fn new(stagers: Vec<Stager>, notice: fn(&str)) -> Self {
+        Self {
+            stagers,
+            pause: 0,
+            notice,
+            told: false,
+        }
     }
 }
 
@@ -89,6 +97,12 @@ impl Agent for StagingAgent {
             match stager.do_work() {
                 Ok(done) => work += done,
                 Err(JournalError::DiskFull { .. }) => self.pause = TURNS_AFTER_FULL,
+                // It costs room, and no order.
+                Err(refusal @ JournalError::Archive { .. }) => {
+                    if !std::mem::replace(&mut self.told, true) {
+                        (self.notice)(&format!("journal: {refusal}"));
+                    }
+                }
                 Err(error) => return Err(Halt::new(error)),
             }
         }

@@ -55,6 +55,6 @@ pub use operator::{Operator, OperatorError};
 pub use operator_link::{Answer, OperatorLink};
 pub use peers::LinkFault;
 pub use peers::operation::{MemberStatus, NodeRole, NodeStatus, Reply, Request};
-pub use replay::{Replay, ReplayReport, replay};
+pub use replay::{Head, Replay, ReplayReport, head, replay};
 pub use storage::{FRAME_COMMANDS, FRAME_CONF_CHANGE, FRAME_CONF_CHANGE_V2, FRAME_EMPTY};
 pub use world::{Clocks, World};

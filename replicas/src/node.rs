@@ -209,7 +209,7 @@ impl Node {
             Box::new(DiskAgent::new(disk.flusher, flush_pause)),
             Box::new(front.market_data),
             Box::new(front.drop_copy),
-            Box::new(StagingAgent::new(disk.stagers)),
+            Box::new(StagingAgent::new(disk.stagers, config.notice)),
             Box::new(disk.snapshots),
             Box::new(courier),
         ];

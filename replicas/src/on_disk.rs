@@ -3,6 +3,7 @@
 //! ```text
 //! DATA/
 //!   journal/      the commands: the raft log, the audit log, the only truth
+//!   archive/      what the journal has given up, where it is to be kept
 //!   events/       what they gave; derived, and written again by replay where it is lost
 //!   raft-state    what this node has promised to its peers
 //!   snapshots/    states at some places of the journal: what a start need not replay
@@ -20,7 +21,7 @@ use std::sync::Arc;
 
 use exahour_engine::Capacity;
 use exahour_gateway::credentials::Keys;
-use exahour_journal::disk::Disk;
+use exahour_journal::disk::{Disk, Mode};
 use exahour_journal::{
     Appender, Chain, Config as LogConfig, FlushBody, Flusher, Journal, MachineRun, OnDamage,
     Reader, Stager, Verify,
@@ -45,6 +46,9 @@ pub(crate) const JOURNAL: &str = "journal";
 
 /// The folder of the event log in a data folder.
 pub(crate) const EVENTS: &str = "events";
+
+/// The folder of what the journal has given up in a data folder.
+const ARCHIVE: &str = "archive";
 
 /// The file of promises in a data folder.
 pub(crate) const PROMISES: &str = "raft-state";
@@ -112,6 +116,7 @@ impl OnDisk {
         let (data, disk) = (&config.data, &world.disk);
         let promised = check_folder(disk.as_ref(), config)?;
         create_folder(disk.as_ref(), data)?;
+        make_archive(disk.as_ref(), config)?;
         let mut journal = open_journal(disk, config)?;
         let reader = follow(disk, &data.join(JOURNAL), "journal")?;
         check_promised(config, promised, journal.appender.last_index())?;
@@ -314,6 +319,18 @@ fn has_peers(disk: &dyn Disk, config: &NodeConfig) -> Result<bool, NodeError> {
     Ok(!members.alone(cluster.node.0))
 }
 
+/// Makes the folder of what the journal gives up: it tells of everybody, so it is its owner's alone.
+fn make_archive(disk: &dyn Disk, config: &NodeConfig) -> Result<(), NodeError> {
+    let archive = config.data.join(ARCHIVE);
+    if !config.journal_archive || disk.exists(&archive) {
+        return Ok(());
+    }
+    disk.create_folder(&archive, Mode::OWNER_FOLDER)
+        .map_err(NodeError::io(&archive, "create the folder"))?;
+    disk.sync_folder(&config.data)
+        .map_err(NodeError::io(&config.data, "flush"))
+}
+
 fn open_journal(disk: &Arc<dyn Disk>, config: &NodeConfig) -> Result<Journal, NodeError> {
     let journal = journal_config(disk, config)?;
     Journal::open_or_create(&journal).map_err(NodeError::log("journal"))
@@ -326,6 +343,7 @@ fn journal_config(disk: &Arc<dyn Disk>, config: &NodeConfig) -> Result<LogConfig
     let mut journal = LogConfig::new(&path, log_id).with_segment_bytes(config.segment_bytes);
     journal.disk = Arc::clone(disk);
     journal.flush = config.flush;
+    journal.archive = config.journal_archive.then(|| config.data.join(ARCHIVE));
     journal.on_damage = match has_peers(disk.as_ref(), config)? {
         false => OnDamage::Refuse,
         true => OnDamage::SetAside,

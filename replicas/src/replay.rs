@@ -131,8 +131,8 @@ impl Replay {
                 self.reader.reader(),
             );
             let passed_over = &mut self.report.snapshots_passed_over;
-            if let Some(engine) = state_behind(place, journal, at, passed_over)? {
-                self.engine = engine;
+            if let Some(start) = state_behind(place, journal, at, passed_over)? {
+                self.engine = start.engine;
                 self.applied = at;
                 self.report.began_behind = at;
                 return Ok(());
@@ -230,6 +230,46 @@ impl Replay {
         self.report.state_hash = self.engine.state_hash();
         Ok(self.report)
     }
+}
+
+/// The state that a snapshot stands for where a journal does not have what led to it.
+pub struct Head {
+    /// The last frame that it covers.
+    pub index: u64,
+    /// The last command.
+    pub command: u64,
+    /// The last event that they gave.
+    pub event: u64,
+    /// The stamp of that frame.
+    pub time: Nanos,
+    /// The state.
+    pub engine: Engine,
+}
+
+/// The oldest snapshot beside the journal in `folder` that covers everything up to the frame `index`, and stands
+/// on this journal.
+///
+/// # Errors
+/// [`NodeError::SnapshotMissing`] where there is none; [`NodeError::UnknownBehaviour`].
+pub fn head(folder: &Path, journal: &Reader, index: u64) -> Result<Head, NodeError> {
+    let beside = folder.parent().unwrap_or(Path::new(".")).join(FOLDER);
+    let mut passed_over = Vec::new();
+    for (at, _) in places(&SystemDisk, &beside, journal)?.standing {
+        if at < index {
+            continue;
+        }
+        let start = state_behind((&SystemDisk, &beside), journal, at, &mut passed_over)?;
+        if let Some(start) = start {
+            return Ok(Head {
+                index: start.place.index,
+                command: start.place.command,
+                event: start.place.events,
+                time: Nanos(start.place.time_ns),
+                engine: start.engine,
+            });
+        }
+    }
+    Err(NodeError::SnapshotMissing { index })
 }
 
 /// The raft index up to which a journal has nothing any more, or nothing that counts.

@@ -20,6 +20,7 @@ use exahour_wire::units::Nanos;
 use serde::Serialize;
 
 use crate::exit::{finding, judged};
+use crate::journal::whole::Whole;
 use crate::journal::{Log, TailFindings, hex, log_folder, refuse_event_log, time_text, time_value};
 use crate::output::{print, print_json};
 use crate::progress::byte_bar;
@@ -48,6 +49,8 @@ struct Findings {
     frames: u64,
     /// The frame behind which the replay began, from a snapshot: the journal has nothing before it.
     began_behind: Option<u64>,
+    /// Segments that the journal has given up, read from the archive beside it.
+    segments_from_archive: usize,
     commands: u64,
     events: u64,
     checkpoints: u64,
@@ -80,7 +83,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn replay(arguments: &Arguments) -> Result<()> {
-    let folder = log_folder(&arguments.folder, Log::Journal)?;
+    let journal = Whole::of(&log_folder(&arguments.folder, Log::Journal)?)?;
+    let folder = journal.folder();
     let stored = match arguments.compare_events {
         true => Some(StoredEvents::open(&log_folder(
             &arguments.folder,
@@ -89,8 +93,8 @@ fn replay(arguments: &Arguments) -> Result<()> {
         false => None,
     };
     let begun = Instant::now();
-    let mut replay = Replay::open(&folder)?;
-    refuse_event_log(&folder, replay.recovered())?;
+    let mut replay = Replay::open(folder)?;
+    refuse_event_log(folder, replay.recovered())?;
     let open_seconds = begun.elapsed().as_secs_f64();
     let mut watch = Watch {
         hashed: None,
@@ -110,7 +114,7 @@ fn replay(arguments: &Arguments) -> Result<()> {
     let replay_seconds = begun.elapsed().as_secs_f64();
     let events_compared = watch.finish(&report)?;
     let findings = findings(
-        &report,
+        (&report, journal.archived),
         open_seconds,
         replay_seconds,
         watch.hashed,
@@ -134,7 +138,7 @@ fn walk(replay: &mut Replay, watch: &mut Watch, bar: &indicatif::ProgressBar) ->
 }
 
 fn findings(
-    report: &ReplayReport,
+    (report, archived): (&ReplayReport, usize),
     open_seconds: f64,
     replay_seconds: f64,
     hashed: Option<(u64, Digest)>,
@@ -143,6 +147,7 @@ fn findings(
     Findings {
         frames: report.frames,
         began_behind: (report.began_behind > 0).then_some(report.began_behind),
+        segments_from_archive: archived,
         commands: report.commands,
         events: report.events,
         checkpoints: report.checkpoints,
@@ -169,7 +174,14 @@ fn text(findings: &Findings) -> String {
 
 fn write_text(findings: &Findings, out: &mut String) -> std::fmt::Result {
     if let Some(index) = findings.began_behind {
-        writeln!(out, "began        from the snapshot behind frame {index}")?;
+        writeln!(
+            out,
+            "began        from the snapshot behind frame {index}: what came before is not here"
+        )?;
+    }
+    if findings.segments_from_archive > 0 {
+        let archived = findings.segments_from_archive;
+        writeln!(out, "archive      {archived} segments of it")?;
     }
     writeln!(out, "frames       {}", findings.frames)?;
     writeln!(out, "commands     {}", findings.commands)?;

@@ -202,7 +202,7 @@ fn load(
     })
 }
 
-/// The state of the snapshot behind a frame; none, and why in a sentence, where it cannot be used.
+/// The snapshot behind a frame, and its state; none, and why in a sentence, where it cannot be used.
 ///
 /// # Errors
 /// [`NodeError::UnknownBehaviour`].
@@ -211,10 +211,10 @@ pub(crate) fn state_behind(
     journal: &Reader,
     index: u64,
     passed_over: &mut Vec<String>,
-) -> Result<Option<Engine>, NodeError> {
+) -> Result<Option<Start>, NodeError> {
     let path = file::path_of(folder, index);
     match load((disk, &path), journal, u64::MAX, &Capacity::default()) {
-        Ok(start) => Ok(Some(start.engine)),
+        Ok(start) => Ok(Some(start)),
         Err(Unusable::Beyond(unknown)) => Err(unknown.into()),
         Err(Unusable::PassedOver(reason)) => {
             passed_over.push(not_used(&path, &reason));

@@ -91,6 +91,26 @@ impl Trial {
         (recovery.snapshot_command, recovery.notices)
     }
 
+    /// As [`Self::config`], with a journal that keeps as little as it can.
+    fn config_that_gives_up(&self) -> NodeConfig {
+        let mut config = self.config();
+        (config.segment_bytes, config.journal_keep_bytes) = (65_536, 1);
+        config
+    }
+
+    fn trade_until_head_is_given_up(&mut self, config: &NodeConfig) {
+        let node = Node::start(config).unwrap();
+        let mut alpha = connect(&node, 1);
+        let head = self.path("journal/00000000000000000000.log");
+        let end = Instant::now() + PATIENCE;
+        while head.exists() {
+            assert!(Instant::now() < end, "nothing given up within {PATIENCE:?}");
+            self.enter_one(&mut alpha);
+        }
+        drop(alpha);
+        node.stop().unwrap();
+    }
+
     /// The journal alone gives the events that were written and the states of all snapshots.
     fn verify(&self, snapshots_min: u64) -> ReplayReport {
         let mut replayed = Vec::new();
@@ -152,18 +172,8 @@ fn one_that_is_damaged_is_passed_over() {
 #[test]
 fn a_journal_without_its_head_does_not_start_without_them() {
     let mut trial = Trial::new();
-    let mut config = trial.config();
-    (config.segment_bytes, config.journal_keep_bytes) = (65_536, 1);
-    let node = Node::start(&config).unwrap();
-    let mut alpha = connect(&node, 1);
-    let head = trial.path("journal/00000000000000000000.log");
-    let end = Instant::now() + PATIENCE;
-    while head.exists() {
-        assert!(Instant::now() < end, "nothing given up within {PATIENCE:?}");
-        trial.enter_one(&mut alpha);
-    }
-    drop(alpha);
-    node.stop().unwrap();
+    let config = trial.config_that_gives_up();
+    trial.trade_until_head_is_given_up(&config);
     let kept = trial.path("kept");
     fs::rename(trial.path("snapshots"), &kept).unwrap();
     let refused = Node::start(&config).err().unwrap().to_string();
@@ -171,6 +181,32 @@ fn a_journal_without_its_head_does_not_start_without_them() {
     fs::remove_dir_all(trial.path("snapshots")).unwrap();
     fs::rename(&kept, trial.path("snapshots")).unwrap();
     Node::start(&config).unwrap().stop().unwrap();
+}
+
+/// An audit needs the journal from its first command.
+#[test]
+fn what_the_journal_gives_up_is_kept_where_there_is_an_archive() {
+    let mut trial = Trial::new();
+    let mut config = trial.config_that_gives_up();
+    config.journal_archive = true;
+    trial.trade_until_head_is_given_up(&config);
+    let (journal, archive) = (trial.path("journal"), trial.path("archive"));
+    let headless = replay(&journal, &mut Vec::new()).unwrap();
+    assert!(headless.began_behind > 0);
+    for kept in files(&archive, "log") {
+        fs::copy(&kept, journal.join(kept.file_name().unwrap())).unwrap();
+    }
+    let whole = trial.verify(1);
+    assert_eq!(whole.began_behind, 0);
+    assert_eq!(whole.state_hash, headless.state_hash);
+    assert!(whole.commands > headless.commands);
+    // The node goes on with it, and gives the same up again: nothing is written over.
+    let before = files(&archive, "log");
+    let one_more = Node::start(&config).unwrap();
+    trial.enter_one(&mut connect(&one_more, 1));
+    one_more.stop().unwrap();
+    let after = files(&archive, "log");
+    assert!(before.iter().all(|kept| after.contains(kept)));
 }
 
 /// The journal leads to the same rules, from further back: nothing is replayed to find that out.

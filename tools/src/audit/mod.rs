@@ -22,6 +22,7 @@ use clap::{Args, ValueEnum};
 use exahour_journal::{Verify, inspect};
 
 use crate::exit::judged;
+use crate::journal::whole::Whole;
 use crate::journal::{Log, count_commands, log_folder, refuse_event_log, time_text};
 use crate::listings::InstrumentName;
 use crate::output::{Output, print_json, tell, unless_reader_left};
@@ -109,10 +110,11 @@ fn audit(arguments: &Arguments) -> Result<()> {
         "--json writes the summary to standard output: name a file for rows in another format with \
          --output, or leave --format out"
     );
-    let folder = log_folder(&arguments.folder, Log::Journal)?;
-    let recovered = inspect(&folder, Verify::Every)?;
-    refuse_event_log(&folder, &recovered)?;
-    let commands = count_commands(&folder, &recovered)?;
+    let journal = Whole::of(&log_folder(&arguments.folder, Log::Journal)?)?;
+    let folder = journal.folder();
+    let recovered = inspect(folder, Verify::Every)?;
+    refuse_event_log(folder, &recovered)?;
+    let commands = count_commands(folder, &recovered)?;
     let selection = selection(arguments, commands.last_time)?;
     let out: Box<dyn Write> = match &arguments.output {
         Some(path) => Box::new(File::create(path).with_context(|| {
@@ -123,7 +125,12 @@ fn audit(arguments: &Arguments) -> Result<()> {
     let mut export = Export::new(format, BufWriter::with_capacity(1 << 16, out))?;
     let mut registry = Registry::default();
     let mut summary = Summary::default();
-    let mut walk = Walk::open(&folder, &recovered)?;
+    let mut walk = Walk::open(folder, &recovered)?;
+    if walk.verified().before.events > 0 {
+        // Owners and symbols that were told of before are in the event log, which has everything.
+        let events = log_folder(&arguments.folder, Log::Events)?;
+        registry.learn_before(&events, walk.verified().before.events)?;
+    }
     let bar = byte_bar(recovered.appended.value(), "audit");
     while let Some(batch) = walk.next()? {
         bar.set_position(batch.position.value());

@@ -5,14 +5,17 @@
 //! Always holds: a field is found by its published name, so every message of the schema has a row.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use anyhow::{Context, Result};
+use exahour_journal::{Reader, Verify, inspect};
 use exahour_wire::codes::{Scope, TransferKind};
 use exahour_wire::events::{
     AccountCreated, CircuitBreakerSet, DeliveryAssigned, EventPrefix, InstrumentListed, MoneyMoved,
     SessionCreated,
 };
 use exahour_wire::ids::InstrumentId;
-use exahour_wire::message::Message;
+use exahour_wire::message::{Message, messages};
 use exahour_wire::operations::SetCircuitBreaker;
 use exahour_wire::orders::{MassCancel, MassQuote};
 use exahour_wire::units::Nanos;
@@ -126,6 +129,22 @@ pub(super) fn obligation_of(message: &[u8]) -> Option<u64> {
 }
 
 impl Registry {
+    /// Learns what the events up to one of this number told of.
+    ///
+    /// # Errors
+    /// Where the event log cannot be read.
+    pub(super) fn learn_before(&mut self, folder: &Path, last: u64) -> Result<()> {
+        let recovered = inspect(folder, Verify::Every).context("event log")?;
+        let mut reader = Reader::closed(folder, &recovered, Verify::Trust).context("event log")?;
+        while let Some(frame) = reader.next(recovered.appended).context("event log")? {
+            if frame.header.first_sequence > last {
+                break;
+            }
+            messages(frame.payload).for_each(|event| self.learn(event));
+        }
+        Ok(())
+    }
+
     pub(super) fn learn(&mut self, event: &[u8]) {
         if let Some(created) = SessionCreated::read(event) {
             let owner = u64::from(created.participant.0);

@@ -32,6 +32,9 @@ pub(super) struct Findings<'a> {
 
 #[derive(Serialize)]
 struct VerifiedFindings {
+    /// The last frame and command before the journal's own beginning, which a snapshot stands for.
+    began_behind_frame: Option<u64>,
+    began_behind_command: Option<u64>,
     frames: u64,
     empty_frames: u64,
     commands: u64,
@@ -140,6 +143,8 @@ impl Summary {
         Findings {
             row: "summary",
             verified: VerifiedFindings {
+                began_behind_frame: Some(verified.before.frames).filter(|it| *it > 0),
+                began_behind_command: Some(verified.before.commands).filter(|it| *it > 0),
                 frames: verified.frames,
                 empty_frames: verified.empty_frames,
                 commands: verified.commands,
@@ -176,6 +181,14 @@ impl Summary {
         selection: &Selection,
         out: &mut String,
     ) -> std::fmt::Result {
+        if verified.before.frames > 0 {
+            writeln!(
+                out,
+                "not here   frames 1 to {}, commands 1 to {}: the journal has given them up, and there is no archive \
+                 of them beside it; what follows begins from the snapshot behind them",
+                verified.before.frames, verified.before.commands
+            )?;
+        }
         writeln!(
             out,
             "verified   {} frames ({} without commands), {} commands, {} events, {} checkpoints, {} to \

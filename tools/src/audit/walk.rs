@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow};
 use exahour_engine::{Batch, Capacity, Engine};
 use exahour_journal::{Live, LiveReader, Position, Reader, Recovered, Verify};
-use exahour_replicas::FRAME_COMMANDS;
+use exahour_replicas::{FRAME_COMMANDS, head};
 use exahour_wire::ids::CommandSequence;
 use exahour_wire::internal::Checkpoint;
 use exahour_wire::message::{Message, messages};
@@ -20,9 +20,18 @@ use super::record::{Batched, Record, Registry};
 use crate::exit::finding;
 use crate::journal::time_text;
 
+/// What came before, which the journal does not have: a snapshot stands for it, and nothing of it is verified.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Before {
+    pub(super) frames: u64,
+    pub(super) commands: u64,
+    pub(super) events: u64,
+}
+
 /// What has been verified.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Verified {
+    pub(super) before: Before,
     pub(super) frames: u64,
     /// Those without commands: consensus writes one at each start.
     pub(super) empty_frames: u64,
@@ -55,15 +64,33 @@ pub(super) struct Step<'a> {
 }
 
 impl Walk {
+    /// Stands before the first frame; behind a snapshot, where the journal does not have what came before.
     pub(super) fn open(folder: &Path, recovered: &Recovered) -> Result<Self> {
+        let reader = || Reader::closed(folder, recovered, Verify::Trust).context("journal");
+        let first = match LiveReader::new(reader()?).next(recovered.appended)? {
+            None => 1,
+            Some(Live::Restart { index, .. }) => index + 1,
+            Some(Live::Frame(frame)) => frame.header.index,
+        };
+        let head = match first {
+            1 => None,
+            first => Some(head(folder, &reader()?, first - 1)?),
+        };
+        let before = head.as_ref().map(|head| Before {
+            frames: head.index,
+            commands: head.command,
+            events: head.event,
+        });
         Ok(Self {
-            reader: LiveReader::new(
-                Reader::closed(folder, recovered, Verify::Trust).context("journal")?,
-            ),
+            reader: LiveReader::new(reader()?),
             end: recovered.appended,
-            engine: Engine::new(&Capacity::default()),
-            last_index: 0,
-            verified: Verified::default(),
+            last_index: head.as_ref().map_or(0, |head| head.index),
+            verified: Verified {
+                before: before.unwrap_or_default(),
+                last_time: head.as_ref().map_or(Nanos(0), |head| head.time),
+                ..Verified::default()
+            },
+            engine: head.map_or_else(|| Engine::new(&Capacity::default()), |head| head.engine),
             commands: Vec::new(),
             events: Vec::new(),
         })
@@ -74,20 +101,19 @@ impl Walk {
         loop {
             let frame = match self.reader.next(self.end).context("journal")? {
                 None => return Ok(None),
+                // The snapshot that it stands for was found at the start.
+                Some(Live::Restart { .. }) => continue,
                 Some(Live::Frame(frame)) => frame,
-                Some(Live::Restart { index, .. }) => {
-                    return Err(finding(anyhow!(
-                        "the journal begins anew behind frame {index}, where this node was given a \
-                         snapshot: audit the journal of a node that has every frame"
-                    )));
-                }
             };
             let (header, position) = (*frame.header, frame.position);
+            if header.index <= self.verified.before.frames {
+                continue;
+            }
             self.verified.frames += 1;
             if header.index != self.last_index + 1 {
                 return Err(finding(anyhow!(
-                    "journal frame {} at position {position} follows frame {}: what came between was \
-                     released, or is lost; audit the journal of a node that has every frame, or a backup",
+                    "journal frame {} at position {position} follows frame {}: what came between is lost; audit \
+                     the journal of another node, or a backup",
                     header.index,
                     self.last_index
                 )));
@@ -132,11 +158,11 @@ impl Walk {
     /// Checks numbers and time of a frame against those before it.
     fn check_order(&mut self, index: u64, first: u64, count: u16, time_ns: u64) -> Result<()> {
         let verified = &mut self.verified;
-        if first != verified.commands + 1 {
+        let last = verified.before.commands + verified.commands;
+        if first != last + 1 {
             return Err(finding(anyhow!(
-                "journal frame {index} begins with command {first}, after command {}: commands \
-                 have no gap; restore the journal from a backup",
-                verified.commands
+                "journal frame {index} begins with command {first}, after command {last}: commands have no gap; \
+                 restore the journal from a backup"
             )));
         }
         let held = messages(&self.commands).count();

@@ -10,13 +10,14 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use exahour_journal::{Frame, FrameHeader, Reader, Verify, inspect_good};
+use exahour_journal::{Frame, FrameHeader, KIND_RESTART, Position, Reader, Verify, inspect_good};
 use exahour_replicas::FRAME_COMMANDS;
 use exahour_wire::events::FrameEnd;
 use exahour_wire::message::messages;
 use exahour_wire::units::Nanos;
 use serde::Serialize;
 
+use super::whole::Whole;
 use super::{Log, kind_name, log_folder, time_text, time_value};
 use crate::output::{Output, unless_reader_left, write_json};
 use crate::text::{JsonForm, Verbosity, write_line};
@@ -51,6 +52,8 @@ struct FrameLine<'a> {
     first_sequence: u64,
     count: u16,
     time: Option<String>,
+    /// Whether a later frame stands in its place: it was never committed, or a snapshot stands for it.
+    superseded: bool,
     messages: Vec<JsonForm<'a>>,
 }
 
@@ -60,9 +63,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     } else {
         Log::Journal
     };
-    let folder = log_folder(&arguments.folder, log)?;
+    let mut folder = log_folder(&arguments.folder, log)?;
+    let whole = (log == Log::Journal).then(|| Whole::of(&folder));
+    let whole = whole.transpose()?;
+    if let Some(whole) = &whole {
+        folder = whole.folder().to_path_buf();
+    }
     let (recovered, damage) = inspect_good(&folder, Verify::Every)?;
-    let mut reader = Reader::closed(&folder, &recovered, Verify::Trust)?;
+    let reader = || Reader::closed(&folder, &recovered, Verify::Trust);
+    let steps = Steps::of(reader()?, recovered.appended)?;
+    let mut reader = reader()?;
     let mut out = BufWriter::new(Output::lock());
     let mut written = 0;
     while written < arguments.count {
@@ -76,9 +86,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         // The frames of an event log carry its events whatever their kind.
         let holds_messages = arguments.events || frame.header.kind == FRAME_COMMANDS;
         let payload = if holds_messages { frame.payload } else { &[] };
+        let told = Told {
+            superseded: steps.supersede(&frame),
+            events: arguments.events,
+        };
         let result = match arguments.json {
-            true => write_json_frame(&frame, payload, arguments.events, &mut out),
-            false => write_frame(&frame, payload, arguments.events, &mut out),
+            true => write_json_frame(&frame, payload, told, &mut out),
+            false => write_frame(&frame, payload, told, &mut out),
         };
         if let Err(error) = result {
             return unless_reader_left(error);
@@ -99,6 +113,46 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// How a frame is told.
+#[derive(Clone, Copy)]
+struct Told {
+    superseded: bool,
+    /// Whether it is one of the event log.
+    events: bool,
+}
+
+/// Where a log steps back, or begins anew: what stands before is superseded from an index on.
+struct Steps(Vec<(Position, u64)>);
+
+impl Steps {
+    fn of(mut reader: Reader, end: Position) -> Result<Self> {
+        let (mut steps, mut last) = (Vec::new(), 0);
+        while let Some(frame) = reader.next(end)? {
+            let index = frame.header.index;
+            match frame.header.kind {
+                KIND_RESTART => steps.push((frame.position, 0)),
+                _ if index <= last => steps.push((frame.position, index)),
+                _ => {}
+            }
+            last = index;
+        }
+        // From each on, the lowest index that any step supersedes.
+        let mut lowest = u64::MAX;
+        for (_, index) in steps.iter_mut().rev() {
+            lowest = lowest.min(*index);
+            *index = lowest;
+        }
+        Ok(Self(steps))
+    }
+
+    /// Whether a later frame stands for this one.
+    fn supersede(&self, frame: &Frame<'_>) -> bool {
+        let later = self.0.partition_point(|(at, _)| *at <= frame.position);
+        let from = self.0.get(later).map(|(_, index)| *index);
+        from.is_some_and(|from| frame.header.index >= from)
+    }
+}
+
 fn kind(header: &FrameHeader, events: bool) -> &'static str {
     match FrameEnd::of_kind(header.kind).filter(|_| events) {
         Some(FrameEnd::Command) => "events",
@@ -107,24 +161,20 @@ fn kind(header: &FrameHeader, events: bool) -> &'static str {
     }
 }
 
-fn write_frame(
-    frame: &Frame<'_>,
-    payload: &[u8],
-    events: bool,
-    out: &mut impl Write,
-) -> Result<()> {
+fn write_frame(frame: &Frame<'_>, payload: &[u8], told: Told, out: &mut impl Write) -> Result<()> {
     let header = frame.header;
     writeln!(
         out,
-        "frame index={} term={} kind={} position={} bytes={} first={} count={} time={}",
+        "frame index={} term={} kind={} position={} bytes={} first={} count={} time={}{}",
         header.index,
         header.term,
-        kind(header, events),
+        kind(header, told.events),
         frame.position,
         header.length,
         header.first_sequence,
         header.count,
         time_text(Nanos(header.time_ns)),
+        if told.superseded { " superseded" } else { "" },
     )?;
     let mut line = String::new();
     for (number, message) in (header.first_sequence..).zip(messages(payload)) {
@@ -138,7 +188,7 @@ fn write_frame(
 fn write_json_frame(
     frame: &Frame<'_>,
     payload: &[u8],
-    events: bool,
+    told: Told,
     out: &mut impl Write,
 ) -> Result<()> {
     let header = frame.header;
@@ -149,12 +199,13 @@ fn write_json_frame(
     let line = FrameLine {
         index: header.index,
         term: header.term,
-        kind: kind(header, events),
+        kind: kind(header, told.events),
         position: frame.position.value(),
         bytes: header.length,
         first_sequence: header.first_sequence,
         count: header.count,
         time: time_value(Nanos(header.time_ns)),
+        superseded: told.superseded,
         messages: forms,
     };
     write_json(out, &line)

@@ -7,6 +7,7 @@
 
 mod dump;
 mod inspect;
+pub(crate) mod whole;
 
 use std::path::{Path, PathBuf};
 

@@ -3,6 +3,7 @@
 // What cannot be set up fails the test.
 #![allow(clippy::unwrap_used)]
 
+mod archive;
 mod audit;
 mod book;
 mod cluster;
