@@ -57,9 +57,12 @@ impl Serving {
         let draft = path.with_extension(format!("{}.new", self.process));
         let mut text = serde_json::to_vec(self).context("addresses cannot be written as JSON")?;
         text.push(b'\n');
-        fs::write(&draft, text)
-            .and_then(|()| fs::rename(&draft, path))
-            .with_context(|| format!("cannot write the addresses to {}", path.display()))
+        let written = fs::write(&draft, text).and_then(|()| fs::rename(&draft, path));
+        if written.is_err() {
+            // Part of it may be there.
+            let _ = fs::remove_file(&draft);
+        }
+        written.with_context(|| format!("cannot write the addresses to {}", path.display()))
     }
 
     /// Reads what a node wrote; `None` where there is no such file.

@@ -142,8 +142,8 @@ fn run_once(config: &NodeConfig, arguments: &Arguments, signals: &SignalFd) -> R
         }
     }
     let serving = serving(config, &node, arguments.config.as_deref());
-    let written = config.data.join(ADDRESSES_FILE);
-    serving.write(&written)?;
+    let mut notice = AddressNotice::new(&config.data);
+    notice.put_up(&serving);
     if let Some(path) = &arguments.ready_file {
         serving.write(path)?;
     }
@@ -158,10 +158,49 @@ fn run_once(config: &NodeConfig, arguments: &Arguments, signals: &SignalFd) -> R
         if signal_within(signals, LOOK_EVERY_MS)?.is_some() {
             break stop(node, arguments.json);
         }
+        notice.put_up(&serving);
     };
-    // The next start writes it anew; without it clients fall back on the defaults.
-    let _ = fs::remove_file(&written);
+    notice.take_down();
     outcome
+}
+
+/// The file that says where the node is reached. Without it clients fall back on the defaults, so a disk that is
+/// full keeps no node from serving: the file is written as soon as that can be done.
+struct AddressNotice {
+    path: PathBuf,
+    up: bool,
+    told: bool,
+}
+
+impl AddressNotice {
+    fn new(data: &Path) -> Self {
+        Self {
+            path: data.join(ADDRESSES_FILE),
+            up: false,
+            told: false,
+        }
+    }
+
+    fn put_up(&mut self, serving: &Serving) {
+        if self.up {
+            return;
+        }
+        match serving.write(&self.path) {
+            Ok(()) => self.up = true,
+            Err(_) if self.told => {}
+            Err(error) => {
+                self.told = true;
+                tell(&format!(
+                    "{error:#}: it is tried again, and the node serves meanwhile"
+                ));
+            }
+        }
+    }
+
+    /// The next start writes it anew.
+    fn take_down(&self) {
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 /// Why a wait has ended.

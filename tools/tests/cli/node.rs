@@ -9,6 +9,32 @@ use crate::exchange::{
     CONFIG, Exchange, exahour, generated_orders, json, refuse, run, succeed, texts, until,
 };
 
+/// As on a full disk: what is only told to others keeps no node from serving.
+#[test]
+fn a_node_that_cannot_write_its_addresses_serves_and_writes_them_later() {
+    let mut exchange = Exchange::start();
+    exchange.stop();
+    let place = exchange.path("data/addresses.json");
+    std::fs::create_dir_all(place.join("in the way")).unwrap();
+    exchange.restart();
+    until("the node says so", || {
+        let said = "cannot write the addresses";
+        exchange.log().contains(said).then_some(())
+    });
+    std::fs::remove_dir_all(&place).unwrap();
+    let written = until("the addresses are there", || {
+        std::fs::read_to_string(&place).ok()
+    });
+    let ready = std::fs::read_to_string(exchange.path("ready.json")).unwrap();
+    assert_eq!(written, ready);
+    assert_eq!(
+        exchange.log().matches("cannot write the addresses").count(),
+        1
+    );
+    exchange.stop();
+    assert!(!place.exists());
+}
+
 #[test]
 fn a_node_starts_serves_and_stops_in_good_order() {
     let mut exchange = Exchange::start();
