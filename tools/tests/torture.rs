@@ -30,6 +30,8 @@ fn no_acknowledged_order_is_lost_whatever_is_done_to_three_nodes() {
     eprintln!("{found:#}");
     let rounds = &found["rounds"];
     assert_eq!(rounds["leaders_killed"], 8);
+    assert_eq!(rounds["away"], 1);
+    assert_eq!(found["journals_behind_snapshots"], 1);
     assert_eq!(rounds["all_killed"], 2);
     assert_eq!(found["leader_killed"]["count"], 8);
     let number = |name: &str| found[name].as_u64().unwrap();
@@ -40,6 +42,35 @@ fn no_acknowledged_order_is_lost_whatever_is_done_to_three_nodes() {
     );
     let sum = number("answered") + number("not_applied") + number("busy");
     assert_eq!(number("sent"), sum);
+}
+
+/// Where the system allows it; where it does not, that is what is said.
+#[test]
+fn what_nodes_have_of_their_own_is_taken_from_them_or_said_to_be_missing() {
+    let output = torture(&[
+        "--kills",
+        "1",
+        "--seed",
+        "4",
+        "--own-disks",
+        "--own-networks",
+        "--json",
+    ]);
+    if !output.status.success() {
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(
+            said.contains("of the nodes' own: the system does not let this process"),
+            "{said}"
+        );
+        return;
+    }
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rounds = &found["rounds"];
+    assert_eq!(rounds["disks_filled"], 2, "{found:#}");
+    assert_eq!(rounds["disks_stalled"], 2);
+    assert_eq!(rounds["disks_slow"], 1);
+    assert_eq!(rounds["unplugged"], 1);
 }
 
 /// What an untrue diary looks like to the check: the proof is one that can fail.

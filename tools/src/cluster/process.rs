@@ -9,9 +9,11 @@ use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use exahour_replicas::NodeId;
+use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -37,6 +39,8 @@ pub(crate) struct NodeProcess {
     config: PathBuf,
     data: PathBuf,
     log: PathBuf,
+    /// The network that it lives in; none for that of whoever starts it.
+    network: Option<Arc<File>>,
     child: Option<Child>,
 }
 
@@ -48,8 +52,15 @@ impl NodeProcess {
             config: folder.config(node),
             data: folder.data(node),
             log: folder.log(node),
+            network: None,
             child: None,
         }
+    }
+
+    /// The same, to live in a network of its own.
+    pub(crate) fn within(mut self, network: Option<Arc<File>>) -> Self {
+        self.network = network;
+        self
     }
 
     /// Starts it; `found` where its empty folder is that of a new cluster.
@@ -80,6 +91,9 @@ impl NodeProcess {
             unsafe {
                 command.pre_exec(|| prctl::set_pdeathsig(Signal::SIGKILL).map_err(Into::into));
             }
+        }
+        if let Some(network) = &self.network {
+            enter(&mut command, network)?;
         }
         let child = command
             .spawn()
@@ -144,6 +158,19 @@ impl NodeProcess {
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(TOLD_LINES)..].join("\n")
     }
+}
+
+/// Lets a program that is to be started live in a network, which somebody has open.
+///
+/// # Errors
+/// Where the system refuses.
+pub(crate) fn enter(command: &mut Command, network: &File) -> Result<()> {
+    let network = network.try_clone().context("cannot share a network")?;
+    // SAFETY: between fork and exec nothing runs but one system call.
+    unsafe {
+        command.pre_exec(move || setns(&network, CloneFlags::CLONE_NEWNET).map_err(Into::into));
+    }
+    Ok(())
 }
 
 impl Drop for NodeProcess {

@@ -1,22 +1,29 @@
-//! The histories of all nodes, read from their journals side by side, and what engines make of them.
+//! The histories of all nodes, read from their journals and archives side by side, and what an engine makes of them.
 //!
 //! Called by `check` when no node runs any more.
 //!
-//! Always holds: every entry up to the last that all had applied is the same on every node that has it, byte for
-//! byte; each node's own journal gives the state and the events that the others' give, and the events that the
-//! node itself has written. Does not: believe what a node says of itself.
+//! ```text
+//!  node 1   1 2 3 4 5 6 7 8 9 ..        one life
+//!  node 2   1 2 3 | 7 8 9 ..            a second one behind a snapshot: 4 to 6 it never had
+//!  node 3   1 2 3' 4' | 6 7 8 9 ..      the first ends with what was never committed
+//! ```
+//! Always holds: every entry up to the last that all had applied is had by some node, and is the same on every
+//! node that has it, byte for byte; each node has written the events that it gives. In a life that a snapshot has
+//! ended other entries may stand at its end: of all at one place the one of the highest term was committed, and
+//! lives that go on have no other. Does not: believe what a node says of itself.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use exahour_engine::{Batch, Capacity, Engine};
-use exahour_journal::{Live, LiveReader, Position, Reader, Verify, inspect};
+use exahour_journal::{KIND_RESTART, Live, LiveReader, Position, Reader, Verify, inspect};
 use exahour_replicas::FRAME_COMMANDS;
 use exahour_wire::ids::CommandSequence;
 use exahour_wire::message::{Digest, messages};
 use exahour_wire::units::Nanos;
 
 use crate::exit::{finding, judged};
+use crate::journal::whole::Whole;
 
 /// Orders and positions that the nodes of a torture have room for.
 pub(super) const CAPACITY: (u32, u32) = (65_536, 1_024);
@@ -37,19 +44,32 @@ pub(super) struct Level {
     pub(super) commands: u64,
     pub(super) events: u64,
     pub(super) state_hash: Digest,
-    /// Frames on the nodes' disks that later ones have superseded, all nodes together.
+    /// Frames on the nodes' disks that later ones have superseded, or a snapshot, all nodes together.
     pub(super) superseded: u64,
+    /// Nodes that went on from a snapshot at least once.
+    pub(super) begin_behind: u64,
 }
 
-/// One node's journal and event log, and an engine that follows.
+/// One node's journal and event log.
 struct Node {
     id: u64,
+    lives: Vec<Life>,
+    stored: StoredEvents,
+    /// Frames in the journal that are not live, or were not read yet.
+    frames: u64,
+    _journal: Whole,
+}
+
+/// A part of a journal that no snapshot comes into.
+struct Life {
     reader: LiveReader,
     end: Position,
-    engine: Engine,
-    stored: StoredEvents,
-    /// Frames in the journal, live or not.
-    frames: u64,
+    /// The entry that it begins behind.
+    behind: u64,
+    /// Whether the node goes on with it.
+    goes_on: bool,
+    /// Whether it has nothing more that counts.
+    over: bool,
 }
 
 /// A frame, copied out of the map.
@@ -65,6 +85,7 @@ struct Copied {
 /// The histories of all nodes, up to the same entry.
 pub(super) struct Histories {
     nodes: Vec<Node>,
+    engine: Engine,
     last: u64,
     at: u64,
     events: Vec<u8>,
@@ -73,21 +94,16 @@ pub(super) struct Histories {
 }
 
 impl Histories {
-    /// Opens the logs of nodes that have stopped. All of them begin with the first entry: a torture is too
-    /// short for a node that starts behind a snapshot.
+    /// Opens the logs of nodes that have stopped.
     ///
     /// # Errors
     /// A finding, where a log is damaged.
     pub(super) fn open(data: &[(u64, PathBuf)], last: u64) -> Result<Self> {
         let nodes = data.iter().map(|(id, path)| Node::open(*id, path));
         let nodes: Vec<Node> = nodes.collect::<Result<_>>().map_err(judged)?;
-        let frames = nodes.iter().map(|node| node.frames).sum::<u64>();
         Ok(Self {
-            level: Level {
-                // Reduced by each live one.
-                superseded: frames,
-                ..Level::default()
-            },
+            level: Level::default(),
+            engine: Engine::new(&capacity()),
             nodes,
             last,
             at: 0,
@@ -96,7 +112,7 @@ impl Histories {
         })
     }
 
-    /// The next entry, compared between all nodes and applied on each; none behind the last.
+    /// The next entry, compared between all nodes and applied; none behind the last.
     ///
     /// # Errors
     /// A finding, where they differ.
@@ -106,45 +122,29 @@ impl Histories {
         }
         self.at += 1;
         let at = self.at;
-        self.frame = None;
-        for node in &mut self.nodes {
-            let frame = node.frame(at)?;
-            match &self.frame {
-                None => self.frame = Some(frame),
-                Some(first) if *first == frame => {}
-                Some(_) => return Err(differs(node.id, at, "another entry than the first node")),
-            }
-        }
+        self.frame = Some(agreed(&mut self.nodes, at)?);
         let Some(frame) = &self.frame else {
             return Ok(None);
         };
         self.level.entries += 1;
-        if frame.kind != FRAME_COMMANDS {
-            return Ok(Some(Entry {
-                commands: None,
-                first: 0,
-                events: &[],
-            }));
-        }
-        let batch = Batch {
-            time: Nanos(frame.time),
-            first: CommandSequence(frame.first),
-            commands: &frame.payload,
-        };
-        for (place, node) in self.nodes.iter_mut().enumerate() {
-            let mut events = Vec::new();
-            let applied = node.engine.apply(&batch, &mut events);
-            applied.map_err(|error| differs(node.id, at, &error.to_string()))?;
-            if place > 0 && events != self.events {
-                return Err(differs(node.id, at, "other events than the first node"));
+        self.events.clear();
+        let commands = frame.kind == FRAME_COMMANDS;
+        if commands {
+            let batch = Batch {
+                time: Nanos(frame.time),
+                first: CommandSequence(frame.first),
+                commands: &frame.payload,
+            };
+            let applied = self.engine.apply(&batch, &mut self.events);
+            applied.map_err(|error| finding(anyhow!("entry {at}: {error}")))?;
+            for node in &mut self.nodes {
+                node.stored.compare(node.id, at, &self.events)?;
             }
-            node.stored.compare(node.id, at, &events)?;
-            self.events = events;
+            self.level.commands += messages(&frame.payload).count() as u64;
+            self.level.events += messages(&self.events).count() as u64;
         }
-        self.level.commands += messages(&frame.payload).count() as u64;
-        self.level.events += messages(&self.events).count() as u64;
         Ok(Some(Entry {
-            commands: Some(&frame.payload),
+            commands: commands.then_some(frame.payload.as_slice()),
             first: frame.first,
             events: &self.events,
         }))
@@ -153,22 +153,57 @@ impl Histories {
     /// What they come to, behind the last entry.
     ///
     /// # Errors
-    /// A finding, where the states differ.
+    /// Where a journal cannot be read.
     pub(super) fn level(mut self) -> Result<Level> {
-        let mut hash = None;
         for node in &mut self.nodes {
-            let own = node.engine.state_hash();
-            if *hash.get_or_insert(own) != own {
-                return Err(differs(
-                    node.id,
-                    self.last,
-                    "another state than the first node",
-                ));
-            }
-            self.level.superseded -= self.last + node.count_rest()?;
+            self.level.superseded += node.frames - node.count_rest()?;
+            self.level.begin_behind += u64::from(node.lives.len() > 1);
         }
-        self.level.state_hash = hash.unwrap_or_default();
+        self.level.state_hash = self.engine.state_hash();
         Ok(self.level)
+    }
+}
+
+/// The entry that is next in every life that goes on, and in others as far as they were committed.
+fn agreed(nodes: &mut [Node], at: u64) -> Result<Copied> {
+    let mut found: Vec<Option<Copied>> = Vec::new();
+    for node in nodes.iter_mut() {
+        for life in &mut node.lives {
+            found.push(life.frame(node.id, at)?);
+        }
+    }
+    let newest = found.iter().flatten().map(|frame| frame.term).max();
+    let committed = found.iter().flatten().find(|it| Some(it.term) == newest);
+    let Some(committed) = committed else {
+        bail!(
+            "no journal or archive has entry {at}: every node was given a snapshot from behind it, so nothing can \
+             be said of it"
+        );
+    };
+    let mut own = found.iter();
+    for node in nodes {
+        for life in &mut node.lives {
+            match own.next().and_then(Option::as_ref) {
+                None => {}
+                Some(own) if own == committed => node.frames -= 1,
+                Some(_) if life.goes_on => {
+                    return Err(differs(node.id, at, "another entry than others"));
+                }
+                Some(_) => life.over = true,
+            }
+        }
+    }
+    let place = found.iter().position(|own| own.as_ref() == Some(committed));
+    let place = place.context("an entry")?;
+    found.swap_remove(place).context("an entry")
+}
+
+fn capacity() -> Capacity {
+    let (orders, positions) = CAPACITY;
+    Capacity {
+        orders,
+        positions,
+        ..Capacity::default()
     }
 }
 
@@ -178,68 +213,90 @@ fn differs(node: u64, entry: u64, what: &str) -> anyhow::Error {
 
 impl Node {
     fn open(id: u64, data: &Path) -> Result<Self> {
-        let folder = data.join("journal");
+        let journal = Whole::of(&data.join("journal"))?;
+        let folder = journal.folder();
         let recovered =
-            inspect(&folder, Verify::Every).with_context(|| format!("the journal of node {id}"))?;
-        let reader = || Reader::closed(&folder, &recovered, Verify::Trust);
+            inspect(folder, Verify::Every).with_context(|| format!("the journal of node {id}"))?;
+        let reader = || Reader::closed(folder, &recovered, Verify::Trust);
         let mut all = reader()?;
-        let mut frames = 0;
-        while all.next(recovered.appended)?.is_some() {
+        let (mut frames, mut first, mut marks) = (0, 1, Vec::new());
+        while let Some(frame) = all.next(recovered.appended)? {
+            if frames == 0 {
+                first = frame.header.index;
+            }
             frames += 1;
+            if frame.header.kind == KIND_RESTART {
+                marks.push((frame.position, frame.end(), frame.header.index));
+            }
         }
-        let (orders, positions) = CAPACITY;
-        let capacity = Capacity {
-            orders,
-            positions,
-            ..Capacity::default()
+        let ends = marks.iter().map(|(start, ..)| *start);
+        let mut ends = ends.chain([recovered.appended]);
+        let mut life = |reader, behind| Life {
+            reader,
+            end: ends.next().unwrap_or(recovered.appended),
+            behind,
+            goes_on: false,
+            over: false,
         };
+        let mut lives = vec![life(LiveReader::new(reader()?), first.saturating_sub(1))];
+        for (_, behind, index) in &marks {
+            let mut reader = reader()?;
+            reader.seek(*behind)?;
+            lives.push(life(LiveReader::behind(reader, *index), *index));
+        }
+        if let Some(last) = lives.last_mut() {
+            last.goes_on = true;
+        }
         Ok(Self {
             id,
-            reader: LiveReader::new(reader()?),
-            end: recovered.appended,
-            engine: Engine::new(&capacity),
+            lives,
             stored: StoredEvents::open(id, &data.join("events"))?,
             frames,
+            _journal: journal,
         })
-    }
-
-    /// The live frame of an index, which is the next.
-    fn frame(&mut self, at: u64) -> Result<Copied> {
-        match self
-            .reader
-            .next(self.end)
-            .map_err(|error| judged(error.into()))?
-        {
-            Some(Live::Frame(frame)) if frame.header.index == at => Ok(Copied {
-                term: frame.header.term,
-                kind: frame.header.kind,
-                first: frame.header.first_sequence,
-                time: frame.header.time_ns,
-                payload: frame.payload.to_vec(),
-            }),
-            Some(Live::Frame(frame)) => {
-                let index = frame.header.index;
-                Err(differs(
-                    self.id,
-                    at,
-                    &format!("entry {index} is in its place"),
-                ))
-            }
-            Some(Live::Restart { index, .. }) => {
-                let what = format!("its journal begins behind a snapshot, at entry {index}");
-                Err(differs(self.id, at, &what))
-            }
-            None => Err(differs(self.id, at, "its journal has ended")),
-        }
     }
 
     /// Live frames behind the last entry that is compared: what came while the nodes stopped.
     fn count_rest(&mut self) -> Result<u64> {
         let mut rest = 0;
-        while self.reader.next(self.end)?.is_some() {
-            rest += 1;
+        if let Some(life) = self.lives.last_mut() {
+            while life.reader.next(life.end)?.is_some() {
+                rest += 1;
+            }
         }
         Ok(rest)
+    }
+}
+
+impl Life {
+    /// The live frame of an index, which is the next; none where this life does not have it.
+    fn frame(&mut self, node: u64, at: u64) -> Result<Option<Copied>> {
+        if self.over || at <= self.behind {
+            return Ok(None);
+        }
+        let next = self.reader.next(self.end);
+        match next.map_err(|error| judged(error.into()))? {
+            Some(Live::Frame(frame)) if frame.header.index == at => Ok(Some(Copied {
+                term: frame.header.term,
+                kind: frame.header.kind,
+                first: frame.header.first_sequence,
+                time: frame.header.time_ns,
+                payload: frame.payload.to_vec(),
+            })),
+            Some(Live::Frame(frame)) => {
+                let what = format!("entry {} is in its place", frame.header.index);
+                Err(differs(node, at, &what))
+            }
+            Some(Live::Restart { index, .. }) => {
+                let what = format!("its journal goes back to a snapshot behind entry {index}");
+                Err(differs(node, at, &what))
+            }
+            None if self.goes_on => Err(differs(node, at, "its journal has ended")),
+            None => {
+                self.over = true;
+                Ok(None)
+            }
+        }
     }
 }
 

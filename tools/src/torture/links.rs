@@ -4,8 +4,8 @@
 //!  node 1 --dials--> listener of the pair 1-2 --dials--> node 2's port for peers
 //!            one thread for each connection and direction carries the bytes
 //! ```
-//! Set up by `site`, cut by its rounds. Nobody needs a right for it that others do not have, as they would for
-//! network namespaces.
+//! Set up by `wires`, cut by rounds. Nobody needs a right for it that others do not have, as they do for networks
+//! of the nodes' own.
 //!
 //! Always holds: what was sent into a cut waits and comes in order once it is mended, as TCP would have it, or
 //! the connection is broken; no byte is changed, lost or doubled.
@@ -85,6 +85,15 @@ impl Link {
     /// Lets only what a node is sent wait.
     pub(super) fn deafen(&self, node: u64) {
         let cut = match node == self.ends.1 {
+            true => &self.state.forth_cut,
+            false => &self.state.back_cut,
+        };
+        cut.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets only what a node sends wait.
+    pub(super) fn mute(&self, node: u64) {
+        let cut = match node == self.ends.0 {
             true => &self.state.forth_cut,
             false => &self.state.back_cut,
         };
@@ -210,12 +219,15 @@ mod tests {
         far.write_all(b"back").unwrap();
         assert_eq!(until_heard(&mut near), b"back");
         assert_eq!(heard(&mut far), b"");
+        link.mute(2);
+        far.write_all(b"!").unwrap();
+        assert_eq!(heard(&mut near), b"", "neither hears the other");
         link.cut_off();
         far.write_all(b"more").unwrap();
         assert_eq!(heard(&mut near), b"");
         link.mend(false);
         assert_eq!(until_heard(&mut far), b"two");
-        assert_eq!(until_heard(&mut near), b"more");
+        assert_eq!(until_heard(&mut near), b"!more");
         link.cut_off();
         link.mend(true);
         assert_eq!(until_heard(&mut far), b"", "the connection is broken");

@@ -14,6 +14,7 @@ pub(super) struct Load {
     answers: AtomicU64,
     stopping: AtomicBool,
     abandoned: AtomicBool,
+    hurrying: AtomicBool,
     failure: Mutex<Option<anyhow::Error>>,
     outage: Mutex<Option<Outage>>,
     gathered: Mutex<usize>,
@@ -35,6 +36,7 @@ impl Load {
             answers: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
+            hurrying: AtomicBool::new(false),
             failure: Mutex::new(None),
             outage: Mutex::new(None),
             gathered: Mutex::new(0),
@@ -70,6 +72,15 @@ impl Load {
     /// How long it took until an answer came.
     pub(super) fn outage(&self) -> Option<Duration> {
         lock(&self.outage).as_ref()?.ended
+    }
+
+    /// Lets the clients send as fast as they are answered, or at their pace again.
+    pub(super) fn hurry(&self, hurrying: bool) {
+        self.hurrying.store(hurrying, Ordering::Relaxed);
+    }
+
+    pub(super) fn hurrying(&self) -> bool {
+        self.hurrying.load(Ordering::Relaxed)
     }
 
     /// Asks the clients to come to their end.

@@ -1,22 +1,25 @@
 //! `exahour torture`: a cluster of processes under load, whose nodes are killed, stopped and cut off; and the
 //! proof from its files that nothing which was acknowledged was lost or doubled.
 //!
-//! Called by the command line and, in short, by a test. Read in this order: `plan` says what happens, `site` and
-//! `links` are where, `trader` and `load` trade meanwhile and write diaries (`diary`), `check` compares those with
-//! `history`.
+//! Called by the command line and, in short, by a test. Read in this order: `plan` says what happens, `site` is where,
+//! `wires` (`links` or `networks`) and `disks` are what it can be done to, `trader` and `load` trade meanwhile and write
+//! diaries (`diary`), `check` compares those with `history`.
 //!
 //! Always holds: a broken promise ends it with exit code 1, its seed, and its folder kept.
 
 mod check;
 mod diary;
+mod disks;
 mod history;
 mod links;
 mod load;
+mod networks;
 mod plan;
 mod report;
 mod rounds;
 mod site;
 mod trader;
+mod wires;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,8 +36,9 @@ use serde::{Deserialize, Serialize};
 
 use self::check::{Counts, check};
 use self::load::Load;
+use self::plan::Own;
 use self::report::Report;
-use self::site::Site;
+use self::site::{Lot, Site};
 use self::trader::{Seat, trade};
 use crate::cluster::folder::ClusterFolder;
 use crate::exit::Interrupted;
@@ -45,12 +49,14 @@ use crate::start::durability;
 /// Kill, stop and cut off the nodes of a cluster under load, and prove that nothing acknowledged is lost.
 ///
 /// Starts nodes and clients on this machine. Every client writes down what it sends and is told. Rounds drawn
-/// from the seed kill the leader, a follower or all nodes with SIGKILL, pause them, cut their links, or let the
-/// leader hand over; in the end the journals of all nodes are replayed and compared with what the clients wrote.
+/// from the seed kill the leader, a follower or all nodes with SIGKILL, pause them, cut their links in either
+/// direction, keep a node away until it needs a snapshot, or let the leader hand over; in the end the journals of
+/// all nodes are replayed and compared with what the clients wrote.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Exit code 1: a promise is broken; the folder is kept, and the seed is told.\n\n\
-                  Examples:\n  exahour torture\n  exahour torture --kills 1000 --seed 7 --data evidence"
+                  Examples:\n  exahour torture\n  exahour torture --kills 1000 --seed 7 --data evidence\n  \
+                  exahour torture --kills 120 --own-disks --own-networks"
 )]
 pub struct Arguments {
     /// How often nodes are killed: about two in three the leader, one in six all at once. Other faults come
@@ -72,6 +78,14 @@ pub struct Arguments {
     /// What an acknowledgement promises.
     #[arg(long, value_name = "PROMISE", value_parser = durability, default_value = "durable")]
     durability: Durability,
+    /// Give each node a disk of its own, and let disks be full, stand still and be slow. Takes root's rights, and
+    /// ext4, which are said to be missing where they are.
+    #[arg(long)]
+    own_disks: bool,
+    /// Give each node a network of its own, and cut those in the kernel, cables too. Takes root's rights, and
+    /// network namespaces, which are said to be missing where they are.
+    #[arg(long)]
+    own_networks: bool,
     /// A new folder for everything, which is kept [default: a temporary one, kept only where something is
     /// wrong].
     #[arg(long, value_name = "DIR")]
@@ -82,6 +96,15 @@ pub struct Arguments {
     /// Write one JSON object.
     #[arg(long)]
     json: bool,
+}
+
+impl Arguments {
+    fn own(&self) -> Own {
+        Own {
+            disks: self.own_disks,
+            networks: self.own_networks,
+        }
+    }
 }
 
 /// Runs the rounds and the check.
@@ -123,8 +146,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 fn torture(arguments: &Arguments, seed: u64, folder: &Path) -> Result<()> {
     let nodes = arguments.nodes.parse().context("--nodes")?;
-    let rounds = plan::rounds(arguments.kills, seed);
-    let mut site = Site::make(folder, nodes, arguments.clients, arguments.durability)?;
+    let rounds = plan::rounds(arguments.kills, seed, arguments.own());
+    let mut site = Site::make(&Lot {
+        folder,
+        nodes,
+        sessions: arguments.clients,
+        durability: arguments.durability,
+        own: arguments.own(),
+    })?;
     site.found()?;
     let mut clients = Clients::start(arguments, seed, &site)?;
     let mut report = Report::new(arguments, seed)?;
@@ -138,6 +167,7 @@ fn torture(arguments: &Arguments, seed: u64, folder: &Path) -> Result<()> {
     clients.end(played, &mut site)?;
     let last = site.await_level()?;
     site.stop()?;
+    site.bring_out()?;
     let evidence = Evidence {
         last_index: last,
         nodes,

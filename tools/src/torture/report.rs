@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::Arguments;
 use super::check::Counts;
-use super::plan::{Fault, Victim};
+use super::plan::{Fault, Own, Victim};
 use crate::cluster::configuration::promise;
 use crate::journal::hex;
 use crate::output::{print, print_json};
@@ -24,6 +24,7 @@ pub(super) struct Report {
     seed: u64,
     nodes: u64,
     promise: &'static str,
+    own: Own,
     began: Instant,
     rounds: Rounds,
     leader_killed: Histogram<u64>,
@@ -39,6 +40,14 @@ struct Rounds {
     stepped_down: u64,
     cut_off: u64,
     deafened: u64,
+    muted: u64,
+    parted: u64,
+    /// Nodes that came back by a snapshot because they were away for too long.
+    away: u64,
+    unplugged: u64,
+    disks_filled: u64,
+    disks_stalled: u64,
+    disks_slow: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -54,6 +63,8 @@ struct Findings {
     seed: u64,
     nodes: u64,
     promise: &'static str,
+    own_disks: bool,
+    own_networks: bool,
     rounds: Rounds,
     #[serde(flatten)]
     checked: Checked,
@@ -76,6 +87,7 @@ struct Checked {
     commands: u64,
     events: u64,
     superseded_frames: u64,
+    journals_behind_snapshots: u64,
     state_hash: String,
 }
 
@@ -93,6 +105,7 @@ impl Checked {
             commands: level.commands,
             events: level.events,
             superseded_frames: level.superseded,
+            journals_behind_snapshots: level.begin_behind,
             state_hash: hex(&level.state_hash.0),
         }
     }
@@ -117,6 +130,7 @@ impl Report {
             seed,
             nodes: arguments.nodes.parse().context("--nodes")?,
             promise: promise(arguments.durability),
+            own: arguments.own(),
             began: Instant::now(),
             rounds: Rounds::default(),
             leader_killed: histogram()?,
@@ -142,6 +156,13 @@ impl Report {
             Fault::StepDown => &mut rounds.stepped_down,
             Fault::CutOff(..) => &mut rounds.cut_off,
             Fault::Deafen(..) => &mut rounds.deafened,
+            Fault::Mute(..) => &mut rounds.muted,
+            Fault::Part(_) => &mut rounds.parted,
+            Fault::Away => &mut rounds.away,
+            Fault::Unplug(..) => &mut rounds.unplugged,
+            Fault::FillDisk(..) => &mut rounds.disks_filled,
+            Fault::StallDisk(..) => &mut rounds.disks_stalled,
+            Fault::SlowDisk(..) => &mut rounds.disks_slow,
         };
         *count += 1;
     }
@@ -153,6 +174,8 @@ impl Report {
             seed: self.seed,
             nodes: self.nodes,
             promise: self.promise,
+            own_disks: self.own.disks,
+            own_networks: self.own.networks,
             rounds: self.rounds,
             checked: Checked::of(counts),
             leader_killed: outages(&self.leader_killed),
@@ -200,10 +223,25 @@ fn text(it: &Findings) -> String {
     line(
         "besides",
         format!(
-            "{} paused, {} cut off, {} deafened, {} handed over",
-            rounds.paused, rounds.cut_off, rounds.deafened, rounds.stepped_down
+            "{} paused, {} cut off, {} deaf, {} mute, {} apart, {} handed over, {} away until a snapshot",
+            rounds.paused,
+            rounds.cut_off,
+            rounds.deafened,
+            rounds.muted,
+            rounds.parted,
+            rounds.stepped_down,
+            rounds.away
         ),
     );
+    if it.own_disks || it.own_networks {
+        line(
+            "their own",
+            format!(
+                "{} disks filled, {} stood still, {} slow; {} cables pulled",
+                rounds.disks_filled, rounds.disks_stalled, rounds.disks_slow, rounds.unplugged
+            ),
+        );
+    }
     line("leader", outage_text("killed", &it.leader_killed));
     line("all nodes", outage_text("killed", &it.all_killed));
     out.push_str(&checked_text(&it.checked));
@@ -226,8 +264,9 @@ fn checked_text(it: &Checked) -> String {
     line(
         "history",
         format!(
-            "{} entries, {} commands, {} events, the same on all nodes; {} frames superseded",
-            it.entries, it.commands, it.events, it.superseded_frames
+            "{} entries, {} commands, {} events, the same on all nodes; {} frames superseded; {} journals \
+             begin behind a snapshot",
+            it.entries, it.commands, it.events, it.superseded_frames, it.journals_behind_snapshots
         ),
     );
     line("state hash", it.state_hash.clone());

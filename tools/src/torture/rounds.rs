@@ -7,15 +7,22 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
-use exahour_replicas::{Reply, Request};
+use exahour_replicas::{NodeStatus, Reply, Request};
 use nix::sys::signal::Signal;
 
 use super::load::Load;
 use super::plan::{Fault, Round, Victim};
 use super::report::Report;
-use super::site::Site;
+use super::site::{PATIENCE_FOR_SNAPSHOTS, Site};
+use super::wires::Cut;
 use crate::cluster::survey::ask;
 use crate::exit::finding;
+
+/// Entries that a follower may have got since it was asked.
+const FRAMES_UNTOLD: u64 = 1_000;
+
+/// How long a slow disk stands still at a time, and how long it runs in between.
+const SLOW: (Duration, Duration) = (Duration::from_millis(30), Duration::from_millis(10));
 
 /// Plays a round.
 ///
@@ -46,22 +53,42 @@ pub(super) fn play(site: &mut Site, load: &Load, round: &Round, report: &mut Rep
         Fault::StepDown => step_down(site, load, leader)?,
         Fault::CutOff(victim, span) => {
             let node = whom(site, victim);
-            for link in site.links_of(node) {
-                link.cut_off();
-            }
-            mend_after(site, load, node, span, round.chance)?;
+            cut(site, load, (node, Cut::Off, span), round.chance)?;
         }
         Fault::Deafen(victim, span) => {
             let node = whom(site, victim);
-            for link in site.links_of(node) {
-                link.deafen(node);
-            }
+            cut(site, load, (node, Cut::Deaf, span), round.chance)?;
+        }
+        Fault::Mute(victim, span) => {
+            let node = whom(site, victim);
+            cut(site, load, (node, Cut::Mute, span), round.chance)?;
+        }
+        Fault::Part(span) => {
+            let apart = Cut::Apart(follower(site, leader, round.chance));
+            cut(site, load, (leader, apart, span), round.chance)?;
+        }
+        Fault::Away => keep_away(site, load, leader, round.chance)?,
+        Fault::Unplug(victim, span) => {
+            let node = whom(site, victim);
+            site.wires().unplug(node)?;
             mend_after(site, load, node, span, round.chance)?;
+        }
+        Fault::FillDisk(victim, span) => {
+            let node = whom(site, victim);
+            fill(site, load, node, span)?;
+        }
+        Fault::StallDisk(victim, span) => {
+            let node = whom(site, victim);
+            stall(site, load, node, span, Duration::MAX)?;
+        }
+        Fault::SlowDisk(victim, span) => {
+            let node = whom(site, victim);
+            stall(site, load, node, span, SLOW.0)?;
         }
     }
     await_first(site, load)?;
     report.on_round(round.fault, load.outage().unwrap_or_default());
-    Ok(())
+    site.check_nodes()
 }
 
 fn follower(site: &Site, leader: u64, chance: u64) -> u64 {
@@ -107,14 +134,91 @@ fn pause(site: &mut Site, load: &Load, node: u64, span: Duration) -> Result<()> 
     rested
 }
 
+fn cut(
+    site: &mut Site,
+    load: &Load,
+    (node, cut, span): (u64, Cut, Duration),
+    chance: u64,
+) -> Result<()> {
+    let others: Vec<u64> = site.ids().into_iter().filter(|id| *id != node).collect();
+    site.wires().cut(node, &others, cut)?;
+    mend_after(site, load, node, span, chance)
+}
+
 /// Lets time pass, and mends what is cut; in one of two cases connections do not outlive it.
-fn mend_after(site: &Site, load: &Load, node: u64, span: Duration, chance: u64) -> Result<()> {
+fn mend_after(site: &mut Site, load: &Load, node: u64, span: Duration, chance: u64) -> Result<()> {
     load.begin_outage(Instant::now());
     let rested = site.rest(span);
-    for link in site.links_of(node) {
-        link.mend(chance & 1 == 1);
-    }
+    site.wires().mend(node, chance & 1 == 1)?;
     rested
+}
+
+/// Kills a follower, and lets it come back once the leader has given up what it lacks. The first node is left
+/// out, so that there is one whose journal is whole.
+fn keep_away(site: &mut Site, load: &Load, leader: u64, chance: u64) -> Result<()> {
+    let others = site.ids().into_iter().skip(1).filter(|id| *id != leader);
+    let others: Vec<u64> = others.collect();
+    let away = others[chance as usize % others.len()];
+    let mut had = 0;
+    site.until("a follower says how it stands", |site| {
+        had = site.status_of(away).map_or(0, |it| it.last_index);
+        Ok((had > 0).then_some(()))
+    })?;
+    site.kill(away)?;
+    load.begin_outage(Instant::now());
+    load.hurry(true);
+    let given_up = site.until_within(
+        PATIENCE_FOR_SNAPSHOTS,
+        "the leader gives up what a node that is away lacks",
+        |site| {
+            load.check_abandoned()?;
+            // It may have got more before it was killed: nothing that it could lack is to be left.
+            let first = |status: &NodeStatus| status.first_index;
+            let survey = site.survey();
+            let leader = survey.leader().map(first).unwrap_or_default();
+            Ok((leader > had + FRAMES_UNTOLD).then_some(()))
+        },
+    );
+    load.hurry(false);
+    given_up?;
+    site.start(away)?;
+    site.until_within(
+        PATIENCE_FOR_SNAPSHOTS,
+        "a node comes back by a snapshot",
+        |site| {
+            let came = |status: NodeStatus| status.first_index > had;
+            Ok(site.status_of(away).is_some_and(came).then_some(()))
+        },
+    )
+}
+
+/// Leaves no room on a node's disk for a while in which it takes much.
+fn fill(site: &mut Site, load: &Load, node: u64, span: Duration) -> Result<()> {
+    let began = Instant::now();
+    site.disk(node)?.fill()?;
+    load.begin_outage(began);
+    load.hurry(true);
+    let rested = site.rest(span);
+    load.hurry(false);
+    site.disk(node)?.empty()?;
+    rested
+}
+
+/// Lets a node's disk stand still for `still` at a time, until `span` is over.
+fn stall(site: &mut Site, load: &Load, node: u64, span: Duration, still: Duration) -> Result<()> {
+    let began = Instant::now();
+    load.begin_outage(began);
+    loop {
+        let left = span.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            return Ok(());
+        }
+        site.disk(node)?.freeze()?;
+        let rested = site.rest(left.min(still));
+        site.disk(node)?.thaw()?;
+        rested?;
+        site.rest(SLOW.1)?;
+    }
 }
 
 fn step_down(site: &mut Site, load: &Load, leader: u64) -> Result<()> {

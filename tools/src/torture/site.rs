@@ -1,4 +1,4 @@
-//! Where a torture takes place: a folder, the nodes' processes, and the links between them.
+//! Where a torture takes place: a folder, the nodes' processes, their disks, and the wires between them.
 //!
 //! Always holds: whatever way the site goes, no process of it outlives it; a node that ends without having
 //! been killed is a finding.
@@ -10,28 +10,36 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use exahour_gateway::credentials::{Key, Keys};
-use exahour_replicas::{ClusterKey, Member, NodeId, NodeStatus};
+use exahour_replicas::{ClusterKey, Member, NodeId, NodeStatus, Reply, Request};
 use exahour_wire::codes::Durability;
 use exahour_wire::ids::SessionId;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 
-use super::links::Link;
+use super::disks::{NodeDisk, keep_mounts_to_us};
+use super::plan::Own;
+use super::wires::Wires;
 use crate::cluster::configuration::{More, Plan, text_of};
-use crate::cluster::folder::{ClusterFolder, KEY_FILE, new_members};
+use crate::cluster::folder::{ClusterFolder, KEY_FILE};
 use crate::cluster::process::{NodeProcess, Tie};
-use crate::cluster::survey::Survey;
+use crate::cluster::survey::{Survey, ask};
 use crate::exit::{Interrupted, finding};
 use crate::start::{catch_signals, signal_within};
 
 /// How long anything here may take before it counts as stuck.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Frequent hashes and snapshots, small segments: kills hit them in the making.
+/// How long a node may take to be so far behind that it needs a snapshot, and to have one.
+pub(super) const PATIENCE_FOR_SNAPSHOTS: Duration = Duration::from_secs(300);
+
+/// Frequent hashes and snapshots, small segments, little of which is kept: kills hit them in the making. What is
+/// given up is kept for the check.
 const KEYS: &str = "checkpoint_every = 1000";
 const TABLES: &str = "\
 [journal]
 segment_bytes = 1048576
+keep_bytes = 2000000
+archive = true
 [snapshots]
 journal_bytes = 400000
 [capacity]
@@ -39,13 +47,25 @@ orders = 65536
 positions = 1024
 ";
 
+/// What a place is made of.
+#[derive(Clone, Copy)]
+pub(super) struct Lot<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) nodes: u64,
+    pub(super) sessions: u32,
+    pub(super) durability: Durability,
+    pub(super) own: Own,
+}
+
 /// The place of a torture.
 pub(super) struct Site {
     pub(super) folder: ClusterFolder,
     members: Vec<Member>,
     key: ClusterKey,
     nodes: BTreeMap<u64, NodeProcess>,
-    links: Vec<Link>,
+    wires: Wires,
+    /// Those of the nodes' own, where they have any.
+    disks: BTreeMap<u64, NodeDisk>,
     signals: SignalFd,
 }
 
@@ -53,25 +73,25 @@ impl Site {
     /// Makes the folder, and starts nothing.
     ///
     /// # Errors
-    /// Where there is something in it.
-    pub(super) fn make(
-        path: &Path,
-        nodes: u64,
-        sessions: u32,
-        durability: Durability,
-    ) -> Result<Self> {
-        // Before any thread is started: threads inherit what is blocked.
+    /// Where there is something in it, or the system does not give nodes what they are to have of their own.
+    pub(super) fn make(lot: &Lot<'_>) -> Result<Self> {
+        // Before any thread is started: threads inherit what is blocked, and what is seen.
         let signals = catch_signals()?;
-        let members = new_members(nodes)?;
-        let links = links_of(&members)?;
-        let tables = format!("{TABLES}{}", genesis(sessions));
-        let folder = ClusterFolder::make(path, &members, |node, data| {
+        if lot.own.disks {
+            keep_mounts_to_us()?;
+        }
+        let (wires, members) = match lot.own.networks {
+            true => Wires::networks(lot.nodes)?,
+            false => Wires::carried(lot.nodes)?,
+        };
+        let tables = format!("{TABLES}{}", genesis(lot.sessions));
+        let folder = ClusterFolder::make(lot.folder, &members, |node, data| {
             text_of(&Plan {
                 node: *node,
                 data: Some(data),
                 key: Path::new(KEY_FILE),
-                founders: &seen_by(node.id, &members, &links),
-                durability,
+                founders: &wires.seen_by(node.id, &members),
+                durability: lot.durability,
                 shares: true,
                 more: More {
                     keys: KEYS,
@@ -79,16 +99,23 @@ impl Site {
                 },
             })
         })?;
+        let mut disks = BTreeMap::new();
+        for node in folder.nodes().iter().filter(|_| lot.own.disks) {
+            let image = folder.path().join(format!("node-{node}.disk"));
+            disks.insert(*node, NodeDisk::make(&image, &folder.data(*node))?);
+        }
+        let space = |node| wires.own().and_then(|own| own.space_of(node));
         let nodes = folder.nodes().iter();
         let nodes = nodes
-            .map(|node| (*node, NodeProcess::of(&folder, *node)))
+            .map(|node| (*node, NodeProcess::of(&folder, *node).within(space(*node))))
             .collect();
         Ok(Self {
             key: folder.key()?,
             folder,
             members,
             nodes,
-            links,
+            wires,
+            disks,
             signals,
         })
     }
@@ -110,7 +137,7 @@ impl Site {
     }
 
     /// How the nodes stand, asked past the links.
-    fn survey(&self) -> Survey {
+    pub(super) fn survey(&self) -> Survey {
         let addresses: Vec<SocketAddr> = self.members.iter().map(|it| it.peers).collect();
         Survey::of(&addresses, &self.key)
     }
@@ -172,9 +199,36 @@ impl Site {
         self.node(id)?.signal(signal)
     }
 
-    /// The links of a node.
-    pub(super) fn links_of(&self, id: u64) -> impl Iterator<Item = &Link> {
-        self.links.iter().filter(move |link| link.touches(id))
+    /// What is between the nodes.
+    pub(super) fn wires(&mut self) -> &mut Wires {
+        &mut self.wires
+    }
+
+    /// The disk of a node.
+    ///
+    /// # Errors
+    /// Where it has none of its own.
+    pub(super) fn disk(&mut self, id: u64) -> Result<&mut NodeDisk> {
+        let disk = self.disks.get_mut(&id);
+        disk.context("the nodes have no disks of their own")
+    }
+
+    /// Puts what is on the nodes' disks into the folder, when no node runs any more.
+    ///
+    /// # Errors
+    /// Where that cannot be done.
+    pub(super) fn bring_out(&mut self) -> Result<()> {
+        let mut disks = std::mem::take(&mut self.disks).into_values();
+        disks.try_for_each(NodeDisk::bring_out)
+    }
+
+    /// How a node stands, if it answers.
+    pub(super) fn status_of(&self, id: u64) -> Option<NodeStatus> {
+        let member = self.members.iter().find(|it| it.id == NodeId(id))?;
+        match ask(member.peers, &self.key, &Request::Status).ok()? {
+            Reply::Status(status) => Some(*status),
+            _ => None,
+        }
     }
 
     /// Where a node is asked.
@@ -241,7 +295,11 @@ impl Site {
         Ok(())
     }
 
-    fn check_nodes(&mut self) -> Result<()> {
+    /// Looks whether all nodes run that should.
+    ///
+    /// # Errors
+    /// A finding, where one has ended that nobody has killed.
+    pub(super) fn check_nodes(&mut self) -> Result<()> {
         for node in self.nodes.values_mut() {
             if let Some(status) = node.ended()? {
                 return Err(ended(node, &status.to_string()));
@@ -254,9 +312,19 @@ impl Site {
     pub(super) fn until<T>(
         &mut self,
         what: &str,
+        ask: impl FnMut(&mut Self) -> Result<Option<T>>,
+    ) -> Result<T> {
+        self.until_within(PATIENCE, what, ask)
+    }
+
+    /// As [`Self::until`], for a while of the caller's choice.
+    pub(super) fn until_within<T>(
+        &mut self,
+        patience: Duration,
+        what: &str,
         mut ask: impl FnMut(&mut Self) -> Result<Option<T>>,
     ) -> Result<T> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience;
         loop {
             if let Some(found) = ask(self)? {
                 return Ok(found);
@@ -264,7 +332,7 @@ impl Site {
             if Instant::now() >= end {
                 return Err(finding(anyhow!(
                     "{what}: not within {} s: {:?}",
-                    PATIENCE.as_secs(),
+                    patience.as_secs(),
                     self.survey()
                 )));
             }
@@ -296,27 +364,6 @@ fn ended(node: &NodeProcess, status: &str) -> anyhow::Error {
         node.id,
         node.last_words()
     ))
-}
-
-/// A link for each pair; the lower number dials.
-fn links_of(members: &[Member]) -> Result<Vec<Link>> {
-    let mut links = Vec::new();
-    for (place, near) in members.iter().enumerate() {
-        for far in &members[place + 1..] {
-            links.push(Link::open((near.id.0, far.id.0), far.peers)?);
-        }
-    }
-    Ok(links)
-}
-
-/// The members as one of them is told: those that it dials are reached through links.
-fn seen_by(node: NodeId, members: &[Member], links: &[Link]) -> Vec<Member> {
-    let way = |to: NodeId| links.iter().find(|link| link.ends == (node.0, to.0));
-    let seen = members.iter().map(|member| Member {
-        peers: way(member.id).map_or(member.peers, |link| link.address),
-        ..*member
-    });
-    seen.collect()
 }
 
 /// Two firms with a session for each client in turn, and one contract.
