@@ -21,6 +21,7 @@ pub mod raft;
 pub mod relay;
 pub mod replaying;
 pub mod report;
+pub mod restart;
 pub mod site;
 pub mod trip;
 
@@ -72,6 +73,7 @@ enum Topic {
     Cluster(cluster::Arguments),
     Failover(failover::Arguments),
     Raft(raft::Arguments),
+    Restart(restart::Arguments),
     #[command(hide = true)]
     Node(node::Arguments),
 }
@@ -129,6 +131,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Some(Topic::Cluster(arguments)) => cluster::run(arguments),
         Some(Topic::Failover(arguments)) => failover::run(arguments),
         Some(Topic::Raft(arguments)) => raft::run(arguments),
+        Some(Topic::Restart(arguments)) => restart::run(arguments),
         Some(Topic::Node(arguments)) => node::run(arguments),
     }
 }

@@ -96,7 +96,15 @@ impl Trader {
     /// # Errors
     /// What keeps it out.
     pub fn log_on(node: SocketAddr, keys: &Path) -> anyhow::Result<Self> {
-        let client = Client::connect(node, settings(keys)?)?;
+        Self::with(node, settings(keys)?)
+    }
+
+    /// As [`Trader::log_on`], as a client that is set up in another way.
+    ///
+    /// # Errors
+    /// What keeps it out.
+    pub fn with(node: SocketAddr, settings: ClientConfig) -> anyhow::Result<Self> {
+        let client = Client::connect(node, settings)?;
         Ok(Self {
             client,
             next_name: 1,
