@@ -351,7 +351,8 @@ fn journal_config(disk: &Arc<dyn Disk>, config: &NodeConfig) -> Result<LogConfig
     Ok(journal)
 }
 
-/// Opens the log of what the commands in `journal` gave.
+/// Opens the log of what the commands in `journal` gave. One that is damaged is cut there: the journal gives
+/// what stood behind it again.
 fn open_events(
     disk: &Arc<dyn Disk>,
     config: &NodeConfig,
@@ -363,7 +364,20 @@ fn open_events(
     events.disk = Arc::clone(disk);
     events.chain = Chain::Off;
     events.flush = FlushBody::Map;
-    Journal::open_or_create(&events).map_err(NodeError::log("event log"))
+    events.on_damage = OnDamage::SetAside;
+    let opened = Journal::open_or_create(&events).map_err(NodeError::log("event log"))?;
+    if let Some(damage) = &opened.recovered.damage {
+        (config.notice)(&format!(
+            "the event log is damaged at position {} ({}): what follows is written again from the journal; what \
+             was there is kept in {}/{EVENTS}/damaged-{:020}",
+            damage.position,
+            damage.why,
+            config.data.display(),
+            damage.position.value()
+        ));
+    }
+    opened.told().map_err(NodeError::log("event log"))?;
+    Ok(opened)
 }
 
 /// Opens the event log, which tells of nothing that the journal does not have; a node that lost a part of

@@ -114,6 +114,37 @@ fn a_replay_knows_how_many_orders_could_live() {
     assert_eq!(refused(&written), 3);
 }
 
+#[test]
+fn a_damaged_event_log_is_written_again_from_the_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::start(&config(folder.path())).unwrap();
+    let mut alpha = connect(&node, 1);
+    for name in 1..=300 {
+        alpha.send(&order(name, 100, Side::Buy, 1)).unwrap();
+        let _: OrderAccepted = next_report(&mut alpha);
+    }
+    drop(alpha);
+    node.stop().unwrap();
+    let events = folder.path().join("events");
+    let written = read_events(&events);
+
+    let segment = events.join(format!("{:020}.log", 0));
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let middle = inspect(&events, Verify::Every).unwrap().appended.value() / 2;
+    bytes[middle as usize] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let node = Node::start(&config(folder.path())).unwrap();
+    let mut alpha = connect(&node, 1);
+    alpha.send(&order(301, 100, Side::Buy, 1)).unwrap();
+    let _: OrderAccepted = next_report(&mut alpha);
+    drop(alpha);
+    node.stop().unwrap();
+    assert!(read_events(&events).starts_with(&written));
+    let parts = std::fs::read_dir(&events).unwrap();
+    let parts = parts.filter(|it| it.as_ref().unwrap().path().is_dir());
+    assert_eq!(parts.count(), 1, "what was there is kept");
+}
+
 /// Whether the stages of the engine share a thread is invisible: a node that runs them apart writes
 /// the events that a replay, which runs them fused, gives.
 #[test]
