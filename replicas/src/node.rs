@@ -8,6 +8,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use exahour_engine::{Capacity, Engine};
 use exahour_gateway::clock::Clock;
@@ -44,7 +45,7 @@ use crate::peers::links::Links;
 use crate::peers::{CONNECTIONS_MAX as PEERS_MAX, Local, Peers};
 use crate::sequencer::{BATCH_BYTES_MAX, Sequencer, SequencerSettings};
 use crate::snapshots::Start;
-use crate::storage::JournalStorage;
+use crate::storage::{JournalStorage, LogEnd};
 use crate::world::World;
 
 /// Lines in the ring of a gateway.
@@ -130,11 +131,7 @@ impl Node {
         let (engine_intake_in, engine_intake_out) = watermark();
         let (duty_in, duty_out) = any_ring(DUTY_RING_CHANGES);
 
-        check_clock((world.clocks)().now(), disk.end.time)?;
-        if disk.end.next == CommandSequence(1) {
-            // What is wrong with it is said before anybody is served.
-            genesis_of(config, EARLIEST_TIME)?;
-        }
+        check_beginning(config, world, &disk.end)?;
         let (frame, superseded) = disk.storage.at_start();
         let opens_behind = Applied {
             mark: applied_out.clone(),
@@ -143,35 +140,23 @@ impl Node {
         };
         let events_told = disk.event_log.last_command();
         let applied = disk.start.as_ref().map_or(0, |start| start.place.index);
-        let intake = Intake::new(intake_in, "journal", config.notice);
-        let (consensus, courier) = agreement(
-            (config, world),
-            disk.storage,
-            applied,
-            (applied_out, intake),
-        )?;
-        let sequencer = {
-            let config = config.clone();
-            let settings = SequencerSettings {
-                orders_max: config.capacity.orders,
-                batch_bytes_max: fits_a_segment(BATCH_BYTES_MAX, config.segment_bytes),
-                genesis: Box::new(move |now| genesis_of(&config, now)),
-            };
-            let rings = vec![wishes_out, gateway_out];
-            let engine = EngineFacts {
-                behaviour: behaviour_out,
-                events_told,
-            };
-            let others = (engine, wanted_in);
-            Sequencer::new(
-                settings,
-                consensus,
-                rings,
-                duty_in,
-                others,
-                (world.clocks)(),
-            )?
+        let marks = (
+            applied_out,
+            Intake::new(intake_in, "journal", config.notice),
+        );
+        let (consensus, courier) = agreement((config, world), disk.storage, applied, marks)?;
+        let engine = EngineFacts {
+            behaviour: behaviour_out,
+            events_told,
         };
+        let sequencer = Sequencer::new(
+            sequencer_settings(config),
+            consensus,
+            vec![wishes_out, gateway_out],
+            duty_in,
+            (engine, wanted_in),
+            (world.clocks)(),
+        )?;
         let outlet = EngineOutlet {
             events: disk.event_log,
             applied: applied_in,
@@ -181,20 +166,7 @@ impl Node {
             hash_every: config.checkpoint_every,
             fresh_from: disk.end.next,
         };
-        let follow_journal = || {
-            Reader::follow_on(&world.disk, config.data.join(JOURNAL), Verify::Every)
-                .map_err(NodeError::log("journal"))
-        };
-        let stages = stages(
-            (config, &disk.capacity, world),
-            follow_journal,
-            disk.start,
-            outlet,
-        )?;
-        let flush_pause = match config.durability {
-            Durability::Durable => None,
-            Durability::Replicated => Some(config.flush_pause),
-        };
+        let stages = stages((config, &disk.capacity, world), disk.start, outlet)?;
         let mut front = FrontDoor::open((config, world), disk.keys, gateway_in, &opens_behind)?;
         front.orders.follow_intake(intake_out);
         front.orders.follow_intake(engine_intake_out);
@@ -206,7 +178,7 @@ impl Node {
         let mut agents: Vec<Box<dyn Agent>> = vec![
             Box::new(front.orders),
             Box::new(sequencer),
-            Box::new(DiskAgent::new(disk.flusher, flush_pause)),
+            Box::new(DiskAgent::new(disk.flusher, flush_pause(config))),
             Box::new(front.market_data),
             Box::new(front.drop_copy),
             Box::new(StagingAgent::new(disk.stagers, config.notice)),
@@ -282,6 +254,34 @@ pub fn opens_again(failure: &AgentFailure) -> bool {
     )
 }
 
+/// Refuses a start by a clock that cannot be believed, or with a genesis that contradicts itself: what is wrong
+/// is said before anybody is served.
+fn check_beginning(config: &NodeConfig, world: &World, end: &LogEnd) -> Result<(), NodeError> {
+    check_clock((world.clocks)().now(), end.time)?;
+    if end.next == CommandSequence(1) {
+        genesis_of(config, EARLIEST_TIME)?;
+    }
+    Ok(())
+}
+
+/// From the end of one flush to the next; none where acknowledgements wait for it.
+fn flush_pause(config: &NodeConfig) -> Option<Duration> {
+    match config.durability {
+        Durability::Durable => None,
+        Durability::Replicated => Some(config.flush_pause),
+    }
+}
+
+fn sequencer_settings(config: &NodeConfig) -> SequencerSettings {
+    let (orders_max, segment_bytes) = (config.capacity.orders, config.segment_bytes);
+    let config = config.clone();
+    SequencerSettings {
+        orders_max,
+        batch_bytes_max: fits_a_segment(BATCH_BYTES_MAX, segment_bytes),
+        genesis: Box::new(move |now| genesis_of(&config, now)),
+    }
+}
+
 /// What has the group agree, behind an entry that the engine starts from, and the courier it sends.
 fn agreement(
     (config, world): (&NodeConfig, &World),
@@ -328,14 +328,18 @@ fn agreement(
 /// The engine: one agent, or one for each stage where the layout places the first on its own.
 fn stages(
     (config, capacity, world): (&NodeConfig, &Capacity, &World),
-    journal: impl Fn() -> Result<Reader, NodeError>,
     start: Option<Start>,
     outlet: EngineOutlet,
 ) -> Result<Vec<Box<dyn Agent>>, NodeError> {
     let place = start.as_ref().map(|start| start.place);
-    let frames = || match &place {
-        Some(place) => Frames::behind(journal()?, place),
-        None => journal().map(Frames::from_the_start),
+    let path = config.data.join(JOURNAL);
+    let frames = || {
+        let journal = Reader::follow_on(&world.disk, &path, Verify::Every);
+        let journal = journal.map_err(NodeError::log("journal"))?;
+        match &place {
+            Some(place) => Frames::behind(journal, place),
+            None => Ok(Frames::from_the_start(journal)),
+        }
     };
     let engine = start.map_or_else(|| Engine::new(capacity), |start| start.engine);
     let (admission, execution) = engine.into_stages();
