@@ -4,10 +4,10 @@
 //! delay where an acknowledgement waits for it. A failed flush stops the node. A full disk does not: staging tries again, and what cannot
 //! be appended meanwhile waits where it is.
 
-use std::time::{Duration, Instant};
-
+use exahour_gateway::clock::{Clock, Steady};
 use exahour_journal::{Flusher, JournalError, Stager};
 use exahour_rings::{Agent, Halt};
+use exahour_wire::units::Nanos;
 
 /// The agent's name in a layout.
 pub(crate) const DISK: &str = "disk";
@@ -16,16 +16,18 @@ pub(crate) const DISK: &str = "disk";
 pub(crate) struct DiskAgent {
     flusher: Flusher,
     /// From the end of one flush to the next, at least; none where acknowledgements wait for it.
-    pause: Option<Duration>,
-    flushed_at: Instant,
+    pause: Option<Nanos>,
+    clock: Box<dyn Clock>,
+    flushed_at: Steady,
 }
 
 impl DiskAgent {
-    pub(crate) fn new(flusher: Flusher, pause: Option<Duration>) -> Self {
+    pub(crate) fn new(flusher: Flusher, pause: Option<Nanos>, mut clock: Box<dyn Clock>) -> Self {
         Self {
             flusher,
             pause,
-            flushed_at: Instant::now(),
+            flushed_at: clock.steady(),
+            clock,
         }
     }
 }
@@ -37,8 +39,11 @@ impl Agent for DiskAgent {
 
     fn do_work(&mut self) -> Result<usize, Halt> {
         let before = self.flusher.durable();
-        let due = |pause| self.flushed_at.elapsed() >= pause;
-        if self.pause.is_none_or(due) {
+        let due = match self.pause {
+            None => true,
+            Some(pause) => self.clock.steady() >= self.flushed_at.after(pause),
+        };
+        if due {
             self.flusher.flush_begin().map_err(Halt::new)?;
         }
         let after = self.flusher.flush_poll().map_err(Halt::new)?;
@@ -46,7 +51,7 @@ impl Agent for DiskAgent {
             return Ok(0);
         }
         if self.pause.is_some() {
-            self.flushed_at = Instant::now();
+            self.flushed_at = self.clock.steady();
         }
         Ok(1)
     }

@@ -8,7 +8,6 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use exahour_engine::{Capacity, Engine};
 use exahour_gateway::clock::Clock;
@@ -178,7 +177,11 @@ impl Node {
         let mut agents: Vec<Box<dyn Agent>> = vec![
             Box::new(front.orders),
             Box::new(sequencer),
-            Box::new(DiskAgent::new(disk.flusher, flush_pause(config))),
+            Box::new(DiskAgent::new(
+                disk.flusher,
+                flush_pause(config),
+                (world.clocks)(),
+            )),
             Box::new(front.market_data),
             Box::new(front.drop_copy),
             Box::new(StagingAgent::new(disk.stagers, config.notice)),
@@ -265,10 +268,11 @@ fn check_beginning(config: &NodeConfig, world: &World, end: &LogEnd) -> Result<(
 }
 
 /// From the end of one flush to the next; none where acknowledgements wait for it.
-fn flush_pause(config: &NodeConfig) -> Option<Duration> {
+fn flush_pause(config: &NodeConfig) -> Option<Nanos> {
     match config.durability {
         Durability::Durable => None,
-        Durability::Replicated => Some(config.flush_pause),
+        // Some milliseconds.
+        Durability::Replicated => Some(Nanos(config.flush_pause.as_nanos() as u64)),
     }
 }
 

@@ -161,6 +161,14 @@ impl<C: Clock> Client<C> {
         self.await_open()
     }
 
+    /// As [`Client::reconnect`], without waiting: it logs on while it is polled, and
+    /// [`ClientEvent::Established`] says when it has.
+    pub fn begin_again(&mut self) {
+        let now = self.now();
+        self.route.reset();
+        self.seek(now);
+    }
+
     /// As [`Client::reconnect`], at another address: a node that started anew elsewhere.
     ///
     /// # Errors

@@ -33,6 +33,8 @@ pub(crate) enum Stream {
     Scope = 5,
     /// The operator.
     Operator = 6,
+    /// Who forgets at the end, and when.
+    Forgetting = 7,
 }
 
 /// A stream of choices.

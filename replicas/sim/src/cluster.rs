@@ -6,22 +6,25 @@
 //! an order drawn from the seed.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use exahour_gateway::credentials::Key;
+use exahour_gateway::net::{Net, Port};
 use exahour_journal::disk::Disk;
 use exahour_wire::ids::SessionId;
 use exahour_wire::units::Nanos;
 
 use crate::chance::{Chance, Stream};
-use crate::client::{Client, Trader, Violation};
+use crate::client::{Client, Trader, User, VersionTold, Violation};
 use crate::clock::{ClockHands, Drift};
 use crate::disk;
-use crate::faults::Faults;
+use crate::faults::{Faults, may_lose_memory};
 use crate::history::History;
 use crate::meaning::Meaning;
 use crate::net::{Death, HostId, Network, Shared};
 use crate::node::SimNode;
+use crate::onlookers::{BackOffice, MarketWatcher};
 use crate::operator::{Deed, Operator};
 use crate::overheard::Overheard;
 use crate::swarm::Plan;
@@ -48,13 +51,22 @@ pub(crate) struct Cluster {
     order: Chance,
     net: Shared,
     pub(crate) nodes: Vec<SimNode>,
-    pub(crate) clients: Vec<Client>,
+    clients: Vec<Client>,
+    users: Vec<User>,
+    back_office: Option<BackOffice>,
+    watcher: Option<MarketWatcher>,
     operator: Option<Operator>,
-    overheard: Overheard,
+    pub(crate) overheard: Overheard,
     pub(crate) faults: Faults,
     pub(crate) history: History,
     pub(crate) trace: Trace,
     pub(crate) steps: u64,
+    /// Machines that were lost for good.
+    lost: u64,
+    /// Event logs that an operator moved away.
+    pub(crate) events_moved: u64,
+    /// Clients do nothing more.
+    is_silent: bool,
 }
 
 impl Cluster {
@@ -64,9 +76,9 @@ impl Cluster {
     /// A node refuses its configuration.
     pub(crate) fn new(seed: u64, plan: Plan) -> Result<Self, Violation> {
         let trace = Trace::default();
-        // Behind the machines and the clients the operator has one.
+        // Behind the machines and the clients the operator has one, and each of the onlookers.
         let machines = plan.machines();
-        let hosts = machines + plan.clients + 1;
+        let hosts = machines + plan.clients + 3;
         let network = Network::new(seed, hosts, plan.weather, trace.clone());
         let net = Shared::new(network);
         let overheard = Overheard::default();
@@ -89,7 +101,7 @@ impl Cluster {
             seed,
             plan.troubles.clone(),
             hosts,
-            (plan.weather, plan.wear),
+            (plan.durability, plan.weather, plan.wear),
             trace.clone(),
         );
         Ok(Self {
@@ -99,12 +111,18 @@ impl Cluster {
             net,
             nodes,
             clients: Vec::new(),
+            users: Vec::new(),
+            back_office: None,
+            watcher: None,
             operator: None,
             overheard,
             faults,
             history: History::default(),
             trace,
             steps: 0,
+            lost: 0,
+            events_moved: 0,
+            is_silent: false,
             plan,
         })
     }
@@ -121,8 +139,17 @@ impl Cluster {
             self.faults.turn(self.now, &mut self.nodes, &self.net);
             self.step()?;
         }
+        if self.plan.forgets {
+            return self.forget();
+        }
         self.come_to_rest()?;
         self.judge()
+    }
+
+    /// What clients were told, version by version.
+    pub(crate) fn told(&self) -> impl Iterator<Item = &VersionTold> {
+        let clients = self.clients.iter().flat_map(Client::versions);
+        clients.chain(self.users.iter().flat_map(User::versions))
     }
 
     /// How often it did what it is for, so far.
@@ -131,11 +158,51 @@ impl Cluster {
         for node in &self.nodes {
             node.count(&mut tally);
         }
+        for user in &self.users {
+            user.count(&mut tally);
+        }
+        if let Some(office) = &self.back_office {
+            office.count(&mut tally);
+        }
+        if let Some(watcher) = &self.watcher {
+            watcher.count(&mut tally);
+        }
         if let Some(operator) = &self.operator {
             operator.count(&mut tally);
         }
+        tally.machines_lost += self.lost;
+        tally.majorities_lost += u64::from(self.is_silent);
+        tally.events_moved += self.events_moved;
         tally.terms_led += self.overheard.terms_led();
         tally
+    }
+
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Ends all troubles.
+    pub(crate) fn end_faults(&mut self) {
+        self.faults.end(self.now, &mut self.nodes, &self.net);
+    }
+
+    /// From now on clients and onlookers do nothing more.
+    pub(crate) fn silence_clients(&mut self) {
+        self.is_silent = true;
+    }
+
+    /// A port of the operator's, and a number that is used once.
+    ///
+    /// # Errors
+    /// The network refuses it.
+    pub(crate) fn begin_to_call(&mut self) -> Result<(Box<dyn Port>, [u8; 32]), Violation> {
+        let host = HostId(self.plan.machines() + self.plan.clients);
+        let life = self.net.lock().begin_life(host);
+        let any = SocketAddr::new(host.address(), 0);
+        let port = self.net.of(host, life).listen(any, 1);
+        let mut nonce = [0; 32];
+        self.order.fill(&mut nonce);
+        Ok((port.map_err(|error| error.to_string())?, nonce))
     }
 
     /// The time that has passed.
@@ -144,25 +211,37 @@ impl Cluster {
     }
 
     fn let_clients_in(&mut self) -> Result<(), Violation> {
-        let keys = self.nodes[0].disk().lock();
-        let keys = keys.content(&self.nodes[0].folder("keys"));
+        let first = &self.nodes[0];
+        let keys = first.disk().lock().content(&first.folder("keys"));
         let keys = read_keys(&keys.ok_or("there are no keys")?);
-        let addresses: Vec<_> = self
-            .nodes
-            .iter()
-            .map(|node| Plan::orders_at(node.host()))
-            .collect();
+        let addresses: Vec<_> = self.at(Plan::orders_at);
+        let mut traders = Vec::new();
         for client in 0..self.plan.clients {
-            let host = HostId(self.plan.machines() + client);
             let session = Plan::session(client);
-            let trader = Trader {
+            traders.push(Trader {
                 session,
                 key: keys.get(&session).cloned().ok_or("a session has no key")?,
                 account: Plan::account(client),
                 instrument: Plan::instrument(),
-            };
+            });
+        }
+        if self.plan.onlookers {
+            self.let_onlookers_in(traders[0].clone())?;
+        }
+        for (client, trader) in traders.into_iter().enumerate() {
+            let host = HostId(self.plan.machines() + client);
             let life = self.net.lock().begin_life(host);
             let net = self.net.of(host, life);
+            if client < self.plan.users {
+                self.users.push(User::new(
+                    (self.seed, host),
+                    (&net, &addresses),
+                    trader,
+                    self.plan.manners,
+                    self.trace.clone(),
+                )?);
+                continue;
+            }
             self.clients.push(Client::new(
                 (self.seed, host),
                 (&net, addresses.clone()),
@@ -171,6 +250,26 @@ impl Cluster {
                 self.trace.clone(),
             )?);
         }
+        Ok(())
+    }
+
+    /// The addresses of all machines for one purpose.
+    fn at(&self, address: fn(HostId) -> SocketAddr) -> Vec<SocketAddr> {
+        self.nodes.iter().map(|node| address(node.host())).collect()
+    }
+
+    fn let_onlookers_in(&mut self, trader: Trader) -> Result<(), Violation> {
+        let first = self.plan.machines() + self.plan.clients + 1;
+        let [office, watcher] = [HostId(first), HostId(first + 1)];
+        let live = |host| {
+            let life = self.net.lock().begin_life(host);
+            self.net.of(host, life)
+        };
+        let (net, nodes) = (live(office), self.at(Plan::drop_copy_at));
+        let office = BackOffice::new((self.seed, office), (&net, nodes), trader)?;
+        let (net, nodes) = (live(watcher), self.at(Plan::market_data_at));
+        let watcher = MarketWatcher::new((self.seed, watcher), (&net, nodes))?;
+        (self.back_office, self.watcher) = (Some(office), Some(watcher));
         Ok(())
     }
 
@@ -200,15 +299,27 @@ impl Cluster {
         for deed in operator.take_deeds() {
             match deed {
                 Deed::Start(host) => self.nodes[host.0].employ(self.now),
-                Deed::TurnOff(host) => self.nodes[host.0].retire(Death::Process, self.now),
-                Deed::Bury(host) => self.nodes[host.0].retire(Death::Machine, self.now),
+                Deed::TurnOff(host) => {
+                    self.nodes[host.0].retire(Death::Process, self.now);
+                    self.nodes[host.0].let_go();
+                }
+                Deed::Bury(host) => {
+                    // The others have to have what it acknowledged.
+                    if may_lose_memory(&mut self.nodes, host.0) {
+                        self.nodes[host.0].retire(Death::Machine, self.now);
+                        self.lost += 1;
+                    }
+                }
             }
         }
         Ok(work)
     }
 
     /// One turn of everything, and time moves on.
-    fn step(&mut self) -> Result<usize, Violation> {
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub(crate) fn step(&mut self) -> Result<usize, Violation> {
         self.steps += 1;
         self.trace.turn_to(self.now);
         self.net.lock().turn_to(self.now);
@@ -220,10 +331,7 @@ impl Cluster {
             node.turn_clock(self.now);
             work += node.turn(self.now, &mut self.order, &mut self.history)?;
         }
-        for client in &mut self.clients {
-            let turned = client.turn(self.now);
-            work += turned.map_err(|why| format!("{}: {why}", client.host()))?;
-        }
+        work += self.turn_clients()?;
         work += self.turn_operator()?;
         self.overheard.check()?;
         self.now = if work > 0 {
@@ -234,6 +342,29 @@ impl Cluster {
         Ok(work)
     }
 
+    /// Turns clients and onlookers.
+    fn turn_clients(&mut self) -> Result<usize, Violation> {
+        let mut work = 0;
+        if self.is_silent {
+            return Ok(0);
+        }
+        for client in &mut self.clients {
+            let turned = client.turn(self.now);
+            work += turned.map_err(|why| format!("{}: {why}", client.host()))?;
+        }
+        for user in &mut self.users {
+            let turned = user.turn(self.now);
+            work += turned.map_err(|why| format!("{}: {why}", user.host()))?;
+        }
+        if let Some(office) = &mut self.back_office {
+            work += office.turn(self.now)?;
+        }
+        if let Some(watcher) = &mut self.watcher {
+            work += watcher.turn(self.now)?;
+        }
+        Ok(work)
+    }
+
     /// When something is due next: nothing happens before.
     fn next_moment(&self) -> Nanos {
         let nodes = self.nodes.iter().filter_map(SimNode::next_at);
@@ -241,6 +372,9 @@ impl Cluster {
         let net = self.net.lock().next_due();
         let due = nodes
             .chain(clients)
+            .chain(self.users.iter().map(User::next_at))
+            .chain(self.back_office.iter().map(BackOffice::next_at))
+            .chain(self.watcher.iter().map(MarketWatcher::next_at))
             .chain(self.operator.iter().map(Operator::next_at))
             .chain(net)
             .chain([self.faults.next_at()]);
@@ -255,17 +389,24 @@ impl Cluster {
         for client in &mut self.clients {
             client.be_done();
         }
+        for user in &mut self.users {
+            user.be_done();
+        }
+        self.back_office.iter_mut().for_each(BackOffice::be_done);
+        self.watcher.iter_mut().for_each(MarketWatcher::be_done);
         if let Some(operator) = &mut self.operator {
             operator.be_done();
         }
         let end = self.now.after(RECOVERY_MAX);
         let mut rests_at = None;
         loop {
-            let settled = self.clients.iter().all(Client::is_settled);
+            let settled = self.clients.iter().all(Client::is_settled)
+                && self.users.iter().all(|user| user.is_settled(self.now));
             let last = self.history.last();
             let level = |node: &SimNode| !node.serves() || node.is_up() && node.committed() == last;
             let idle = self.operator.as_ref().is_none_or(Operator::is_idle);
-            let rests = settled && idle && self.nodes.iter().all(level);
+            let shown = self.back_office.as_ref().is_none_or(BackOffice::has_all);
+            let rests = settled && shown && idle && self.nodes.iter().all(level);
             rests_at = match (rests, rests_at) {
                 (true, None) => Some(self.now.after(REST)),
                 (true, at) => at,
@@ -281,7 +422,7 @@ impl Cluster {
         }
     }
 
-    fn what_lasts(&self) -> Violation {
+    pub(crate) fn what_lasts(&self) -> Violation {
         let nodes: Vec<String> = self
             .nodes
             .iter()
@@ -292,7 +433,11 @@ impl Cluster {
             })
             .collect();
         let waiting = self.clients.iter().filter(|client| !client.is_settled());
-        let waiting: Vec<String> = waiting.map(|client| client.host().to_string()).collect();
+        let users = self.users.iter().filter(|user| !user.is_settled(self.now));
+        let waiting: Vec<String> = waiting
+            .map(|client| client.host().to_string())
+            .chain(users.map(|user| user.host().to_string()))
+            .collect();
         let operator = self.operator.as_ref().and_then(Operator::busy_with);
         format!(
             "{} s after the last fault there is no rest: {}, of {} in all; not served: {}; not done: {}",
@@ -307,14 +452,27 @@ impl Cluster {
     fn judge(&mut self) -> Result<Meaning, Violation> {
         let meaning = Meaning::of(&self.history)?;
         meaning.check_once()?;
-        for client in &self.clients {
-            for (place, told) in client.versions().iter().enumerate() {
+        let clients = self.clients.iter().map(Client::versions);
+        for versions in clients.chain(self.users.iter().map(User::versions)) {
+            for told in versions {
                 meaning.check_told(told)?;
-                if place + 1 == client.versions().len() {
-                    meaning.check_known(told)?;
-                }
             }
+            versions
+                .last()
+                .map_or(Ok(()), |told| meaning.check_known(told))?;
         }
+        if let Some(office) = &self.back_office {
+            office.check(&meaning.events)?;
+        }
+        self.check_event_logs(&meaning)?;
+        Ok(meaning)
+    }
+
+    /// What all nodes have told agrees with the history.
+    ///
+    /// # Errors
+    /// It does not.
+    pub(crate) fn check_event_logs(&self, meaning: &Meaning) -> Result<(), Violation> {
         let mut hashes = BTreeMap::new();
         for node in self.nodes.iter().filter(|node| node.has_been_used()) {
             // Who has left does not hear of everything.
@@ -327,7 +485,7 @@ impl Cluster {
             let events = node.folder("events");
             meaning.check_events(node.host(), (&disk, &events), least, &mut hashes)?;
         }
-        Ok(meaning)
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@
 //! Always holds: what was done is undone after a while, all of it when the troubles end; which fault comes
 //! when depends on the seed alone.
 
+use exahour_wire::codes::Durability;
 use exahour_wire::units::{Nanos, PartsPerMillion};
 
 use crate::chance::{Chance, Stream};
@@ -68,6 +69,15 @@ impl Fault {
         Self::Storm,
     ];
 
+    /// Whether a machine loses what is not on its disk.
+    #[must_use]
+    pub fn takes_memory(self) -> bool {
+        matches!(
+            self,
+            Self::PowerCut | Self::Blackout | Self::DiskDeath | Self::StartDeath
+        )
+    }
+
     /// Whether it is nothing where a node is alone.
     #[must_use]
     pub fn needs_peers(self) -> bool {
@@ -93,6 +103,19 @@ pub struct Troubles {
 /// to start.
 const JUMPS_MAX: Nanos = Nanos(20_000_000_000);
 
+/// Whether what was acknowledged is still on a quorum where one more machine loses what it has in memory.
+pub(crate) fn may_lose_memory(nodes: &mut [SimNode], place: usize) -> bool {
+    let all = nodes.len();
+    let (mut counted, mut lacking) = (0, 0);
+    for (other, node) in nodes.iter_mut().enumerate().filter(|it| it.1.is_counted()) {
+        counted += 1;
+        lacking += usize::from(other == place || node.may_lack_something());
+    }
+    // Where the group changes one of more than three may be there without a vote.
+    let changes = counted > 3 && counted < all;
+    2 * lacking < counted - usize::from(changes)
+}
+
 /// What is undone, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Undo {
@@ -109,6 +132,7 @@ pub(crate) struct Faults {
     troubles: Troubles,
     /// Places of the network that are no nodes, behind those of the nodes.
     hosts: usize,
+    durability: Durability,
     weather: Weather,
     wear: Wear,
     next_at: Nanos,
@@ -124,7 +148,7 @@ impl Faults {
         seed: u64,
         troubles: Troubles,
         hosts: usize,
-        (weather, wear): (Weather, Wear),
+        (durability, weather, wear): (Durability, Weather, Wear),
         trace: Trace,
     ) -> Self {
         let mut chance = Chance::new(seed, Stream::Faults, 0);
@@ -133,6 +157,7 @@ impl Faults {
             chance,
             troubles,
             hosts,
+            durability,
             weather,
             wear,
             next_at,
@@ -194,20 +219,36 @@ impl Faults {
         }
     }
 
+    /// Whether machines may lose what is not on disk: all of them where whoever acknowledges waits for that.
+    fn may_take_memory(&self, kind: Fault, nodes: &mut [SimNode], place: usize) -> bool {
+        match self.durability {
+            Durability::Durable => true,
+            Durability::Replicated => kind != Fault::Blackout && may_lose_memory(nodes, place),
+        }
+    }
+
     fn befall(&mut self, kind: Fault, now: Nanos, nodes: &mut [SimNode], net: &Shared) {
         let (least, most) = self.troubles.lasts;
         let lasts = self.chance.span(least, most);
         let until = now.after(lasts);
         let serving: Vec<usize> = (0..nodes.len()).filter(|it| nodes[*it].serves()).collect();
         let place = serving[self.chance.below(serving.len())];
+        // What is in mapped pages outlives the process.
+        let spares = kind.takes_memory() && !self.may_take_memory(kind, nodes, place);
+        let death = if spares {
+            Death::Process
+        } else {
+            Death::Machine
+        };
         let node = &mut nodes[place];
         match kind {
             Fault::Kill => node.kill(Death::Process, now, lasts),
-            Fault::PowerCut => node.kill(Death::Machine, now, lasts),
+            Fault::DiskDeath | Fault::StartDeath if spares => node.kill(death, now, lasts),
+            Fault::PowerCut => node.kill(death, now, lasts),
             Fault::Blackout => {
                 for node in nodes {
                     let lasts = self.chance.span(least, most);
-                    node.kill(Death::Machine, now, lasts);
+                    node.kill(death, now, lasts);
                 }
             }
             Fault::DiskDeath => node.die_over_disk(self.chance.of(1..=60), lasts),

@@ -53,10 +53,39 @@ impl History {
         &self.frames
     }
 
+    /// Gives up what comes after an entry.
+    pub(crate) fn cut(&mut self, index: u64) {
+        self.frames.truncate(index as usize);
+    }
+
     /// The index of the last frame.
     pub(crate) fn last(&self) -> u64 {
         self.frames.len() as u64
     }
+}
+
+/// The frames that stand in a journal, committed or not, by index.
+///
+/// # Errors
+/// The journal cannot be read.
+pub(crate) fn standing_frames(
+    disk: &Arc<dyn Disk>,
+    journal: &Path,
+) -> Result<Vec<(u64, Committed)>, Violation> {
+    let reader = Reader::follow_on(disk, journal, Verify::Every);
+    let mut reader = reader.map_err(|error| error.to_string())?;
+    let end = reader.appended();
+    let mut standing: Vec<(u64, Committed)> = Vec::new();
+    while let Some(frame) = reader.next(end).map_err(|error| error.to_string())? {
+        let index = frame.header.index;
+        if frame.header.kind == KIND_RESTART {
+            standing.clear();
+            continue;
+        }
+        standing.retain(|(known, _)| *known < index);
+        standing.push((index, Committed::of(frame.header, frame.payload)));
+    }
+    Ok(standing)
 }
 
 /// Reads along in the journal of one node, from its start to its end.

@@ -11,9 +11,11 @@ mod swarm;
 
 mod cluster;
 mod faults;
+mod forgetting;
 mod node;
 
 mod client;
+mod onlookers;
 mod operator;
 
 mod checks;
@@ -37,6 +39,7 @@ pub use operator::Duties;
 pub use swarm::{Keeping, Options, Pace, Plan};
 pub use tally::Tally;
 
+use exahour_wire::codes::Durability;
 use exahour_wire::units::Nanos;
 
 use cluster::Cluster;
@@ -108,7 +111,10 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
     outcome.tally = cluster.tally();
     outcome.faults = cluster.faults.count;
     outcome.starts = cluster.nodes.iter().map(|node| node.starts).sum();
-    let versions = cluster.clients.iter().flat_map(|client| client.versions());
+    let versions = cluster.told();
     outcome.reports = versions.map(|told| told.reports.len() as u64).sum();
+    if outcome.plan.durability == Durability::Replicated {
+        outcome.tally.told_from_memory = outcome.reports;
+    }
     outcome
 }

@@ -15,13 +15,14 @@ use exahour_gateway::clock::Clock;
 use exahour_journal::disk::Disk;
 use exahour_replicas::{Node, NodeConfig, NodeError, World};
 use exahour_rings::Agent;
+use exahour_wire::codes::Durability;
 use exahour_wire::units::Nanos;
 
 use crate::chance::Chance;
 use crate::client::Violation;
 use crate::clock::ClockHands;
 use crate::disk;
-use crate::history::{History, Observer};
+use crate::history::{Committed, History, Observer, standing_frames};
 use crate::net::{self, Death, HostId};
 use crate::overheard::{Overheard, Tapped};
 use crate::swarm::PEERS_PORT;
@@ -78,6 +79,8 @@ enum Service {
     Past,
     /// It is gone, with its disk.
     Lost,
+    /// It cannot be looked at any more, and another has its place.
+    Replaced,
 }
 
 /// A machine with its node.
@@ -100,6 +103,13 @@ pub(crate) struct SimNode {
     /// The power is cut over this call of the disk when it is started next.
     dies_at_start: Option<u64>,
     deaths_at_start: u64,
+    /// It has lost its power, and is not known to remember everything again.
+    forgets: bool,
+    memories_lost: u64,
+    /// Its journal is looked at when it is started next.
+    looks: bool,
+    /// What stood in it then.
+    found: Option<Vec<(u64, Committed)>>,
     /// The entries that it went on behind, from another node's snapshot.
     installed: BTreeSet<u64>,
 }
@@ -128,6 +138,10 @@ impl SimNode {
             service: Service::Now,
             dies_at_start: None,
             deaths_at_start: 0,
+            forgets: false,
+            memories_lost: 0,
+            looks: false,
+            found: None,
             installed: BTreeSet::new(),
         }
     }
@@ -147,11 +161,14 @@ impl SimNode {
 
     /// It is turned off for good; where it dies, its disk is lost, too.
     pub(crate) fn retire(&mut self, death: Death, now: Nanos) {
+        let is_up = self.is_up();
         self.kill(death, now, Nanos::NEVER);
         self.state = State::Down(Nanos::NEVER);
         self.service = match (death, self.service) {
             (Death::Machine, _) | (_, Service::Lost) => Service::Lost,
-            (Death::Process, _) => Service::Past,
+            (Death::Process, _) if is_up => Service::Past,
+            // What a power cut left on its disk nobody has made whole.
+            (Death::Process, _) => Service::Replaced,
         };
         self.trace.note(Happening::Retired(self.host));
     }
@@ -159,6 +176,86 @@ impl SimNode {
     /// Whether it is used now.
     pub(crate) fn serves(&self) -> bool {
         self.service == Service::Now
+    }
+
+    /// Whether it counts as one of the group's: the operator knows nothing else yet.
+    pub(crate) fn is_counted(&self) -> bool {
+        matches!(self.service, Service::Now | Service::Lost)
+    }
+
+    /// The operator has put another in its place.
+    pub(crate) fn let_go(&mut self) {
+        self.service = match self.service {
+            Service::Lost => Service::Replaced,
+            other => other,
+        };
+    }
+
+    /// Whether something that it acknowledged may be missing on its disk, or will be before long.
+    pub(crate) fn may_lack_something(&mut self) -> bool {
+        if self.service == Service::Lost || self.dies_at_start.is_some() {
+            return true;
+        }
+        let says = self.says_that_it_forgets();
+        if self.is_up() && !says {
+            self.forgets = false;
+        }
+        let unflushed = self.config.durability == Durability::Replicated;
+        self.forgets || says || unflushed && self.disk.lock().is_doomed()
+    }
+
+    /// Whether it has written down that it may have forgotten: in the newer of the two slots of its promises,
+    /// behind their magic, counter, incarnation, term and vote.
+    pub(crate) fn says_that_it_forgets(&self) -> bool {
+        let promises = self.disk.lock().content(&self.folder("raft-state"));
+        let promises = promises.unwrap_or_default();
+        let slots = promises.chunks_exact(4096);
+        let newest =
+            slots.max_by_key(|slot| slot[8..16].first_chunk().map(|it| u64::from_le_bytes(*it)));
+        newest.is_some_and(|slot| slot[40] != 0)
+    }
+
+    /// What stands in its journal is looked at when it is started next.
+    pub(crate) fn look_when_started(&mut self) {
+        self.looks = true;
+        self.found = None;
+    }
+
+    /// What stood in its journal then.
+    pub(crate) fn found(&self) -> Option<&[(u64, Committed)]> {
+        self.found.as_deref()
+    }
+
+    /// What stands in its journal now.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) fn standing(&self) -> Result<Vec<(u64, Committed)>, Violation> {
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.observe());
+        standing_frames(&disk, &self.folder("journal"))
+    }
+
+    /// What it has published is read once more from the start.
+    ///
+    /// # Errors
+    /// Its journal cannot be read.
+    pub(crate) fn observe_anew(&mut self) -> Result<(), Violation> {
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.observe());
+        let journal = self.folder("journal");
+        if let State::Up(process) = &mut self.state {
+            process.observer = Observer::new(self.host, &disk, &journal)?;
+        }
+        Ok(())
+    }
+
+    /// An operator moves the event log of a node that is down out of its way.
+    ///
+    /// # Errors
+    /// It cannot be moved.
+    pub(crate) fn move_events_away(&mut self) -> Result<(), Violation> {
+        let (events, away) = (self.folder("events"), self.folder("events-before"));
+        let moved = self.disk.observe().rename(&events, &away);
+        moved.map_err(|error| format!("{}: {error}", self.host))
     }
 
     /// Whether its disk can be looked at.
@@ -265,6 +362,7 @@ impl SimNode {
     pub(crate) fn count(&self, tally: &mut Tally) {
         tally.snapshots_installed += self.installed.len() as u64;
         tally.deaths_at_start += self.deaths_at_start;
+        tally.memories_lost += self.memories_lost;
         let first = self.folder("journal").join(format!("{:020}.log", 0));
         if self.has_run && self.disk.lock().content(&first).is_none() {
             tally.journals_released += 1;
@@ -272,6 +370,10 @@ impl SimNode {
     }
 
     fn go_down(&mut self, death: Death, until: Nanos) {
+        if death == Death::Machine && self.config.durability == Durability::Replicated {
+            self.forgets = true;
+            self.memories_lost += 1;
+        }
         self.net.lock().end_life(self.host, death);
         // The agents are dropped, not closed: nobody has the time to close anything.
         self.state = State::Down(until);
@@ -350,6 +452,9 @@ impl SimNode {
         };
         self.has_run = true;
         let watched: Arc<dyn Disk> = Arc::new(self.disk.observe());
+        if std::mem::take(&mut self.looks) {
+            self.found = Some(standing_frames(&watched, &self.folder("journal"))?);
+        }
         let observer = Observer::new(self.host, &watched, &self.folder("journal"))?;
         let turned = |agent| Turned {
             agent,

@@ -47,6 +47,8 @@ struct Book {
     leaders: BTreeMap<u64, u64>,
     /// By term and voter: for whom.
     votes: BTreeMap<(u64, u64), u64>,
+    /// How often somebody has spoken as a leader.
+    words: u64,
     wrong: Option<Violation>,
 }
 
@@ -58,6 +60,26 @@ impl Overheard {
     /// In how many terms somebody has led.
     pub(crate) fn terms_led(&self) -> u64 {
         self.book().leaders.len() as u64
+    }
+
+    /// How often somebody has spoken as a leader.
+    pub(crate) fn words(&self) -> u64 {
+        self.book().words
+    }
+
+    /// In how many terms a node has voted.
+    pub(crate) fn votes_of(&self, node: u64) -> usize {
+        let book = self.book();
+        book.votes
+            .keys()
+            .filter(|(_, voter)| *voter == node)
+            .count()
+    }
+
+    /// Who led last.
+    pub(crate) fn last_leader(&self) -> Option<u64> {
+        let book = self.book();
+        book.leaders.last_key_value().map(|(_, node)| *node)
     }
 
     /// Nothing that may not be said was said.
@@ -86,6 +108,7 @@ impl Overheard {
 
 impl Book {
     fn on_lead(&mut self, term: u64, node: u64) {
+        self.words += 1;
         let known = *self.leaders.entry(term).or_insert(node);
         if known != node {
             self.wrong = Some(format!("nodes {known} and {node} both lead in term {term}"));

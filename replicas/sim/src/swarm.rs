@@ -85,6 +85,10 @@ pub struct Plan {
     pub joins: bool,
     /// How many clients there are.
     pub clients: usize,
+    /// How many of them, the first ones, use the client library.
+    pub users: usize,
+    /// Whether somebody follows drop copies and market data.
+    pub onlookers: bool,
     /// What an acknowledgement promises.
     pub durability: Durability,
     /// Commands between two hashes of the state.
@@ -103,6 +107,8 @@ pub struct Plan {
     pub manners: Manners,
     /// What befalls the nodes.
     pub troubles: Troubles,
+    /// Whether a majority loses what is not on disk at the end.
+    pub forgets: bool,
     /// How long faults go on.
     pub length: Nanos,
 }
@@ -117,14 +123,26 @@ impl Plan {
         let snapshot_bytes = [0, 8 << 10, 64 << 10][chance.below(3)];
         let mut scope = Chance::new(seed, Stream::Scope, 0);
         let keeping = keeping(&mut scope, snapshot_bytes);
+        let durability = match scope.below(3) {
+            0 => Durability::Replicated,
+            _ => Durability::Durable,
+        };
+        let duties = (nodes > 1).then(|| duties(&mut scope)).flatten();
+        let unsafe_at_last = durability == Durability::Replicated && nodes > 1 && duties.is_none();
+        let forgets = scope.coin() && unsafe_at_last && options.pace == Pace::Drawn;
+        let joins = nodes > 1 || chance.coin();
+        let clients = 1 + chance.below(4);
         Self {
-            joins: nodes > 1 || chance.coin(),
+            joins,
             nodes,
-            clients: 1 + chance.below(4),
-            durability: Durability::Durable,
+            clients,
+            users: scope.below(clients + 1),
+            onlookers: scope.coin(),
+            durability,
+            forgets,
             checkpoint_every: chance.of(5..=200),
             keeping,
-            duties: (nodes > 1).then(|| duties(&mut scope)).flatten(),
+            duties,
             splits_stages: chance.coin(),
             weather: weather(&mut chance),
             wear: wear(&mut chance),
@@ -162,15 +180,15 @@ impl Plan {
     pub(crate) fn config(&self, node: HostId) -> Result<NodeConfig, ConfigError> {
         let mut text = format!(
             "data = \"/data\"\ncheckpoint_every = {}\n[listen]\norders = \"{}\"\n\
-             market_data = \"{}:7802\"\ndrop_copy = \"{}:7803\"\n\
+             market_data = \"{}\"\ndrop_copy = \"{}\"\n\
              [sessions]\nconnections_max = 8\noutbox_bytes = 16384\n\
-             market_data_connections_max = 1\nmarket_data_history_bytes = 262144\ndrop_copy_connections_max = 1\n\
+             market_data_connections_max = 4\nmarket_data_history_bytes = 262144\ndrop_copy_connections_max = 4\n\
              [capacity]\norders = 4096\npositions = 64\n\
              [journal]\nkeep_bytes = {}\n[snapshots]\njournal_bytes = {}\nkeep = {}\n",
             self.checkpoint_every,
             Self::orders_at(node),
-            node.address(),
-            node.address(),
+            Self::market_data_at(node),
+            Self::drop_copy_at(node),
             self.keeping.journal_bytes,
             self.keeping.snapshot_bytes,
             self.keeping.snapshots,
@@ -189,8 +207,19 @@ impl Plan {
         let mut config = NodeConfig::from_text("simulated", &text)?;
         // Smaller than a file may say: all nodes have the same here.
         config.segment_bytes = self.keeping.segment_bytes;
+        config.durability = self.durability;
         config.cluster = self.joins.then(|| self.cluster(node));
         Ok(config)
+    }
+
+    /// Where it sends market data.
+    pub(crate) fn market_data_at(node: HostId) -> SocketAddr {
+        SocketAddr::new(node.address(), 7_802)
+    }
+
+    /// Where it sends drop copies.
+    pub(crate) fn drop_copy_at(node: HostId) -> SocketAddr {
+        SocketAddr::new(node.address(), 7_803)
     }
 
     /// How many machines there are for nodes: the first members, and those that stand ready.
@@ -233,7 +262,7 @@ impl Plan {
                 "[[genesis.participant]]\nid = {session}\nname = \"Trader {session}\"\n\
                  [[genesis.account]]\nid = {account}\nparticipant = {session}\nname = \"House\"\n\
                  deposit = \"1000000000\"\n[[genesis.session]]\nid = {session}\n\
-                 participant = {session}\nmay = [\"trade\"]"
+                 participant = {session}\nmay = [\"trade\", \"drop-copy\"]"
             );
         }
         text.push_str(

@@ -19,6 +19,24 @@ pub struct Tally {
     pub leads_given_up: u64,
     /// Snapshots that an operator asked for.
     pub snapshots_asked: u64,
+    /// Machines that lost their power, and with it what was not flushed, where nobody waits for the disk.
+    pub memories_lost: u64,
+    /// Reports that were told where nobody waits for the disk.
+    pub told_from_memory: u64,
+    /// Sessions that the client library has taken up again.
+    pub reconnections: u64,
+    /// Reports that it gave.
+    pub told_by_library: u64,
+    /// Events that a back office was shown.
+    pub drop_copies: u64,
+    /// Messages of market data that somebody was sent.
+    pub market_data: u64,
+    /// Streams of either that were taken up again.
+    pub streams_resumed: u64,
+    /// Majorities that lost what they had in memory, and were trusted again.
+    pub majorities_lost: u64,
+    /// Event logs that told of commands which were lost, and were moved away.
+    pub events_moved: u64,
     /// Terms in which a node has led peers.
     pub terms_led: u64,
 }
@@ -33,6 +51,15 @@ impl Tally {
         self.machines_lost += other.machines_lost;
         self.leads_given_up += other.leads_given_up;
         self.snapshots_asked += other.snapshots_asked;
+        self.memories_lost += other.memories_lost;
+        self.told_from_memory += other.told_from_memory;
+        self.reconnections += other.reconnections;
+        self.told_by_library += other.told_by_library;
+        self.drop_copies += other.drop_copies;
+        self.market_data += other.market_data;
+        self.streams_resumed += other.streams_resumed;
+        self.majorities_lost += other.majorities_lost;
+        self.events_moved += other.events_moved;
         self.terms_led += other.terms_led;
     }
 }

@@ -40,6 +40,8 @@ pub(crate) enum Happening {
     Said(HostId, String),
     /// An operator asked a node for something.
     Asked(HostId, HostId, String),
+    /// An operator is told that something is not done, and why.
+    Answered(HostId, String),
     /// What an operator is about from now on.
     Planned(HostId, String),
     /// A machine is not used any more.
@@ -73,6 +75,7 @@ impl fmt::Display for Happening {
             Self::Halted(node, why) => write!(to, "{node} stops: {why}"),
             Self::Said(node, what) => write!(to, "{node} says: {what}"),
             Self::Asked(by, node, what) => write!(to, "{by} asks {node}: {what}"),
+            Self::Answered(by, why) => write!(to, "{by} is answered: {why}"),
             Self::Planned(by, what) => write!(to, "{by} is about: {what}"),
             Self::Retired(node) => write!(to, "{node} is gone for good"),
             Self::Paused(node, until) => write!(to, "{node} is held up until {}", Time(*until)),

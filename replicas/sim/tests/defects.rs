@@ -39,6 +39,11 @@ fn what_is_said_to_be_safe_and_is_not() {
 }
 
 #[test]
+fn a_vote_that_is_not_written_down() {
+    found_within(200, Some(3), Pace::Drawn, Defect::ForgottenVote);
+}
+
+#[test]
 fn a_batch_that_is_proposed_again() {
     found_within(20, Some(3), Pace::Drawn, Defect::DoubleProposal);
 }

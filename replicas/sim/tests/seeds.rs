@@ -62,6 +62,16 @@ fn clusters_hold() {
         assert!(tally.leads_given_up >= 20, "{tally:?}");
         assert!(tally.snapshots_asked >= 10, "{tally:?}");
         assert!(tally.terms_led >= 120, "{tally:?}");
+        assert!(tally.told_from_memory >= 2_000, "{tally:?}");
+        assert!(tally.memories_lost >= 10, "{tally:?}");
+        assert!(tally.majorities_lost >= 2, "{tally:?}");
+        assert!(tally.told_by_library >= 5_000, "{tally:?}");
+        assert!(tally.reconnections >= 100, "{tally:?}");
+        assert!(
+            tally.drop_copies >= 2_000 && tally.market_data >= 2_000,
+            "{tally:?}"
+        );
+        assert!(tally.streams_resumed >= 60, "{tally:?}");
     }
 }
 

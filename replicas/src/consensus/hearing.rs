@@ -40,6 +40,8 @@ impl Consensus {
                 PeerEvent::Request(slot, request) => self.requests.push_back((slot, request)),
                 // What raft is ready with has to be handled before it is told anything else: what is said
                 // while the disk is full is lost, as on any network.
+                // Nothing is lost on a link that stands: only what is believed of the node changes.
+                PeerEvent::Told(node, facts) => drop(self.told.insert(node, facts)),
                 PeerEvent::Linked(node, facts) if self.held.is_some() => {
                     self.linked_meanwhile.insert(node, facts);
                 }

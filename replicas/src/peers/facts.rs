@@ -1,4 +1,5 @@
-//! What a node tells a peer of itself first, on every new link.
+//! What a node tells a peer of itself: first on every new link, and again once it remembers what it may have
+//! forgotten.
 //!
 //! Used by `consensus`: a leader that knows better than the peer itself what the peer has would believe
 //! a disk that forgot.

@@ -61,6 +61,8 @@ const SWEEP_EVERY: Nanos = Nanos(20_000_000);
 pub(crate) enum PeerEvent {
     /// A member is linked, and says how it stands.
     Linked(u64, Facts),
+    /// A member that is linked says how it stands now.
+    Told(u64, Facts),
     /// A member is not linked any more.
     Apart(u64),
     /// Raft's message from a member.
@@ -90,6 +92,8 @@ pub(crate) struct Peers {
     peers: BTreeMap<u64, Peer>,
     events: VecDeque<PeerEvent>,
     swept_at: Steady,
+    /// Whether members were told last that this node may have forgotten.
+    told_forgetful: bool,
 }
 
 impl Peers {
@@ -100,6 +104,7 @@ impl Peers {
             peers: BTreeMap::new(),
             events: VecDeque::new(),
             swept_at: Steady(0),
+            told_forgetful: false,
         }
     }
 
@@ -137,6 +142,10 @@ impl Peers {
     /// [`GatewayError`] where the system's own watch over sockets fails.
     pub(crate) fn turn(&mut self, now: Steady, facts: &Facts) -> Result<usize, GatewayError> {
         let mut work = self.links.begin(now)?;
+        if facts.forgetful != self.told_forgetful {
+            self.told_forgetful = facts.forgetful;
+            self.tell(facts);
+        }
         for place in (0..self.links.count()).rev() {
             let Some(slot) = self.links.slot_at(place) else {
                 continue;
@@ -174,6 +183,20 @@ impl Peers {
                 reply.pack(bytes);
                 true
             });
+        }
+    }
+
+    /// Tells the members that are linked how this node stands now.
+    fn tell(&mut self, facts: &Facts) {
+        let now = self.links.now();
+        let linked = self.peers.values().filter(|peer| peer.linked);
+        for slot in linked.filter_map(|peer| peer.slot) {
+            if let Some(link) = self.links.link(slot) {
+                link.send(KIND_FACTS, now, |bytes| {
+                    facts.pack(bytes);
+                    true
+                });
+            }
         }
     }
 
@@ -225,7 +248,12 @@ impl Peers {
                     let event = match (kind, role) {
                         (KIND_FACTS, Role::Member) => {
                             let facts = Facts::parse(body).ok_or(LinkFault::Protocol)?;
-                            Some(PeerEvent::Linked(node, facts))
+                            let known = self.peers.get(&node);
+                            let again = known.is_some_and(|it| it.linked && it.slot == Some(slot));
+                            Some(match again {
+                                true => PeerEvent::Told(node, facts),
+                                false => PeerEvent::Linked(node, facts),
+                            })
                         }
                         (KIND_RAFT, Role::Member) => {
                             let message = raft_message::unpack(body);

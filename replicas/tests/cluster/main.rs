@@ -191,6 +191,12 @@ fn a_damaged_journal_is_cut_and_had_again_from_the_others() {
         .collect();
     assert_eq!(kept.len(), 1, "{kept:?}");
     assert_eq!(kept[0].extension(), None, "it is known");
+    // It is counted on again, though its link is the one on which it said that it may have forgotten.
+    let leads = group.leader();
+    let gone = (1..=3).find(|id| ![leads, hurt].contains(id)).unwrap();
+    let removed = group.ask_leader(&Request::RemoveNode(exahour_replicas::NodeId(gone)));
+    assert_eq!(removed, Reply::Done);
+    group.stop(gone);
     let end = group.wait_until_level();
     assert_eq!(group::orders_in(&group.history(end)), 121);
 }

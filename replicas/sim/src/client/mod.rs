@@ -7,6 +7,7 @@
 
 mod link;
 mod told;
+mod user;
 mod workload;
 
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ use link::{Identity, Link, Over, Phase, Turn};
 use workload::Workload;
 
 pub(crate) use told::{VersionTold, Violation};
+pub(crate) use user::User;
 
 /// How clients behave.
 #[derive(Clone, Copy, Debug)]

@@ -191,6 +191,11 @@ impl Store {
         self.calls_left = Some(calls);
     }
 
+    /// Whether the power will be cut over one of the next calls.
+    pub(crate) fn is_doomed(&self) -> bool {
+        self.calls_left.is_some()
+    }
+
     /// Whether the power was cut over a call.
     pub(crate) fn is_dead(&self) -> bool {
         self.is_dead

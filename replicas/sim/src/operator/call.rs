@@ -14,7 +14,7 @@ const PATIENCE: Nanos = Nanos(1_000_000_000);
 
 /// How a call ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(crate) enum Heard {
     /// The node has answered.
     Reply(Reply),
     /// Whether it was asked is not known.
@@ -23,7 +23,7 @@ pub(super) enum Heard {
 
 /// A call.
 #[derive(Debug)]
-pub(super) struct Call {
+pub(crate) struct Call {
     slot: Slot,
     link: OperatorLink,
     request: Request,
@@ -32,7 +32,7 @@ pub(super) struct Call {
 
 impl Call {
     /// Begins to connect; `None` where there is no place for it.
-    pub(super) fn begin(
+    pub(crate) fn begin(
         port: &mut dyn Port,
         address: SocketAddr,
         (key, nonce): (&ClusterKey, [u8; 32]),
@@ -47,22 +47,22 @@ impl Call {
         })
     }
 
-    pub(super) fn request(&self) -> Request {
+    pub(crate) fn request(&self) -> Request {
         self.request
     }
 
     /// When it is given up.
-    pub(super) fn ends_at(&self) -> Nanos {
+    pub(crate) fn ends_at(&self) -> Nanos {
         self.ends_at
     }
 
-    pub(super) fn hang_up(&self, port: &mut dyn Port) {
+    pub(crate) fn hang_up(&self, port: &mut dyn Port) {
         port.close(self.slot);
         port.release(self.slot);
     }
 
     /// Reads and writes once; how much there was to do, and how the call ended if it did.
-    pub(super) fn turn(&mut self, port: &mut dyn Port, now: Nanos) -> (usize, Option<Heard>) {
+    pub(crate) fn turn(&mut self, port: &mut dyn Port, now: Nanos) -> (usize, Option<Heard>) {
         let (steady, mut work) = (Steady(now.0), 0);
         match port.try_read(self.slot, self.link.room()) {
             Received::Nothing => {}

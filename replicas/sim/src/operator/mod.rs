@@ -25,7 +25,7 @@ use crate::client::Violation;
 use crate::net::HostId;
 use crate::tally::Tally;
 use crate::trace::{Happening, Trace};
-use call::{Call, Heard};
+pub(crate) use call::{Call, Heard};
 use job::{Job, Next};
 
 /// What an operator does.
@@ -212,6 +212,9 @@ impl Operator {
     }
 
     fn on_reply(&mut self, request: Request, reply: Reply, now: Nanos) -> Result<(), Violation> {
+        if let Reply::Refused(why) | Reply::NotNow(why) = &reply {
+            self.trace.note(Happening::Answered(self.host, why.clone()));
+        }
         match reply {
             Reply::Status(_) if request != Request::Status => {
                 return Err(format!("{request:?} is answered by a status"));
@@ -286,7 +289,6 @@ impl Operator {
             && let Some(place) = self.place_of(old)
         {
             self.deeds.push(Deed::Bury(place));
-            self.tally.machines_lost += 1;
         }
         Job::Replace { old, new }
     }
