@@ -64,6 +64,20 @@ impl History {
     }
 }
 
+/// The entry that a journal begins behind, where nothing but another node's snapshot stands in it; else zero.
+fn begins_behind(disk: &Arc<dyn Disk>, journal: &Path) -> Result<u64, Violation> {
+    let reader = Reader::follow_on(disk, journal, Verify::Every);
+    let mut reader = reader.map_err(|error| error.to_string())?;
+    let (end, mut index) = (reader.appended(), 0);
+    while let Some(frame) = reader.next(end).map_err(|error| error.to_string())? {
+        index = match frame.header.kind {
+            KIND_RESTART => frame.header.index,
+            _ => 0,
+        };
+    }
+    Ok(index)
+}
+
 /// The frames that stand in a journal, committed or not, by index.
 ///
 /// # Errors
@@ -113,6 +127,7 @@ impl Observer {
         disk: &Arc<dyn Disk>,
         journal: &Path,
     ) -> Result<Self, Violation> {
+        let index = begins_behind(disk, journal).map_err(|error| format!("{host}: {error}"))?;
         let reader = Reader::follow_on(disk, journal, Verify::Every);
         Ok(Self {
             host,
@@ -120,7 +135,7 @@ impl Observer {
             folder: journal.to_path_buf(),
             journal: reader.map_err(|error| format!("{host}: {error}"))?,
             seen: 0,
-            index: 0,
+            index,
             restarts: Vec::new(),
         })
     }
@@ -152,7 +167,7 @@ impl Observer {
             let reader = Reader::follow_on(&self.disk, &self.folder, Verify::Every);
             self.journal = reader.map_err(|error| format!("{}: {error}", self.host))?;
         }
-        let (settled, mut index) = (self.index, self.index);
+        let (settled, mut index, mut restarted) = (self.index, self.index, false);
         // What was written below the mark, and not replaced below it.
         let mut standing: Vec<(u64, Committed)> = Vec::new();
         loop {
@@ -162,11 +177,12 @@ impl Observer {
             let header = frame.header;
             if header.kind == KIND_RESTART {
                 standing.clear();
+                restarted = true;
                 self.restarts.push(header.index);
                 index = header.index;
                 continue;
             }
-            if self.seen == 0 && standing.is_empty() && index == 0 {
+            if self.seen == 0 && standing.is_empty() && !restarted {
                 // A journal may begin behind what was released.
                 index = header.index - 1;
             }

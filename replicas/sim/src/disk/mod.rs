@@ -58,13 +58,45 @@ impl NameChange {
         path.or(self.gone.as_ref()).and_then(|path| path.parent()) == Some(folder)
     }
 
+    /// Whether both are about one name.
+    fn shares_a_name(&self, other: &Self) -> bool {
+        let names = |change: &Self| {
+            let made = change.made.as_ref().map(|(path, _)| path.clone());
+            [change.gone.clone(), made]
+        };
+        let others = names(other);
+        names(self)
+            .iter()
+            .flatten()
+            .any(|name| others.iter().flatten().any(|it| it == name))
+    }
+
     fn apply(self, names: &mut BTreeMap<PathBuf, Named>) {
         if let Some(gone) = self.gone {
             names.remove(&gone);
+            if let Some((path, Named::Folder)) = &self.made {
+                // What is in a folder goes with it.
+                let inside = names.range(gone.clone()..);
+                let inside = inside.take_while(|(name, _)| name.starts_with(&gone));
+                let inside: Vec<_> = inside.map(|(name, named)| (name.clone(), *named)).collect();
+                for (name, named) in inside {
+                    names.remove(&name);
+                    names.insert(moved(&name, &gone, path), named);
+                }
+            }
         }
         if let Some((path, named)) = self.made {
             names.insert(path, named);
         }
+    }
+}
+
+/// A path below `from`, once that is `to`.
+fn moved(path: &Path, from: &Path, to: &Path) -> PathBuf {
+    match path.strip_prefix(from) {
+        Ok(rest) if rest.as_os_str().is_empty() => to.to_path_buf(),
+        Ok(rest) => to.join(rest),
+        Err(_) => path.to_path_buf(),
     }
 }
 
@@ -306,16 +338,16 @@ impl Store {
         let named = *self.names.get(from).ok_or(io::ErrorKind::NotFound)?;
         self.parent_is_there(to)?;
         if named == Named::Folder {
-            let inside = self.names.range(from.to_path_buf()..).skip(1);
-            let moved: Vec<_> = inside
-                .take_while(|(path, _)| path.starts_with(from))
-                .map(|(path, named)| (path.clone(), *named))
-                .collect();
-            for (path, named) in moved {
-                let Ok(rest) = path.strip_prefix(from) else {
-                    continue;
-                };
-                self.change(Some(&path), Some((&to.join(rest), named)));
+            // What was changed in it, and is not kept yet, is now changed where it stands.
+            for change in &mut self.changes {
+                for path in [
+                    change.gone.as_mut(),
+                    change.made.as_mut().map(|it| &mut it.0),
+                ] {
+                    if let Some(path) = path.filter(|path| path.starts_with(from)) {
+                        *path = moved(path, from, to);
+                    }
+                }
             }
         }
         self.change(Some(from), Some((to, named)));
@@ -326,15 +358,34 @@ impl Store {
         if self.names.get(folder) != Some(&Named::Folder) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let changes = std::mem::take(&mut self.changes);
-        for change in changes {
+        for change in std::mem::take(&mut self.changes) {
             if change.lies_in(folder) {
+                self.keep_what_comes_before(&change);
                 change.apply(&mut self.kept_names);
             } else {
                 self.changes.push(change);
             }
         }
         Ok(())
+    }
+
+    /// Keeps the earlier changes of the same names, and what those rest on: no disk keeps the later of two moves
+    /// of a name without the earlier.
+    fn keep_what_comes_before(&mut self, change: &NameChange) {
+        let mut needed = vec![change.clone()];
+        let mut kept = Vec::new();
+        for earlier in std::mem::take(&mut self.changes).into_iter().rev() {
+            if needed.iter().any(|it| it.shares_a_name(&earlier)) {
+                needed.push(earlier.clone());
+                kept.push(earlier);
+            } else {
+                self.changes.push(earlier);
+            }
+        }
+        self.changes.reverse();
+        for earlier in kept.into_iter().rev() {
+            earlier.apply(&mut self.kept_names);
+        }
     }
 
     fn sync(&mut self, image: usize) -> io::Result<()> {

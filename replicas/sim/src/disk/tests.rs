@@ -201,3 +201,63 @@ fn a_folder_that_is_renamed_takes_along_what_is_in_it() {
     assert_eq!(disk.list(Path::new("/")).unwrap(), [Path::new("/b")]);
     assert!(disk.list(Path::new("/a")).is_err());
 }
+
+#[test]
+fn what_is_kept_in_a_folder_stays_in_it_where_a_rename_of_it_is_kept_or_lost() {
+    let (mut before, mut after) = (0, 0);
+    for seed in 0..100 {
+        let store = store(seed);
+        let disk = store.begin_run();
+        let (a, b, root) = (Path::new("/a"), Path::new("/b"), Path::new("/"));
+        disk.create_folder(a, Mode::OWNER_FOLDER).unwrap();
+        let file = disk.open(&a.join("x"), Open::Emptied(Mode::FILE)).unwrap();
+        file.write_all_at(&[7; 100], 0).unwrap();
+        file.sync_all().unwrap();
+        disk.sync_folder(a).unwrap();
+        disk.sync_folder(root).unwrap();
+        disk.rename(a, b).unwrap();
+        if seed % 2 == 0 {
+            // The folder's own name is what changes, and it stands in the folder above.
+            disk.sync_folder(root).unwrap();
+        }
+        store.lock().lose_power();
+        let disk = store.begin_run();
+        assert!(disk.exists(a) != disk.exists(b));
+        assert!(seed % 2 == 1 || disk.exists(b));
+        let at = if disk.exists(a) { a } else { b };
+        assert_eq!(disk.read(&at.join("x")).unwrap(), [7; 100]);
+        match at == a {
+            true => before += 1,
+            false => after += 1,
+        }
+    }
+    assert!(before > 10 && after > 60, "{before}, {after}");
+}
+
+#[test]
+fn a_folder_that_takes_anothers_place_is_kept_once_the_name_is() {
+    for seed in 0..50 {
+        let store = store(seed);
+        let disk = store.begin_run();
+        let path = Path::new;
+        for folder in ["/old", "/new", "/away"] {
+            disk.create_folder(path(folder), Mode::OWNER_FOLDER)
+                .unwrap();
+        }
+        for (name, content) in [("/old/x", [1; 10]), ("/new/x", [2; 10])] {
+            let file = disk.open(path(name), Open::Emptied(Mode::FILE)).unwrap();
+            file.write_all_at(&content, 0).unwrap();
+            file.sync_all().unwrap();
+            disk.sync_folder(path(name).parent().unwrap()).unwrap();
+        }
+        disk.sync_folder(path("/")).unwrap();
+        disk.rename(path("/old"), path("/away/old")).unwrap();
+        disk.rename(path("/new"), path("/old")).unwrap();
+        disk.sync_folder(path("/")).unwrap();
+        disk.sync_folder(path("/away")).unwrap();
+        store.lock().lose_power();
+        let disk = store.begin_run();
+        assert_eq!(disk.read(path("/old/x")).unwrap(), [2; 10]);
+        assert_eq!(disk.read(path("/away/old/x")).unwrap(), [1; 10]);
+    }
+}
