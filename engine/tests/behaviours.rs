@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // A test may fail where it stands.
 
-mod common;
+mod applying;
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ use exahour_wire::message::{Digest, Message, messages};
 use exahour_wire::reject::Reject;
 use exahour_wire::units::Nanos;
 
-use common::apply;
+use applying::apply;
 
 /// An engine of a program that could do no more than this.
 fn program(behaviour_max: Behaviour) -> Engine {

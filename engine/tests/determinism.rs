@@ -1,6 +1,6 @@
 //! The same journal gives the same bytes and the same hash, and the hash sees every change.
 
-mod common;
+mod applying;
 
 use exahour_engine::{Capacity, Divergence, Engine};
 use exahour_twin::flow::{Commands, Flow, Style, nudge};
@@ -12,7 +12,7 @@ use exahour_wire::internal::{Checkpoint, TakeStateHash, Tick};
 use exahour_wire::message::{Digest, Message, messages};
 use exahour_wire::units::Nanos;
 
-use common::apply;
+use applying::apply;
 
 fn engine() -> Engine {
     Engine::new(&Capacity {

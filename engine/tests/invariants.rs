@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used)] // A test may fail where it stands.
 
-mod common;
+mod applying;
 
 use exahour_engine::{Capacity, Engine};
 use exahour_twin::check::Checker;
@@ -15,7 +15,7 @@ use exahour_wire::codes::TransferKind;
 use exahour_wire::events::MoneyMoved;
 use exahour_wire::message::{HEADER_BYTES, Message, messages, peek_header};
 
-use common::apply;
+use applying::apply;
 
 fn engine() -> Engine {
     Engine::new(&Capacity {

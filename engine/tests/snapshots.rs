@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // A test may fail where it stands.
 
-mod common;
+mod applying;
 
 use exahour_engine::{Capacity, Engine, SNAPSHOT_ALIGN};
 use exahour_twin::flow::{Flow, Style};
@@ -14,7 +14,7 @@ use exahour_wire::units::Nanos;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use common::apply;
+use applying::apply;
 
 fn engine(orders: u32) -> Engine {
     Engine::new(&capacity(orders))

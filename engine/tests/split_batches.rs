@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // A test may fail where it stands.
 
-mod common;
+mod applying;
 
 use exahour_engine::{Capacity, Engine};
 use exahour_twin::flow::{Commands, Flow, Style};
@@ -12,7 +12,7 @@ use exahour_twin::seeds::seeds;
 use exahour_wire::ids::CommandSequence;
 use exahour_wire::message::{Digest, messages};
 
-use common::apply;
+use applying::apply;
 
 fn engine() -> Engine {
     Engine::new(&Capacity {

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // A test may fail where it stands.
 
-mod common;
+mod applying;
 
 use std::collections::VecDeque;
 
@@ -17,7 +17,7 @@ use exahour_wire::units::Nanos;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use common::with_batch;
+use applying::with_batch;
 
 fn engine() -> Engine {
     Engine::new(&Capacity {

@@ -21,7 +21,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use crate::archive;
 use crate::config::FlushBody;
 use crate::disk::{Disk, DiskFile, FileMap, Mode, Open};
-use crate::error::{Result, io_at, write_at};
+use crate::error::{JournalError, Result, io_at, write_at};
 use crate::journal::Core;
 use crate::position::{Position, SegmentNumber};
 use crate::segment::{LogShape, live_name, staged_name, staging_name};
@@ -281,9 +281,17 @@ impl Stager {
     /// segment cannot be removed, [`JournalError::Archive`](crate::JournalError::Archive) where it cannot be
     /// archived: the log keeps it, and it is tried again later.
     pub fn do_work(&mut self) -> Result<usize> {
-        if self.remove_released()? {
-            return Ok(self.core.shape.geometry.segment_bytes as usize);
+        let staged = self.stage_if_due();
+        match staged {
+            // What is due comes first, or the appender has to do it; on a full disk this makes room.
+            Ok(0) | Err(JournalError::DiskFull { .. }) if self.remove_released()? => {
+                Ok(self.core.shape.geometry.segment_bytes as usize)
+            }
+            staged => staged,
         }
+    }
+
+    fn stage_if_due(&self) -> Result<usize> {
         let core = &self.core;
         let mut staging = lock_staging(core);
         if !staging.is_due(&core.shape, core.control.appended()) {

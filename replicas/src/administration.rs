@@ -152,16 +152,18 @@ fn step_down(consensus: &mut Consensus, to: Option<NodeId>) -> Result<Change, Re
     let chosen = match to {
         Some(to) if to.0 == own => return refused("it leads already"),
         Some(to) if !voters.contains(&to.0) => return refused(format!("node {to} has no vote")),
-        Some(to) if !consensus.linked(to.0) => {
-            return refused(format!("node {to} is not linked: it cannot take over"));
+        Some(to) if !consensus.reliable(to.0) => {
+            let why =
+                "it is not linked, may have forgotten what it promised, or is not listened to";
+            return refused(format!("node {to} cannot take over: {why}"));
         }
         Some(to) => Some(to.0),
         None => others
-            .filter(|id| consensus.linked(*id))
+            .filter(|id| consensus.reliable(*id))
             .max_by_key(|id| (matched(consensus, *id), std::cmp::Reverse(*id))),
     };
     let Some(chosen) = chosen else {
-        return refused("no other voter is linked: nobody can take over");
+        return refused("no other voter is linked and remembers everything: nobody can take over");
     };
     consensus.raft().transfer_leader(chosen);
     Err(Reply::Done)

@@ -129,6 +129,20 @@ pub enum NodeError {
         /// The raft index of the last frame that only a snapshot stands for.
         index: u64,
     },
+    /// The event log lacks what neither the journal nor a snapshot gives again.
+    #[error(
+        "{path} ends with event {last}, and what comes behind it the journal does not give any more: it begins \
+         behind frame {index}. Restore the event log, or put a new node in the place of this one \
+         (`exahour replace-node`); journal and snapshots are whole", path = path.display()
+    )]
+    EventsMissing {
+        /// The folder of the event log.
+        path: PathBuf,
+        /// The last event in it.
+        last: u64,
+        /// The raft index of the last frame that the journal has given up.
+        index: u64,
+    },
     /// A snapshot was fetched from another node: this one has to open again from what came.
     #[error(
         "a snapshot behind frame {index} has come from another node: this one opens again from it"

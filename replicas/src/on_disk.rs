@@ -29,6 +29,7 @@ use exahour_journal::{
 use exahour_rings::{Producer, WatermarkReader};
 use exahour_wire::codes::Durability;
 use exahour_wire::ids::CommandSequence;
+use exahour_wire::units::Nanos;
 
 use crate::config::NodeConfig;
 use crate::data_folder::{create_folder, open_identity, open_keys, random_bytes};
@@ -55,6 +56,9 @@ pub(crate) const PROMISES: &str = "raft-state";
 
 /// The id of the only member of a group of one.
 pub(crate) const ALONE: NodeId = NodeId(1);
+
+/// How often it is looked whether the snapshots are still there that the journal gives up its beginning for.
+const LOOK_FOR_SNAPSHOTS_EVERY: Nanos = Nanos(1_000_000_000);
 
 /// How a node came back.
 #[derive(Clone, Debug, Default)]
@@ -148,7 +152,7 @@ impl OnDisk {
             ..config.capacity
         };
         let (start, snapshots, recovery) = open_snapshots(
-            (disk, config),
+            (config, world),
             capacity,
             (&event_log, events.flusher),
             (wanted, standings_in),
@@ -156,8 +160,7 @@ impl OnDisk {
         let stands_behind = start.as_ref().map_or(0, |start| start.place.index);
         if stands_behind < storage.begins_behind() {
             recovery.notices.iter().for_each(|it| (config.notice)(it));
-            let index = storage.begins_behind();
-            return Err(NodeError::SnapshotMissing { index });
+            return Err(why_no_start(config, disk, &storage, event_log.last())?);
         }
         storage.know_committed(stands_behind);
         Ok(Self {
@@ -183,6 +186,28 @@ fn begins_at(base: &Base, journal: &Appender) -> bool {
         Some(first) => first > base.index,
         None => journal.last_index() == base.index,
     }
+}
+
+/// Why nothing leads to the place that the journal begins behind.
+fn why_no_start(
+    config: &NodeConfig,
+    disk: &Arc<dyn Disk>,
+    storage: &JournalStorage,
+    last: u64,
+) -> Result<NodeError, NodeError> {
+    let index = storage.begins_behind();
+    let folder = config.data.join(snapshots::FOLDER);
+    let reader = follow(disk, &config.data.join(JOURNAL), "journal")?;
+    let short = snapshots::any_short_of_events((disk.as_ref(), &folder), &reader, last)?;
+    // The journal is whole then, and what this node has acknowledged with it.
+    Ok(match short {
+        true => NodeError::EventsMissing {
+            path: config.data.join(EVENTS),
+            last,
+            index,
+        },
+        false => NodeError::SnapshotMissing { index },
+    })
 }
 
 /// Whether others have what only a snapshot that is gone stood for here. A snapshot that another version of
@@ -408,11 +433,12 @@ fn open_event_log(
 /// Finds the newest snapshot before which no event came that the event log does not have, and what takes
 /// the next one.
 fn open_snapshots(
-    (disk, config): (&Arc<dyn Disk>, &NodeConfig),
+    (config, world): (&NodeConfig, &World),
     capacity: Capacity,
     (event_log, flusher): (&EventLog, Flusher),
     marks: (WatermarkReader, Producer<Standing>),
 ) -> Result<(Option<Start>, SnapshotAgent, Recovery), NodeError> {
+    let disk = &world.disk;
     let folder = snapshots::open_folder(disk.as_ref(), &config.data)?;
     let journal = config.data.join(JOURNAL);
     let reader = follow(disk, &journal, "journal")?;
@@ -430,6 +456,8 @@ fn open_snapshots(
         journal_bytes: config.snapshots.journal_bytes,
         keep: config.snapshots.keep,
         capacity,
+        look_every: (config.journal_keep_bytes > 0).then_some(LOOK_FOR_SNAPSHOTS_EVERY),
+        clock: (world.clocks)(),
         notice: config.notice,
     };
     let recovery = Recovery {
@@ -440,7 +468,7 @@ fn open_snapshots(
         written: follow(disk, &config.data.join(EVENTS), "event log")?,
         flusher,
     };
-    let agent = SnapshotAgent::new(settings, (reader, events), place.as_ref(), marks)?;
+    let agent = SnapshotAgent::new(settings, (reader, events), place.as_ref(), marks);
     Ok((found.start, agent, recovery))
 }
 

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // A test may fail where it stands.
 
 #[allow(dead_code)] // One test uses all of it, this one less.
-mod common;
+mod in_and_out;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,7 +19,7 @@ use exahour_wire::ids::SessionId;
 use exahour_wire::message::{Message, messages};
 use exahour_wire::orders::NewOrder;
 
-use common::order;
+use in_and_out::order;
 
 /// A file system of a few mebibytes, unmounted when dropped.
 struct SmallDisk(PathBuf);

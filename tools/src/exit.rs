@@ -132,6 +132,7 @@ fn is_finding(cause: &(dyn Error + 'static)) -> bool {
                 it,
                 NodeError::Frame { .. }
                     | NodeError::SnapshotMissing { .. }
+                    | NodeError::EventsMissing { .. }
                     | NodeError::Divergence(_)
                     | NodeError::SnapshotDiffers { .. }
             )

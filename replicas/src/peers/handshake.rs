@@ -33,9 +33,9 @@ impl std::fmt::Debug for ClusterKey {
 const MAGIC: &[u8; 6] = b"EXPEER";
 
 /// The oldest version of the peers' protocol that is spoken here.
-pub(crate) const VERSION_MIN: u8 = 1;
+pub(crate) const VERSION_MIN: u8 = 2;
 /// The newest.
-pub(crate) const VERSION_MAX: u8 = 1;
+pub(crate) const VERSION_MAX: u8 = 2;
 
 pub(crate) const HELLO_BYTES: usize = 80;
 pub(crate) const WELCOME_BYTES: usize = 72;

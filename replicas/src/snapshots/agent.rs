@@ -13,9 +13,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use exahour_engine::{Capacity, Engine, EventSink};
+use exahour_gateway::clock::{Clock, Steady};
 use exahour_journal::disk::Disk;
 use exahour_journal::{Flusher, JournalError, Position, Reader, Verify};
 use exahour_rings::{Agent, Halt, Producer, WatermarkReader};
+use exahour_wire::units::Nanos;
 
 use super::file::{Draft, Place};
 use super::{Standing, make_folder, newest, prune};
@@ -42,6 +44,10 @@ pub(crate) struct SnapshotSettings {
     pub(crate) keep: usize,
     /// Room for the engine that replays.
     pub(crate) capacity: Capacity,
+    /// How often it is looked whether they are still there; never where nothing is given up for them.
+    pub(crate) look_every: Option<Nanos>,
+    /// Tells when.
+    pub(crate) clock: Box<dyn Clock>,
     /// Hears why a snapshot was not used, or not taken.
     pub(crate) notice: fn(&str),
 }
@@ -95,6 +101,7 @@ pub(crate) struct SnapshotAgent {
     standings: Producer<Standing>,
     /// What it has still to hear.
     untold: Option<Standing>,
+    looked_at: Steady,
 }
 
 enum Phase {
@@ -124,15 +131,12 @@ impl EventSink for Forget {
 
 impl SnapshotAgent {
     /// An agent that takes the next snapshot once enough has been journaled behind `last`.
-    ///
-    /// # Errors
-    /// [`NodeError`] where the folder cannot be listed.
     pub(crate) fn new(
         settings: SnapshotSettings,
         (journal, events): (Reader, EventsBefore),
         last: Option<&Place>,
         (wanted, standings): (WatermarkReader, Producer<Standing>),
-    ) -> Result<Self, NodeError> {
+    ) -> Self {
         let mut agent = Self {
             settings,
             journal,
@@ -143,17 +147,29 @@ impl SnapshotAgent {
             phase: Phase::Waiting,
             standings,
             untold: None,
+            looked_at: Steady(0),
         };
-        agent.look()?;
-        Ok(agent)
+        agent.look();
+        agent
     }
 
-    /// Looks which snapshots there are, and tells of them.
-    fn look(&mut self) -> Result<(), NodeError> {
+    /// Looks which snapshots there are, and tells of them. Of a folder that cannot be listed there are none:
+    /// nothing is given up then.
+    fn look(&mut self) {
         let SnapshotSettings { disk, folder, .. } = &self.settings;
-        self.untold = Some(Standing::of((disk.as_ref(), folder), &self.journal)?);
+        let standing = Standing::of((disk.as_ref(), folder), &self.journal);
+        self.untold = Some(standing.unwrap_or_default());
+        self.looked_at = self.settings.clock.steady();
         self.tell();
-        Ok(())
+    }
+
+    /// Somebody may have removed snapshots by hand: what they stood for must not be given up any more.
+    fn look_again(&mut self) {
+        if let Some(every) = self.settings.look_every
+            && self.settings.clock.steady() >= self.looked_at.after(every)
+        {
+            self.look();
+        }
     }
 
     fn tell(&mut self) {
@@ -181,6 +197,7 @@ impl SnapshotAgent {
     }
 
     fn work(&mut self) -> Result<usize, NodeError> {
+        self.look_again();
         self.tell();
         match std::mem::replace(&mut self.phase, Phase::Waiting) {
             Phase::Waiting => self.begin_if_due(),
@@ -275,11 +292,15 @@ impl SnapshotAgent {
         let SnapshotSettings {
             disk, folder, keep, ..
         } = &self.settings;
-        match draft.name() {
-            Ok(written) => prune(disk.as_ref(), folder, *keep, &written)?,
+        let written = match draft.name() {
+            Ok(written) => written,
             Err(error) => return give_up(*draft, error),
+        };
+        if let Err(error) = prune(disk.as_ref(), folder, *keep, &written) {
+            (self.settings.notice)(&format!("old snapshots were not removed: {error}"));
         }
-        self.look().map(|()| 1)
+        self.look();
+        Ok(1)
     }
 }
 
@@ -332,6 +353,8 @@ mod tests {
     use exahour_wire::message::Message;
     use exahour_wire::record::Record;
 
+    use exahour_gateway::clock::ManualClock;
+
     use super::super::standings;
     use super::*;
     use crate::event_log::EventLog;
@@ -347,6 +370,7 @@ mod tests {
         agent: SnapshotAgent,
         wanted: WatermarkWriter,
         told: Consumer<Standing>,
+        clock: ManualClock,
     }
 
     impl Trial {
@@ -359,6 +383,7 @@ mod tests {
             let follow =
                 |name: &str| Reader::follow(folder.path().join(name), Verify::Every).unwrap();
             let (journal, events) = (log("journal"), log("events"));
+            let clock = ManualClock::new(Nanos(0));
             let settings = SnapshotSettings {
                 disk: Arc::new(SystemDisk),
                 folder: folder.path().join("snapshots"),
@@ -366,6 +391,8 @@ mod tests {
                 journal_bytes: 0,
                 keep: 2,
                 capacity: Capacity::default(),
+                look_every: Some(Nanos(1_000)),
+                clock: Box::new(clock.clone()),
                 notice: |_| {
                     NOTICES.fetch_add(1, Ordering::Relaxed);
                 },
@@ -382,9 +409,10 @@ mod tests {
                 events: EventLog::new(events.appender, &follow("events")).unwrap(),
                 folder,
                 journal,
-                agent: agent.unwrap(),
+                agent,
                 wanted,
                 told,
+                clock,
             }
         }
 
@@ -456,6 +484,13 @@ mod tests {
             newest: Some((1, 1)),
         };
         assert_eq!(trial.told.try_pop(), Some(standing));
+        // Somebody removes it: nothing may be given up for it any more.
+        std::fs::remove_dir_all(trial.folder.path().join("snapshots")).unwrap();
+        trial.work();
+        assert_eq!(trial.told.try_pop(), None);
+        trial.clock.advance(Nanos(1_000));
+        trial.work();
+        assert_eq!(trial.told.try_pop(), Some(Standing::default()));
     }
 
     #[test]

@@ -124,6 +124,22 @@ pub(crate) fn newest_file(
     Ok(whole.next())
 }
 
+/// Whether a snapshot stands on this journal that lacks nothing but events beyond `events_max`.
+///
+/// # Errors
+/// [`NodeError`] where the folder cannot be listed.
+pub(crate) fn any_short_of_events(
+    (disk, folder): (&dyn Disk, &Path),
+    journal: &Reader,
+    events_max: u64,
+) -> Result<bool, NodeError> {
+    let mut paths = file::list(disk, folder)?.into_iter();
+    Ok(paths.any(|path| {
+        let place = SnapshotFile::standing_of((disk, &path), journal);
+        place.is_ok_and(|place| place.events > events_max)
+    }))
+}
+
 /// Whether there is a snapshot that only another version of this program can read.
 ///
 /// # Errors

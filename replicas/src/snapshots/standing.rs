@@ -2,8 +2,8 @@
 //!
 //! Told by the snapshot agent, so that the thread which orders commands never looks into a folder.
 //!
-//! Always holds: nothing told as the lowest place is above what the oldest snapshot needs. Files that somebody
-//! removes by hand are told with the next snapshot.
+//! Always holds: nothing told as the lowest place is above what the oldest snapshot needs. Where the journal gives
+//! up for them what is older, files that somebody removes by hand are noticed within a second.
 
 use std::path::Path;
 

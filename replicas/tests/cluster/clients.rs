@@ -8,8 +8,8 @@ use exahour_replicas::{Reply, Request};
 use exahour_wire::codes::Side;
 use exahour_wire::events::{OrderAccepted, SequenceGap};
 
-use crate::common::order;
 use crate::group::Group;
+use crate::in_and_out::order;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -25,7 +25,7 @@ use exahour_wire::ids::SessionId;
 use exahour_wire::message::{Message, messages, peek_header};
 use exahour_wire::orders::NewOrder;
 
-use crate::common::read_events;
+use crate::in_and_out::read_events;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const ANSWER: Duration = Duration::from_secs(5);

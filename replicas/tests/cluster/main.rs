@@ -4,17 +4,17 @@
 #![allow(clippy::unwrap_used)] // A test may fail where it stands.
 
 mod clients;
-#[path = "../common/mod.rs"]
-mod common;
 mod group;
+#[path = "../in_and_out/mod.rs"]
+mod in_and_out;
 mod trade;
 
 use exahour_journal::{Verify, inspect};
 use exahour_replicas::{MemberStatus, NodeRole, Reply, Request, Standing};
 use exahour_wire::codes::Side;
 
-use common::order;
 use group::Group;
+use in_and_out::order;
 use trade::{Trade, flood, place, place_many};
 
 #[test]
@@ -478,4 +478,28 @@ fn a_node_whose_last_entries_are_superseded_serves_market_data_again() {
     let end = group.wait_until_level();
     assert!(end < committed + 7, "{end} after {committed}");
     assert!(group.serves_market_data(leader));
+}
+
+/// The damage lies before all snapshots, and the beginning of the journal is given up.
+#[test]
+fn a_damaged_event_log_costs_no_node_its_journal() {
+    let mut group = Group::that_releases();
+    let leader = group.leader();
+    let hurt = if leader == 3 { 2 } else { 3 };
+    let mut trade = Trade::new(group.connect(leader, 1));
+    trade.until_released(&group, &[leader, hurt], 1);
+    group.stop(hurt);
+    let segment = group.events_folder(hurt).join(format!("{:020}.log", 0));
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[8_192] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    for _ in 0..2 {
+        let refused = group.try_start(hurt).unwrap_err().to_string();
+        assert!(
+            refused.contains("journal and snapshots are whole"),
+            "{refused}"
+        );
+        assert_eq!(group.damaged_parts(hurt), 0);
+    }
+    trade.place(1);
 }

@@ -7,8 +7,8 @@ use exahour_wire::codes::Side;
 use exahour_wire::events::{OrderAccepted, SequenceGap};
 use exahour_wire::orders::NewOrder;
 
-use crate::common::order;
 use crate::group::{Group, PATIENCE};
+use crate::in_and_out::order;
 
 /// A client that counts its orders.
 pub(crate) struct Trade {

@@ -3,10 +3,10 @@
 
 #![allow(clippy::unwrap_used)] // A test may fail where it stands.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod exchange;
 mod first_start;
+#[path = "../in_and_out/mod.rs"]
+mod in_and_out;
 mod multicast;
 mod snapshots;
 mod upgrade;
@@ -25,8 +25,8 @@ use exahour_wire::record::Record;
 use exahour_wire::reject::Reject;
 use exahour_wire::units::Quantity;
 
-use common::{order, read_events};
 use exchange::{PATIENCE, config, config_with, connect, next_report};
+use in_and_out::{order, read_events};
 
 #[test]
 fn what_tells_of_everybody_is_its_owners_alone() {

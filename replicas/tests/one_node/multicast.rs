@@ -11,8 +11,8 @@ use exahour_wire::codes::{FeedDepth, Side};
 use exahour_wire::events::OrderAccepted;
 use exahour_wire::ids::InstrumentId;
 
-use crate::common::order;
 use crate::exchange::{PATIENCE, config_with, connect, next_report};
+use crate::in_and_out::order;
 
 /// Groups that no other run of this test uses.
 fn lines() -> [Group; 2] {

@@ -14,8 +14,8 @@ use exahour_wire::internal::Tick;
 use exahour_wire::message::Message;
 use exahour_wire::orders::NewOrder;
 
-use crate::common::{order, read_events};
 use crate::exchange::{PATIENCE, config_with, connect, next_report};
+use crate::in_and_out::{order, read_events};
 
 /// A data folder in which snapshots come often.
 struct Trial {

@@ -13,8 +13,8 @@ use exahour_wire::internal::ActivateBehaviour;
 use exahour_wire::message::{Message, messages};
 
 use crate::append;
-use crate::common::order;
 use crate::exchange::{PATIENCE, config, connect, next_report};
+use crate::in_and_out::order;
 
 fn program(data: &Path, behaviour_max: Behaviour) -> NodeConfig {
     let mut settings = config(data);
