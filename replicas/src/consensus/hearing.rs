@@ -165,6 +165,12 @@ impl Consensus {
             } else {
                 progress.become_probe();
             }
+        }
+        let last = self.last_index();
+        if let Some(progress) = self.raft.raft.mut_prs().get_mut(node) {
+            // What it says that it has is tried first. A leader that is new knows of nothing that a member has,
+            // and would send a snapshot where its journal does not begin with the first entry.
+            progress.next_idx = progress.next_idx.max(facts.last_index.min(last) + 1);
             self.raft.raft.send_append(node);
         }
     }

@@ -166,6 +166,11 @@ impl Group {
         ended
     }
 
+    /// Whether a node has ended by itself.
+    pub(crate) fn has_ended(&self, id: u64) -> bool {
+        self.nodes.get(&id).is_some_and(Node::finished)
+    }
+
     pub(crate) fn start(&mut self, id: u64) {
         self.try_start(id).unwrap();
     }

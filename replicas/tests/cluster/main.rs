@@ -246,6 +246,36 @@ fn nodes_too_far_behind_fetch_a_snapshot_and_go_on_from_it() {
     );
 }
 
+/// A leader that is new knows nothing of what a member has which was away, until that says so.
+#[test]
+fn a_member_that_lacks_little_is_sent_no_snapshot_by_a_leader_that_is_new() {
+    let mut group = Group::that_releases();
+    let leader = group.leader();
+    let mut trade = Trade::new(group.connect(leader, 1));
+    trade.until_released(&group, &[1, 2, 3], 1);
+    let had = group.wait_until_level();
+    let away = if leader == 3 { 2 } else { 3 };
+    let next = 6 - leader - away;
+    group.stop(away);
+    let step_down = Request::StepDown(Some(exahour_replicas::NodeId(next)));
+    group.until("the role has moved", |group| {
+        let led = group.try_leader() == Some(next);
+        led || group.ask_leader(&step_down) != Reply::Done && group.try_leader() == Some(next)
+    });
+    // It has a snapshot to send which the member has not, and everything that the member lacks.
+    trade.place(1);
+    assert_eq!(group.ask(next, &Request::TakeSnapshot), Reply::Done);
+    group.until("a snapshot is taken", |group| {
+        group.status(next).is_some_and(|it| it.snapshot > had)
+    });
+    assert!(group.status(next).unwrap().first_index <= had);
+    group.start(away);
+    group.until("it is level", |group| {
+        assert!(!group.has_ended(away), "it was sent for a snapshot");
+        group.level()
+    });
+}
+
 /// The snapshots of a follower are lost, whose journal begins behind one of them.
 #[test]
 fn a_journal_whose_snapshot_is_gone_is_set_aside_and_its_node_has_all_again() {
