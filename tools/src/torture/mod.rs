@@ -156,7 +156,7 @@ fn torture(arguments: &Arguments, seed: u64, folder: &Path) -> Result<()> {
     })?;
     site.found()?;
     let mut clients = Clients::start(arguments, seed, &site)?;
-    let mut report = Report::new(arguments, seed)?;
+    let mut report = Report::new(arguments, seed, folder)?;
     let bar = count_bar(rounds.len() as u64, "rounds");
     let played = rounds.iter().try_for_each(|round| {
         rounds::play(&mut site, &clients.load, round, &mut report)?;

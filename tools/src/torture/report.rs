@@ -2,7 +2,10 @@
 //!
 //! Filled by `rounds`, printed by `torture` once everything has been checked.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -29,6 +32,8 @@ pub(super) struct Report {
     rounds: Rounds,
     leader_killed: Histogram<u64>,
     all_killed: Histogram<u64>,
+    /// A line for each round, for who wants to know what happened when.
+    notes: File,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -124,7 +129,11 @@ pub(super) fn print_check(counts: &Counts, json: bool) -> Result<()> {
 }
 
 impl Report {
-    pub(super) fn new(arguments: &Arguments, seed: u64) -> Result<Self> {
+    /// # Errors
+    /// Where nothing can be written in the torture's folder.
+    pub(super) fn new(arguments: &Arguments, seed: u64, folder: &Path) -> Result<Self> {
+        let path = folder.join("rounds.log");
+        let notes = File::create_new(&path);
         let histogram = || Histogram::new_with_bounds(1, OUTAGE_US_MAX, 3).context("histogram");
         Ok(Self {
             seed,
@@ -135,11 +144,26 @@ impl Report {
             rounds: Rounds::default(),
             leader_killed: histogram()?,
             all_killed: histogram()?,
+            notes: notes.with_context(|| format!("cannot write {}", path.display()))?,
         })
     }
 
-    /// A round is over, after so long without an answer.
-    pub(super) fn on_round(&mut self, fault: Fault, outage: Duration) {
+    /// A round is over, after so long without an answer; its fault found this node leading.
+    ///
+    /// # Errors
+    /// Where it cannot be noted.
+    pub(super) fn on_round(&mut self, fault: Fault, leader: u64, outage: Duration) -> Result<()> {
+        let (at, outage_ms) = (self.began.elapsed().as_secs_f64(), outage.as_millis());
+        writeln!(
+            self.notes,
+            "{at:.1} s  {fault:?}, while node {leader} led: answered again after {outage_ms} ms"
+        )
+        .context("cannot note a round")?;
+        self.count(fault, outage);
+        Ok(())
+    }
+
+    fn count(&mut self, fault: Fault, outage: Duration) {
         let outage_us = u64::try_from(outage.as_micros()).unwrap_or(u64::MAX);
         let rounds = &mut self.rounds;
         let count = match fault {

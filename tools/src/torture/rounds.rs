@@ -87,7 +87,7 @@ pub(super) fn play(site: &mut Site, load: &Load, round: &Round, report: &mut Rep
         }
     }
     await_first(site, load)?;
-    report.on_round(round.fault, load.outage().unwrap_or_default());
+    report.on_round(round.fault, leader, load.outage().unwrap_or_default())?;
     site.check_nodes()
 }
 
