@@ -259,6 +259,8 @@ pub struct Stager {
     noted: SegmentNumber,
     /// Turns until an archive that has refused a segment is tried again.
     turns_to_try: u32,
+    /// The segment that was taken away last, while that may be forgotten again.
+    unsynced: Option<PathBuf>,
 }
 
 impl Stager {
@@ -268,6 +270,7 @@ impl Stager {
             first,
             noted: first,
             turns_to_try: 0,
+            unsynced: None,
         }
     }
 
@@ -301,7 +304,7 @@ impl Stager {
     }
 
     /// Works until the next segment is ready, however little of the live one is full, and until
-    /// every released one is gone.
+    /// every released one is gone, or one could not be archived a while ago.
     ///
     /// # Errors
     /// As [`Stager::do_work`].
@@ -316,13 +319,17 @@ impl Stager {
 impl Stager {
     /// Removes or archives the file of the oldest released segment; whether there was one.
     fn remove_released(&mut self) -> Result<bool> {
-        let core = &self.core;
+        let core = Arc::clone(&self.core);
         let keep = SegmentNumber(core.released.load(Ordering::Acquire));
-        if self.first >= keep {
+        if self.first >= keep && self.unsynced.is_none() {
             return Ok(false);
         }
         if self.turns_to_try > 0 {
             self.turns_to_try -= 1;
+            return Ok(false);
+        }
+        self.sync_names()?;
+        if self.first >= keep {
             return Ok(false);
         }
         if self.noted < keep {
@@ -344,15 +351,35 @@ impl Stager {
             }
         }
         self.first = self.first.next();
-        if self.first == keep {
-            // In this order a power cut leaves a name in either folder, or in both.
-            for folder in core.archive.iter().chain([&core.dir]) {
-                core.disk
-                    .sync_folder(folder)
-                    .map_err(|source| core.fail_sync(folder.clone(), source))?;
-            }
-        }
+        self.unsynced = Some(path);
+        // One at a time: a later name must not be gone while an earlier one is back.
+        self.sync_names()?;
         Ok(true)
+    }
+
+    /// Makes it durable where the segments are that were removed or archived last. An archive that fails has
+    /// what was moved, and costs no log: it is tried again.
+    fn sync_names(&mut self) -> Result<()> {
+        let Some(segment) = &self.unsynced else {
+            return Ok(());
+        };
+        let core = &self.core;
+        // In this order a power cut leaves a name in either folder, or in both.
+        if let Some(archive) = &core.archive
+            && let Err(source) = core.disk.sync_folder(archive)
+        {
+            self.turns_to_try = TURNS_AFTER_REFUSAL;
+            return Err(JournalError::Archive {
+                segment: segment.clone(),
+                archive: archive.clone(),
+                source,
+            });
+        }
+        core.disk
+            .sync_folder(&core.dir)
+            .map_err(|source| core.fail_sync(core.dir.clone(), source))?;
+        self.unsynced = None;
+        Ok(())
     }
 }
 

@@ -134,7 +134,6 @@ impl Frames {
 
 #[cfg(test)]
 mod tests {
-
     use exahour_journal::disk::SystemDisk;
     use exahour_journal::{Config, Journal, LogId, Verify};
     use raft::prelude::{Entry, EntryType};
