@@ -42,6 +42,30 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Every count, with what it is of.
+    #[must_use]
+    pub fn counts(&self) -> [(&'static str, u64); 17] {
+        [
+            ("snapshots installed", self.snapshots_installed),
+            ("journals released", self.journals_released),
+            ("deaths at a start", self.deaths_at_start),
+            ("members changed", self.members_changed),
+            ("machines lost for good", self.machines_lost),
+            ("leads given up", self.leads_given_up),
+            ("snapshots asked for", self.snapshots_asked),
+            ("memories lost", self.memories_lost),
+            ("reports from memory", self.told_from_memory),
+            ("sessions taken up again", self.reconnections),
+            ("reports by the client library", self.told_by_library),
+            ("drop copies", self.drop_copies),
+            ("market data messages", self.market_data),
+            ("streams taken up again", self.streams_resumed),
+            ("majorities lost", self.majorities_lost),
+            ("event logs moved away", self.events_moved),
+            ("terms led", self.terms_led),
+        ]
+    }
+
     /// Adds what happened in another world.
     pub fn add(&mut self, other: &Self) {
         self.snapshots_installed += other.snapshots_installed;

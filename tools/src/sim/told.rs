@@ -1,5 +1,6 @@
 //! What `exahour sim` says: sums over all worlds, and the one that broke a promise.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ pub(super) struct Findings {
     faults: u64,
     restarts: u64,
     simulated_s: f64,
+    /// How often the worlds did what they are for, each in words.
+    did: BTreeMap<&'static str, u64>,
     wall_s: f64,
     /// Worlds a minute, all threads together.
     worlds_per_minute: f64,
@@ -49,6 +52,9 @@ impl Findings {
         self.faults += outcome.faults;
         self.restarts += outcome.starts.saturating_sub(outcome.plan.nodes as u64);
         self.simulated_s += outcome.lasted.0 as f64 / 1e9;
+        for (what, count) in outcome.tally.counts() {
+            *self.did.entry(what).or_default() += count;
+        }
     }
 
     /// Notes what all worlds together took, by the clock and of all cores.
@@ -78,6 +84,11 @@ impl Findings {
             self.threads,
             self.cpu_ms_per_world
         );
+        let did = self.did.iter().filter(|(_, count)| **count > 0);
+        let did: Vec<String> = did.map(|(what, count)| format!("{count} {what}")).collect();
+        if !did.is_empty() {
+            let _ = writeln!(text, "{}", did.join(", "));
+        }
         match &self.violation {
             None => text.push_str("every promise was kept\n"),
             Some(violation) => {
