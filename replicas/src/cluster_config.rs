@@ -243,6 +243,9 @@ mod tests {
         assert!(!idles(&apart).contains(&IdleStrategy::Yield));
         assert!(idles(&together).contains(&IdleStrategy::Yield));
         assert!(!idles(&together).contains(&IdleStrategy::BackOff));
+        let wakes_often = |it: &IdleStrategy| matches!(it, IdleStrategy::Park { micros: ..1_000 });
+        assert!(idles(&apart).iter().any(wakes_often));
+        assert!(!idles(&together).iter().any(wakes_often));
         assert_eq!(idles(&written), [IdleStrategy::BackOff]);
     }
 

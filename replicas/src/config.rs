@@ -452,13 +452,21 @@ fn place_disk(layout: &mut Layout, durability: Durability) {
     }
 }
 
+/// How long threads that no order waits for sleep at least where nodes share a machine: every one of them that
+/// wakes is in the way of an order.
+const SHARED_PARK_MICROS: u32 = 1_000;
+
 /// Nodes that share a machine hand its cores to each other: what one waits for another has to compute
 /// (perf/2026-11-29-cluster).
 fn yield_to_each_other(layout: &mut Layout) {
     for thread in &mut layout.threads {
-        if thread.idle == IdleStrategy::BackOff {
-            thread.idle = IdleStrategy::Yield;
-        }
+        thread.idle = match thread.idle {
+            IdleStrategy::BackOff => IdleStrategy::Yield,
+            IdleStrategy::Park { micros } => IdleStrategy::Park {
+                micros: micros.max(SHARED_PARK_MICROS),
+            },
+            other => other,
+        };
     }
 }
 

@@ -35,6 +35,7 @@ mod open_files;
 mod operator;
 mod operator_link;
 mod peers;
+mod recent;
 mod replay;
 mod sequencer;
 mod snapshots;

@@ -20,6 +20,7 @@ use crate::batch::Stamp;
 use crate::error::NodeError;
 use crate::hard_state::{HardStateFile, Promises};
 use crate::members::Members;
+use crate::recent::{Recent, RecentFrame};
 use crate::snapshots::Standing;
 
 /// A frame without commands: a new leader's first entry.
@@ -36,6 +37,7 @@ pub(crate) struct JournalStorage {
     appender: Appender,
     reader: Reader,
     promises: HardStateFile,
+    recent: Recent,
     /// Everything up to here was committed when the journal was opened.
     known_committed: u64,
     /// Tells which snapshots there are.
@@ -72,6 +74,7 @@ impl JournalStorage {
             appender,
             reader,
             promises,
+            recent: Recent::new(),
             known_committed: 0,
             standings,
             standing: Standing::default(),
@@ -123,7 +126,13 @@ impl JournalStorage {
                 first_sequence: first,
                 time_ns: time,
             };
-            self.appender.append(&meta, &[&entry.data])?;
+            let end = self.appender.append(&meta, &[&entry.data])?;
+            self.recent.note(RecentFrame {
+                index: meta.index,
+                term: meta.term,
+                kind: meta.kind,
+                end,
+            });
         }
         Ok(self.appender.appended())
     }
@@ -197,10 +206,14 @@ impl JournalStorage {
     /// # Errors
     /// [`JournalError`] where the frame cannot be read.
     pub(crate) fn publish_commit(&mut self, index: u64) -> Result<(), JournalError> {
-        if let Some(position) = self.appender.position_of(index) {
-            let end = self.reader.frame_at(position)?.frame().end();
-            self.appender.publish_commit(end.value());
-        }
+        let end = match self.recent(index) {
+            Some(frame) => frame.end,
+            None => match self.frame(index)? {
+                Some(frame) => frame.frame().end(),
+                None => return Ok(()),
+            },
+        };
+        self.appender.publish_commit(end.value());
         Ok(())
     }
 
@@ -276,6 +289,13 @@ impl JournalStorage {
         }
     }
 
+    /// The live frame of an index, where it was appended a moment ago.
+    #[inline]
+    fn recent(&self, index: u64) -> Option<RecentFrame> {
+        let term = self.appender.term_of(index)?;
+        self.recent.find(index, term)
+    }
+
     fn frame(&self, index: u64) -> Result<Option<FrameRef>, JournalError> {
         let position = self.appender.position_of(index);
         position
@@ -285,6 +305,16 @@ impl JournalStorage {
 
     /// The entry of an index; its data only where somebody will read it.
     fn entry(&self, index: u64, with_data: bool) -> raft::Result<Entry> {
+        let plain = |frame: &RecentFrame| matches!(frame.kind, FRAME_COMMANDS | FRAME_EMPTY);
+        if let Some(frame) = self.recent(index).filter(plain)
+            && !with_data
+        {
+            return Ok(Entry {
+                index,
+                term: u64::from(frame.term),
+                ..Entry::default()
+            });
+        }
         let found = self.frame(index).map_err(other)?;
         let frame = found.ok_or(raft::Error::Store(StorageError::Unavailable))?;
         let header = frame.header();

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! a link:   | handshake: 112 bytes of who dialled, 72 of who was dialled | frame | frame | ...
-//! a frame:  | length 4 | kind 1 | 19 | body: type 1 | reject 1 | from 8 | to 8 | term 8 | ... |
+//! a frame:  | seal 16 | length 4 | kind 1 | 3 | body: type 1 | reject 1 | from 8 | to 8 | term 8 | ... |
 //! ```
 //! Always holds: what a node has written counts as said, whether it arrives or not.
 
@@ -23,8 +23,10 @@ use crate::client::Violation;
 const DIALLER_BYTES: usize = 80 + 32;
 const LISTENER_BYTES: usize = 72;
 
-/// Bytes before a frame's body, and what of a body is looked at.
+/// Bytes before a frame's body, where its length and its kind are in them, and what of a body is looked at.
 const FRAME_HEAD: usize = 24;
+const LENGTH_AT: usize = 16;
+const KIND_AT: usize = 20;
 const BODY_HEAD: usize = 26;
 
 /// The kind of a frame that carries raft's message.
@@ -183,10 +185,7 @@ impl Saying {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
             bytes = &bytes[skipped..];
-            let wanted = match self.head.first_chunk() {
-                None => FRAME_HEAD,
-                Some(length) => FRAME_HEAD + BODY_HEAD.min(u32::from_le_bytes(*length) as usize),
-            };
+            let wanted = FRAME_HEAD + self.length().map_or(0, |it| BODY_HEAD.min(it));
             let taken = bytes.len().min(wanted.saturating_sub(self.head.len()));
             self.head.extend_from_slice(&bytes[..taken]);
             bytes = &bytes[taken..];
@@ -194,18 +193,23 @@ impl Saying {
         }
     }
 
+    /// Bytes of the body of the frame that has begun, once that is there.
+    fn length(&self) -> Option<usize> {
+        let length = self.head.get(LENGTH_AT..)?.first_chunk()?;
+        Some(u32::from_le_bytes(*length) as usize)
+    }
+
     /// Looks at the beginning of a frame where enough of it is there.
     fn on_head(&mut self, overheard: &Overheard) {
-        let Some(length) = self.head.first_chunk() else {
+        let Some(length) = self.length() else {
             return;
         };
-        let length = u32::from_le_bytes(*length) as usize;
         let seen = BODY_HEAD.min(length);
         if self.head.len() < FRAME_HEAD + seen {
             return;
         }
         let body = self.head[FRAME_HEAD..].first_chunk();
-        if let (KIND_RAFT, Some(body)) = (self.head[4], body) {
+        if let (KIND_RAFT, Some(body)) = (self.head[KIND_AT], body) {
             overheard.on_message(body);
         }
         self.skip = length - seen;
@@ -296,9 +300,10 @@ mod tests {
         for number in [from, to, term, 0, 0] {
             body.extend_from_slice(&number.to_le_bytes());
         }
-        let mut bytes = (body.len() as u32).to_le_bytes().to_vec();
+        let mut bytes = vec![0xff; LENGTH_AT];
+        bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
         bytes.push(KIND_RAFT);
-        bytes.extend_from_slice(&[0; 19]);
+        bytes.extend_from_slice(&[0; 3]);
         bytes.extend_from_slice(&body);
         bytes
     }
@@ -318,7 +323,7 @@ mod tests {
 
     #[test]
     fn two_leaders_and_two_votes_are_heard_however_the_bytes_come() {
-        let ping = [vec![0; 4], vec![0], vec![0; 19]].concat();
+        let ping = [vec![0xff; LENGTH_AT], vec![0; 8]].concat();
         let lead = |node, term| frame(HEARTBEAT, 0, node, 9, term);
         let vote = |node, to, term| frame(VOTE_ANSWERED, 0, node, to, term);
         for piece in [1, 7, 24, 61, 4_096] {

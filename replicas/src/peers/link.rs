@@ -89,8 +89,8 @@ enum Stage {
         nonce: [u8; 32],
     },
     Open {
-        inward: Sealer,
-        outward: Sealer,
+        inward: Box<Sealer>,
+        outward: Box<Sealer>,
     },
 }
 
@@ -264,8 +264,8 @@ impl Link {
                         return Err(LinkFault::Proof);
                     }
                     let stage = Stage::Open {
-                        inward: transcript.sealer(End::Dialler),
-                        outward: transcript.sealer(End::Listener),
+                        inward: Box::new(transcript.sealer(End::Dialler)),
+                        outward: Box::new(transcript.sealer(End::Listener)),
                     };
                     self.handled += PROOF_BYTES;
                     self.stage = stage;
@@ -329,8 +329,8 @@ impl Link {
             return Err(LinkFault::Proof);
         }
         let stage = Stage::Open {
-            inward: transcript.sealer(End::Listener),
-            outward: transcript.sealer(End::Dialler),
+            inward: Box::new(transcript.sealer(End::Listener)),
+            outward: Box::new(transcript.sealer(End::Dialler)),
         };
         self.outward
             .extend_from_slice(&transcript.proof(End::Dialler));
