@@ -8,6 +8,7 @@
 //! Does not: stamp, order or look into commands.
 
 mod hearing;
+mod timeouts;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -33,16 +34,13 @@ use crate::peers::operation::{Reply, Request};
 use crate::peers::{BODY_BYTES_MAX, OUT_BYTES_MAX, Peers};
 use crate::sequencer::BATCH_BYTES_MAX;
 use crate::storage::JournalStorage;
+use timeouts::{ELECTION_TICKS, election_ticks};
 
 /// How often raft's own clock ticks.
 const RAFT_TICK: Nanos = Nanos(10_000_000);
 
 /// Ticks from one heartbeat of a leader to the next.
 const HEARTBEAT_TICKS: usize = 5;
-
-/// Ticks without a word from the leader until a node asks for votes: this many at least, less than twice
-/// as many, drawn anew for every term. Far above what a flush or a stall of the machine takes.
-const ELECTION_TICKS: usize = 20;
 
 /// Entries in one message, at most about so many bytes.
 const MESSAGE_BYTES_MAX: u64 = 256 << 10;
@@ -93,7 +91,7 @@ pub(crate) struct ConsensusSettings {
     pub(crate) applied: u64,
     /// The newest behaviour that this program can do.
     pub(crate) behaviour_max: u32,
-    /// Decides how long it waits before it asks for votes.
+    /// Drawn at this start: tells what it asks from what it asked before.
     pub(crate) chance: u64,
     /// Bytes of journal that are kept in any case; zero for all.
     pub(crate) keep_bytes: u64,
@@ -468,16 +466,14 @@ impl Consensus {
         }
     }
 
-    /// Raft draws its timeouts from the system's dice; ours follow from the term alone, so that a
-    /// simulation can be run again.
+    /// Sets how long this node waits for its leader in the present term.
     #[inline]
     fn draw_timeout(&mut self) {
         let term = self.raft.raft.term;
         if term != self.drawn_for {
             self.drawn_for = term;
-            let mixed = mix(self.settings.chance ^ mix(self.settings.node.0 ^ mix(term)));
-            // Less than `ELECTION_TICKS`.
-            self.election_ticks = ELECTION_TICKS + (mixed % ELECTION_TICKS as u64) as usize;
+            let voters = &self.members().group.voters;
+            self.election_ticks = election_ticks(voters, self.settings.node.0, term);
         }
         self.raft
             .raft
