@@ -1,12 +1,13 @@
 //! `exahour bench cluster`: what an order costs in a cluster of processes, beside what it costs without one.
 //!
 //! Always holds: the floors are measured in the same run, in turns, with the same client and the same way of
-//! waiting: a bare relay over three sockets, one node alone, one flush of the disk.
+//! waiting: a bare relay of as many ends, one node alone, one flush of the disk.
 //! Does not: know a network: all nodes are on this machine, and share its cores and its disk.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::{Context, ensure};
 use clap::Args;
 use exahour_rings::IdleStrategy;
 use hdrhistogram::Histogram;
@@ -44,6 +45,10 @@ pub struct Arguments {
     /// yield, that of a cluster on one machine].
     #[arg(long, value_name = "IDLE")]
     idle: Option<IdleStrategy>,
+    /// A file of `[[thread]]` tables: the layout of every node, alone and in the cluster, instead of the
+    /// default.
+    #[arg(long, value_name = "FILE", conflicts_with = "idle")]
+    layout: Option<PathBuf>,
     /// Orders a second, with commas between several.
     #[arg(long, value_delimiter = ',', default_values_t = [1_000, 5_000])]
     rates: Vec<u64>,
@@ -100,6 +105,7 @@ impl Trips {
 /// # Errors
 /// What keeps a part from being measured.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    ensure!(arguments.nodes >= 2, "--nodes: one node is no cluster");
     let scratch = Scratch::make(&arguments.scratch)?;
     let mut report = Report::default();
     super::machine::measure(&mut report);
@@ -110,6 +116,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 struct Measured {
     relay: Trips,
+    /// The same, where all of them flush.
+    flushing: Trips,
     alone: Trips,
     /// The same with a core for itself.
     spinning: Trips,
@@ -129,7 +137,11 @@ fn measure(arguments: &Arguments, scratch: &Path) -> anyhow::Result<Measured> {
         .filter(|rate| *rate <= 1_000)
         .collect();
     let mut all = Measured {
-        relay: Trips::new("bare relay".into(), rates),
+        relay: Trips::new(format!("bare relay of {}", arguments.nodes), rates),
+        flushing: Trips::new(
+            format!("bare relay of {} that flushes", arguments.nodes),
+            &slow,
+        ),
         alone: Trips::new("one node, replicated".into(), rates),
         spinning: Trips::new("one node that spins, replicated".into(), rates),
         replicated: Trips::new(format!("{} nodes, replicated", arguments.nodes), rates),
@@ -138,26 +150,30 @@ fn measure(arguments: &Arguments, scratch: &Path) -> anyhow::Result<Measured> {
         throughput: [0.0; 2],
     };
     let idle = arguments.idle.unwrap_or(IdleStrategy::Yield);
+    let layout = match &arguments.layout {
+        Some(file) => std::fs::read_to_string(file).with_context(|| file.display().to_string())?,
+        None => String::new(),
+    };
     let settings = |nodes, durable| Settings {
         nodes,
         durable,
-        idle: Some(idle),
+        idle: arguments.layout.is_none().then_some(idle),
     };
     for turn in 0..TURNS {
-        let relay = Relay::start(idle)?;
-        let mut client = Polite(relay.connect()?);
-        all.relay.measure(&mut client, seconds)?;
-        drop((client, relay));
-        for (idle, trips) in [
-            (idle, &mut all.alone),
-            (IdleStrategy::Spin, &mut all.spinning),
+        for (disk, trips) in [(None, &mut all.relay), (Some(scratch), &mut all.flushing)] {
+            let relay = Relay::start(idle, arguments.nodes - 1, disk)?;
+            trips.measure(&mut Polite(relay.connect()?), seconds)?;
+        }
+        let spinning = Settings {
+            idle: Some(IdleStrategy::Spin),
+            ..settings(1, false)
+        };
+        for (name, settings, layout, trips) in [
+            ("alone", settings(1, false), &layout[..], &mut all.alone),
+            ("spinning", spinning, "", &mut all.spinning),
         ] {
-            let folder = scratch.join(format!("alone-{turn}-{idle}"));
-            let settings = Settings {
-                idle: Some(idle),
-                ..settings(1, false)
-            };
-            let site = Site::found(&folder, settings, "")?;
+            let folder = scratch.join(format!("{name}-{turn}"));
+            let site = Site::found(&folder, settings, layout)?;
             load(&site, trips, seconds)?;
         }
         let count = (RATIO_RATE as f64 * seconds) as usize;
@@ -167,7 +183,7 @@ fn measure(arguments: &Arguments, scratch: &Path) -> anyhow::Result<Measured> {
         );
         for (durable, trips) in [(false, &mut all.replicated), (true, &mut all.durable)] {
             let folder = scratch.join(format!("cluster-{turn}-{durable}"));
-            let site = Site::found(&folder, settings(arguments.nodes, durable), "")?;
+            let site = Site::found(&folder, settings(arguments.nodes, durable), &layout)?;
             load(&site, trips, seconds)?;
             let span = Duration::from_secs_f64(seconds);
             let mut trader = Trader::log_on(site.orders(site.leader()?), site.keys()?)?;
@@ -190,55 +206,19 @@ fn load(site: &Site, trips: &mut Trips, seconds: f64) -> anyhow::Result<()> {
 
 impl Measured {
     fn report(self, report: &mut Report) {
-        let [relay, alone, spinning, replicated, durable] = [
-            &self.relay,
-            &self.alone,
-            &self.spinning,
-            &self.replicated,
-            &self.durable,
-        ];
-        let all = [relay, alone, spinning, replicated, durable];
+        let Self {
+            relay,
+            flushing,
+            alone,
+            spinning,
+            replicated,
+            durable,
+            ..
+        } = &self;
+        let all = [relay, flushing, alone, spinning, replicated, durable];
         all.iter().for_each(|trips| trips.report(report));
         report.histogram("bare write + fdatasync", self.flush.clone());
-        let p50 = |it: &Histogram<u64>| it.value_at_quantile(0.5);
-        let flush = p50(&self.flush);
-        let at = |trips: &Trips| {
-            let found = trips.paced.iter().find(|(rate, _)| *rate == RATIO_RATE);
-            found.map(|(_, latencies)| latencies.clone())
-        };
-        let kinds = [
-            (
-                "one at a time".to_owned(),
-                all.map(|it| Some(it.single.clone())),
-            ),
-            (format!("{RATIO_RATE}/s"), all.map(at)),
-        ];
-        for (pace, found) in kinds {
-            let [
-                Some(relay),
-                Some(alone),
-                Some(spinning),
-                Some(replicated),
-                Some(durable),
-            ] = found
-            else {
-                continue;
-            };
-            let mut times = |name: &str, own: u64, floor: u64, most| {
-                report.times(&format!("{name}, {pace}"), own, floor, most);
-            };
-            let own = p50(&replicated);
-            times("replicated / one node", own, p50(&alone), Some(2.5));
-            times("replicated / one that spins", own, p50(&spinning), None);
-            times("replicated / bare relay", own, p50(&relay), None);
-            let floor = own + flush;
-            times(
-                "durable / (replicated + flush)",
-                p50(&durable),
-                floor,
-                Some(1.5),
-            );
-        }
+        self.ratios(all, report);
         let [replicated, durable] = self.throughput.map(|rate| rate / 1e3);
         let unit = "k messages/s";
         report.value(
@@ -253,5 +233,44 @@ impl Measured {
             unit,
             Some(150.0),
         );
+    }
+
+    /// The ratios of p50, at each pace.
+    fn ratios(&self, trips: [&Trips; 6], report: &mut Report) {
+        let p50 = |it: &Histogram<u64>| it.value_at_quantile(0.5);
+        let flush = p50(&self.flush);
+        let at = |trips: &Trips| {
+            let found = trips.paced.iter().find(|(rate, _)| *rate == RATIO_RATE);
+            found.map(|(_, latencies)| p50(latencies))
+        };
+        let kinds = [
+            (
+                "one at a time".to_owned(),
+                trips.map(|it| Some(p50(&it.single))),
+            ),
+            (format!("{RATIO_RATE}/s"), trips.map(at)),
+        ];
+        for (pace, found) in kinds {
+            let [
+                Some(relay),
+                Some(flushing),
+                Some(alone),
+                Some(spinning),
+                Some(replicated),
+                Some(durable),
+            ] = found
+            else {
+                continue;
+            };
+            let mut times = |name: &str, own: u64, floor: u64, most| {
+                report.times(&format!("{name}, {pace}"), own, floor, most);
+            };
+            times("replicated / one node", replicated, alone, Some(2.5));
+            times("replicated / one that spins", replicated, spinning, None);
+            times("replicated / bare relay", replicated, relay, None);
+            let floor = replicated + flush;
+            times("durable / (replicated + flush)", durable, floor, Some(1.5));
+            times("durable / bare relay that flushes", durable, flushing, None);
+        }
     }
 }

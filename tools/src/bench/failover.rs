@@ -82,6 +82,7 @@ fn kills(site: &mut Site, count: u64, report: &mut Report) -> anyhow::Result<()>
     }
     let mut load = LightLoad::begin(site)?;
     let (mut silences, mut whole) = (histogram(), histogram());
+    let term_before = site.term()?;
     for _ in 0..count {
         load.until_acknowledged(ORDERS_BETWEEN, PATIENCE)?;
         let leader = site.leader()?;
@@ -95,6 +96,8 @@ fn kills(site: &mut Site, count: u64, report: &mut Report) -> anyhow::Result<()>
         site.level()?;
         record(&mut whole, killed);
     }
+    let elections = (site.term()? - term_before) as f64 / count as f64;
+    report.value("terms that a kill takes", elections, "a kill", None);
     let p50 = silences.value_at_quantile(0.5);
     let worst = silences.max();
     let name = "leader killed to first acknowledgement";
@@ -192,7 +195,9 @@ fn catch_up(site: &mut Site, commands: u64, report: &mut Report) -> anyhow::Resu
     site.level()?;
     let seconds = began.elapsed().as_secs_f64();
     let rate = commands as f64 / seconds / 1e6;
+    let busy = site.cpu_seconds().get(follower).copied().unwrap_or(0.0);
     report.value("follower level again", seconds, "s", None);
+    report.value("follower level again, its processor time", busy, "s", None);
     report.value("follower catches up", rate, "M commands/s", Some(1.0));
     site.kill(follower)?;
     let began = Instant::now();

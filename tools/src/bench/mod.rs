@@ -3,6 +3,8 @@
 //! Always holds: a figure and its floor are measured in turns, minutes apart at most, on the same
 //! cores; what is compared is their ratio. Does not: run anything else meanwhile; nor should you.
 
+pub mod bare_raft;
+pub mod behind;
 pub mod cluster;
 pub mod cpu;
 pub mod disk;

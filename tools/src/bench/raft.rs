@@ -1,8 +1,10 @@
 //! `exahour bench raft`: what replication costs the leader's processor, without kernel, disk or followers.
 //!
-//! Three whole nodes on one thread, turned by hand, over a network in memory. Only the turns of the leader's
-//! sequencer are timed: it drains the ring, stamps the batch, has raft propose it, writes the journal's frame,
-//! packs and seals a message for each follower, opens their answers, and publishes the commit.
+//! Three whole nodes, turned by hand, over a network in memory: on one thread what an order passes through, on
+//! another the rest, as the layout for few cores has it. Only the turns of the leader's sequencer are timed: it
+//! drains the ring, stamps the batch, has raft propose it, writes the journal's frame, packs and seals a
+//! message for each follower, opens their answers, and publishes the commit. Beside it, in the same run: raft
+//! alone over its own storage in memory, and the journal alone.
 //!
 //! Always holds: what is timed is the very agent that a node runs, on a log of real files.
 //! Does not: count the followers' work, though it shares the caches with it, so figures are above rather
@@ -16,20 +18,26 @@ use anyhow::{Context, anyhow, ensure};
 use clap::Args;
 use exahour_gateway::client::{Client, ClientEvent};
 use exahour_gateway::clock::SystemClock;
-use exahour_replicas::{Node, NodeConfig, World};
+use exahour_journal::{Config as JournalConfig, FrameMeta, Journal, LogId};
+use exahour_replicas::{FRAME_COMMANDS, Node, NodeConfig, World};
 use exahour_rings::Agent;
 use exahour_wire::codes::Durability;
 use exahour_wire::ids::ClientOrderId;
+use exahour_wire::record::Record;
 use hdrhistogram::Histogram;
 
+use super::bare_raft::BareGroup;
+use super::behind::Behind;
 use super::figures::histogram;
 use super::memory_net::MemoryNet;
 use super::report::Report;
 use super::trip;
 use super::{Scratch, finish};
+use crate::cluster::folder::KEY_FILE;
+use crate::cluster::key::draw;
 
 /// Nodes of the group.
-const NODES: usize = 3;
+pub(super) const NODES: usize = 3;
 
 /// Commands in a batch, how many batches are timed, and the aim in nanoseconds a command.
 const BATCHES: [(usize, u64, Option<f64>); 3] = [
@@ -39,7 +47,7 @@ const BATCHES: [(usize, u64, Option<f64>); 3] = [
 ];
 
 /// Batches of each size before they are timed.
-const WARM_UP: u64 = 200;
+pub(super) const WARM_UP: u64 = 200;
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -78,16 +86,34 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             batches
         };
         let timed = group.measure(commands, batches)?;
-        let each = timed.total.as_nanos() as f64 / (batches * commands as u64) as f64;
-        let name = format!("leader, batches of {commands}");
-        report.histogram(&name, timed.batches);
+        let raft = BareGroup::found()?.measure(&data(commands), batches)?;
+        let folder = scratch.path.join(format!("journal-{commands}"));
+        let journal = journal_alone(&folder, &data(commands), batches)?;
+        let kind = format!("batches of {commands}");
+        let mean = |total: Duration| total.as_nanos() as f64 / (batches * commands as u64) as f64;
+        let each = mean(timed.total);
         match aim {
-            Some(most) => report.at_most(&name, each, "ns/command", most),
-            None => report.value(&name, each, "ns/command", None),
+            Some(most) => report.at_most(&format!("leader, {kind}"), each, "ns/command", most),
+            None => report.value(&format!("leader, {kind}"), each, "ns/command", None),
         }
+        for (name, alone) in [("raft", &raft), ("journal", &journal)] {
+            let name = format!("{name} alone, {kind}");
+            report.value(&name, mean(alone.total), "ns/command", None);
+        }
+        let p50 = |it: &Timed| it.batches.value_at_quantile(0.5);
+        let name = format!("leader / (raft alone + journal alone), {kind}");
+        report.times(&name, p50(&timed), p50(&raft) + p50(&journal), None);
         let turns = timed.turns as f64 / batches as f64;
-        report.value(&format!("{name}, turns"), turns, "a batch", None);
+        report.value(&format!("leader, {kind}, turns"), turns, "a batch", None);
+        for (name, timed) in [
+            ("leader", timed),
+            ("raft alone", raft),
+            ("journal alone", journal),
+        ] {
+            report.histogram(&format!("{name}, {kind}"), timed.batches);
+        }
     }
+    group.behind.end()?;
     finish(&report, arguments.out.as_deref(), arguments.json)
 }
 
@@ -101,22 +127,64 @@ fn readings() -> Histogram<u64> {
     readings
 }
 
-/// The agents of one node.
+/// The commands of a batch as they lie in a frame: an order and its cancel in turns.
+fn data(commands: usize) -> Vec<u8> {
+    let mut data = Vec::new();
+    for number in 0..commands as u64 {
+        let name = ClientOrderId(number);
+        let record = match number.is_multiple_of(2) {
+            true => Record::new(&trip::order(name)),
+            false => Record::new(&trip::cancel(name)),
+        };
+        record
+            .lines()
+            .iter()
+            .for_each(|line| data.extend_from_slice(&line.0));
+    }
+    data
+}
+
+/// What a node without a group would do for the same batches: their frames in a journal of their own.
+fn journal_alone(folder: &Path, data: &[u8], batches: u64) -> anyhow::Result<Timed> {
+    let config = JournalConfig::new(folder, LogId([7; 16]));
+    let mut journal = Journal::open_or_create(&config)?;
+    let mut timed = Timed::default();
+    for batch in 0..WARM_UP + batches {
+        let meta = FrameMeta {
+            index: batch + 1,
+            term: 1,
+            kind: FRAME_COMMANDS,
+            ..FrameMeta::default()
+        };
+        let began = Instant::now();
+        journal.appender.append(&meta, &[data])?;
+        if batch >= WARM_UP {
+            timed.add(began.elapsed(), 1);
+        }
+    }
+    Ok(timed)
+}
+
+/// The agents of one node that an order passes through.
 struct Turned {
     sequencer: Box<dyn Agent>,
     others: Vec<Box<dyn Agent>>,
 }
 
 impl Turned {
-    fn of(agents: Vec<Box<dyn Agent>>) -> anyhow::Result<Self> {
-        let (mut sequencers, mut others): (Vec<_>, Vec<_>) = agents
-            .into_iter()
-            .partition(|agent| agent.name() == "sequencer");
-        let mut sequencer = sequencers.pop().context("a node has a sequencer")?;
-        for agent in others.iter_mut().chain([&mut sequencer]) {
+    /// Those of these agents, and all others.
+    fn of(agents: Vec<Box<dyn Agent>>) -> anyhow::Result<(Self, Vec<Box<dyn Agent>>)> {
+        let (mut sequencer, mut others, mut behind) = (None, Vec::new(), Vec::new());
+        for mut agent in agents {
             agent.on_start()?;
+            match agent.name() {
+                "sequencer" => sequencer = Some(agent),
+                "order-gateway" | "engine" => others.push(agent),
+                _ => behind.push(agent),
+            }
         }
-        Ok(Self { sequencer, others })
+        let sequencer = sequencer.context("a node has a sequencer")?;
+        Ok((Self { sequencer, others }, behind))
     }
 
     fn turn_others(&mut self) -> anyhow::Result<usize> {
@@ -132,16 +200,36 @@ impl Turned {
     }
 }
 
-/// The turns of the leader's sequencer.
-struct Timed {
+/// What was timed.
+pub struct Timed {
     /// The nanoseconds of each batch.
     batches: Histogram<u64>,
     total: Duration,
     turns: u64,
 }
 
+impl Default for Timed {
+    fn default() -> Self {
+        Self {
+            batches: histogram(),
+            total: Duration::ZERO,
+            turns: 0,
+        }
+    }
+}
+
+impl Timed {
+    /// Adds a batch that took so long in so many turns.
+    pub fn add(&mut self, took: Duration, turns: u64) {
+        self.batches.saturating_record(took.as_nanos() as u64);
+        self.total += took;
+        self.turns += turns;
+    }
+}
+
 struct Group {
     nodes: Vec<Turned>,
+    behind: Behind,
     leader: usize,
     client: Client,
     next_name: u64,
@@ -149,13 +237,13 @@ struct Group {
 
 impl Group {
     fn found(folder: &Path) -> anyhow::Result<Self> {
-        std::fs::write(folder.join("cluster.key"), "5e".repeat(32))?;
+        draw(&folder.join(KEY_FILE))?;
         let net = MemoryNet::default();
         let world = World {
             net: Arc::new(net.clone()),
             ..World::system()
         };
-        let mut nodes = Vec::new();
+        let (mut nodes, mut behind) = (Vec::new(), Vec::new());
         let mut keys = None;
         for id in 1..=NODES {
             let path = folder.join(format!("node-{id}.toml"));
@@ -168,8 +256,11 @@ impl Group {
             }
             let assembled = Node::assemble(&config, &world)?;
             keys = Some(assembled.keys);
-            nodes.push(Turned::of(assembled.agents)?);
+            let (turned, others) = Turned::of(assembled.agents)?;
+            nodes.push(turned);
+            behind.extend(others);
         }
+        let behind = Behind::start(behind)?;
         let orders: Vec<_> = (1..=NODES)
             .map(|id| format!("10.0.0.{id}:7801").parse())
             .collect::<Result<_, _>>()?;
@@ -190,6 +281,7 @@ impl Group {
         };
         Ok(Self {
             nodes,
+            behind,
             leader,
             client,
             next_name: 1,
@@ -197,18 +289,12 @@ impl Group {
     }
 
     fn measure(&mut self, commands: usize, batches: u64) -> anyhow::Result<Timed> {
-        let mut timed = Timed {
-            batches: histogram(),
-            total: Duration::ZERO,
-            turns: 0,
-        };
+        let mut timed = Timed::default();
         for batch in 0..WARM_UP + batches {
             self.send(commands)?;
             let (took, turns) = self.carry_out(commands)?;
             if batch >= WARM_UP {
-                timed.batches.saturating_record(took.as_nanos() as u64);
-                timed.total += took;
-                timed.turns += turns;
+                timed.add(took, turns);
             }
         }
         Ok(timed)
@@ -266,7 +352,7 @@ fn configuration(node: usize) -> String {
     let mut text = format!(
         "[listen]\norders = \"10.0.0.{node}:7801\"\nmarket_data = \"10.0.0.{node}:7802\"\n\
          drop_copy = \"10.0.0.{node}:7803\"\n[snapshots]\njournal_bytes = 0\n\
-         [cluster]\nnode = {node}\nkey = \"cluster.key\"\n"
+         [cluster]\nnode = {node}\nkey = \"{KEY_FILE}\"\n"
     );
     for id in 1..=NODES {
         text.push_str(&format!(

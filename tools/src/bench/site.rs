@@ -235,6 +235,15 @@ impl Site {
         }
     }
 
+    /// The highest term that a node is in.
+    ///
+    /// # Errors
+    /// Where no node answers.
+    pub fn term(&self) -> anyhow::Result<u64> {
+        let terms = self.statuses().into_iter().map(|it| it.term);
+        terms.max().context("a node answers")
+    }
+
     /// How many nodes it has.
     #[must_use]
     pub fn count(&self) -> usize {
