@@ -9,8 +9,8 @@
 //! ```
 //! Always holds: every entry up to the last that all had applied is had by some node, and is the same on every
 //! node that has it, byte for byte; each node has written the events that it gives. In a life that a snapshot has
-//! ended other entries may stand at its end: of all at one place the one of the highest term was committed, and
-//! lives that go on have no other. Does not: believe what a node says of itself.
+//! ended other entries may stand at its end: what lives that go on have was committed, and where none of them
+//! has any, the entry of the highest term; of one term there are no two. Does not: believe what a node says of itself.
 
 use std::path::{Path, PathBuf};
 
@@ -167,13 +167,21 @@ impl Histories {
 /// The entry that is next in every life that goes on, and in others as far as they were committed.
 fn agreed(nodes: &mut [Node], at: u64) -> Result<Copied> {
     let mut found: Vec<Option<Copied>> = Vec::new();
+    let mut going_on = None;
     for node in nodes.iter_mut() {
         for life in &mut node.lives {
+            if life.goes_on && going_on.is_none() {
+                going_on = Some(found.len());
+            }
             found.push(life.frame(node.id, at)?);
+            going_on = going_on.filter(|place| found[*place].is_some());
         }
     }
-    let newest = found.iter().flatten().map(|frame| frame.term).max();
-    let committed = found.iter().flatten().find(|it| Some(it.term) == newest);
+    // A leader that was never followed may have left an entry of a higher term where it ended.
+    let committed = match going_on {
+        Some(place) => found[place].as_ref(),
+        None => found.iter().flatten().max_by_key(|frame| frame.term),
+    };
     let Some(committed) = committed else {
         bail!(
             "no journal or archive has entry {at}: every node was given a snapshot from behind it, so nothing can \
@@ -186,7 +194,7 @@ fn agreed(nodes: &mut [Node], at: u64) -> Result<Copied> {
             match own.next().and_then(Option::as_ref) {
                 None => {}
                 Some(own) if own == committed => node.frames -= 1,
-                Some(_) if life.goes_on => {
+                Some(own) if life.goes_on || own.term == committed.term => {
                     return Err(differs(node.id, at, "another entry than others"));
                 }
                 Some(_) => life.over = true,
