@@ -204,7 +204,9 @@ impl<C: Clock> OrderGateway<C> {
         ingress: Producer<Line>,
     ) -> Result<Self, GatewayError> {
         settings.check()?;
-        let follow = || Reader::follow_on(&settings.disk, &settings.event_log, Verify::Trust);
+        // What is sent again may be read from the disk anew, and is checked every time; so is, until the door
+        // opens, what an earlier run has written.
+        let follow = || Reader::follow_on(&settings.disk, &settings.event_log, Verify::Every);
         let (live, history) = (follow()?, follow()?);
         let port = settings
             .net
@@ -276,8 +278,11 @@ impl<C: Clock> OrderGateway<C> {
         work += self.retransmit()?;
         work += self.write_all();
         self.port.poll_ready()?;
-        if self.opening.is_open(&self.live) && self.office.is_known() {
-            work += self.accept();
+        if self.opening.is_open(&self.live) {
+            self.live.trust();
+            if self.office.is_known() {
+                work += self.accept();
+            }
         }
         work += self.read_all();
         self.turns_to_sweep -= 1;

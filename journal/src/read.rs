@@ -21,7 +21,7 @@ use crate::error::{JournalError, Result};
 use crate::frame::{Frame, KIND_RESTART, KIND_SEGMENT_END};
 use crate::position::{FRAME_ALIGN, Position, SegmentNumber};
 use crate::recovery::Recovered;
-use crate::segment::{FrameRef, LogShape, SegmentMap};
+use crate::segment::{FrameRef, LogShape, SegmentMap, live_name};
 
 /// Segments a reader keeps mapped for random access; sequential reading needs one.
 const MAPS_KEPT: usize = 64;
@@ -141,6 +141,29 @@ impl Reader {
     /// # Errors
     /// [`JournalError::Beyond`] at or above the appended mark; otherwise as [`Reader::next`].
     pub fn frame_at(&self, position: Position) -> Result<FrameRef> {
+        self.frame_checked_at(position, self.verify)
+    }
+
+    /// The frame of an index at the position where it was appended; its checksum is right where `verify` asks
+    /// for that, whatever this reader believes otherwise.
+    ///
+    /// # Errors
+    /// As [`Reader::frame_at`]; [`JournalError::Corrupt`] where the frame of another index stands there.
+    pub fn frame_of(&self, index: u64, position: Position, verify: Verify) -> Result<FrameRef> {
+        let frame = self.frame_checked_at(position, verify)?;
+        if frame.header().index != index {
+            let number = self.log.shape.geometry.segment_of(position);
+            return Err(JournalError::Corrupt {
+                segment: live_name(&self.log.dir, &self.log.shape, number),
+                position,
+                index: index - 1,
+                why: "the frame of another index stands here",
+            });
+        }
+        Ok(frame)
+    }
+
+    fn frame_checked_at(&self, position: Position, verify: Verify) -> Result<FrameRef> {
         let end = self.appended();
         if position >= end {
             return Err(JournalError::Beyond { position, end });
@@ -148,7 +171,7 @@ impl Reader {
         let geometry = self.log.shape.geometry;
         let (number, offset) = (geometry.segment_of(position), geometry.offset_of(position));
         let map = self.kept_map(number)?;
-        let checks = (self.verify, self.cursor.last_index);
+        let checks = (verify, self.cursor.last_index);
         let header = self.log.checked(&map, offset, end, checks)?;
         let length = header.length as usize;
         let aligned = position.value().is_multiple_of(FRAME_ALIGN);

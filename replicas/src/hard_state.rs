@@ -10,11 +10,13 @@
 //! | incarnations of others: count 4, each: node 8, incarnation 8 | zeros | crc 4 |
 //! ```
 //! Always holds: a promise counts once both slots have it, one flushed after the other; so a torn write leaves
-//! the older promise or the newer one whole, and a slot that goes bad later costs nothing: opening writes it
-//! again from the other. The slot with the higher counter and a right checksum is the state.
+//! the older promise or the newer one whole, and a slot that goes bad later costs nothing. The slot with the
+//! higher counter and a right checksum is the state; opening writes it into a new file, which takes the place of
+//! the old one once it is on disk, unless there is no room for it.
 //! Does not: keep the commit index, which raft finds again.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 #[cfg(feature = "defects")]
@@ -162,7 +164,7 @@ impl HardStateFile {
         let entry = disk.entry(path).map_err(io("look at"))?;
         match entry {
             // A file without a byte is one that an earlier version of this program did not get to write.
-            None | Some(Entry::File { bytes: 0, .. }) => return Self::create(disk, path, new),
+            None | Some(Entry::File { bytes: 0, .. }) => return Self::create(disk, path, new, 0),
             Some(_) => {}
         }
         let file = disk.open(path, Open::Write).map_err(io("open"))?;
@@ -173,34 +175,38 @@ impl HardStateFile {
             kept: new.clone(),
         };
         let slots = [state.read_slot(0), state.read_slot(1)];
-        let counters = slots.each_ref().map(|slot| slot.as_ref().map(|it| it.0));
         let newest = slots.into_iter().flatten().max_by_key(|slot| slot.0);
         (state.counter, state.kept) = newest.ok_or_else(|| state.unreadable())?;
-        for (place, counter) in (0..SLOTS).zip(counters) {
-            if counter != Some(state.counter) {
-                state.write_slot(place)?;
+        // A flush that failed before has left what can be read here in memory, perhaps, and not on disk.
+        match Self::create(disk, path, &state.kept, state.counter) {
+            Err(NodeError::Io { source, .. }) if source.kind() == ErrorKind::StorageFull => {
+                // It may not even have been made.
+                let _ = disk.remove(&path.with_extension(DRAFT));
+                Ok(state)
             }
+            made => made,
         }
-        Ok(state)
     }
 
-    /// Makes the file, which has its name only once it is whole.
-    fn create(disk: &dyn Disk, path: &Path, new: &Promises) -> Result<Self, NodeError> {
+    /// Makes the file, or makes it anew, with what was promised in that many writes; it has its name only once
+    /// it is whole.
+    fn create(
+        disk: &dyn Disk,
+        path: &Path,
+        kept: &Promises,
+        counter: u64,
+    ) -> Result<Self, NodeError> {
         let draft = path.with_extension(DRAFT);
         let file = disk.open(&draft, Open::Emptied(Mode::OWNER_FILE));
         let mut state = Self {
             path: path.to_path_buf(),
             file: file.map_err(NodeError::io(&draft, "create"))?,
-            counter: 0,
-            kept: new.clone(),
+            counter,
+            kept: kept.clone(),
         };
         state.write()?;
         disk.rename(&draft, path)
             .map_err(NodeError::io(&draft, "rename"))?;
-        #[cfg(feature = "defects")]
-        if defects::armed(Defect::SkippedFolderSync) {
-            return Ok(state);
-        }
         let folder = path.parent().unwrap_or(Path::new("."));
         disk.sync_folder(folder)
             .map_err(NodeError::io(folder, "flush"))?;
@@ -452,7 +458,10 @@ mod tests {
             std::fs::write(&path, &bytes).unwrap();
             let state = HardStateFile::open(&SystemDisk, &path, &new(&[1])).unwrap();
             assert_eq!(state.kept.term, 4, "byte {place}");
-            assert_eq!(std::fs::read(&path).unwrap(), whole, "byte {place}");
+            drop(state);
+            let again = std::fs::read(&path).unwrap();
+            let (one, other) = again.split_at(SLOT_BYTES);
+            assert_eq!(one, other, "byte {place}");
         }
         let mut bytes = whole;
         bytes[20] ^= 1;

@@ -6,9 +6,11 @@
 //! maps, without a copy of their data.
 //! Does not: flush (the disk agent does), or apply (the engine agent does).
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use exahour_journal::{
-    Appender, FRAME_HEADER_BYTES, FrameMeta, FrameRef, JournalError, Position, Reader,
+    Appender, FRAME_HEADER_BYTES, FrameMeta, FrameRef, JournalError, Position, Reader, Verify,
 };
 use exahour_rings::{Consumer, WatermarkReader, WatermarkWriter, watermark};
 use exahour_wire::ids::CommandSequence;
@@ -47,6 +49,8 @@ pub(crate) struct JournalStorage {
     last_at_start: u64,
     /// Tells how many of the last of those were superseded since.
     superseded: WatermarkWriter,
+    /// The first damage that raft was kept from reading.
+    damage: RefCell<Option<JournalError>>,
 }
 
 /// What the last commands in a journal were stamped with.
@@ -78,7 +82,21 @@ impl JournalStorage {
             known_committed: 0,
             standings,
             standing: Standing::default(),
+            damage: RefCell::new(None),
         }
+    }
+
+    /// Says so where an entry that a peer needed was found damaged: it was not sent, and this node has to stop,
+    /// cut its journal there, and have the rest again from its peers.
+    ///
+    /// # Errors
+    /// [`JournalError::Corrupt`].
+    #[inline]
+    pub(crate) fn check_sound(&self) -> Result<(), JournalError> {
+        if self.damage.borrow().is_none() {
+            return Ok(());
+        }
+        self.damage.take().map_or(Ok(()), Err)
     }
 
     /// Takes in which snapshots there are by now.
@@ -299,11 +317,13 @@ impl JournalStorage {
     fn frame(&self, index: u64) -> Result<Option<FrameRef>, JournalError> {
         let position = self.appender.position_of(index);
         position
-            .map(|position| self.reader.frame_at(position))
+            .map(|position| self.reader.frame_of(index, position, Verify::Every))
             .transpose()
     }
 
-    /// The entry of an index; its data only where somebody will read it.
+    /// The entry of an index; its data only where somebody will read it, and then with its checksum checked: a
+    /// peer would believe it. Of a damaged one raft is told that it comes later, or, where it needs no more than
+    /// its term, that; [`JournalStorage::check_sound`] is asked before anything is done with it.
     fn entry(&self, index: u64, with_data: bool) -> raft::Result<Entry> {
         let plain = |frame: &RecentFrame| matches!(frame.kind, FRAME_COMMANDS | FRAME_EMPTY);
         if let Some(frame) = self.recent(index).filter(plain)
@@ -315,14 +335,38 @@ impl JournalStorage {
                 ..Entry::default()
             });
         }
-        let found = self.frame(index).map_err(other)?;
-        let frame = found.ok_or(raft::Error::Store(StorageError::Unavailable))?;
-        let header = frame.header();
+        let none = raft::Error::Store(StorageError::Unavailable);
+        let (Some(position), Some(term)) = (
+            self.appender.position_of(index),
+            self.appender.term_of(index),
+        ) else {
+            return Err(none);
+        };
         let mut entry = Entry {
             index,
-            term: u64::from(header.term),
+            term: u64::from(term),
             ..Entry::default()
         };
+        let read = |verify| self.reader.frame_of(index, position, verify);
+        let frame = match with_data {
+            true => read(Verify::Every),
+            // A change of members is acted on here.
+            false => read(Verify::Trust).and_then(|frame| match frame.header().kind {
+                FRAME_EMPTY | FRAME_COMMANDS => Ok(frame),
+                _ => read(Verify::Every),
+            }),
+        };
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(damage) => {
+                self.damage.borrow_mut().get_or_insert(damage);
+                return match with_data {
+                    true => Err(raft::Error::Store(StorageError::LogTemporarilyUnavailable)),
+                    false => Ok(entry),
+                };
+            }
+        };
+        let header = frame.header();
         match header.kind {
             FRAME_CONF_CHANGE => entry.set_entry_type(EntryType::EntryConfChange),
             FRAME_CONF_CHANGE_V2 => entry.set_entry_type(EntryType::EntryConfChangeV2),
@@ -341,10 +385,6 @@ impl JournalStorage {
         }
         Ok(entry)
     }
-}
-
-fn other(error: JournalError) -> raft::Error {
-    raft::Error::Store(StorageError::Other(Box::new(error)))
 }
 
 impl Storage for JournalStorage {

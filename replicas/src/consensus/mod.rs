@@ -283,7 +283,15 @@ impl Consensus {
         if let Some(peers) = &mut self.peers {
             work += peers.write_all();
         }
+        self.check_sound()?;
         Ok(work)
+    }
+
+    /// Ends a node whose journal was found damaged where raft read it.
+    #[inline]
+    fn check_sound(&self) -> Result<(), NodeError> {
+        let sound = self.raft.store().check_sound();
+        sound.map_err(NodeError::log("journal"))
     }
 
     /// Whether this node leads. One whose disk is full is silent meanwhile, so its peers choose another.
@@ -570,6 +578,7 @@ impl Consensus {
             Some(held) => held,
             None if self.raft.has_ready() => {
                 let mut ready = self.raft.ready();
+                self.check_sound()?;
                 // 1. Promises are on disk before anything rests on them.
                 if let Some(state) = ready.hs() {
                     let state = state.clone();
