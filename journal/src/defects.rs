@@ -18,14 +18,19 @@ pub enum Defect {
     AckBeforeFlush,
     /// A vote is given without being written down.
     ForgottenVote,
-    /// A new file's name is not made to survive the machine.
+    /// The name of a log's next segment is not made to survive the machine.
     SkippedFolderSync,
+    /// Recovery cuts the last frame of a log, though it was flushed.
+    TruncatedTail,
+    /// Nobody compares a frame with its checksum.
+    UncheckedDamage,
     /// A leader takes a follower's word for how much of the leader's own log it has.
     TrustedLength,
     /// A batch is proposed again.
     DoubleProposal,
-    /// What waits when the lead is lost is proposed when it is won again.
-    StaleRings,
+    /// A node that has lost the lead tells clients that the last message it handed on was not applied, before the
+    /// log says so.
+    UntrueNotApplied,
     /// The stamp of a batch is what the clock shows, though the log was further.
     BackwardStamp,
     /// The gateway passes over a frame of events.
@@ -34,15 +39,17 @@ pub enum Defect {
 
 impl Defect {
     /// Every one.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::SkippedFlush,
         Self::EarlyAck,
         Self::AckBeforeFlush,
         Self::ForgottenVote,
         Self::SkippedFolderSync,
+        Self::TruncatedTail,
+        Self::UncheckedDamage,
         Self::TrustedLength,
         Self::DoubleProposal,
-        Self::StaleRings,
+        Self::UntrueNotApplied,
         Self::BackwardStamp,
         Self::LostReports,
     ];

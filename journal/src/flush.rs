@@ -14,6 +14,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::FlushBody;
+#[cfg(feature = "defects")]
+use crate::defects::{self, Defect};
 use crate::disk::{DiskFile, Open};
 use crate::error::{Result, io_at};
 use crate::journal::Core;
@@ -114,7 +116,7 @@ impl Flusher {
             return Ok(());
         }
         #[cfg(feature = "defects")]
-        if crate::defects::armed(crate::defects::Defect::SkippedFlush) {
+        if defects::armed(Defect::SkippedFlush) {
             self.durable = target;
             self.core.control.publish_durable(target);
             return Ok(());
@@ -179,12 +181,21 @@ impl Flusher {
                     return Err(error);
                 }
             }
+            #[cfg(feature = "defects")]
+            if number.0 > 0 && defects::armed(Defect::SkippedFolderSync) {
+                return self.begin_sync();
+            }
             // The segment's name has to be on disk before anything in it counts.
             let core = &self.core;
             core.disk
                 .sync_folder(&core.dir)
                 .map_err(|source| self.core.fail_sync(self.core.dir.clone(), source))?;
         }
+        self.begin_sync()
+    }
+
+    /// Begins to sync the segment that is open.
+    fn begin_sync(&mut self) -> Result<()> {
         let Some((_, _, file)) = &self.open else {
             return Ok(());
         };

@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 use crate::config::{Chain, LogId, Verify};
 use crate::control::{Evidence, read_evidence};
+#[cfg(feature = "defects")]
+use crate::defects::{self, Defect};
 use crate::directory::list;
 use crate::disk::{Disk, DiskFile, Open, SystemDisk};
 use crate::error::{JournalError, Result, io_at};
@@ -402,6 +404,11 @@ impl<'a> Walk<'a> {
 
     /// Checks the frame at the walk's position and takes it in.
     fn frame<'m>(&mut self, room: &'m [u8]) -> std::result::Result<&'m FrameHeader, Damage> {
+        #[cfg(feature = "defects")]
+        if defects::armed(Defect::TruncatedTail) && self.shape.chain == Chain::On && is_last(room) {
+            (self.bound, self.flushed) = (Position::ZERO, Position::ZERO);
+            return Err(Damage::Broken("it is the last"));
+        }
         let geometry = self.shape.geometry;
         // A log without a chain is not flushed as it grows, and can be had again from another.
         let trusted = match self.shape.chain {
@@ -547,6 +554,16 @@ impl<'a> Walk<'a> {
             removed,
         })
     }
+}
+
+/// Whether a frame stands at the start of a room, and none behind it.
+#[cfg(feature = "defects")]
+fn is_last(room: &[u8]) -> bool {
+    let Ok(header) = header_in(room) else {
+        return false;
+    };
+    let behind = align_up(u64::from(header.length)) as usize;
+    header.index > 1 && room.get(behind..).is_none_or(|it| header_in(it).is_err())
 }
 
 /// Bytes up to the last one that is not zero.

@@ -17,6 +17,8 @@
 
 use std::net::IpAddr;
 
+#[cfg(feature = "defects")]
+use exahour_journal::defects::{self, Defect};
 use exahour_wire::codes::{
     DisconnectCause, EstablishmentRejectCode, NegotiationRejectCode, TerminationCode,
 };
@@ -62,6 +64,11 @@ impl Session {
                 self.say_end(breach(TerminationCode::NotLeader), desk)
             }
             State::Established(flow) => {
+                #[cfg(feature = "defects")]
+                if defects::armed(Defect::UntrueNotApplied) {
+                    let (session, end) = (flow.session, flow.next_message);
+                    return self.say_not_applied(session, MessageSequence(end.0 - 1), end, desk);
+                }
                 flow.cut_off = Some(CutOff {
                     answered: flow.next_message,
                     until: desk.now.after(desk.settings.log_patience),

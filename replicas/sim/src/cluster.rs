@@ -12,6 +12,7 @@ use std::sync::Arc;
 use exahour_gateway::credentials::Key;
 use exahour_gateway::net::{Net, Port};
 use exahour_journal::disk::Disk;
+use exahour_wire::codes::Durability;
 use exahour_wire::ids::SessionId;
 use exahour_wire::units::Nanos;
 
@@ -27,6 +28,7 @@ use crate::node::SimNode;
 use crate::onlookers::{BackOffice, MarketWatcher};
 use crate::operator::{Deed, Operator};
 use crate::overheard::Overheard;
+use crate::quorum::Stand;
 use crate::swarm::Plan;
 use crate::tally::Tally;
 use crate::trace::Trace;
@@ -59,6 +61,8 @@ pub(crate) struct Cluster {
     pub(crate) overheard: Overheard,
     pub(crate) faults: Faults,
     pub(crate) history: History,
+    /// How many frames of it are known to have been on the disks of a quorum.
+    kept_to: usize,
     pub(crate) trace: Trace,
     pub(crate) steps: u64,
     /// Machines that were lost for good.
@@ -118,6 +122,7 @@ impl Cluster {
             overheard,
             faults,
             history: History::default(),
+            kept_to: 0,
             trace,
             steps: 0,
             lost: 0,
@@ -132,7 +137,16 @@ impl Cluster {
     /// # Errors
     /// The first thing that is wrong.
     pub(crate) fn run(&mut self) -> Result<Meaning, Violation> {
-        self.step()?;
+        if self.plan.durability == Durability::Durable {
+            // Where memory counts, a group of which all lost theirs waits for an operator.
+            self.faults.begin(&mut self.nodes);
+        }
+        while !self.nodes[0].has_run() {
+            self.step()?;
+            if self.now > RECOVERY_MAX {
+                return Err("the first node does not start".to_owned());
+            }
+        }
         self.let_clients_in()?;
         self.let_operator_in()?;
         while self.now < self.plan.length {
@@ -330,6 +344,7 @@ impl Cluster {
             let node = &mut self.nodes[place];
             node.turn_clock(self.now);
             work += node.turn(self.now, &mut self.order, &mut self.history)?;
+            self.check_kept()?;
         }
         work += self.turn_clients()?;
         work += self.turn_operator()?;
@@ -363,6 +378,28 @@ impl Cluster {
             work += watcher.turn(self.now)?;
         }
         Ok(work)
+    }
+
+    /// What has just been called committed is on the disks of a quorum.
+    fn check_kept(&mut self) -> Result<(), Violation> {
+        // Where members change, this does not know of whom a quorum is needed.
+        if self.plan.duties.is_some() || self.plan.durability != Durability::Durable {
+            return Ok(());
+        }
+        for frame in &self.history.frames()[self.kept_to..] {
+            self.kept_to += 1;
+            let (index, term) = (self.kept_to as u64, frame.term);
+            let nodes = self.nodes.iter_mut();
+            let stands: Vec<Stand> = nodes.map(|node| node.stand(index, term)).collect();
+            let lacks =
+                |it: &&Stand| matches!(it, Stand::Unflushed | Stand::Unnamed | Stand::Missing);
+            if 2 * stands.iter().filter(lacks).count() >= stands.len() {
+                return Err(format!(
+                    "index {index} of term {term} is committed, and not on the disks of a quorum: {stands:?}"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// When something is due next: nothing happens before.

@@ -9,7 +9,7 @@ use exahour_wire::codes::Durability;
 use exahour_wire::units::{Nanos, PartsPerMillion};
 
 use crate::chance::{Chance, Stream};
-use crate::disk::Wear;
+use crate::disk::{Harm, Wear};
 use crate::net::{Death, HostId, Shared, Weather};
 use crate::node::SimNode;
 use crate::trace::{Happening, Trace};
@@ -45,13 +45,24 @@ pub enum Fault {
     DiskFull,
     /// A disk is slow.
     SlowDisk,
+    /// A flush fails.
+    FailedFlush,
+    /// Bits of what a disk had kept turn.
+    Rot,
+    /// A write goes to another place.
+    WriteAstray,
+    /// A read gives what stands at another place.
+    ReadAstray,
     /// The network is slow and loses much.
     Storm,
+    /// Whoever was cut off is reached again, another node is cut off, and a third one restarts: right after a
+    /// vote, in time.
+    Topple,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 20] = [
         Self::Kill,
         Self::PowerCut,
         Self::Blackout,
@@ -66,7 +77,12 @@ impl Fault {
         Self::ClockJump,
         Self::DiskFull,
         Self::SlowDisk,
+        Self::FailedFlush,
+        Self::Rot,
+        Self::WriteAstray,
+        Self::ReadAstray,
         Self::Storm,
+        Self::Topple,
     ];
 
     /// Whether a machine loses what is not on its disk.
@@ -78,12 +94,25 @@ impl Fault {
         )
     }
 
+    /// Whether it damages what disks have kept.
+    #[must_use]
+    pub fn harms(self) -> bool {
+        matches!(self, Self::Rot | Self::WriteAstray | Self::ReadAstray)
+    }
+
     /// Whether it is nothing where a node is alone.
     #[must_use]
     pub fn needs_peers(self) -> bool {
         matches!(
             self,
-            Self::CutPair | Self::CutOneWay | Self::Isolate | Self::Split
+            Self::CutPair
+                | Self::CutOneWay
+                | Self::Isolate
+                | Self::Split
+                | Self::Topple
+                | Self::Rot
+                | Self::WriteAstray
+                | Self::ReadAstray
         )
     }
 }
@@ -116,6 +145,9 @@ pub(crate) fn may_lose_memory(nodes: &mut [SimNode], place: usize) -> bool {
     2 * lacking < counted - usize::from(changes)
 }
 
+/// Calls of the disk that a start makes, more or less.
+const START_CALLS: u64 = 400;
+
 /// What is undone, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Undo {
@@ -139,6 +171,9 @@ pub(crate) struct Faults {
     undo: Vec<(Nanos, Undo)>,
     jumped: Nanos,
     trace: Trace,
+    /// Only the disks of this node and those behind it are damaged, fewer than a quorum needs: what is
+    /// committed stays whole on one of the others.
+    first_victim: usize,
     /// How many faults there were.
     pub(crate) count: u64,
 }
@@ -153,7 +188,9 @@ impl Faults {
     ) -> Self {
         let mut chance = Chance::new(seed, Stream::Faults, 0);
         let next_at = chance.span(troubles.every.0, troubles.every.1);
+        let first_victim = chance.below(60);
         Self {
+            first_victim,
             chance,
             troubles,
             hosts,
@@ -192,6 +229,18 @@ impl Faults {
         self.befall(kind, now, nodes, net);
     }
 
+    /// Before the first step: first starts may be cut short, too.
+    pub(crate) fn begin(&mut self, nodes: &mut [SimNode]) {
+        if !self.troubles.kinds.contains(&Fault::StartDeath) {
+            return;
+        }
+        for node in nodes {
+            if self.chance.coin() {
+                node.die_at_first_start(self.chance.of(1..=START_CALLS));
+            }
+        }
+    }
+
     /// Ends all troubles: what is down comes up, what is cut is whole.
     pub(crate) fn end(&mut self, now: Nanos, nodes: &mut [SimNode], net: &Shared) {
         self.troubles.kinds.clear();
@@ -201,6 +250,11 @@ impl Faults {
         for place in 0..nodes.len() {
             self.undo(Undo::Room(place), nodes, net);
             self.undo(Undo::Wear(place), nodes, net);
+            nodes[place].spare();
+            if nodes[place].disk().lock().is_harmed() {
+                // What is damaged is found out at the next start at the latest.
+                nodes[place].kill(Death::Machine, now, Nanos(1));
+            }
             nodes[place].resume(now);
         }
         self.weather.reset = PartsPerMillion(0);
@@ -263,6 +317,14 @@ impl Faults {
                 self.cut(kind, place, nodes.len(), net);
                 self.undo.push((until, Undo::Links));
             }
+            Fault::Topple => {
+                self.undo.retain(|(_, undo)| *undo != Undo::Links);
+                self.undo(Undo::Links, nodes, net);
+                self.cut(Fault::Isolate, place, nodes.len(), net);
+                self.undo.push((until, Undo::Links));
+                let other = (place + 1 + self.chance.below(nodes.len() - 1)) % nodes.len();
+                nodes[other].kill(Death::Process, now, Nanos(1_000_000));
+            }
             Fault::Reset => net.lock().break_one(),
             Fault::ClockJump => {
                 let span = self.chance.span(Nanos(1), Nanos(5_000_000_000));
@@ -284,6 +346,17 @@ impl Faults {
                     ..self.wear
                 });
                 self.undo.push((until, Undo::Wear(place)));
+            }
+            Fault::FailedFlush => node.disk().lock().fail_next(),
+            Fault::Rot | Fault::WriteAstray | Fault::ReadAstray => {
+                let harm = match kind {
+                    Fault::Rot => Harm::Rot,
+                    Fault::WriteAstray => Harm::WriteAstray,
+                    _ => Harm::ReadAstray,
+                };
+                let victims = (nodes.len() - 1) / 2;
+                let victim = (self.first_victim + self.chance.below(victims)) % nodes.len();
+                nodes[victim].harm(harm);
             }
             Fault::Storm => {
                 let (least, most) = self.weather.delay;

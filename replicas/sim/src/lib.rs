@@ -22,6 +22,7 @@ mod checks;
 mod history;
 mod meaning;
 mod overheard;
+mod quorum;
 
 mod chance;
 mod clock;
@@ -32,7 +33,7 @@ mod trace;
 
 pub use client::Manners;
 pub use cluster::RECOVERY_MAX;
-pub use disk::Wear;
+pub use disk::{Felt, Wear};
 pub use faults::{Fault, Troubles};
 pub use net::{HostId, Weather};
 pub use operator::Duties;
@@ -63,6 +64,8 @@ pub struct Outcome {
     pub faults: u64,
     /// How often nodes were started.
     pub starts: u64,
+    /// What disks did to their nodes.
+    pub felt: Felt,
     /// How many commands were committed.
     pub commands: u64,
     /// How many reports clients were told.
@@ -88,6 +91,7 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
         steps: 0,
         faults: 0,
         starts: 0,
+        felt: Felt::default(),
         commands: 0,
         reports: 0,
         tally: Tally::default(),
@@ -111,6 +115,9 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
     outcome.tally = cluster.tally();
     outcome.faults = cluster.faults.count;
     outcome.starts = cluster.nodes.iter().map(|node| node.starts).sum();
+    for node in &cluster.nodes {
+        outcome.felt += node.disk().lock().felt();
+    }
     let versions = cluster.told();
     outcome.reports = versions.map(|told| told.reports.len() as u64).sum();
     if outcome.plan.durability == Durability::Replicated {

@@ -25,6 +25,7 @@ use crate::disk;
 use crate::history::{Committed, History, Observer, standing_frames};
 use crate::net::{self, Death, HostId};
 use crate::overheard::{Overheard, Tapped};
+use crate::quorum::{Held, Stand};
 use crate::swarm::PEERS_PORT;
 use crate::tally::Tally;
 use crate::trace::{Happening, Trace};
@@ -58,6 +59,9 @@ struct Turned {
 struct Process {
     agents: Vec<Turned>,
     observer: Observer,
+    /// The observer has read what its disk does not show right any more: it goes on once the node has started
+    /// anew, and has found that out for itself.
+    is_misled: bool,
     /// Nothing of it moves before then.
     paused_until: Nanos,
 }
@@ -112,7 +116,12 @@ pub(crate) struct SimNode {
     found: Option<Vec<(u64, Committed)>>,
     /// The entries that it went on behind, from another node's snapshot.
     installed: BTreeSet<u64>,
+    /// What its last run has appended.
+    held: Option<Held>,
 }
+
+/// How long whoever looks after a node waits until it is started again after a start that came to nothing.
+const START_AGAIN: Nanos = Nanos(50_000_000);
 
 impl SimNode {
     pub(crate) fn new(
@@ -143,6 +152,7 @@ impl SimNode {
             looks: false,
             found: None,
             installed: BTreeSet::new(),
+            held: None,
         }
     }
 
@@ -369,6 +379,36 @@ impl SimNode {
         }
     }
 
+    /// How its disk stands to a frame.
+    pub(crate) fn stand(&mut self, index: u64, term: u32) -> Stand {
+        if self.disk.lock().is_harmed() {
+            return Stand::Harmed;
+        }
+        let held = self.held.as_mut();
+        held.map_or(Stand::Missing, |held| held.stand(&self.disk, index, term))
+    }
+
+    /// Cuts the power over one of the calls of the first start.
+    pub(crate) fn die_at_first_start(&mut self, calls: u64) {
+        self.dies_at_start = Some(calls);
+    }
+
+    /// Nothing that was meant for it befalls it any more.
+    pub(crate) fn spare(&mut self) {
+        self.dies_at_start = None;
+        self.disk.lock().spare();
+    }
+
+    /// Whether it was started in good order once.
+    pub(crate) fn has_run(&self) -> bool {
+        self.has_run
+    }
+
+    /// Damages something that it keeps; whether there was anything.
+    pub(crate) fn harm(&self, harm: disk::Harm) -> bool {
+        self.disk.harm(harm, &self.config.data)
+    }
+
     fn go_down(&mut self, death: Death, until: Nanos) {
         if death == Death::Machine && self.config.durability == Durability::Replicated {
             self.forgets = true;
@@ -401,9 +441,16 @@ impl SimNode {
                     Ok(work) => work,
                     Err(end) => return self.on_end(end, now),
                 };
-                process.observer.observe(history)?;
+                let seen = match process.is_misled {
+                    true => Ok(0),
+                    false => process.observer.observe(history),
+                };
                 self.installed.extend(process.observer.take_restarts());
-                Ok(work)
+                process.is_misled |= seen.is_err() && self.disk.lock().is_harmed();
+                match process.is_misled {
+                    true => Ok(work),
+                    false => seen.map(|_| work),
+                }
             }
         }
     }
@@ -452,10 +499,12 @@ impl SimNode {
         };
         self.has_run = true;
         let watched: Arc<dyn Disk> = Arc::new(self.disk.observe());
+        let journal = self.folder("journal");
         if std::mem::take(&mut self.looks) {
-            self.found = Some(standing_frames(&watched, &self.folder("journal"))?);
+            self.found = Some(standing_frames(&watched, &journal)?);
         }
-        let observer = Observer::new(self.host, &watched, &self.folder("journal"))?;
+        let observer = Observer::new(self.host, &watched, &journal)?;
+        self.held = Some(Held::new(&watched, &journal)?);
         let turned = |agent| Turned {
             agent,
             busy_until: Nanos(0),
@@ -463,6 +512,7 @@ impl SimNode {
         self.state = State::Up(Box::new(Process {
             agents: agents.into_iter().map(turned).collect(),
             observer,
+            is_misled: false,
             paused_until: Nanos(0),
         }));
         // A start takes time, too.
@@ -474,12 +524,16 @@ impl SimNode {
     fn on_end(&mut self, end: End, now: Nanos) -> Result<usize, Violation> {
         let (is_dead, has_failed) = {
             let store = self.disk.lock();
-            (store.is_dead(), store.has_failed())
+            (store.is_dead(), store.has_failed() || store.is_harmed())
         };
         if is_dead {
             self.go_down(Death::Machine, now.after(self.down_for.max(Nanos(1))));
             return Ok(1);
         }
+        let down_for = match end {
+            End::Halted("start", _) => self.down_for.max(START_AGAIN),
+            _ => self.down_for.max(Nanos(1)),
+        };
         let (reason, expected) = match end {
             End::Panicked(agent, why) => {
                 return Err(format!("{}: {agent} panicked: {why}", self.host));
@@ -497,7 +551,7 @@ impl SimNode {
             }
         }
         self.disk.lock().end_run();
-        self.go_down(Death::Process, now.after(self.down_for.max(Nanos(1))));
+        self.go_down(Death::Process, now.after(down_for));
         Ok(1)
     }
 }

@@ -35,6 +35,9 @@ pub enum Pace {
     Drawn,
     /// Processes are killed all the time, and are there again at once: elections hardly come to an end.
     Rushed,
+    /// The network is slow, and again and again a node is cut off while another restarts: votes are given just
+    /// before.
+    Toppling,
 }
 
 /// What a run can be asked for.
@@ -51,11 +54,16 @@ pub struct Options {
     pub defect: Option<exahour_journal::defects::Defect>,
 }
 
+impl Options {
+    /// How long faults go on where nothing is said.
+    pub const LENGTH: Nanos = Nanos(6_000 * MILLI);
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
             nodes: None,
-            length: Nanos(6_000 * MILLI),
+            length: Self::LENGTH,
             pace: Pace::Drawn,
             #[cfg(feature = "defects")]
             defect: None,
@@ -132,7 +140,7 @@ impl Plan {
         let forgets = scope.coin() && unsafe_at_last && options.pace == Pace::Drawn;
         let joins = nodes > 1 || chance.coin();
         let clients = 1 + chance.below(4);
-        Self {
+        let mut plan = Self {
             joins,
             nodes,
             clients,
@@ -150,9 +158,19 @@ impl Plan {
             troubles: match options.pace {
                 Pace::Drawn => troubles(&mut chance, nodes, &keeping),
                 Pace::Rushed => rushed(),
+                Pace::Toppling => toppling(),
             },
             length: options.length,
+        };
+        if plan.duties.is_some() || plan.durability != Durability::Durable {
+            // Which nodes a quorum can do without is known only where members do not change, and memory is not
+            // lost either.
+            plan.troubles.kinds.retain(|kind| !kind.harms());
         }
+        if options.pace == Pace::Toppling {
+            plan.weather.delay = (Nanos(20 * MILLI), Nanos(80 * MILLI));
+        }
+        plan
     }
 
     /// Who trades: a session for each client.
@@ -375,6 +393,14 @@ fn rushed() -> Troubles {
         kinds: vec![Fault::Kill],
         every: (Nanos(10 * MILLI), Nanos(80 * MILLI)),
         lasts: (Nanos(MILLI / 2), Nanos(4 * MILLI)),
+    }
+}
+
+fn toppling() -> Troubles {
+    Troubles {
+        kinds: vec![Fault::Topple],
+        every: (Nanos(100 * MILLI), Nanos(600 * MILLI)),
+        lasts: (Nanos(600 * MILLI), Nanos(1_200 * MILLI)),
     }
 }
 

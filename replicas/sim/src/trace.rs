@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use exahour_wire::units::Nanos;
@@ -54,6 +55,8 @@ pub(crate) enum Happening {
     Mended,
     /// A node's UTC was set forward by so much.
     ClockSet(HostId, Nanos),
+    /// A sector of a node's file was damaged: where, and how.
+    Harmed(HostId, PathBuf, u64, String),
     /// A file of a node was written, read or flushed: which call, of how many bytes at which offset.
     Disk(HostId, &'static str, u64, u64),
     /// A client sent a command of this number.
@@ -82,6 +85,9 @@ impl fmt::Display for Happening {
             Self::Cut(from, far) => write!(to, "nothing goes from {from} to {far} any more"),
             Self::Mended => write!(to, "all links are whole"),
             Self::ClockSet(node, span) => write!(to, "UTC of {node} jumps by {}", Time(*span)),
+            Self::Harmed(node, path, at, how) => {
+                write!(to, "{node}: {how} in {} at {at}", path.display())
+            }
             Self::Disk(node, call, offset, bytes) => {
                 write!(to, "{node}: {call} of {bytes} bytes at {offset}")
             }

@@ -2,7 +2,7 @@
 //!
 //! `EXAHOUR_SEEDS=1000 cargo test --release -p exahour-sim --test seeds` looks further.
 
-use exahour_sim::{Options, Outcome, Tally, run};
+use exahour_sim::{Felt, Options, Outcome, Tally, run};
 use exahour_twin::seeds::seeds;
 
 /// Lives through a world, which must hold.
@@ -23,6 +23,7 @@ fn live_all(nodes: Option<usize>, usual: u64) -> Tally {
     };
     let (mut commands, mut reports, mut restarts) = (0, 0, 0);
     let mut tally = Tally::default();
+    let mut felt = Felt::default();
     let seeds = seeds(usual);
     for &seed in &seeds {
         let outcome = live(seed, &options);
@@ -30,12 +31,16 @@ fn live_all(nodes: Option<usize>, usual: u64) -> Tally {
         reports += outcome.reports;
         tally.add(&outcome.tally);
         restarts += outcome.starts - outcome.plan.nodes as u64;
+        felt += outcome.felt;
     }
     if seeds.len() > 10 {
         // A world in which nothing happens holds, too.
         let least = 100 * seeds.len() as u64;
         assert!(commands > least && reports > least, "{commands}, {reports}");
         assert!(restarts > seeds.len() as u64, "{restarts}");
+        let bites = [felt.refused, felt.slow, felt.failed, felt.deaths];
+        assert!(bites.iter().all(|times| *times > 0), "{felt:?}");
+        assert_eq!(felt.harmed > 0, nodes != Some(1), "{felt:?}");
     }
     println!("{} worlds: {tally:?}", seeds.len());
     tally

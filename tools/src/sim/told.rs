@@ -16,6 +16,7 @@ pub(super) struct Findings {
     reports: u64,
     faults: u64,
     restarts: u64,
+    disks: Disks,
     simulated_s: f64,
     /// How often the worlds did what they are for, each in words.
     did: BTreeMap<&'static str, u64>,
@@ -27,6 +28,21 @@ pub(super) struct Findings {
     /// Worlds that were lived through at a time.
     threads: usize,
     pub(super) violation: Option<Violation>,
+}
+
+/// What disks did to their nodes.
+#[derive(Debug, Default, Serialize)]
+struct Disks {
+    /// Writes that found no room.
+    refused: u64,
+    /// Flushes that took long.
+    slow: u64,
+    /// Flushes that failed.
+    failed: u64,
+    /// Sectors that were damaged.
+    damaged: u64,
+    /// Power cuts over a call.
+    died: u64,
 }
 
 /// A world that broke a promise.
@@ -55,6 +71,12 @@ impl Findings {
         for (what, count) in outcome.tally.counts() {
             *self.did.entry(what).or_default() += count;
         }
+        let (disks, felt) = (&mut self.disks, outcome.felt);
+        disks.refused += felt.refused;
+        disks.slow += felt.slow;
+        disks.failed += felt.failed;
+        disks.damaged += felt.harmed;
+        disks.died += felt.deaths;
     }
 
     /// Notes what all worlds together took, by the clock and of all cores.
@@ -72,6 +94,7 @@ impl Findings {
     pub(super) fn text(&self) -> String {
         let mut text = format!(
             "{} worlds of {:.0} s in {:.1} s: {} faults, {} restarts, {} commands, {} reports\n\
+             disks: {} sectors damaged, {} failed flushes, {} slow ones, {} writes without room, {} ends over a call\n\
              {:.0} worlds a minute on {} threads, {:.0} ms of a core each\n",
             self.worlds,
             self.simulated_s,
@@ -80,6 +103,11 @@ impl Findings {
             self.restarts,
             self.commands,
             self.reports,
+            self.disks.damaged,
+            self.disks.failed,
+            self.disks.slow,
+            self.disks.refused,
+            self.disks.died,
             self.worlds_per_minute,
             self.threads,
             self.cpu_ms_per_world
@@ -117,5 +145,53 @@ impl Violation {
     /// It in a sentence.
     pub(super) fn summary(&self) -> String {
         format!("seed {}: {}; again: {}", self.seed, self.what, self.again)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use exahour_sim::{Felt, Options, Plan, Tally};
+    use exahour_wire::units::Nanos;
+
+    use super::*;
+
+    #[test]
+    fn a_world_that_breaks_a_promise_is_told_with_what_came_before_and_how_to_see_it_again() {
+        let outcome = Outcome {
+            seed: 7,
+            plan: Plan::of(7, &Options::default()),
+            violation: Some("an order is lost".to_owned()),
+            trace: 1,
+            lasted: Nanos(2_500_000_000),
+            steps: 10,
+            faults: 3,
+            starts: 9,
+            felt: Felt {
+                harmed: 2,
+                ..Felt::default()
+            },
+            commands: 20,
+            reports: 30,
+            tally: Tally::default(),
+            last: vec!["2.4 s host 1 is killed".to_owned()],
+        };
+        let mut findings = Findings::default();
+        findings.add(&outcome);
+        findings.took(Duration::from_secs(3), Duration::from_secs(6), 2);
+        let violation = Violation::of(&outcome, "exahour sim --seed 7".to_owned());
+        assert_eq!(
+            violation.summary(),
+            "seed 7: an order is lost; again: exahour sim --seed 7"
+        );
+        findings.violation = Some(violation);
+        let text = findings.text();
+        for part in [
+            "1 worlds of 2 s in 3.0 s: 3 faults",
+            "2 sectors damaged",
+            "20 worlds a minute on 2 threads, 6000 ms of a core each",
+            "  2.4 s host 1 is killed\nan order is lost\nagain: exahour sim --seed 7",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
     }
 }

@@ -23,3 +23,4 @@ mod reader_left;
 mod risk;
 mod settle;
 mod show;
+mod sim;

@@ -7,7 +7,8 @@ use std::sync::MutexGuard;
 
 use exahour_journal::disk::{DiskFile, FileMap};
 
-use super::{SimDisk, Store};
+use super::memory::Memory;
+use super::{Looks, SimDisk, Store};
 
 /// A file that a process has open.
 #[derive(Debug)]
@@ -28,6 +29,12 @@ impl SimFile {
     fn map(&self, bytes: usize, stores: bool) -> io::Result<FileMap> {
         let mut store = self.enter("map", 0, bytes as u64)?;
         let image = &mut store.images[self.image];
+        if self.disk.looks == Looks::AtKept {
+            let room = Memory::zeroed(bytes);
+            let kept = image.kept().get(..bytes);
+            room.write(0, kept.ok_or(io::ErrorKind::UnexpectedEof)?);
+            return Ok(room.map(bytes));
+        }
         if bytes > image.bytes() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -43,6 +50,14 @@ fn narrow(offset: u64) -> io::Result<usize> {
 impl DiskFile for SimFile {
     fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         let store = self.enter("read", offset, bytes.len() as u64)?;
+        if self.disk.looks == Looks::AtKept {
+            let kept = store.images[self.image].kept();
+            let part = kept
+                .get(narrow(offset)?..)
+                .and_then(|it| it.get(..bytes.len()));
+            bytes.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+            return Ok(());
+        }
         match store.images[self.image].read(narrow(offset)?, bytes) {
             true => Ok(()),
             false => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -75,7 +90,7 @@ impl DiskFile for SimFile {
 
     fn bytes(&self) -> io::Result<u64> {
         let store = self.enter("length", 0, 0)?;
-        Ok(store.images[self.image].bytes() as u64)
+        Ok(self.disk.bytes(&store.images[self.image]) as u64)
     }
 
     fn map_read(&self, bytes: usize) -> io::Result<FileMap> {
@@ -86,8 +101,16 @@ impl DiskFile for SimFile {
         self.map(bytes, true)
     }
 
-    /// What a power cut leaves of it is up to the seed anyway.
-    fn begin_write_back(&self, _: Range<u64>) {}
+    /// It has come to the disk by the next power cut, or has not.
+    fn begin_write_back(&self, range: Range<u64>) {
+        let Ok(mut store) = self.enter("write back", range.start, range.end) else {
+            return;
+        };
+        if store.chance.coin() {
+            let range = range.start as usize..range.end as usize;
+            store.images[self.image].write_back_part(range);
+        }
+    }
 
     fn drop_cache(&self) {}
 

@@ -38,6 +38,17 @@ pub(super) enum Sync {
     Failed,
 }
 
+/// Who sees damage to a sector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shows {
+    /// Everybody: what was in memory is read from the disk anew.
+    AtOnce,
+    /// Whoever reads once the machine has started anew.
+    Later,
+    /// Everybody until then: the disk itself has it right.
+    UntilRestart,
+}
+
 /// A file.
 #[derive(Debug)]
 pub(super) struct Image {
@@ -168,6 +179,42 @@ impl Image {
             if fate == Fate::Kept || chance.coin() {
                 self.seen.read(start, &mut self.kept[start..stop]);
             }
+        }
+    }
+
+    /// Writes a part back now, as the system may do with any part at any time.
+    pub(super) fn write_back_part(&mut self, range: Range<usize>) {
+        let end = range.end.min(self.bytes).min(self.kept.len());
+        let start = range.start.min(end);
+        self.seen.read(start, &mut self.kept[start..end]);
+    }
+
+    /// What a power cut would leave at least.
+    pub(super) fn kept(&self) -> &[u8] {
+        &self.kept
+    }
+
+    pub(super) fn kept_sector(&self, sector: usize) -> [u8; SECTOR] {
+        let mut content = [0; SECTOR];
+        content.copy_from_slice(&self.kept[sector * SECTOR..][..SECTOR]);
+        content
+    }
+
+    /// Whether a whole sector is on disk as it is seen, so that it can be read from there anew.
+    pub(super) fn is_clean(&self, sector: usize) -> bool {
+        let start = sector * SECTOR;
+        let kept = self.kept.get(start..start + SECTOR);
+        start + SECTOR <= self.bytes && kept.is_some_and(|kept| self.seen.equals(start, kept))
+    }
+
+    /// Something else stands in a sector that is on disk.
+    pub(super) fn harm(&mut self, sector: usize, content: &[u8; SECTOR], shows: Shows) {
+        let start = sector * SECTOR;
+        if shows != Shows::UntilRestart {
+            self.kept[start..start + SECTOR].copy_from_slice(content);
+        }
+        if shows != Shows::Later {
+            self.seen.write(start, content);
         }
     }
 

@@ -7,11 +7,13 @@
 //! Does not: lose what was written where only the process ends.
 
 mod file;
+mod harm;
 mod image;
 mod memory;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,8 +22,9 @@ use exahour_wire::units::{Nanos, PartsPerMillion};
 
 use crate::chance::{Chance, Stream};
 use crate::net::HostId;
-use crate::trace::{Happening, Trace};
+use crate::trace::{Happening, Trace, digest};
 use file::SimFile;
+pub(crate) use harm::Harm;
 use image::{Fate, Image, Sync};
 
 /// What a disk is like.
@@ -100,8 +103,36 @@ fn moved(path: &Path, from: &Path, to: &Path) -> PathBuf {
     }
 }
 
+/// A flush that takes longer is one that a disk is slow with.
+const SLOW: Nanos = Nanos(10_000_000);
+
 /// Which run of a node's process may use its disk, counted from 1.
 type Run = u32;
+
+/// What a disk has done to its node so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Felt {
+    /// Writes that found no room.
+    pub refused: u64,
+    /// Flushes that took as long as a slow one.
+    pub slow: u64,
+    /// Flushes that failed.
+    pub failed: u64,
+    /// Sectors that were damaged.
+    pub harmed: u64,
+    /// Power cuts over a call.
+    pub deaths: u64,
+}
+
+impl std::ops::AddAssign for Felt {
+    fn add_assign(&mut self, more: Self) {
+        self.refused += more.refused;
+        self.slow += more.slow;
+        self.failed += more.failed;
+        self.harmed += more.harmed;
+        self.deaths += more.deaths;
+    }
+}
 
 /// The disk of one node.
 #[derive(Debug)]
@@ -125,8 +156,15 @@ pub(crate) struct Store {
     cost: Nanos,
     /// The power was cut over a call.
     is_dead: bool,
-    /// A flush has failed since the process began.
+    /// A flush has failed, or there was no room, since the process began.
     has_failed: bool,
+    /// The next flush fails.
+    fails_next: bool,
+    /// Something that it had kept was damaged.
+    harmed: bool,
+    /// Which of two copies of the promises is damaged, if one is: the second.
+    weak_copy: bool,
+    felt: Felt,
 }
 
 /// A disk, shared by whoever has files of it open.
@@ -136,9 +174,11 @@ pub(crate) struct Shared(Arc<Mutex<Store>>);
 impl Shared {
     /// An empty disk of a machine that does not run yet.
     pub(crate) fn new(seed: u64, host: HostId, wear: Wear, trace: Trace) -> Self {
+        let mut chance = Chance::new(seed, Stream::Disk, host.0 as u64);
+        let weak_copy = chance.coin();
         Self(Arc::new(Mutex::new(Store {
             host,
-            chance: Chance::new(seed, Stream::Disk, host.0 as u64),
+            chance,
             trace,
             wear,
             images: Vec::new(),
@@ -153,6 +193,10 @@ impl Shared {
             cost: Nanos(0),
             is_dead: false,
             has_failed: false,
+            fails_next: false,
+            harmed: false,
+            weak_copy,
+            felt: Felt::default(),
         })))
     }
 
@@ -233,9 +277,30 @@ impl Store {
         self.is_dead
     }
 
-    /// Whether a flush has failed since the process began.
+    /// Whether a flush has failed, or there was no room, since the process began.
     pub(crate) fn has_failed(&self) -> bool {
         self.has_failed
+    }
+
+    /// Whether something that it had kept was damaged.
+    pub(crate) fn is_harmed(&self) -> bool {
+        self.harmed
+    }
+
+    /// The next flush fails.
+    pub(crate) fn fail_next(&mut self) {
+        self.fails_next = true;
+    }
+
+    /// Neither fails nor dies from now on.
+    pub(crate) fn spare(&mut self) {
+        self.fails_next = false;
+        self.calls_left = None;
+    }
+
+    /// What it has done to its node so far.
+    pub(crate) fn felt(&self) -> Felt {
+        self.felt
     }
 
     /// How long the calls since the last question took.
@@ -264,6 +329,14 @@ impl Store {
         image.read(0, &mut content).then_some(content)
     }
 
+    /// A digest of a part of a file, as it would be found after a power cut.
+    pub(crate) fn kept_digest(&self, path: &Path, range: Range<usize>) -> Option<u64> {
+        let Some(Named::File(image)) = self.kept_names.get(path) else {
+            return None;
+        };
+        self.images[*image].kept().get(range).map(digest)
+    }
+
     fn used(&self) -> usize {
         let named = self.names.values().filter_map(|named| match named {
             Named::File(image) => Some(self.images[*image].bytes()),
@@ -279,6 +352,7 @@ impl Store {
             if *left == 0 && self.run == run {
                 self.calls_left = None;
                 self.is_dead = true;
+                self.felt.deaths += 1;
                 self.trace.note(Happening::DiskDied(self.host));
                 self.lose_power();
             }
@@ -394,21 +468,25 @@ impl Store {
         if self.chance.happens(self.wear.slow) {
             cost = self.chance.span(cost, self.wear.slow_for);
         }
+        self.felt.slow += u64::from(cost > SLOW);
         self.cost = self.cost.after(cost);
-        let fails = self.chance.happens(self.wear.fails);
+        let fails = std::mem::take(&mut self.fails_next) || self.chance.happens(self.wear.fails);
         let how = if fails { Sync::Failed } else { Sync::Done };
         self.images[image].sync(how, &mut self.chance);
         if fails {
             self.has_failed = true;
+            self.felt.failed += 1;
             return Err(io::Error::other("the disk does not answer"));
         }
         Ok(())
     }
 
     /// Whether a file may grow to so many bytes.
-    fn check_room(&self, image: usize, bytes: usize) -> io::Result<()> {
+    fn check_room(&mut self, image: usize, bytes: usize) -> io::Result<()> {
         let own = self.images[image].bytes();
         if self.room != usize::MAX && bytes > own && self.used() - own + bytes > self.room {
+            self.has_failed = true;
+            self.felt.refused += 1;
             return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(())
@@ -428,6 +506,8 @@ pub(crate) struct SimDisk {
 enum Looks {
     AsProgram,
     FromOutside,
+    /// From outside, at what a power cut would leave at least.
+    AtKept,
 }
 
 impl SimDisk {
@@ -444,15 +524,37 @@ impl SimDisk {
         let mut store = self.store.lock();
         match self.looks {
             Looks::AsProgram => store.enter(self.run, call, at, bytes)?,
-            Looks::FromOutside => store.check_run(self.run)?,
+            // Whoever looks on sees a disk whether its machine runs or not.
+            Looks::FromOutside | Looks::AtKept => {}
         }
         Ok(store)
+    }
+
+    /// The names that can be seen from here.
+    fn names<'s>(&self, store: &'s Store) -> &'s BTreeMap<PathBuf, Named> {
+        match self.looks {
+            Looks::AsProgram | Looks::FromOutside => &store.names,
+            Looks::AtKept => &store.kept_names,
+        }
+    }
+
+    fn bytes(&self, image: &Image) -> usize {
+        match self.looks {
+            Looks::AsProgram | Looks::FromOutside => image.bytes(),
+            Looks::AtKept => image.kept().len(),
+        }
     }
 }
 
 impl Disk for SimDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn DiskFile>> {
-        let image = self.enter("open")?.open(path, how)?;
+        let mut store = self.enter("open")?;
+        let image = match (self.looks, self.names(&store).get(path)) {
+            (Looks::AtKept, Some(Named::File(image))) => *image,
+            (Looks::AtKept, _) => return Err(io::ErrorKind::NotFound.into()),
+            _ => store.open(path, how)?,
+        };
+        drop(store);
         Ok(Box::new(SimFile::new(self.clone(), image)))
     }
 
@@ -485,10 +587,11 @@ impl Disk for SimDisk {
 
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
         let store = self.enter("list")?;
-        if store.names.get(folder) != Some(&Named::Folder) {
+        let names = self.names(&store);
+        if names.get(folder) != Some(&Named::Folder) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let below = store.names.range(folder.to_path_buf()..).skip(1);
+        let below = names.range(folder.to_path_buf()..).skip(1);
         let below = below.take_while(|(path, _)| path.starts_with(folder));
         let inside = below.filter(|(path, _)| path.parent() == Some(folder));
         Ok(inside.map(|(path, _)| path.clone()).collect())
@@ -510,10 +613,10 @@ impl Disk for SimDisk {
 
     fn entry(&self, path: &Path) -> io::Result<Option<Entry>> {
         let store = self.enter("entry")?;
-        Ok(store.names.get(path).map(|named| match named {
+        Ok(self.names(&store).get(path).map(|named| match named {
             Named::Folder => Entry::Folder,
             Named::File(image) => Entry::File {
-                bytes: store.images[*image].bytes() as u64,
+                bytes: self.bytes(&store.images[*image]) as u64,
                 mode: store.images[*image].mode,
             },
         }))
@@ -534,8 +637,9 @@ impl Disk for SimDisk {
 
     fn boot_id(&self) -> [u8; 16] {
         let store = self.store.lock();
+        let boots = store.boots + u64::from(self.looks == Looks::AtKept);
         let mut id = [0x55; 16];
-        id[..8].copy_from_slice(&store.boots.to_le_bytes());
+        id[..8].copy_from_slice(&boots.to_le_bytes());
         id[8..].copy_from_slice(&(store.host.0 as u64).to_le_bytes());
         id
     }

@@ -261,3 +261,25 @@ fn a_folder_that_takes_anothers_place_is_kept_once_the_name_is() {
         assert_eq!(disk.read(path("/away/old/x")).unwrap(), [1; 10]);
     }
 }
+
+#[test]
+fn damage_is_where_a_node_can_tell_and_shows_when_it_should() {
+    use super::image::{Image, SECTOR, Shows};
+    use crate::chance::{Chance, Stream};
+    let mut chance = Chance::new(1, Stream::Disk, 0);
+    for shows in [Shows::AtOnce, Shows::Later, Shows::UntilRestart] {
+        let mut image = Image::new(Mode::FILE);
+        image.write(0, &[1; 2 * SECTOR]);
+        assert!(!image.is_clean(0), "nothing of it is on disk");
+        image.sync(super::image::Sync::Done, &mut chance);
+        assert!(image.is_clean(0) && image.is_clean(1) && !image.is_clean(2));
+        image.harm(1, &[9; SECTOR], shows);
+        let mut seen = [0; 2 * SECTOR];
+        image.read(0, &mut seen);
+        assert_eq!(seen[..SECTOR], [1; SECTOR]);
+        assert_eq!(seen[SECTOR] == 9, shows != Shows::Later, "{shows:?}");
+        image.lose_power(super::image::Fate::Lost, &mut chance);
+        image.read(0, &mut seen);
+        assert_eq!(seen[SECTOR] == 9, shows != Shows::UntilRestart, "{shows:?}");
+    }
+}
