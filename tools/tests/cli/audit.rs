@@ -381,21 +381,17 @@ fn a_damaged_event_log_is_written_anew() {
     let events = exchange.path("data/events");
     let shown = json(&["journal", "inspect", &exchange.data(), "--events", "--json"]);
     let segment = events.join(shown["segments"][0]["file"].as_str().unwrap());
-    let whole = std::fs::read(&segment).unwrap();
-    let mut bytes = whole.clone();
+    let mut bytes = std::fs::read(&segment).unwrap();
     // The length of the first frame: it is checked even where checksums are trusted.
     bytes[4_096] ^= 0xFF;
     std::fs::write(&segment, bytes).unwrap();
-    let words = exchange.start_arguments();
-    let refused = refuse(&Vec::from_iter(words.iter().map(String::as_str)));
-    assert!(refused.contains("event log"), "{refused}");
-    assert!(refused.contains("away and start again"), "{refused}");
-    assert!(!refused.contains("backup"), "{refused}");
-    std::fs::remove_dir_all(&events).unwrap();
     exchange.restart();
     exchange.stop();
     let replayed = exchange.replay();
     assert_eq!(replayed["events"], replayed["events_compared"]);
+    let kept = std::fs::read_dir(&events).unwrap();
+    let kept = kept.filter(|it| it.as_ref().unwrap().path().is_dir());
+    assert_eq!(kept.count(), 1, "what was there is kept");
 }
 
 #[test]
