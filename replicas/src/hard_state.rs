@@ -218,17 +218,32 @@ impl HardStateFile {
     /// # Errors
     /// [`NodeError::Io`]; [`NodeError::HardState`] where neither slot is whole at the moment.
     pub(crate) fn peek(disk: &dyn Disk, path: &Path) -> Result<Promises, NodeError> {
-        let content = disk.read(path).map_err(NodeError::io(path, "read"))?;
-        let slots = content.chunks_exact(SLOT_BYTES).filter_map(|slot| {
-            let slot: &[u8; SLOT_BYTES] = slot.try_into().ok()?;
-            Promises::of_slot(slot)
-        });
-        let newest = slots.max_by_key(|slot| slot.0);
+        let newest = Self::slots(disk, path)?
+            .into_iter()
+            .max_by_key(|slot| slot.0);
         let newest = newest.ok_or_else(|| NodeError::HardState {
             path: path.to_path_buf(),
             reason: "neither copy is whole".to_owned(),
         });
         newest.map(|(_, promises)| promises)
+    }
+
+    /// How many of a file's two copies are whole.
+    ///
+    /// # Errors
+    /// [`NodeError::Io`].
+    pub(crate) fn whole_copies(disk: &dyn Disk, path: &Path) -> Result<usize, NodeError> {
+        Ok(Self::slots(disk, path)?.len())
+    }
+
+    /// The slots that are whole, with their counters.
+    fn slots(disk: &dyn Disk, path: &Path) -> Result<Vec<(u64, Promises)>, NodeError> {
+        let content = disk.read(path).map_err(NodeError::io(path, "read"))?;
+        let slots = content.chunks_exact(SLOT_BYTES).filter_map(|slot| {
+            let slot: &[u8; SLOT_BYTES] = slot.try_into().ok()?;
+            Promises::of_slot(slot)
+        });
+        Ok(slots.collect())
     }
 
     /// Keeps that a snapshot from another node stands for all before the journal, and the members that came

@@ -23,7 +23,7 @@ use exahour_engine::Capacity;
 use exahour_gateway::credentials::Keys;
 use exahour_journal::disk::{Disk, Mode};
 use exahour_journal::{
-    Appender, Chain, Config as LogConfig, FlushBody, Flusher, Journal, MachineRun, OnDamage,
+    Appender, Chain, Config as LogConfig, FlushBody, Flusher, Journal, LogId, MachineRun, OnDamage,
     Reader, Stager, Verify,
 };
 use exahour_rings::{Producer, WatermarkReader};
@@ -300,22 +300,28 @@ fn remember_losses(
     promises: &mut HardStateFile,
 ) -> Result<(), NodeError> {
     let recovered = &journal.recovered;
-    let Some(cluster) = &config.cluster else {
+    if config.cluster.is_none() && recovered.damage.is_none() {
         return Ok(());
+    }
+    let alone = match &config.cluster {
+        Some(cluster) => promises.kept().members.alone(cluster.node.0),
+        None => true,
     };
     let restarted = recovered.run == MachineRun::Another;
     // How it ran counts, not how it will.
     let unflushed = promised && promises.kept().replicated;
-    let alone = promises.kept().members.alone(cluster.node.0);
     if !alone && (recovered.damage.is_some() || restarted && unflushed) {
         promises.set_forgetful(true)?;
     }
     promises.set_replicated(config.durability == Durability::Replicated)?;
     if let Some(damage) = &recovered.damage {
+        let fate = match alone {
+            true => "is given up, as was asked for",
+            false => "is had again from the others, and until then this node does not vote",
+        };
         (config.notice)(&format!(
-            "the journal is damaged at position {} ({}): from entry {} on it is had again from the \
-             others, and until then this node does not vote; what was there is kept in \
-             {}/{JOURNAL}/damaged-{:020}",
+            "the journal is damaged at position {} ({}): what follows from entry {} on {fate}; what was there \
+             is kept in {}/{JOURNAL}/damaged-{:020}",
             damage.position,
             damage.why,
             damage.index,
@@ -369,11 +375,30 @@ fn journal_config(disk: &Arc<dyn Disk>, config: &NodeConfig) -> Result<LogConfig
     journal.disk = Arc::clone(disk);
     journal.flush = config.flush;
     journal.archive = config.journal_archive.then(|| config.data.join(ARCHIVE));
-    journal.on_damage = match has_peers(disk.as_ref(), config)? {
+    journal.on_damage = match config.gives_up_damage || has_peers(disk.as_ref(), config)? {
         false => OnDamage::Refuse,
         true => OnDamage::SetAside,
     };
     Ok(journal)
+}
+
+/// Keeps the event log of a journal that has given up a part of what it tells of in a folder of its own: the
+/// next start writes it anew.
+pub(crate) fn set_events_aside(config: &NodeConfig, world: &World) -> Result<(), NodeError> {
+    let log_id = journal_config(&world.disk, config)?.log_id;
+    let events = events_config(&world.disk, config, log_id);
+    Journal::set_aside(&events, "it tells of more than the journal has")
+        .map_err(NodeError::log("event log"))
+}
+
+fn events_config(disk: &Arc<dyn Disk>, config: &NodeConfig, log_id: LogId) -> LogConfig {
+    let path = config.data.join(EVENTS);
+    let mut events = LogConfig::new(&path, log_id).with_segment_bytes(config.segment_bytes);
+    events.disk = Arc::clone(disk);
+    events.chain = Chain::Off;
+    events.flush = FlushBody::Map;
+    events.on_damage = OnDamage::SetAside;
+    events
 }
 
 /// Opens the log of what the commands in `journal` gave. One that is damaged is cut there: the journal gives
@@ -383,13 +408,7 @@ fn open_events(
     config: &NodeConfig,
     journal: &Journal,
 ) -> Result<Journal, NodeError> {
-    let path = config.data.join(EVENTS);
-    let log_id = journal.recovered.log_id;
-    let mut events = LogConfig::new(&path, log_id).with_segment_bytes(config.segment_bytes);
-    events.disk = Arc::clone(disk);
-    events.chain = Chain::Off;
-    events.flush = FlushBody::Map;
-    events.on_damage = OnDamage::SetAside;
+    let events = events_config(disk, config, journal.recovered.log_id);
     let opened = Journal::open_or_create(&events).map_err(NodeError::log("event log"))?;
     if let Some(damage) = &opened.recovered.damage {
         (config.notice)(&format!(

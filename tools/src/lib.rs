@@ -19,6 +19,7 @@ pub mod journal;
 mod listings;
 pub mod output;
 pub mod progress;
+pub mod repair;
 pub mod replay;
 pub mod script;
 mod shell;

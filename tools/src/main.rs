@@ -11,7 +11,8 @@ use exahour_settlement::machine;
 use exahour_settlement::{run as settle, status as deliveries};
 use exahour_tools::exit::{self, Ending};
 use exahour_tools::{
-    audit, bench, cluster, demo, desk, feed, journal, output, replay, script, sim, start, torture,
+    audit, bench, cluster, demo, desk, feed, journal, output, repair, replay, script, sim, start,
+    torture,
 };
 
 /// Exahour, an exchange for compute hours.
@@ -41,6 +42,7 @@ enum Command {
     TakeSnapshot(cluster::take_snapshot::Arguments),
     Activate(cluster::activate::Arguments),
     TrustMemory(cluster::trust_memory::Arguments),
+    Repair(repair::Arguments),
     Feed(Box<feed::Arguments>),
     Replay(replay::Arguments),
     Audit(audit::Arguments),
@@ -86,6 +88,7 @@ fn main() -> ExitCode {
         Command::TakeSnapshot(arguments) => cluster::take_snapshot::run(&arguments).map(done),
         Command::Activate(arguments) => cluster::activate::run(&arguments).map(done),
         Command::TrustMemory(arguments) => cluster::trust_memory::run(&arguments).map(done),
+        Command::Repair(arguments) => repair::run(&arguments).map(done),
         Command::Feed(arguments) => feed::run(&arguments).map(done),
         Command::Replay(arguments) => replay::run(&arguments).map(done),
         Command::Audit(arguments) => audit::run(&arguments).map(done),

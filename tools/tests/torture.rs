@@ -68,6 +68,10 @@ fn what_nodes_have_of_their_own_is_taken_from_them_or_said_to_be_missing() {
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     let rounds = &found["rounds"];
     assert_eq!(rounds["disks_filled"], 2, "{found:#}");
+    assert!(
+        rounds["full_disks_told"].as_u64().unwrap() >= 1,
+        "{found:#}"
+    );
     assert_eq!(rounds["disks_stalled"], 2);
     assert_eq!(rounds["disks_slow"], 1);
     assert_eq!(rounds["unplugged"], 1);

@@ -365,7 +365,7 @@ pub(super) fn path_of(folder: &Path, index: u64) -> PathBuf {
 }
 
 /// The snapshots in a folder, oldest first; none where there is no folder.
-pub(super) fn list(disk: &dyn Disk, folder: &Path) -> Result<Vec<PathBuf>, NodeError> {
+pub(crate) fn list(disk: &dyn Disk, folder: &Path) -> Result<Vec<PathBuf>, NodeError> {
     entries(disk, folder, ENDING)
 }
 

@@ -29,7 +29,7 @@ use crate::error::NodeError;
 
 pub(crate) use agent::{EventsBefore, SNAPSHOTS, SnapshotAgent, SnapshotSettings};
 use file::Draft;
-pub(crate) use file::{Place, SnapshotFile};
+pub(crate) use file::{Place, SnapshotFile, list};
 pub(crate) use standing::{Standing, standings};
 
 /// The folder of snapshots in a data folder.
@@ -138,6 +138,13 @@ pub(crate) fn any_short_of_events(
         let place = SnapshotFile::standing_of((disk, &path), journal);
         place.is_ok_and(|place| place.events > events_max)
     }))
+}
+
+/// What is wrong with a snapshot's file, in words; nothing where this or another version of the program can
+/// read it.
+pub(crate) fn fault(disk: &dyn Disk, path: &Path) -> Option<String> {
+    let fault = SnapshotFile::read(disk, path).err()?;
+    (!SnapshotFile::of_another_format(disk, path)).then_some(fault)
 }
 
 /// Whether there is a snapshot that only another version of this program can read.

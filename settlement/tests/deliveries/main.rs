@@ -7,6 +7,7 @@
 #![expect(clippy::expect_used, reason = "a test stops at its first surprise")]
 
 mod crash;
+mod failover;
 mod hardship;
 mod life;
 mod market;

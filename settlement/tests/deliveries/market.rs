@@ -45,9 +45,14 @@ pub(crate) fn config(data: &Path) -> NodeConfig {
     config
 }
 
-/// Starts a node and writes down where it is reached, as `exahour start` does.
+/// Starts a node that is alone.
 pub(crate) fn start_node(data: &Path) -> Node {
-    let node = Node::start(&config(data)).expect("node");
+    start(&config(data))
+}
+
+/// Starts a node and writes down where it is reached, as `exahour start` does.
+pub(crate) fn start(config: &NodeConfig) -> Node {
+    let (data, node) = (&config.data, Node::start(config).expect("node"));
     let text = format!("{{\"orders\":\"{}\"}}", node.addresses().orders);
     let draft = data.join("addresses.new");
     fs::write(&draft, text).expect("addresses");
@@ -67,6 +72,15 @@ pub(crate) fn folder() -> TempDir {
 pub(crate) struct Market {
     pub(crate) dir: TempDir,
     pub(crate) node: Option<Node>,
+    traders: Traders,
+}
+
+/// Those who trade what is to be delivered.
+pub(crate) struct Traders {
+    /// Where their keys are, and the events by which they know.
+    data: PathBuf,
+    /// Where orders are entered: at one of these nodes.
+    pub(crate) nodes: Vec<SocketAddr>,
     instruments: u32,
     orders: u64,
 }
@@ -74,12 +88,12 @@ pub(crate) struct Market {
 impl Market {
     pub(crate) fn open() -> Market {
         let dir = folder();
-        let node = Some(start_node(&dir.path().join("data")));
+        let data = dir.path().join("data");
+        let node = start_node(&data);
         Market {
             dir,
-            node,
-            instruments: 100,
-            orders: 0,
+            traders: Traders::new(&data, vec![node.addresses().orders]),
+            node: Some(node),
         }
     }
 
@@ -95,19 +109,21 @@ impl Market {
 
     pub(crate) fn restart(&mut self) {
         self.stop();
-        self.node = Some(start_node(&self.data()));
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.node.as_ref().expect("runs").addresses().orders
+        let node = start_node(&self.data());
+        self.traders.nodes = vec![node.addresses().orders];
+        self.node = Some(node);
     }
 
     pub(crate) fn connect(&self, session: u32) -> Client {
-        connect(&self.data(), self.address(), session)
+        self.traders.connect(session)
+    }
+
+    pub(crate) fn deliver(&mut self, lots: u64) -> ObligationId {
+        self.traders.deliver(lots)
     }
 
     pub(crate) fn register_key(&self, key: [u8; 32]) {
-        self.register(BUYER, [key]);
+        self.traders.register(BUYER, [key]);
     }
 
     /// Registers so many keys of a session for its account, one after the other.
@@ -117,10 +133,29 @@ impl Market {
             key[..8].copy_from_slice(&number.to_le_bytes());
             key
         };
-        self.register(owner, (1..=count).map(key));
+        self.traders.register(owner, (1..=count).map(key));
+    }
+}
+
+impl Traders {
+    pub(crate) fn new(data: &Path, nodes: Vec<SocketAddr>) -> Traders {
+        Traders {
+            data: data.to_path_buf(),
+            nodes,
+            instruments: 100,
+            orders: 0,
+        }
     }
 
-    fn register(&self, (session, account): (u32, u32), keys: impl IntoIterator<Item = [u8; 32]>) {
+    pub(crate) fn connect(&self, session: u32) -> Client {
+        connect(&self.data, &self.nodes, session)
+    }
+
+    pub(crate) fn register(
+        &self,
+        (session, account): (u32, u32),
+        keys: impl IntoIterator<Item = [u8; 32]>,
+    ) {
         let mut owner = self.connect(session);
         for (request, key) in (1..).zip(keys) {
             owner
@@ -139,9 +174,9 @@ impl Market {
     /// Lists a contract for one hour, trades it, and lets it expire.
     pub(crate) fn deliver(&mut self, lots: u64) -> ObligationId {
         for _ in 0..5 {
-            let before = assigned(&self.data()).len();
+            let before = assigned(&self.data).len();
             if self.trade(lots) {
-                let data = self.data();
+                let data = self.data.clone();
                 wait_for("the assignment", || assigned(&data).len() > before);
                 let all = assigned(&data);
                 return all.last().expect("assigned").obligation;
@@ -199,11 +234,14 @@ impl Drop for Market {
     }
 }
 
-pub(crate) fn connect(data: &Path, address: SocketAddr, session: u32) -> Client {
+/// Of several nodes it looks for the one that leads.
+pub(crate) fn connect(data: &Path, nodes: &[SocketAddr], session: u32) -> Client {
     let keys = Keys::load(&data.join("keys")).expect("keys");
     let session = SessionId(session);
     let key = keys.key_of(session).expect("key").clone();
-    Client::connect(address, ClientConfig::new(session, key)).expect("connect")
+    let mut config = ClientConfig::new(session, key);
+    config.nodes = nodes[1..].to_vec();
+    Client::connect(nodes[0], config).expect("connect")
 }
 
 fn contract(instrument: InstrumentId) -> CreateInstrument {

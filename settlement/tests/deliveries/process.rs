@@ -12,21 +12,31 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, setpgid};
 
-use super::market::start_node;
+use exahour_replicas::NodeConfig;
+
+use super::market::{start, start_node};
 
 /// Names the data folder to a test binary that is to be a node.
 const NODE_DATA: &str = "EXAHOUR_TEST_NODE_DATA";
 
+/// Names its configuration too, where it is one of several.
+const NODE_CONFIG: &str = "EXAHOUR_TEST_NODE_CONFIG";
+
 /// The settlement process on the folders `data` and `state` below `dir`; what it says goes to
 /// `dir`/said.
 pub(crate) fn settlement(dir: &Path, arguments: &[&str]) -> Command {
+    settlement_beside(&dir.join("data"), dir, arguments)
+}
+
+/// The same, on another node's data.
+pub(crate) fn settlement_beside(data: &Path, dir: &Path, arguments: &[&str]) -> Command {
     let mut said = fs::OpenOptions::new();
     let said = said.create(true).append(true).open(dir.join("said"));
     let said = said.expect("file");
     let mut command = Command::new(env!("CARGO_BIN_EXE_exahour-settlement"));
     command
         .args(["run", "--json", "--cpu", "200", "--memory", "96", "--data"])
-        .arg(dir.join("data"))
+        .arg(data)
         .arg("--state")
         .arg(dir.join("state"))
         .args(arguments)
@@ -80,6 +90,11 @@ impl Drop for Killed {
 
 /// A node in a process of its own, on the folder `data`; waits until it serves.
 pub(crate) fn node(data: &Path) -> Killed {
+    node_of(data, None)
+}
+
+/// The same, with a configuration of its own.
+pub(crate) fn node_of(data: &Path, config: Option<&Path>) -> Killed {
     let addresses = data.join("addresses.json");
     // Written again once the new node serves.
     let _ = fs::remove_file(&addresses);
@@ -87,6 +102,7 @@ pub(crate) fn node(data: &Path) -> Killed {
     command
         .args(["process::a_node_when_asked_to_be_one", "--exact"])
         .env(NODE_DATA, data)
+        .envs(config.map(|path| (NODE_CONFIG, path)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
@@ -102,10 +118,21 @@ pub(crate) fn node(data: &Path) -> Killed {
 /// Not a test: what `node` starts.
 #[test]
 fn a_node_when_asked_to_be_one() {
-    if let Some(data) = std::env::var_os(NODE_DATA) {
-        let node = start_node(&PathBuf::from(data));
-        node.join().expect("node");
-    }
+    let Some(data) = std::env::var_os(NODE_DATA).map(PathBuf::from) else {
+        return;
+    };
+    let node = match std::env::var_os(NODE_CONFIG) {
+        None => start_node(&data),
+        Some(path) => {
+            let mut config = NodeConfig::load(Path::new(&path)).expect("configuration");
+            if let Some(cluster) = &mut config.cluster {
+                cluster.founding = !data.exists();
+            }
+            config.data = data;
+            start(&config)
+        }
+    };
+    node.join().expect("node");
 }
 
 /// How a traced process ended.

@@ -152,9 +152,14 @@ impl NodeProcess {
         self.child = None;
     }
 
+    /// Everything it has said, as far as it can be read.
+    pub(crate) fn words(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// The end of what it has said.
     pub(crate) fn last_words(&self) -> String {
-        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let text = self.words();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(TOLD_LINES)..].join("\n")
     }

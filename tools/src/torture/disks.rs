@@ -8,13 +8,12 @@
 //! `mkfs.ext4`, `mount` and `fsfreeze`.
 //!
 //! Always holds: nobody else on the machine sees the mounts; the system takes them away with the last process
-//! that does. What stands still runs on when this is dropped; the system does not see to that where this
-//! process is killed.
+//! that does. What stands still runs on when this process ends, however it does: who holds it waits for that.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -29,11 +28,16 @@ const FILLER: &str = "filler";
 /// Bytes written at once while a disk is filled; the last ones are smaller.
 const FILL_BYTES: [u64; 3] = [256 << 20, 1 << 20, 4 << 10];
 
+/// Freezes what is mounted at its first argument, says so, and thaws it once its input ends: when the one who
+/// asked closes it, or is no more.
+const HOLD: &str = "fsfreeze -f \"$1\" && echo still && { read -r _; fsfreeze -u \"$1\"; }";
+
 /// The disk of a node.
 pub(super) struct NodeDisk {
     image: PathBuf,
     place: PathBuf,
-    frozen: bool,
+    /// Who lets it stand still.
+    holder: Option<Child>,
 }
 
 /// Lets mounts that follow be seen by this process only, and by those that it starts.
@@ -68,7 +72,7 @@ impl NodeDisk {
         let disk = Self {
             image: image.to_path_buf(),
             place: place.to_path_buf(),
-            frozen: false,
+            holder: None,
         };
         // An empty folder is what a new node expects.
         fs::remove_dir(place.join("lost+found")).with_context(|| written(place))?;
@@ -114,19 +118,35 @@ impl NodeDisk {
     /// # Errors
     /// Where the system refuses.
     pub(super) fn freeze(&mut self) -> Result<()> {
-        call(Command::new("fsfreeze").arg("-f").arg(&self.place))?;
-        self.frozen = true;
-        Ok(())
+        let mut holder = Command::new("sh")
+            .args(["-c", HOLD, "sh"])
+            .arg(&self.place)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot run sh, which the system has to have")?;
+        let mut said = [0; 5];
+        let heard = holder.stdout.as_mut().map(|it| it.read_exact(&mut said));
+        let still = matches!(heard, Some(Ok(())));
+        self.holder = Some(holder);
+        match still {
+            true => Ok(()),
+            false => self.thaw(),
+        }
     }
 
     /// Lets them go on.
     ///
     /// # Errors
-    /// Where the system refuses.
+    /// Where the system refuses, or did when it was to stand still.
     pub(super) fn thaw(&mut self) -> Result<()> {
-        call(Command::new("fsfreeze").arg("-u").arg(&self.place))?;
-        self.frozen = false;
-        Ok(())
+        let Some(mut holder) = self.holder.take() else {
+            return Ok(());
+        };
+        drop(holder.stdin.take());
+        let ended = holder.wait_with_output().context("cannot wait for sh")?;
+        checked("fsfreeze", &ended)
     }
 
     /// Puts what is on it into the folder where it was mounted, when nobody uses it any more, and removes it.
@@ -151,9 +171,7 @@ impl NodeDisk {
 
 impl Drop for NodeDisk {
     fn drop(&mut self) {
-        if self.frozen {
-            let _ = self.thaw();
-        }
+        let _ = self.thaw();
     }
 }
 
@@ -171,6 +189,11 @@ pub(super) fn call(command: &mut Command) -> Result<()> {
     let output = command
         .output()
         .with_context(|| format!("cannot run {name}, which the system has to have"))?;
+    checked(&name, &output)
+}
+
+/// What a program said, where it has failed.
+fn checked(name: &str, output: &Output) -> Result<()> {
     if output.status.success() {
         return Ok(());
     }

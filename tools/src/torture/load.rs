@@ -19,6 +19,24 @@ pub(super) struct Load {
     outage: Mutex<Option<Outage>>,
     gathered: Mutex<usize>,
     clients: usize,
+    promise: Promise,
+}
+
+/// How soon the exchange is to answer, whatever is done to its nodes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Promise {
+    /// From the end of what is done, to the first answer to something sent after it began.
+    pub(super) within: Duration,
+    /// Between two messages, of all clients together.
+    pub(super) pace: Duration,
+}
+
+impl Promise {
+    /// How long so many answers may take.
+    pub(super) fn span_of(&self, answers: u64) -> Duration {
+        let sending = u32::try_from(answers).map(|answers| self.pace.saturating_mul(answers));
+        self.within.saturating_add(sending.unwrap_or(Duration::MAX))
+    }
 }
 
 /// Since when nobody is known to be answered.
@@ -31,7 +49,7 @@ struct Outage {
 }
 
 impl Load {
-    pub(super) fn new(clients: usize) -> Self {
+    pub(super) fn new(clients: usize, promise: Promise) -> Self {
         Self {
             answers: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
@@ -41,7 +59,13 @@ impl Load {
             outage: Mutex::new(None),
             gathered: Mutex::new(0),
             clients,
+            promise,
         }
+    }
+
+    /// How soon there are to be answers.
+    pub(super) fn promise(&self) -> Promise {
+        self.promise
     }
 
     /// Messages answered so far, by all clients.
@@ -143,14 +167,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    const PROMISE: Promise = Promise {
+        within: Duration::from_secs(1),
+        pace: Duration::from_millis(10),
+    };
+
+    #[test]
+    fn many_answers_may_take_as_long_as_what_they_answer_takes_to_send() {
+        assert_eq!(PROMISE.span_of(0), Duration::from_secs(1));
+        assert_eq!(PROMISE.span_of(300), Duration::from_secs(4));
+    }
+
     #[test]
     fn the_first_reason_counts_and_none_follows_from_an_end() {
-        let load = Load::new(2);
+        let load = Load::new(2, PROMISE);
         load.fail(anyhow::anyhow!("one"));
         load.fail(anyhow::anyhow!("two"));
         assert_eq!(load.take_failure().unwrap().to_string(), "one");
         assert!(load.check_abandoned().is_err());
-        let load = Load::new(2);
+        let load = Load::new(2, PROMISE);
         load.abandon();
         load.fail(anyhow::anyhow!("it was abandoned"));
         assert!(load.take_failure().is_none());
@@ -158,7 +193,7 @@ mod tests {
 
     #[test]
     fn an_outage_ends_with_an_answer_to_what_was_sent_in_it() {
-        let load = Load::new(1);
+        let load = Load::new(1, PROMISE);
         let before = Instant::now();
         load.begin_outage(before);
         load.on_answer(before);

@@ -35,7 +35,7 @@ use exahour_wire::ids::SessionId;
 use serde::{Deserialize, Serialize};
 
 use self::check::{Counts, check};
-use self::load::Load;
+use self::load::{Load, Promise};
 use self::plan::Own;
 use self::report::Report;
 use self::site::{Lot, Site};
@@ -78,6 +78,9 @@ pub struct Arguments {
     /// What an acknowledgement promises.
     #[arg(long, value_name = "PROMISE", value_parser = durability, default_value = "durable")]
     durability: Durability,
+    /// How soon the exchange is to answer again, whatever was done to its nodes: later is a broken promise.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    answer_within: u64,
     /// Give each node a disk of its own, and let disks be full, stand still and be slow. Takes root's rights, and
     /// ext4, which are said to be missing where they are.
     #[arg(long)]
@@ -99,6 +102,13 @@ pub struct Arguments {
 }
 
 impl Arguments {
+    fn promise(&self) -> Promise {
+        Promise {
+            within: Duration::from_secs(self.answer_within),
+            pace: Duration::from_secs(1) / self.rate,
+        }
+    }
+
     fn own(&self) -> Own {
         Own {
             disks: self.own_disks,
@@ -167,6 +177,7 @@ fn torture(arguments: &Arguments, seed: u64, folder: &Path) -> Result<()> {
     clients.end(played, &mut site)?;
     let last = site.await_level()?;
     site.stop()?;
+    report.on_full_disks(site.full_disks_told());
     site.bring_out()?;
     let evidence = Evidence {
         last_index: last,
@@ -238,7 +249,7 @@ struct Clients {
 impl Clients {
     fn start(arguments: &Arguments, seed: u64, site: &Site) -> Result<Self> {
         let mut clients = Self {
-            load: Arc::new(Load::new(arguments.clients as usize)),
+            load: Arc::new(Load::new(arguments.clients as usize, arguments.promise())),
             threads: Vec::new(),
         };
         for session in 1..=arguments.clients {
@@ -247,7 +258,7 @@ impl Clients {
                 key: site.key_of(SessionId(session))?,
                 nodes: site.orders(),
                 seed,
-                pace: Duration::from_secs(1) * arguments.clients / arguments.rate,
+                pace: arguments.promise().pace * arguments.clients,
             };
             let diary = diary_of(site.folder.path(), session);
             let load = Arc::clone(&clients.load);

@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::Arguments;
 use super::check::Counts;
 use super::plan::{Fault, Own, Victim};
+use super::site::Leader;
 use crate::cluster::configuration::promise;
 use crate::journal::hex;
 use crate::output::{print, print_json};
@@ -32,6 +33,8 @@ pub(super) struct Report {
     rounds: Rounds,
     leader_killed: Histogram<u64>,
     all_killed: Histogram<u64>,
+    /// In rounds of any other fault: what is cut or still for a while counts with it.
+    otherwise: Histogram<u64>,
     /// A line for each round, for who wants to know what happened when.
     notes: File,
 }
@@ -53,6 +56,8 @@ struct Rounds {
     disks_filled: u64,
     disks_stalled: u64,
     disks_slow: u64,
+    /// How often a node has said that its disk was full.
+    full_disks_told: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -76,7 +81,31 @@ struct Findings {
     /// From the kill to the first answer to something sent after it.
     leader_killed: Outages,
     all_killed: Outages,
+    /// From its beginning to the first answer to something sent in it.
+    other_fault: Outages,
     elapsed_s: f64,
+}
+
+impl Rounds {
+    fn count(&mut self, fault: Fault) {
+        let count = match fault {
+            Fault::Kill(Victim::Leader) => &mut self.leaders_killed,
+            Fault::Kill(Victim::Follower) => &mut self.followers_killed,
+            Fault::KillAll => &mut self.all_killed,
+            Fault::Pause(..) => &mut self.paused,
+            Fault::StepDown => &mut self.stepped_down,
+            Fault::CutOff(..) => &mut self.cut_off,
+            Fault::Deafen(..) => &mut self.deafened,
+            Fault::Mute(..) => &mut self.muted,
+            Fault::Part(_) => &mut self.parted,
+            Fault::Away => &mut self.away,
+            Fault::Unplug(..) => &mut self.unplugged,
+            Fault::FillDisk(..) => &mut self.disks_filled,
+            Fault::StallDisk(..) => &mut self.disks_stalled,
+            Fault::SlowDisk(..) => &mut self.disks_slow,
+        };
+        *count += 1;
+    }
 }
 
 /// What was checked, and it is well.
@@ -144,6 +173,7 @@ impl Report {
             rounds: Rounds::default(),
             leader_killed: histogram()?,
             all_killed: histogram()?,
+            otherwise: histogram()?,
             notes: notes.with_context(|| format!("cannot write {}", path.display()))?,
         })
     }
@@ -152,11 +182,12 @@ impl Report {
     ///
     /// # Errors
     /// Where it cannot be noted.
-    pub(super) fn on_round(&mut self, fault: Fault, leader: u64, outage: Duration) -> Result<()> {
+    pub(super) fn on_round(&mut self, fault: Fault, led: Leader, outage: Duration) -> Result<()> {
         let (at, outage_ms) = (self.began.elapsed().as_secs_f64(), outage.as_millis());
+        let Leader { node, term } = led;
         writeln!(
             self.notes,
-            "{at:.1} s  {fault:?}, while node {leader} led: answered again after {outage_ms} ms"
+            "{at:.1} s  {fault:?}, while node {node} led in term {term}: answered again after {outage_ms} ms"
         )
         .context("cannot note a round")?;
         self.count(fault, outage);
@@ -164,31 +195,19 @@ impl Report {
     }
 
     fn count(&mut self, fault: Fault, outage: Duration) {
+        self.rounds.count(fault);
         let outage_us = u64::try_from(outage.as_micros()).unwrap_or(u64::MAX);
-        let rounds = &mut self.rounds;
-        let count = match fault {
-            Fault::Kill(Victim::Leader) => {
-                self.leader_killed.saturating_record(outage_us);
-                &mut rounds.leaders_killed
-            }
-            Fault::KillAll => {
-                self.all_killed.saturating_record(outage_us);
-                &mut rounds.all_killed
-            }
-            Fault::Kill(Victim::Follower) => &mut rounds.followers_killed,
-            Fault::Pause(..) => &mut rounds.paused,
-            Fault::StepDown => &mut rounds.stepped_down,
-            Fault::CutOff(..) => &mut rounds.cut_off,
-            Fault::Deafen(..) => &mut rounds.deafened,
-            Fault::Mute(..) => &mut rounds.muted,
-            Fault::Part(_) => &mut rounds.parted,
-            Fault::Away => &mut rounds.away,
-            Fault::Unplug(..) => &mut rounds.unplugged,
-            Fault::FillDisk(..) => &mut rounds.disks_filled,
-            Fault::StallDisk(..) => &mut rounds.disks_stalled,
-            Fault::SlowDisk(..) => &mut rounds.disks_slow,
+        let outages = match fault {
+            Fault::Kill(Victim::Leader) => &mut self.leader_killed,
+            Fault::KillAll => &mut self.all_killed,
+            _ => &mut self.otherwise,
         };
-        *count += 1;
+        outages.saturating_record(outage_us);
+    }
+
+    /// So often a node has said that its disk was full.
+    pub(super) fn on_full_disks(&mut self, told: u64) {
+        self.rounds.full_disks_told = told;
     }
 
     /// # Errors
@@ -204,6 +223,7 @@ impl Report {
             checked: Checked::of(counts),
             leader_killed: outages(&self.leader_killed),
             all_killed: outages(&self.all_killed),
+            other_fault: outages(&self.otherwise),
             elapsed_s: self.began.elapsed().as_secs_f64(),
         };
         match json {
@@ -261,13 +281,18 @@ fn text(it: &Findings) -> String {
         line(
             "their own",
             format!(
-                "{} disks filled, {} stood still, {} slow; {} cables pulled",
-                rounds.disks_filled, rounds.disks_stalled, rounds.disks_slow, rounds.unplugged
+                "{} disks filled (nodes said so {} times), {} stood still, {} slow; {} cables pulled",
+                rounds.disks_filled,
+                rounds.full_disks_told,
+                rounds.disks_stalled,
+                rounds.disks_slow,
+                rounds.unplugged
             ),
         );
     }
     line("leader", outage_text("killed", &it.leader_killed));
     line("all nodes", outage_text("killed", &it.all_killed));
+    line("otherwise", outage_text("in trouble", &it.other_fault));
     out.push_str(&checked_text(&it.checked));
     out
 }

@@ -30,7 +30,8 @@ const SLOW: (Duration, Duration) = (Duration::from_millis(30), Duration::from_mi
 /// A finding, where the exchange does not answer again, or a node ends that nobody has killed.
 pub(super) fn play(site: &mut Site, load: &Load, round: &Round, report: &mut Report) -> Result<()> {
     await_answers(site, load, round.answers)?;
-    let leader = site.leader()?;
+    let led = site.leader()?;
+    let leader = led.node;
     let whom = |site: &Site, victim| match victim {
         Victim::Leader => leader,
         Victim::Follower => follower(site, leader, round.chance),
@@ -87,7 +88,7 @@ pub(super) fn play(site: &mut Site, load: &Load, round: &Round, report: &mut Rep
         }
     }
     await_first(site, load)?;
-    report.on_round(round.fault, leader, load.outage().unwrap_or_default())?;
+    report.on_round(round.fault, led, load.outage().unwrap_or_default())?;
     site.check_nodes()
 }
 
@@ -99,7 +100,8 @@ fn follower(site: &Site, leader: u64, chance: u64) -> u64 {
 /// Lets the load go on.
 fn await_answers(site: &mut Site, load: &Load, count: u64) -> Result<()> {
     let enough = load.answers() + count;
-    site.until("the load goes on", |_| {
+    let span = load.promise().span_of(count);
+    site.until_within(span, "the load goes on", |_| {
         load.check_abandoned()?;
         Ok((load.answers() >= enough).then_some(()))
     })
@@ -107,7 +109,8 @@ fn await_answers(site: &mut Site, load: &Load, count: u64) -> Result<()> {
 
 /// Waits for the first answer to something that was sent after the round's fault.
 fn await_first(site: &mut Site, load: &Load) -> Result<()> {
-    site.until("the exchange answers again", |_| {
+    let span = load.promise().span_of(1);
+    site.until_within(span, "the exchange answers again", |_| {
         load.check_abandoned()?;
         Ok(load.outage().map(drop))
     })

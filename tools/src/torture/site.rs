@@ -47,6 +47,16 @@ orders = 65536
 positions = 1024
 ";
 
+/// What a node says when its disk is full.
+const DISK_FULL: &str = "the disk is full; new commands are refused";
+
+/// Who leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Leader {
+    pub(super) node: u64,
+    pub(super) term: u64,
+}
+
 /// What a place is made of.
 #[derive(Clone, Copy)]
 pub(super) struct Lot<'a> {
@@ -142,17 +152,26 @@ impl Site {
         Survey::of(&addresses, &self.key)
     }
 
-    /// The node that leads, once one does.
+    /// The node that leads, once one does, and in which term.
     ///
     /// # Errors
     /// Where none does in time.
-    pub(super) fn leader(&mut self) -> Result<u64> {
+    pub(super) fn leader(&mut self) -> Result<Leader> {
         self.until("a leader", |site| {
             let survey = site.survey();
-            let leader = survey.leader().map(|it| it.id.0);
+            let leader = survey.leader().map(|it| Leader {
+                node: it.id.0,
+                term: it.term,
+            });
             // A leader that was cut off may not know yet; its process may have been killed meanwhile.
-            Ok(leader.filter(|id| survey.quorum() && site.runs(*id)))
+            Ok(leader.filter(|it| survey.quorum() && site.runs(it.node)))
         })
+    }
+
+    /// How often a node has said that its disk is full.
+    pub(super) fn full_disks_told(&self) -> u64 {
+        let told = |node: &NodeProcess| node.words().matches(DISK_FULL).count() as u64;
+        self.nodes.values().map(told).sum()
     }
 
     fn runs(&self, id: u64) -> bool {

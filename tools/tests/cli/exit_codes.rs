@@ -27,6 +27,7 @@ const CALLS: &[&[&str]] = &[
     &["take-snapshot", "--data", NOWHERE],
     &["activate", "2", "--data", NOWHERE],
     &["trust-memory", "--node", "2", "--yes", "--data", NOWHERE],
+    &["repair", "--data", NOWHERE],
     &["feed", NOWHERE, "--data", NOWHERE],
     &["replay", NOWHERE],
     &["audit", NOWHERE],

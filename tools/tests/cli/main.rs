@@ -20,6 +20,7 @@ mod node;
 mod operate;
 mod order_entry;
 mod reader_left;
+mod repair;
 mod risk;
 mod settle;
 mod show;

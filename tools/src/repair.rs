@@ -1,0 +1,286 @@
+//! `exahour repair`: what a node keeps, read from end to end, and mended where that can be done.
+//!
+//! Called by the command line.
+//!
+//! Always holds: with `--check` nothing is written; nothing is removed ever; what nobody else can give again is
+//! given up only where somebody has said so.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use clap::Args;
+use exahour_journal::{JournalError, Recovered, Verify, inspect_good};
+use exahour_replicas::{NodeConfig, NodeError, find_snapshots, repair, whole_promises};
+use indicatif::ProgressBar;
+use serde::Serialize;
+
+use crate::exit::{finding, judged};
+use crate::journal::whole::Whole;
+use crate::output::{print, print_json, tell};
+use crate::progress::count_bar;
+
+/// Parts of a node's folder that are read.
+const PARTS: u64 = 5;
+
+/// Read everything a node keeps, and mend what is damaged; the node must not run.
+///
+/// Every frame, snapshot and promise is checked, those that a start would not read too. What a start mends is
+/// mended: a member's journal is cut at its damage, and the node has the rest again from the others; the event log
+/// is written again from the journal; snapshots that cannot be read are put aside. What was there is kept.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Exit code 1: something is damaged that was not mended.\n\nExamples:\n  exahour repair --check\n  \
+                  exahour repair --config node-2.toml"
+)]
+pub struct Arguments {
+    /// The node's configuration [default: that of a node that is alone].
+    #[arg(long, value_name = "NODE.toml")]
+    config: Option<PathBuf>,
+    /// The node's data folder [default: as its configuration says].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Only look, also while the node runs.
+    #[arg(long)]
+    check: bool,
+    /// Cut the damaged journal of a node that is alone: the commands from the damage on, which were
+    /// acknowledged, are lost for good.
+    #[arg(long, conflicts_with = "check")]
+    accept_losses: bool,
+    /// Write one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a part stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Whole,
+    /// There is none.
+    Absent,
+    Damaged,
+}
+
+/// A part of what a node keeps.
+#[derive(Clone, Debug, Serialize)]
+struct Part {
+    part: &'static str,
+    state: State,
+    /// What is there, or wrong with it.
+    found: String,
+}
+
+impl Part {
+    fn new(part: &'static str, state: State, found: impl Into<String>) -> Self {
+        Self {
+            part,
+            state,
+            found: found.into(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Findings<'a> {
+    data: &'a Path,
+    /// As it was found.
+    parts: &'a [Part],
+    /// As it is now; none where it was only looked at.
+    mended: Option<&'a [Part]>,
+}
+
+/// Looks, and mends.
+///
+/// # Errors
+/// A finding, where something is damaged that is not mended; otherwise where it cannot be done.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    mend(arguments).map_err(judged)
+}
+
+fn mend(arguments: &Arguments) -> Result<()> {
+    let config = configure(arguments)?;
+    let data = config.data.as_path();
+    ensure!(
+        data.join("journal").is_dir(),
+        "{} holds no node: name the data folder of one, or its configuration",
+        data.display()
+    );
+    let parts = examine(data)?;
+    let damaged = parts.iter().any(|it| it.state == State::Damaged);
+    if arguments.check || !damaged {
+        show(arguments.json, data, &parts, None)?;
+        return match damaged {
+            true => Err(finding(anyhow!(
+                "something is damaged: without --check what can be mended is"
+            ))),
+            false => Ok(()),
+        };
+    }
+    if !arguments.json {
+        print(&text(&parts))?;
+    }
+    repair(&config).map_err(|error| refusal(error, &config))?;
+    let mended = examine(data)?;
+    show(arguments.json, data, &parts, Some(&mended))?;
+    match mended.iter().find(|it| it.state == State::Damaged) {
+        Some(part) => Err(finding(anyhow!(
+            "{}: it is not mended here: restore it from a backup or another node; starts do not need it",
+            part.part
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn configure(arguments: &Arguments) -> Result<NodeConfig> {
+    let mut config = match &arguments.config {
+        Some(path) => NodeConfig::load(path)?,
+        None => NodeConfig::defaults()?,
+    };
+    if let Some(data) = &arguments.data {
+        config.data.clone_from(data);
+    }
+    config.gives_up_damage = arguments.accept_losses;
+    config.notice = tell;
+    Ok(config)
+}
+
+/// Why nothing was mended, with what else can be done.
+fn refusal(error: NodeError, config: &NodeConfig) -> anyhow::Error {
+    let ours = matches!(
+        &error,
+        NodeError::Log {
+            log: "journal",
+            source: JournalError::Corrupt { .. } | JournalError::WrongSize { .. }
+        }
+    );
+    let error = anyhow::Error::new(error);
+    match ours && !config.gives_up_damage {
+        true => error.context(
+            "nobody else has this journal, so it is not cut; where there is no backup either, \
+             --accept-losses gives up what follows the damage",
+        ),
+        false => error.context("it cannot be mended"),
+    }
+}
+
+/// Reads everything.
+fn examine(data: &Path) -> Result<Vec<Part>> {
+    let bar = count_bar(PARTS, "parts read");
+    let parts = read_parts(data, &bar);
+    bar.finish_and_clear();
+    parts
+}
+
+fn read_parts(data: &Path, bar: &ProgressBar) -> Result<Vec<Part>> {
+    let mut parts = vec![promises(data)?];
+    bar.inc(1);
+    parts.extend(journal(data)?);
+    bar.inc(2);
+    parts.push(events(data)?);
+    bar.inc(1);
+    parts.push(snapshots(data)?);
+    bar.inc(1);
+    Ok(parts)
+}
+
+fn promises(data: &Path) -> Result<Part> {
+    let part = |state, found| Part::new("raft-state", state, found);
+    Ok(match whole_promises(data)? {
+        None => part(State::Absent, "there is none"),
+        Some(0) => part(State::Damaged, "neither of its copies is whole"),
+        Some(1) => part(State::Damaged, "one of its two copies is not whole"),
+        Some(_) => part(State::Whole, "both copies"),
+    })
+}
+
+/// The journal, and what it has given up.
+fn journal(data: &Path) -> Result<Vec<Part>> {
+    let folder = data.join("journal");
+    let whole = Whole::of(&folder)?;
+    let (all, damage) = inspect_good(whole.folder(), Verify::Every).context("journal")?;
+    let Some(damage) = damage else {
+        let mut parts = vec![Part::new("journal", State::Whole, frames(&all))];
+        if whole.archived > 0 {
+            let found = format!("{} segments, read with the journal", whole.archived);
+            parts.push(Part::new("archive", State::Whole, found));
+        }
+        return Ok(parts);
+    };
+    let (own, own_damage) = inspect_good(&folder, Verify::Every).context("journal")?;
+    let mut parts = vec![match own_damage {
+        Some(damage) => Part::new("journal", State::Damaged, damage.to_string()),
+        None => Part::new("journal", State::Whole, frames(&own)),
+    }];
+    if all.appended < own.first {
+        // What it says of files is about links.
+        let found = match damage {
+            JournalError::Corrupt { position, why, .. } => {
+                format!("damaged at position {position}: {why}")
+            }
+            _ => format!("damaged behind position {}", all.appended),
+        };
+        parts.push(Part::new("archive", State::Damaged, found));
+    }
+    Ok(parts)
+}
+
+fn events(data: &Path) -> Result<Part> {
+    let folder = data.join("events");
+    if !folder.is_dir() {
+        return Ok(Part::new("event log", State::Absent, "there is none"));
+    }
+    let (found, damage) = inspect_good(&folder, Verify::Every).context("event log")?;
+    Ok(match damage {
+        Some(damage) => Part::new("event log", State::Damaged, damage.to_string()),
+        None => Part::new("event log", State::Whole, frames(&found)),
+    })
+}
+
+fn snapshots(data: &Path) -> Result<Part> {
+    let found = find_snapshots(data)?;
+    Ok(match found.damaged.first() {
+        Some((path, fault)) => {
+            let (count, name) = (found.damaged.len(), path.display());
+            let found = format!("{count} damaged, {} whole; {name}: {fault}", found.whole);
+            Part::new("snapshots", State::Damaged, found)
+        }
+        None if found.whole == 0 => Part::new("snapshots", State::Absent, "there are none"),
+        None => Part::new("snapshots", State::Whole, format!("{} read", found.whole)),
+    })
+}
+
+fn frames(log: &Recovered) -> String {
+    format!(
+        "{} frames, the last with index {}",
+        log.frames, log.last_index
+    )
+}
+
+fn show(json: bool, data: &Path, parts: &[Part], mended: Option<&[Part]>) -> Result<()> {
+    match json {
+        true => print_json(&Findings {
+            data,
+            parts,
+            mended,
+        }),
+        false => match mended {
+            Some(mended) => print(&format!("mended; now:\n{}", text(mended))),
+            None => print(&text(parts)),
+        },
+    }
+}
+
+fn text(parts: &[Part]) -> String {
+    let mut out = String::new();
+    for part in parts {
+        let state = match part.state {
+            State::Whole => "whole",
+            State::Absent => "absent",
+            State::Damaged => "DAMAGED",
+        };
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "{:<11} {state:<8} {}", part.part, part.found);
+    }
+    out
+}

@@ -1,0 +1,166 @@
+//! `exahour repair`: what nobody else has is given up only on somebody's word, and all that a start mends is
+//! mended.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::exchange::{
+    CONFIG, Exchange, count, fail, generated_orders, json, refuse, run, succeed, texts, until,
+};
+use crate::machine_output::check_keys;
+
+/// Flips a bit of a file.
+fn damage(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+/// The first segment of a log.
+fn segment(folder: &Path) -> PathBuf {
+    folder.join(format!("{:020}.log", 0))
+}
+
+/// How a part stood, and what it was found to be.
+fn part(findings: &Value, which: &str, name: &str) -> (String, String) {
+    let parts = findings[which].as_array().unwrap();
+    let part = parts.iter().find(|it| it["part"] == name).unwrap();
+    let text = |key: &str| part[key].as_str().unwrap().to_owned();
+    (text("state"), text("found"))
+}
+
+fn set_aside(folder: &Path) -> usize {
+    let names = fs::read_dir(folder).unwrap();
+    let names = names.map(|it| it.unwrap().file_name().into_string().unwrap());
+    names.filter(|it| it.starts_with("damaged-")).count()
+}
+
+/// An exchange that has stopped, with three orders on its book.
+fn traded() -> Exchange {
+    let mut exchange = Exchange::start();
+    for price in ["2.40", "2.41", "2.42"] {
+        succeed(&[
+            "order",
+            "buy",
+            "1",
+            "@",
+            price,
+            "1",
+            "--data",
+            &exchange.data(),
+        ]);
+    }
+    exchange.stop();
+    exchange
+}
+
+/// Where in the journal the frame with the last order is.
+fn last_order(exchange: &Exchange) -> usize {
+    let dumped = succeed(&["journal", "dump", &exchange.data(), "--json"]);
+    let frames: Vec<Value> = dumped
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let is_order = |frame: &&Value| frame["messages"].to_string().contains("NewOrder");
+    let frame = frames.iter().rfind(is_order).unwrap();
+    count(frame, "position") as usize
+}
+
+#[test]
+fn what_is_whole_is_left_as_it_is() {
+    let mut exchange = traded();
+    let data = exchange.data();
+    let found = json(&["repair", "--data", &data, "--json"]);
+    check_keys(&found, "repair");
+    assert_eq!(found["mended"], Value::Null);
+    for name in ["raft-state", "journal", "event log"] {
+        assert_eq!(part(&found, "parts", name).0, "whole", "{found}");
+    }
+    let shown = succeed(&["repair", "--config", &exchange.config(), "--data", &data]);
+    assert!(shown.contains("journal     whole"), "{shown}");
+    // It only looks at a node that runs.
+    exchange.restart();
+    succeed(&["repair", "--check", "--data", &data]);
+    exchange.stop();
+    let empty = tempfile::tempdir().unwrap();
+    let empty = empty.path().display().to_string();
+    assert!(refuse(&["repair", "--data", &empty]).contains("holds no node"));
+}
+
+#[test]
+fn the_journal_that_only_this_node_has_is_cut_on_somebodys_word_alone() {
+    let mut exchange = traded();
+    let data = exchange.data();
+    let journal = exchange.path("data/journal");
+    damage(&segment(&journal), last_order(&exchange) + 100);
+    let damaged = fs::read(segment(&journal)).unwrap();
+
+    let output = run(&["repair", "--check", "--json", "--data", &data]);
+    assert_eq!(output.status.code(), Some(1));
+    let found: Value = serde_json::from_str(&texts(&output).0).unwrap();
+    let (state, what) = part(&found, "parts", "journal");
+    assert_eq!(state, "damaged");
+    assert!(what.contains("is damaged at position"), "{what}");
+
+    let config = exchange.config();
+    let words = ["repair", "--config", &config, "--data", &data];
+    let refused = fail(&words);
+    assert!(refused.contains("--accept-losses"), "{refused}");
+    assert_eq!(
+        fs::read(segment(&journal)).unwrap(),
+        damaged,
+        "nothing is changed"
+    );
+
+    let found = json(&[&words[..], &["--accept-losses", "--json"]].concat());
+    check_keys(&found, "repair");
+    assert_eq!(part(&found, "mended", "journal").0, "whole", "{found}");
+    assert_eq!(set_aside(&journal), 1, "what was there is kept");
+    assert_eq!(set_aside(&exchange.path("data/events")), 1);
+
+    exchange.restart();
+    let orders = succeed(&["orders", "--json", "--data", &data]);
+    assert!(
+        orders.contains("2.41") && !orders.contains("2.42"),
+        "{orders}"
+    );
+    exchange.stop();
+    let replayed = exchange.replay();
+    assert_eq!(replayed["events"], replayed["events_compared"]);
+}
+
+#[test]
+fn what_follows_from_the_journal_and_copies_of_promises_are_made_again() {
+    let config = format!("{CONFIG}[snapshots]\njournal_bytes = 65536\n");
+    let mut exchange = Exchange::start_with(&config);
+    let (data, file) = (exchange.data(), exchange.path("orders.csv"));
+    generated_orders(&file, 2_000, 5);
+    let file = file.display().to_string();
+    let snapshots = exchange.path("data/snapshots");
+    let snapshot = until("a snapshot is taken", || {
+        succeed(&["feed", &file, "--data", &data, "--json"]);
+        let mut paths = fs::read_dir(&snapshots)
+            .unwrap()
+            .map(|it| it.unwrap().path());
+        paths.find(|it| it.extension().is_some_and(|it| it == "snapshot"))
+    });
+    exchange.stop();
+    damage(&snapshot, 500);
+    damage(&exchange.path("data/raft-state"), 10);
+    damage(&segment(&exchange.path("data/events")), 5_000);
+
+    let config = exchange.config();
+    let found = json(&["repair", "--config", &config, "--data", &data, "--json"]);
+    for name in ["raft-state", "event log", "snapshots"] {
+        assert_eq!(part(&found, "parts", name).0, "damaged", "{found}");
+        assert_ne!(part(&found, "mended", name).0, "damaged", "{found}");
+    }
+    assert!(snapshot.with_extension("snapshot.damaged").exists());
+    exchange.restart();
+    exchange.stop();
+    let replayed = exchange.replay();
+    assert_eq!(replayed["events"], replayed["events_compared"]);
+    assert_eq!(replayed["snapshots_passed_over"], serde_json::json!([]));
+}
