@@ -20,7 +20,8 @@ use crate::chance::{Chance, Stream};
 use crate::client::{Client, Trader, User, VersionTold, Violation};
 use crate::clock::{ClockHands, Drift};
 use crate::disk;
-use crate::faults::{Faults, may_lose_memory};
+use crate::electorate::Electorate;
+use crate::faults::Faults;
 use crate::history::History;
 use crate::meaning::Meaning;
 use crate::net::{Death, HostId, Network, Shared};
@@ -78,8 +79,7 @@ impl Cluster {
     ///
     /// # Errors
     /// A node refuses its configuration.
-    pub(crate) fn new(seed: u64, plan: Plan) -> Result<Self, Violation> {
-        let trace = Trace::default();
+    pub(crate) fn new(seed: u64, plan: Plan, trace: Trace) -> Result<Self, Violation> {
         // Behind the machines and the clients the operator has one, and each of the onlookers.
         let machines = plan.machines();
         let hosts = machines + plan.clients + 3;
@@ -150,7 +150,9 @@ impl Cluster {
         self.let_clients_in()?;
         self.let_operator_in()?;
         while self.now < self.plan.length {
-            self.faults.turn(self.now, &mut self.nodes, &self.net);
+            let voters = self.electorate();
+            self.faults
+                .turn(self.now, (&mut self.nodes[..], &voters), &self.net);
             self.step()?;
         }
         if self.plan.forgets {
@@ -304,6 +306,14 @@ impl Cluster {
         Ok(())
     }
 
+    /// Who votes.
+    fn electorate(&self) -> Electorate {
+        match &self.operator {
+            Some(operator) => operator.electorate(),
+            None => Electorate::settled((0..self.plan.nodes).map(HostId).collect()),
+        }
+    }
+
     /// Turns the operator, and does what it wants done.
     fn turn_operator(&mut self) -> Result<usize, Violation> {
         let Some(operator) = &mut self.operator else {
@@ -315,11 +325,10 @@ impl Cluster {
                 Deed::Start(host) => self.nodes[host.0].employ(self.now),
                 Deed::TurnOff(host) => {
                     self.nodes[host.0].retire(Death::Process, self.now);
-                    self.nodes[host.0].let_go();
                 }
                 Deed::Bury(host) => {
                     // The others have to have what it acknowledged.
-                    if may_lose_memory(&mut self.nodes, host.0) {
+                    if self.electorate().bears_loss(&mut self.nodes, host.0) {
                         self.nodes[host.0].retire(Death::Machine, self.now);
                         self.lost += 1;
                     }
@@ -382,10 +391,12 @@ impl Cluster {
 
     /// What has just been called committed is on the disks of a quorum.
     fn check_kept(&mut self) -> Result<(), Violation> {
-        // Where members change, this does not know of whom a quorum is needed.
-        if self.plan.duties.is_some() || self.plan.durability != Durability::Durable {
+        if self.kept_to == self.history.frames().len()
+            || self.plan.durability != Durability::Durable
+        {
             return Ok(());
         }
+        let voters = self.electorate();
         for frame in &self.history.frames()[self.kept_to..] {
             self.kept_to += 1;
             let (index, term) = (self.kept_to as u64, frame.term);
@@ -393,7 +404,11 @@ impl Cluster {
             let stands: Vec<Stand> = nodes.map(|node| node.stand(index, term)).collect();
             let lacks =
                 |it: &&Stand| matches!(it, Stand::Unflushed | Stand::Unnamed | Stand::Missing);
-            if 2 * stands.iter().filter(lacks).count() >= stands.len() {
+            let suffices = |group: &[HostId]| {
+                let of_group = group.iter().map(|voter| &stands[voter.0]);
+                2 * of_group.filter(lacks).count() < group.len()
+            };
+            if !voters.groups().any(suffices) {
                 return Err(format!(
                     "index {index} of term {term} is committed, and not on the disks of a quorum: {stands:?}"
                 ));

@@ -10,6 +10,7 @@ use exahour_wire::units::{Nanos, PartsPerMillion};
 
 use crate::chance::{Chance, Stream};
 use crate::disk::{Harm, Wear};
+use crate::electorate::Electorate;
 use crate::net::{Death, HostId, Shared, Weather};
 use crate::node::SimNode;
 use crate::trace::{Happening, Trace};
@@ -132,19 +133,6 @@ pub struct Troubles {
 /// to start.
 const JUMPS_MAX: Nanos = Nanos(20_000_000_000);
 
-/// Whether what was acknowledged is still on a quorum where one more machine loses what it has in memory.
-pub(crate) fn may_lose_memory(nodes: &mut [SimNode], place: usize) -> bool {
-    let all = nodes.len();
-    let (mut counted, mut lacking) = (0, 0);
-    for (other, node) in nodes.iter_mut().enumerate().filter(|it| it.1.is_counted()) {
-        counted += 1;
-        lacking += usize::from(other == place || node.may_lack_something());
-    }
-    // Where the group changes one of more than three may be there without a vote.
-    let changes = counted > 3 && counted < all;
-    2 * lacking < counted - usize::from(changes)
-}
-
 /// Calls of the disk that a start makes, more or less.
 const START_CALLS: u64 = 400;
 
@@ -211,8 +199,13 @@ impl Faults {
         undone.map_or(self.next_at, |at| at.min(self.next_at))
     }
 
-    /// Lets happen what is due.
-    pub(crate) fn turn(&mut self, now: Nanos, nodes: &mut [SimNode], net: &Shared) {
+    /// Lets happen what is due, and what a group of these voters can bear.
+    pub(crate) fn turn(
+        &mut self,
+        now: Nanos,
+        (nodes, voters): (&mut [SimNode], &Electorate),
+        net: &Shared,
+    ) {
         let (due, later) = self.undo.iter().partition(|(at, _)| *at <= now);
         self.undo = later;
         let due: Vec<(Nanos, Undo)> = due;
@@ -226,7 +219,7 @@ impl Faults {
         self.next_at = now.after(self.chance.span(least, most));
         let kind = self.troubles.kinds[self.chance.below(self.troubles.kinds.len())];
         self.count += 1;
-        self.befall(kind, now, nodes, net);
+        self.befall(kind, now, (nodes, voters), net);
     }
 
     /// Before the first step: first starts may be cut short, too.
@@ -274,21 +267,33 @@ impl Faults {
     }
 
     /// Whether machines may lose what is not on disk: all of them where whoever acknowledges waits for that.
-    fn may_take_memory(&self, kind: Fault, nodes: &mut [SimNode], place: usize) -> bool {
+    fn may_take_memory(
+        &self,
+        kind: Fault,
+        (nodes, voters): (&mut [SimNode], &Electorate),
+        place: usize,
+    ) -> bool {
         match self.durability {
             Durability::Durable => true,
-            Durability::Replicated => kind != Fault::Blackout && may_lose_memory(nodes, place),
+            Durability::Replicated => kind != Fault::Blackout && voters.bears_loss(nodes, place),
         }
     }
 
-    fn befall(&mut self, kind: Fault, now: Nanos, nodes: &mut [SimNode], net: &Shared) {
+    fn befall(
+        &mut self,
+        kind: Fault,
+        now: Nanos,
+        (nodes, voters): (&mut [SimNode], &Electorate),
+        net: &Shared,
+    ) {
         let (least, most) = self.troubles.lasts;
         let lasts = self.chance.span(least, most);
         let until = now.after(lasts);
         let serving: Vec<usize> = (0..nodes.len()).filter(|it| nodes[*it].serves()).collect();
         let place = serving[self.chance.below(serving.len())];
         // What is in mapped pages outlives the process.
-        let spares = kind.takes_memory() && !self.may_take_memory(kind, nodes, place);
+        let spares =
+            kind.takes_memory() && !self.may_take_memory(kind, (&mut *nodes, voters), place);
         let death = if spares {
             Death::Process
         } else {

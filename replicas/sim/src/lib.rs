@@ -10,6 +10,7 @@
 mod swarm;
 
 mod cluster;
+mod electorate;
 mod faults;
 mod forgetting;
 mod node;
@@ -44,6 +45,7 @@ use exahour_wire::codes::Durability;
 use exahour_wire::units::Nanos;
 
 use cluster::Cluster;
+use trace::Trace;
 
 /// What came of a run.
 #[derive(Clone, Debug)]
@@ -97,7 +99,7 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
         tally: Tally::default(),
         last: Vec::new(),
     };
-    let mut cluster = match Cluster::new(seed, plan) {
+    let mut cluster = match Cluster::new(seed, plan, Trace::new(options.trace_lines)) {
         Ok(cluster) => cluster,
         Err(why) => {
             outcome.violation = Some(why);

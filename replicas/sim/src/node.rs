@@ -83,8 +83,8 @@ enum Service {
     Past,
     /// It is gone, with its disk.
     Lost,
-    /// It cannot be looked at any more, and another has its place.
-    Replaced,
+    /// It was turned off while its node was down: what a power cut left on its disk nobody has made whole.
+    Untold,
 }
 
 /// A machine with its node.
@@ -177,8 +177,7 @@ impl SimNode {
         self.service = match (death, self.service) {
             (Death::Machine, _) | (_, Service::Lost) => Service::Lost,
             (Death::Process, _) if is_up => Service::Past,
-            // What a power cut left on its disk nobody has made whole.
-            (Death::Process, _) => Service::Replaced,
+            (Death::Process, _) => Service::Untold,
         };
         self.trace.note(Happening::Retired(self.host));
     }
@@ -186,19 +185,6 @@ impl SimNode {
     /// Whether it is used now.
     pub(crate) fn serves(&self) -> bool {
         self.service == Service::Now
-    }
-
-    /// Whether it counts as one of the group's: the operator knows nothing else yet.
-    pub(crate) fn is_counted(&self) -> bool {
-        matches!(self.service, Service::Now | Service::Lost)
-    }
-
-    /// The operator has put another in its place.
-    pub(crate) fn let_go(&mut self) {
-        self.service = match self.service {
-            Service::Lost => Service::Replaced,
-            other => other,
-        };
     }
 
     /// Whether something that it acknowledged may be missing on its disk, or will be before long.

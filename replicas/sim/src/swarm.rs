@@ -49,6 +49,8 @@ pub struct Options {
     pub length: Nanos,
     /// How often something befalls the nodes.
     pub pace: Pace,
+    /// How much of what happened last is kept in words.
+    pub trace_lines: usize,
     /// The mistake that nodes make, if any.
     #[cfg(feature = "defects")]
     pub defect: Option<exahour_journal::defects::Defect>,
@@ -57,6 +59,9 @@ pub struct Options {
 impl Options {
     /// How long faults go on where nothing is said.
     pub const LENGTH: Nanos = Nanos(6_000 * MILLI);
+
+    /// How many lines are kept of what happened where nothing is said.
+    pub const TRACE_LINES: usize = 256;
 }
 
 impl Default for Options {
@@ -65,6 +70,7 @@ impl Default for Options {
             nodes: None,
             length: Self::LENGTH,
             pace: Pace::Drawn,
+            trace_lines: Self::TRACE_LINES,
             #[cfg(feature = "defects")]
             defect: None,
         }

@@ -10,6 +10,7 @@ const DRAWN: Options = Options {
     nodes: None,
     length: Options::LENGTH,
     pace: Pace::Drawn,
+    trace_lines: Options::TRACE_LINES,
     defect: None,
 };
 

@@ -54,6 +54,9 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 6,
         value_parser = clap::value_parser!(u64).range(1..=LENGTH_S_MAX))]
     length: u64,
+    /// How many lines of what happened before are written where a promise is broken.
+    #[arg(long, value_name = "COUNT", default_value_t = Options::TRACE_LINES)]
+    trace_lines: usize,
     /// Worlds that are lived through at a time; as many as there are cores where nothing is said.
     #[arg(long, value_name = "COUNT")]
     threads: Option<NonZeroUsize>,
@@ -67,6 +70,7 @@ impl Arguments {
         Options {
             nodes: self.nodes.as_ref().and_then(|nodes| nodes.parse().ok()),
             length: Nanos(self.length * Nanos::SECOND.0),
+            trace_lines: self.trace_lines,
             ..Options::default()
         }
     }

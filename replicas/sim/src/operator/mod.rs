@@ -22,6 +22,7 @@ use exahour_wire::units::{Nanos, PartsPerMillion};
 
 use crate::chance::{Chance, Stream};
 use crate::client::Violation;
+use crate::electorate::Electorate;
 use crate::net::HostId;
 use crate::tally::Tally;
 use crate::trace::{Happening, Trace};
@@ -64,6 +65,8 @@ pub(crate) struct Operator {
     duties: Duties,
     /// Every machine that may be a member, by its place.
     machines: Vec<Member>,
+    /// Who votes, by what is done.
+    voters: Electorate,
     /// Those that never were one, in the order in which they are used.
     spares: VecDeque<HostId>,
     call: Option<Call>,
@@ -101,6 +104,7 @@ impl Operator {
             port,
             key,
             duties,
+            voters: Electorate::settled((0..members).map(HostId).collect()),
             spares: (members..machines.len()).map(HostId).collect(),
             machines,
             call: None,
@@ -135,6 +139,27 @@ impl Operator {
             None if self.is_idle() => Nanos::NEVER,
             None => self.next_at,
         }
+    }
+
+    /// Who votes: what it wants changed may be so already, or not yet.
+    pub(crate) fn electorate(&self) -> Electorate {
+        match self.job {
+            Some(job) => self.behind(job),
+            None => self.voters.clone(),
+        }
+    }
+
+    /// Who votes while a job is done.
+    fn behind(&self, job: Job) -> Electorate {
+        let (comes, goes) = match job {
+            Job::StepDown(_) | Job::TakeSnapshot(_) | Job::Activate(_) => {
+                return self.voters.clone();
+            }
+            Job::Add(new) => (Some(new), None),
+            Job::Remove(old) => (None, self.place_of(old)),
+            Job::Replace { old, new } => (Some(new), self.place_of(old)),
+        };
+        self.voters.changing(comes, goes)
     }
 
     /// What the world has to do now.
@@ -304,6 +329,7 @@ impl Operator {
     }
 
     fn finish(&mut self, job: Job, now: Nanos) {
+        self.voters = self.behind(job).settle();
         match job {
             Job::StepDown(_) => self.tally.leads_given_up += 1,
             Job::TakeSnapshot(_) => self.tally.snapshots_asked += 1,
