@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 
 use exahour_engine::EventSink;
-use exahour_journal::{Appender, FrameMeta, JournalError, Reader};
+use exahour_journal::{Appender, Frame, FrameMeta, JournalError, Reader};
 use exahour_wire::events::{EventPrefix, FrameEnd};
 use exahour_wire::ids::CommandSequence;
 use exahour_wire::limits::MESSAGE_BYTES_MAX;
@@ -85,6 +85,17 @@ impl EventLog {
     #[inline]
     pub fn finish(&mut self) -> Result<(), JournalError> {
         self.write(FrameEnd::Command);
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    /// Writes a frame of another node's log, without those of its events that are here.
+    ///
+    /// # Errors
+    /// As [`EventLog::finish`].
+    pub(crate) fn repeat(&mut self, frame: &Frame<'_>) -> Result<(), JournalError> {
+        self.begin(Nanos(frame.header.time_ns));
+        messages(frame.payload).for_each(|event| self.emit(event));
+        self.write(FrameEnd::of_kind(frame.header.kind).unwrap_or(FrameEnd::Anywhere));
         self.failure.take().map_or(Ok(()), Err)
     }
 

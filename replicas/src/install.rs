@@ -5,7 +5,7 @@
 //! 1  journal     a restart mark: what follows begins behind the snapshot
 //! 2  promises    the base, and the members that came
 //! 3  snapshots/  the snapshot, standing on the mark
-//! 4  events/     the event log that came takes the place of the old one
+//! 4  events/     the events that came follow those that are there, or take their place
 //! 5  incoming/   is emptied, what says that it is whole first
 //! ```
 //! Called by `on_disk` at every start, before the event log is opened.
@@ -14,16 +14,19 @@
 //! nothing that came is given up. The journal is not superseded by what it is already past, nor by what
 //! cannot be read.
 
+mod events;
+
 use std::path::Path;
-use std::sync::Arc;
 
 use exahour_journal::disk::Disk;
-use exahour_journal::{Appender, FRAME_ALIGN, FRAME_HEADER_BYTES, Journal, Position, Reader};
+use exahour_journal::{
+    Appender, Config as LogConfig, FRAME_ALIGN, FRAME_HEADER_BYTES, Journal, Position, Reader,
+};
 
+use self::events::{Came, Own};
 use crate::couriers::{INCOMING, Manifest, arrived, remove_arrived};
 use crate::error::NodeError;
 use crate::hard_state::{Base, HardStateFile};
-use crate::on_disk::EVENTS;
 use crate::snapshots::{self, SnapshotFile, adopt};
 
 /// Puts in place what has arrived, if anything has that is of use; the entry that the node goes on behind
@@ -32,12 +35,13 @@ use crate::snapshots::{self, SnapshotFile, adopt};
 /// # Errors
 /// [`NodeError`]; what arrived is still there, and the next start goes on.
 pub(crate) fn install(
-    (disk, data): (&Arc<dyn Disk>, &Path),
+    (data, events): (&Path, &LogConfig),
     journal: &mut Journal,
     reader: &Reader,
     promises: &mut HardStateFile,
     notice: fn(&str),
 ) -> Result<Option<u64>, NodeError> {
+    let disk = &events.disk;
     let Some((manifest, path)) = arrived(disk.as_ref(), data)? else {
         return Ok(None);
     };
@@ -48,12 +52,16 @@ pub(crate) fn install(
         remove_arrived(disk.as_ref(), data)?;
         return Ok(None);
     }
-    let snapshot = match read_of(disk.as_ref(), &path, &manifest) {
-        Ok(snapshot) => snapshot,
+    let Parcel {
+        snapshot,
+        came,
+        own,
+    } = match read_parcel((data, events), &path, &manifest)? {
+        Ok(parcel) => parcel,
         Err(reason) => {
             notice(&format!(
                 "{} came from another node and cannot be used: {reason}; this node goes on with its journal",
-                path.display()
+                data.join(INCOMING).display()
             ));
             remove_arrived(disk.as_ref(), data)?;
             return Ok(None);
@@ -78,7 +86,11 @@ pub(crate) fn install(
         time_ns: place.time_ns,
     };
     promises.begin_behind(base, &manifest.members)?;
-    replace_events(disk.as_ref(), data, manifest.index)?;
+    match (came, own) {
+        (Some(came), Some(own)) => came.follow(own)?,
+        (Some(came), None) => came.replace(data, manifest.index)?,
+        (None, _) => {}
+    }
     remove_arrived(disk.as_ref(), data)?;
     Ok(Some(manifest.index))
 }
@@ -93,6 +105,43 @@ fn is_past(appender: &Appender, base: &Base, manifest: &Manifest) -> bool {
     has || released || base.index >= manifest.index
 }
 
+/// What arrived, read and found fit.
+struct Parcel<'a> {
+    snapshot: SnapshotFile,
+    came: Option<Came<'a>>,
+    /// This node's own events, where those that came follow them.
+    own: Option<Own>,
+}
+
+/// Reads and verifies what arrived; what is wrong with it, in words.
+fn read_parcel<'a>(
+    (data, events): (&Path, &'a LogConfig),
+    path: &Path,
+    manifest: &Manifest,
+) -> Result<Result<Parcel<'a>, String>, NodeError> {
+    let read = read_of(events.disk.as_ref(), path, manifest);
+    let read = read.and_then(|snapshot| Ok((snapshot, Came::read(events, data)?)));
+    let (snapshot, came) = match read {
+        Ok(read) => read,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let mut own = None;
+    if let Some(came) = came.as_ref().filter(|it| !it.is_whole()) {
+        // On disk before the journal is given up that would give them again.
+        let open = came.open_own()?;
+        if !came.joins(&open) {
+            let reason = "this node lacks events before those that came".to_owned();
+            return Ok(Err(reason));
+        }
+        own = Some(open);
+    }
+    Ok(Ok(Parcel {
+        snapshot,
+        came,
+        own,
+    }))
+}
+
 /// Reads and verifies the snapshot that a manifest announced; what is wrong with it, in words.
 fn read_of(disk: &dyn Disk, path: &Path, manifest: &Manifest) -> Result<SnapshotFile, String> {
     let snapshot = SnapshotFile::read(disk, path)?;
@@ -103,28 +152,10 @@ fn read_of(disk: &dyn Disk, path: &Path, manifest: &Manifest) -> Result<Snapshot
     }
 }
 
-/// Gives the event log that came its place; the one before is removed with what is left of the parcel.
-fn replace_events(disk: &dyn Disk, data: &Path, index: u64) -> Result<(), NodeError> {
-    let (events, incoming) = (data.join(EVENTS), data.join(INCOMING));
-    let came = incoming.join(EVENTS);
-    if disk.exists(&came) {
-        if disk.exists(&events) {
-            let replaced = incoming.join(format!("replaced-{index}"));
-            disk.rename(&events, &replaced)
-                .map_err(NodeError::io(&events, "set aside"))?;
-        }
-        disk.rename(&came, &events)
-            .map_err(NodeError::io(&came, "put in place"))?;
-    }
-    for folder in [data, &incoming] {
-        disk.sync_folder(folder)
-            .map_err(NodeError::io(folder, "flush"))?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use exahour_journal::disk::SystemDisk;
     use exahour_journal::{Config, FrameMeta, LogId, Verify};
 
@@ -187,7 +218,8 @@ mod tests {
             let path = data.join("journal");
             let reader = Reader::follow_on(&self.disk, &path, Verify::Trust).unwrap();
             let (journal, promises) = (&mut self.journal, &mut self.promises);
-            install((&self.disk, data), journal, &reader, promises, notice).unwrap()
+            let events = Config::new(data.join("events"), LogId([7; 16]));
+            install((data, &events), journal, &reader, promises, notice).unwrap()
         }
 
         fn waits(&self) -> bool {

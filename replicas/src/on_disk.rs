@@ -129,13 +129,14 @@ impl OnDisk {
         if !begins_at(&promises.kept().base, &journal.appender) {
             promises.begin_at_the_first()?;
         }
-        let place = (disk, data.as_path());
+        let events = events_config(disk, config, journal.recovered.log_id);
+        let place = (data.as_path(), &events);
         if let Some(index) = install(place, &mut journal, &reader, &mut promises, config.notice)? {
             (config.notice)(&format!(
                 "this node goes on behind entry {index}, from a snapshot"
             ));
         }
-        let events = open_events(disk, config, &journal)?;
+        let events = open_events(&events, config)?;
         let ahead = promises.kept().forgetful || promises.kept().base.index > 0;
         let (standings_in, standings_out) = snapshots::standings();
         let mut storage = JournalStorage::new(journal.appender, reader, promises, standings_out);
@@ -401,15 +402,10 @@ fn events_config(disk: &Arc<dyn Disk>, config: &NodeConfig, log_id: LogId) -> Lo
     events
 }
 
-/// Opens the log of what the commands in `journal` gave. One that is damaged is cut there: the journal gives
+/// Opens the log of what the commands gave. One that is damaged is cut there: the journal gives
 /// what stood behind it again.
-fn open_events(
-    disk: &Arc<dyn Disk>,
-    config: &NodeConfig,
-    journal: &Journal,
-) -> Result<Journal, NodeError> {
-    let events = events_config(disk, config, journal.recovered.log_id);
-    let opened = Journal::open_or_create(&events).map_err(NodeError::log("event log"))?;
+fn open_events(events: &LogConfig, config: &NodeConfig) -> Result<Journal, NodeError> {
+    let opened = Journal::open_or_create(events).map_err(NodeError::log("event log"))?;
     if let Some(damage) = &opened.recovered.damage {
         (config.notice)(&format!(
             "the event log is damaged at position {} ({}): what follows is written again from the journal; what \

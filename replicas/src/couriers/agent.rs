@@ -15,8 +15,10 @@ use exahour_gateway::net::Slot;
 use exahour_journal::disk::Disk;
 use exahour_rings::{Agent, Capacity, Consumer, Halt, Producer, ring};
 
-use super::fetching::{Fetching, Unusable};
-use super::parcel::{KIND_ASK, KIND_END, KIND_MANIFEST, KIND_PIECE, Manifest, parse_piece};
+use super::fetching::{Fetching, Unusable, last_event};
+use super::parcel::{
+    KIND_ASK, KIND_END, KIND_MANIFEST, KIND_PIECE, Manifest, pack_ask, parse_ask, parse_piece,
+};
 use super::serving::Serving;
 use crate::error::NodeError;
 use crate::peers::handshake::Role;
@@ -184,11 +186,16 @@ impl Courier {
             match found {
                 None => return Ok(()),
                 Some(Found::Opened) if inward => {
-                    link.send(KIND_ASK, now, |_| true);
+                    let last_event = last_event(&self.disk, &self.data);
+                    link.send(KIND_ASK, now, |bytes| {
+                        pack_ask(last_event, bytes);
+                        true
+                    });
                 }
                 Some(Found::Opened) => {}
-                Some(Found::Frame(KIND_ASK, _)) if link.role() == Role::Courier && !inward => {
-                    match Serving::open(&self.disk, &self.data)? {
+                Some(Found::Frame(KIND_ASK, place)) if link.role() == Role::Courier && !inward => {
+                    let last_event = parse_ask(link.body(place));
+                    match Serving::open(&self.disk, &self.data, last_event)? {
                         Some(serving) => self.outward.insert(slot, serving),
                         None => return Err(Unusable::Parcel("there is no snapshot".to_owned())),
                     };

@@ -3,7 +3,7 @@
 //! ```text
 //! DATA/incoming/
 //!   snapshot        as the sender has it
-//!   events/         the sender's event log
+//!   events/         the sender's event log, from the first event on that this node lacks
 //!   arrived         the manifest, once all of it is on disk and verified
 //! ```
 //! Owned by the agent. Begun anew where a transfer broke off: what lies there from before is overwritten.
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use exahour_journal::disk::{Disk, DiskFile, Entry, Mode, Open};
-use exahour_journal::{Verify, inspect_on};
+use exahour_journal::{Reader, Verify, inspect_on};
 
 use super::INCOMING;
 use super::parcel::{Manifest, Of, event_segment};
@@ -174,6 +174,12 @@ impl Fetching {
         }
         Ok(self.manifest.index)
     }
+}
+
+/// The last event that this node has, as far as it is known; zero makes all of them come.
+pub(super) fn last_event(disk: &Arc<dyn Disk>, data: &Path) -> u64 {
+    let events = Reader::follow_on(disk, data.join(EVENTS), Verify::Trust);
+    events.map_or(0, |events| events.commit())
 }
 
 /// What has arrived whole and waits to be installed: its manifest and the snapshot's file.

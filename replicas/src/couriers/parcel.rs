@@ -1,12 +1,14 @@
 //! What couriers send each other, frame by frame.
 //!
 //! ```text
+//! Ask       | the last event that the asker has 8 |
 //! Manifest  | index 8 | term 8 | snapshot bytes 8 | events from 8 | to 8 | segment bytes 8 | members: 4, bytes |
 //! Piece     | of 1: 1 snapshot, 2 events | offset 8 | bytes |
 //! End       |
 //! ```
-//! The snapshot comes first, then the event log from the start of its first segment to where it ended when
-//! the manifest was written. An offset of events is a position of the log.
+//! The snapshot comes first, then the event log from the start of the segment with the first event that the asker
+//! lacks to where the log ended when the manifest was written. An offset of events is a position of the sender's log;
+//! an asker that says nothing has no event.
 
 use std::path::{Path, PathBuf};
 
@@ -32,7 +34,7 @@ pub(crate) struct Manifest {
     /// Its term.
     pub(crate) term: u64,
     pub(crate) snapshot_bytes: u64,
-    /// Where the event log begins and ends.
+    /// Where what comes of the event log begins and ends.
     pub(crate) events: (u64, u64),
     pub(crate) segment_bytes: u64,
     /// The members, as the sender knows them.
@@ -90,6 +92,16 @@ pub(super) fn event_segments(paths: &[PathBuf]) -> Vec<u64> {
         name.parse().ok()
     });
     starts.collect()
+}
+
+/// Appends the body of a question.
+pub(super) fn pack_ask(last_event: u64, bytes: &mut Vec<u8>) {
+    Packer(bytes).u64(last_event);
+}
+
+/// The last event that an asker has.
+pub(super) fn parse_ask(bytes: &[u8]) -> u64 {
+    Unpacker(bytes).u64().unwrap_or(0)
 }
 
 /// Of which file a piece is.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use exahour_journal::disk::{Disk, DiskFile, Open};
-use exahour_journal::{Reader, Verify};
+use exahour_journal::{Position, Reader, SEGMENT_HEADER_BYTES, Verify};
 
 use super::parcel::{
     KIND_END, KIND_MANIFEST, KIND_PIECE, Manifest, Of, PIECE_BYTES_MAX, event_segment,
@@ -42,12 +42,27 @@ enum Next {
     Done,
 }
 
+/// Where the last segment begins that does not begin behind this event; the first one of all where there is none.
+fn first_segment(log: &Reader, mut starts: Vec<u64>, event: u64) -> u64 {
+    starts.sort_unstable();
+    let begins_by = |start: &&u64| {
+        let first = log.frame_at(Position::new(**start + SEGMENT_HEADER_BYTES));
+        first.is_ok_and(|frame| frame.header().first_sequence <= event)
+    };
+    let found = starts.iter().rfind(begins_by).or(starts.first());
+    found.copied().unwrap_or(0)
+}
+
 impl Serving {
-    /// Opens what there is to send; `None` where there is no snapshot.
+    /// Opens what there is to send to a node that has all events up to one; `None` where there is no snapshot.
     ///
     /// # Errors
     /// [`NodeError`] where a file cannot be read.
-    pub(super) fn open(disk: &Arc<dyn Disk>, data: &Path) -> Result<Option<Self>, NodeError> {
+    pub(super) fn open(
+        disk: &Arc<dyn Disk>,
+        data: &Path,
+        last_event: u64,
+    ) -> Result<Option<Self>, NodeError> {
         let Some((path, place)) = newest_file(disk.as_ref(), &data.join(FOLDER))? else {
             return Ok(None);
         };
@@ -55,14 +70,16 @@ impl Serving {
         let snapshot = disk.open(&path, Open::Read).map_err(io("open"))?;
         let events = data.join(EVENTS);
         let listed = disk.list(&events).map_err(NodeError::io(&events, "list"))?;
-        let first = event_segments(&listed).into_iter().min().unwrap_or(0);
         let reader = Reader::follow_on(disk, &events, Verify::Trust);
         let reader = reader.map_err(NodeError::log("event log"))?;
         let manifest = Manifest {
             index: place.index,
             term: u64::from(place.term),
             snapshot_bytes: snapshot.bytes().map_err(io("look at"))?,
-            events: (first, reader.appended().value()),
+            events: (
+                first_segment(&reader, event_segments(&listed), last_event + 1),
+                reader.appended().value(),
+            ),
             segment_bytes: reader.segment_bytes(),
             members: HardStateFile::peek(disk.as_ref(), &data.join(PROMISES))?.members,
         };

@@ -198,12 +198,9 @@ impl Group {
         self.data(id).join("events")
     }
 
-    /// Damages the first segment of the journal of a node that has stopped.
-    pub(crate) fn flip_a_bit_of_the_journal(&self, id: u64, offset: usize) {
-        let path = self.data(id).join("journal/00000000000000000000.log");
-        let mut bytes = std::fs::read(&path).unwrap();
-        bytes[offset] ^= 1;
-        std::fs::write(&path, bytes).unwrap();
+    /// Why a node does not start.
+    pub(crate) fn refused_start(&mut self, id: u64) -> String {
+        self.try_start(id).unwrap_err().to_string()
     }
 
     /// How many damaged parts of its journal a node has set aside.

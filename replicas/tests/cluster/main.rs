@@ -9,22 +9,22 @@ mod group;
 mod in_and_out;
 mod trade;
 
+use std::os::unix::fs::MetadataExt;
+
 use exahour_journal::{Verify, inspect};
 use exahour_replicas::{MemberStatus, NodeRole, Reply, Request, Standing};
 use exahour_wire::codes::Side;
 
 use group::Group;
-use in_and_out::order;
-use trade::{Trade, flood, place, place_many};
+use in_and_out::{first_segment, flip_a_bit, order};
+use trade::{Trade, flood, place, place_all, place_many};
 
 #[test]
 fn three_nodes_elect_one_and_all_have_what_it_acknowledged() {
     let mut group = Group::founded(3);
     let leader = group.leader();
     let mut client = group.connect(leader, 1);
-    for name in 1..=200 {
-        place(&mut client, &order(name, 100, Side::Buy, 1));
-    }
+    place_all(&mut client, 1..=200);
     let statuses = group.statuses();
     assert_eq!(
         statuses
@@ -44,9 +44,7 @@ fn a_leader_that_goes_is_followed_by_another_that_has_everything() {
     for round in 0..3 {
         let leader = group.leader();
         let mut client = group.connect(leader, 1);
-        for name in 1..=50 {
-            place(&mut client, &order(round * 1_000 + name, 100, Side::Buy, 1));
-        }
+        place_all(&mut client, round * 1_000 + 1..=round * 1_000 + 50);
         drop(client);
         group.stop(leader);
         let next = group.leader();
@@ -98,9 +96,7 @@ fn a_node_is_added_catches_up_and_takes_the_place_of_another_while_trading_goes_
     let mut group = Group::founded(3);
     let leader = group.leader();
     let mut client = group.connect(leader, 1);
-    for name in 1..=100 {
-        place(&mut client, &order(name, 100, Side::Buy, 1));
-    }
+    place_all(&mut client, 1..=100);
     let member = group.new_member(4);
     group.start(4);
     assert_eq!(group.ask_leader(&Request::AddNode(member)), Reply::Done);
@@ -127,9 +123,7 @@ fn a_node_is_added_catches_up_and_takes_the_place_of_another_while_trading_goes_
         let ids: Vec<u64> = members.iter().map(|it| it.member.id.0).collect();
         !ids.contains(&old) && members.iter().all(|it| it.standing == Standing::Voter)
     });
-    for name in 102..=150 {
-        place(&mut client, &order(name, 100, Side::Buy, 1));
-    }
+    place_all(&mut client, 102..=150);
     group.stop(old);
     // Two of the three that are left decide, the new one among them.
     let other = (1..=3).find(|id| *id != old && *id != leader).unwrap();
@@ -146,7 +140,7 @@ fn an_empty_folder_of_a_first_member_is_refused_unless_the_cluster_is_new() {
     group.leader();
     group.stop(2);
     group.empty_folder(2);
-    let error = group.try_start(2).unwrap_err().to_string();
+    let error = group.refused_start(2);
     assert!(error.contains("Was the disk lost?"), "{error}");
 }
 
@@ -156,22 +150,17 @@ fn a_damaged_journal_is_cut_and_had_again_from_the_others() {
     let mut group = Group::founded(3);
     let leader = group.leader();
     let mut client = group.connect(leader, 1);
-    for name in 1..=100 {
-        place(&mut client, &order(name, 100, Side::Buy, 1));
-    }
+    place_all(&mut client, 1..=100);
     group.wait_until_level();
     let hurt = if leader == 1 { 2 } else { 1 };
     group.stop(hurt);
     let journal = group.journal(hurt);
     let before = inspect(&journal, Verify::Every).unwrap();
-    let segment = journal.join(format!("{:020}.log", 0));
-    let mut bytes = std::fs::read(&segment).unwrap();
-    let middle = (before.appended.value() / 2) as usize;
-    bytes[middle] ^= 1;
-    std::fs::write(&segment, bytes).unwrap();
-    for name in 101..=120 {
-        place(&mut client, &order(name, 100, Side::Buy, 1));
-    }
+    flip_a_bit(
+        &first_segment(&journal),
+        (before.appended.value() / 2) as usize,
+    );
+    place_all(&mut client, 101..=120);
 
     group.start(hurt);
     group.until("the node remembers everything", |group| {
@@ -246,6 +235,32 @@ fn nodes_too_far_behind_fetch_a_snapshot_and_go_on_from_it() {
     );
 }
 
+/// Only the events that it lacks come, and follow those that it has.
+#[test]
+fn a_node_that_fetches_a_snapshot_keeps_its_own_events() {
+    let mut group = Group::that_releases();
+    let leader = group.leader();
+    let behind = if leader == 3 { 2 } else { 3 };
+    let mut trade = Trade::new(group.connect(leader, 1));
+    trade.until_released(&group, &[behind], 1);
+    group.wait_until_level();
+    let had = group.status(behind).unwrap().last_index;
+    group.stop(behind);
+    let segment = first_segment(&group.events_folder(behind));
+    let before = std::fs::metadata(&segment).unwrap().ino();
+    trade.until_released(&group, &[leader], had + 1_000);
+    group.start(behind);
+    trade.until_reopened(&mut group, &[behind]);
+    while !group.level() {
+        group.reopen();
+    }
+    group.wait_until_level();
+    assert_eq!(std::fs::metadata(&segment).unwrap().ino(), before);
+    let [own, others] = [behind, leader].map(|id| group.events(id));
+    assert!(own == others, "events differ");
+    assert_eq!(group::accepted_in(&own), trade.orders);
+}
+
 /// A leader that is new knows nothing of what a member has which was away, until that says so.
 #[test]
 fn a_member_that_lacks_little_is_sent_no_snapshot_by_a_leader_that_is_new() {
@@ -292,7 +307,7 @@ fn a_journal_whose_snapshot_is_gone_is_set_aside_and_its_node_has_all_again() {
         bytes[8] ^= 0x40;
         std::fs::write(&path, bytes).unwrap();
     }
-    let refused = group.try_start(hurt).unwrap_err().to_string();
+    let refused = group.refused_start(hurt);
     assert!(refused.contains("no snapshot of that place"), "{refused}");
     assert_eq!(group.damaged_parts(hurt), 0);
     std::fs::remove_dir_all(group.snapshots(hurt)).unwrap();
@@ -351,12 +366,10 @@ fn a_damaged_journal_is_had_again_from_the_peers_and_until_then_its_node_gives_n
     let damaged = if leader == 3 { 2 } else { 3 };
     let other = (1..=3).find(|id| *id != leader && *id != damaged).unwrap();
     let mut client = group.connect(leader, 1);
-    for name in 1..=300 {
-        place(&mut client, &order(name, 100, Side::Buy, 1));
-    }
+    place_all(&mut client, 1..=300);
     group.wait_until_level();
     group.stop(damaged);
-    group.flip_a_bit_of_the_journal(damaged, 8_192);
+    flip_a_bit(&first_segment(&group.journal(damaged)), 8_192);
     // Of the two others one alone is no quorum, and the third does not know what it has promised.
     group.stop(other);
     group.start(damaged);
@@ -478,7 +491,7 @@ fn an_empty_journal_beside_promises_is_refused() {
     group.stop(2);
     std::fs::remove_dir_all(group.journal(2)).unwrap();
     std::fs::create_dir(group.journal(2)).unwrap();
-    let error = group.try_start(2).unwrap_err().to_string();
+    let error = group.refused_start(2);
     assert!(error.contains("may have forgotten"), "{error}");
 }
 
@@ -519,12 +532,9 @@ fn a_damaged_event_log_costs_no_node_its_journal() {
     let mut trade = Trade::new(group.connect(leader, 1));
     trade.until_released(&group, &[leader, hurt], 1);
     group.stop(hurt);
-    let segment = group.events_folder(hurt).join(format!("{:020}.log", 0));
-    let mut bytes = std::fs::read(&segment).unwrap();
-    bytes[8_192] ^= 1;
-    std::fs::write(&segment, bytes).unwrap();
+    flip_a_bit(&first_segment(&group.events_folder(hurt)), 8_192);
     for _ in 0..2 {
-        let refused = group.try_start(hurt).unwrap_err().to_string();
+        let refused = group.refused_start(hurt);
         assert!(
             refused.contains("journal and snapshots are whole"),
             "{refused}"

@@ -1,5 +1,6 @@
 //! Orders of one client into a cluster, each accepted before the test goes on.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use exahour_gateway::client::{Client, ClientEvent};
@@ -48,6 +49,11 @@ impl Trade {
         }
         again
     }
+}
+
+/// Places an order with each of these names, one after the other.
+pub(crate) fn place_all(client: &mut Client, names: RangeInclusive<u64>) {
+    names.for_each(|name| place(client, &order(name, 100, Side::Buy, 1)));
 }
 
 /// Sends an order and waits until it is accepted, whoever leads meanwhile.

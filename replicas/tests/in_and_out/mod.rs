@@ -1,6 +1,7 @@
 //! What the tests of nodes share: an order, and what a log holds.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use exahour_journal::{Reader, Verify, inspect};
 use exahour_wire::codes::{OrderType, Side, TimeInForce};
@@ -22,6 +23,18 @@ pub(crate) fn order(name: u64, account: u32, side: Side, quantity: u64) -> NewOr
         time_in_force: TimeInForce::GoodTillCancelled.into(),
         ..NewOrder::blank()
     }
+}
+
+/// The first segment of a whole log.
+pub(crate) fn first_segment(folder: &Path) -> PathBuf {
+    folder.join(format!("{:020}.log", 0))
+}
+
+/// Damages a file.
+pub(crate) fn flip_a_bit(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 1;
+    fs::write(path, bytes).unwrap();
 }
 
 /// The events a node wrote, one after the other.

@@ -26,7 +26,7 @@ use exahour_wire::reject::Reject;
 use exahour_wire::units::Quantity;
 
 use exchange::{PATIENCE, config, config_with, connect, next_report};
-use in_and_out::{order, read_events};
+use in_and_out::{first_segment, flip_a_bit, order, read_events};
 
 #[test]
 fn what_tells_of_everybody_is_its_owners_alone() {
@@ -128,11 +128,8 @@ fn a_damaged_event_log_is_written_again_from_the_journal() {
     let events = folder.path().join("events");
     let written = read_events(&events);
 
-    let segment = events.join(format!("{:020}.log", 0));
-    let mut bytes = std::fs::read(&segment).unwrap();
     let middle = inspect(&events, Verify::Every).unwrap().appended.value() / 2;
-    bytes[middle as usize] ^= 1;
-    std::fs::write(&segment, bytes).unwrap();
+    flip_a_bit(&first_segment(&events), middle as usize);
     let node = Node::start(&config(folder.path())).unwrap();
     let mut alpha = connect(&node, 1);
     alpha.send(&order(301, 100, Side::Buy, 1)).unwrap();

@@ -1,0 +1,142 @@
+//! The events that came with a snapshot: they take the place of this node's own, or follow them.
+//!
+//! A courier brings those that its node lacks, and what else the sender has in the segment of the first of them.
+//!
+//! Called by `install`.
+//!
+//! Always holds: this node's own events are on disk before anything is given up that would give them again; one
+//! that is there is not written again, so all of this can be repeated.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use exahour_journal::disk::Disk;
+use exahour_journal::{
+    Config as LogConfig, Flusher, Journal, JournalError, Reader, Recovered, Verify, inspect_on,
+};
+
+use crate::couriers::INCOMING;
+use crate::error::NodeError;
+use crate::event_log::EventLog;
+use crate::on_disk::EVENTS;
+
+/// What came.
+pub(super) struct Came<'a> {
+    /// This node's own log.
+    own: &'a LogConfig,
+    folder: PathBuf,
+    recovered: Recovered,
+    /// The first event that came.
+    first: u64,
+}
+
+/// This node's own log, open.
+pub(super) struct Own {
+    events: EventLog,
+    flusher: Flusher,
+}
+
+impl<'a> Came<'a> {
+    /// Reads and verifies what came; `None` where it is in place already. What is wrong with it, in words.
+    pub(super) fn read(own: &'a LogConfig, data: &Path) -> Result<Option<Self>, String> {
+        let (disk, folder) = (&own.disk, data.join(INCOMING).join(EVENTS));
+        if !disk.exists(&folder) {
+            return Ok(None);
+        }
+        let recovered = match inspect_on(disk.as_ref(), &folder, Verify::Every) {
+            Err(JournalError::Missing { .. }) => return Ok(None),
+            found => found.map_err(|error| error.to_string())?,
+        };
+        let first = first_event(disk, &folder, &recovered).map_err(|error| error.to_string())?;
+        Ok(Some(Self {
+            own,
+            folder,
+            recovered,
+            first,
+        }))
+    }
+
+    /// This node's own log, on disk when this returns.
+    ///
+    /// # Errors
+    /// [`NodeError::Log`].
+    pub(super) fn open_own(&self) -> Result<Own, NodeError> {
+        let opened = Journal::open_or_create(self.own).map_err(log)?;
+        let reader = Reader::follow_on(&self.own.disk, &self.own.dir, Verify::Trust);
+        let events = EventLog::new(opened.appender, &reader.map_err(log)?).map_err(log)?;
+        let mut flusher = opened.flusher;
+        flusher.flush().map_err(log)?;
+        Ok(Own { events, flusher })
+    }
+
+    /// Whether they begin with the first of all, so that they follow from nothing.
+    pub(super) fn is_whole(&self) -> bool {
+        self.first <= 1
+    }
+
+    /// Whether nothing is missing between this node's own events and those that came.
+    pub(super) fn joins(&self, own: &Own) -> bool {
+        self.first <= own.events.last() + 1
+    }
+
+    /// Puts them in the place of this node's own, which are removed with what is left of the parcel; on disk when
+    /// this returns.
+    ///
+    /// # Errors
+    /// [`NodeError`]: it is to be repeated.
+    pub(super) fn replace(&self, data: &Path, index: u64) -> Result<(), NodeError> {
+        let disk = self.own.disk.as_ref();
+        let (events, incoming) = (data.join(EVENTS), data.join(INCOMING));
+        if disk.exists(&events) {
+            let replaced = incoming.join(format!("replaced-{index}"));
+            disk.rename(&events, &replaced)
+                .map_err(NodeError::io(&events, "set aside"))?;
+        }
+        disk.rename(&self.folder, &events)
+            .map_err(NodeError::io(&self.folder, "put in place"))?;
+        for folder in [data, &incoming] {
+            disk.sync_folder(folder)
+                .map_err(NodeError::io(folder, "flush"))?;
+        }
+        Ok(())
+    }
+
+    /// Writes those that are not there behind this node's own, on disk when this returns.
+    ///
+    /// # Errors
+    /// [`NodeError`]: it is to be repeated.
+    pub(super) fn follow(&self, own: Own) -> Result<(), NodeError> {
+        let Own {
+            mut events,
+            mut flusher,
+        } = own;
+        let disk = &self.own.disk;
+        let came = Reader::closed_on(disk, &self.folder, &self.recovered, Verify::Trust);
+        let mut came = came.map_err(log)?;
+        while let Some(frame) = came.next(self.recovered.appended).map_err(log)? {
+            events.repeat(&frame).map_err(log)?;
+            if events.waits() {
+                let full = io::Error::from(io::ErrorKind::StorageFull);
+                return Err(NodeError::io(&self.own.dir, "write into")(full));
+            }
+        }
+        flusher.flush().map_err(log)?;
+        Ok(())
+    }
+}
+
+/// The first event of a closed log; the first of all where it has none.
+fn first_event(
+    disk: &Arc<dyn Disk>,
+    folder: &Path,
+    recovered: &Recovered,
+) -> Result<u64, JournalError> {
+    let mut reader = Reader::closed_on(disk, folder, recovered, Verify::Trust)?;
+    let first = reader.next(recovered.appended)?;
+    Ok(first.map_or(1, |frame| frame.header.first_sequence))
+}
+
+fn log(error: JournalError) -> NodeError {
+    NodeError::log("event log")(error)
+}
