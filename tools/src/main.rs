@@ -39,6 +39,7 @@ enum Command {
     AddNode(cluster::add_node::Arguments),
     RemoveNode(cluster::remove_node::Arguments),
     ReplaceNode(cluster::replace_node::Arguments),
+    #[command(alias = "snapshot")]
     TakeSnapshot(cluster::take_snapshot::Arguments),
     Activate(cluster::activate::Arguments),
     TrustMemory(cluster::trust_memory::Arguments),

@@ -17,8 +17,9 @@ use serde::Serialize;
 
 use crate::exit::{finding, judged};
 use crate::journal::whole::Whole;
-use crate::output::{print, print_json, tell};
+use crate::output::{print, print_json};
 use crate::progress::count_bar;
+use crate::start::node_config;
 
 /// Parts of a node's folder that are read.
 const PARTS: u64 = 5;
@@ -133,15 +134,8 @@ fn mend(arguments: &Arguments) -> Result<()> {
 }
 
 fn configure(arguments: &Arguments) -> Result<NodeConfig> {
-    let mut config = match &arguments.config {
-        Some(path) => NodeConfig::load(path)?,
-        None => NodeConfig::defaults()?,
-    };
-    if let Some(data) = &arguments.data {
-        config.data.clone_from(data);
-    }
+    let mut config = node_config(arguments.config.as_deref(), arguments.data.as_deref())?;
     config.gives_up_damage = arguments.accept_losses;
-    config.notice = tell;
     Ok(config)
 }
 

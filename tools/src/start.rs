@@ -232,13 +232,7 @@ fn await_recovered(
 }
 
 fn configure(arguments: &Arguments) -> Result<NodeConfig> {
-    let mut config = match &arguments.config {
-        Some(path) => NodeConfig::load(path)?,
-        None => NodeConfig::defaults()?,
-    };
-    if let Some(data) = &arguments.data {
-        config.data.clone_from(data);
-    }
+    let mut config = node_config(arguments.config.as_deref(), arguments.data.as_deref())?;
     let listen = &mut config.listen;
     listen.orders = arguments.orders.unwrap_or(listen.orders);
     listen.market_data = arguments.market_data.unwrap_or(listen.market_data);
@@ -254,6 +248,21 @@ fn configure(arguments: &Arguments) -> Result<NodeConfig> {
             "--found is for a node of a cluster, and this one is alone: name a configuration that has \
              [cluster] with --config"
         ),
+    }
+    Ok(config)
+}
+
+/// The configuration of the node in a folder; the defaults where nothing is named.
+///
+/// # Errors
+/// Where the configuration is none.
+pub(crate) fn node_config(config: Option<&Path>, data: Option<&Path>) -> Result<NodeConfig> {
+    let mut config = match config {
+        Some(path) => NodeConfig::load(path)?,
+        None => NodeConfig::defaults()?,
+    };
+    if let Some(data) = data {
+        config.data = data.to_path_buf();
     }
     // Agents call it: a terminal that is gone must not stop them.
     config.notice = tell;

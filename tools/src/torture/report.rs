@@ -243,13 +243,21 @@ fn outages(histogram: &Histogram<u64>) -> Outages {
     }
 }
 
+/// A text of lines, each of a name and what there is to say of it.
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, name: &str, words: &str) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.0, "{name:<11} {words}");
+    }
+}
+
 fn text(it: &Findings) -> String {
     let rounds = &it.rounds;
-    let mut out = String::new();
-    let mut line = |name: &str, words: String| {
-        // Writing to a string cannot fail.
-        let _ = writeln!(out, "{name:<11} {words}");
-    };
+    let mut lines = Lines::default();
+    let mut line = |name, words: String| lines.add(name, &words);
     line(
         "torture",
         format!(
@@ -293,16 +301,12 @@ fn text(it: &Findings) -> String {
     line("leader", outage_text("killed", &it.leader_killed));
     line("all nodes", outage_text("killed", &it.all_killed));
     line("otherwise", outage_text("in trouble", &it.other_fault));
-    out.push_str(&checked_text(&it.checked));
-    out
+    lines.0 + &checked_text(&it.checked)
 }
 
 fn checked_text(it: &Checked) -> String {
-    let mut out = String::new();
-    let mut line = |name: &str, words: String| {
-        // Writing to a string cannot fail.
-        let _ = writeln!(out, "{name:<11} {words}");
-    };
+    let mut lines = Lines::default();
+    let mut line = |name, words: String| lines.add(name, &words);
     line(
         "messages",
         format!(
@@ -325,7 +329,7 @@ fn checked_text(it: &Checked) -> String {
          missing or doubled"
             .to_owned(),
     );
-    out
+    lines.0
 }
 
 fn outage_text(what: &str, outages: &Outages) -> String {
