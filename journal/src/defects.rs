@@ -35,11 +35,13 @@ pub enum Defect {
     BackwardStamp,
     /// The gateway passes over a frame of events.
     LostReports,
+    /// A behaviour is activated though a member cannot do it, or has not said that it can.
+    UncheckedActivation,
 }
 
 impl Defect {
     /// Every one.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::SkippedFlush,
         Self::EarlyAck,
         Self::AckBeforeFlush,
@@ -52,6 +54,7 @@ impl Defect {
         Self::UntrueNotApplied,
         Self::BackwardStamp,
         Self::LostReports,
+        Self::UncheckedActivation,
     ];
 }
 

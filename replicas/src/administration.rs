@@ -6,6 +6,8 @@
 //! that only the leader can carry out is answered with the leader's name.
 
 use exahour_engine::{Member as ActivationMember, activation};
+#[cfg(feature = "defects")]
+use exahour_journal::defects::{self, Defect};
 use exahour_wire::ids::{Behaviour, ClientOrderId};
 use exahour_wire::internal::ActivateBehaviour;
 use raft::StateRole;
@@ -70,13 +72,20 @@ pub(crate) fn activation_of(
     if !consensus.leads() {
         return Err(Reply::NotNow(elsewhere(consensus)));
     }
+    let newest = |id: u64| {
+        #[cfg(feature = "defects")]
+        if defects::armed(Defect::UncheckedActivation) {
+            return Some(Behaviour(asked));
+        }
+        consensus.behaviour_of(id).map(Behaviour)
+    };
     let members = consensus
         .members()
         .addresses
         .keys()
         .map(|id| ActivationMember {
             node_id: *id,
-            newest: consensus.behaviour_of(*id).map(Behaviour),
+            newest: newest(*id),
         });
     activation(
         Behaviour(asked),

@@ -35,6 +35,8 @@ pub(crate) enum Stream {
     Operator = 6,
     /// Who forgets at the end, and when.
     Forgetting = 7,
+    /// Whose program is older, and when that ends.
+    Programs = 8,
 }
 
 /// A stream of choices.

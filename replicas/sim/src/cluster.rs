@@ -30,7 +30,7 @@ use crate::onlookers::{BackOffice, MarketWatcher};
 use crate::operator::{Deed, Operator};
 use crate::overheard::Overheard;
 use crate::quorum::Stand;
-use crate::swarm::Plan;
+use crate::swarm::{OLDER, Plan};
 use crate::tally::Tally;
 use crate::trace::Trace;
 
@@ -92,7 +92,8 @@ impl Cluster {
             let drift = Drift(chance.of(0..=400) as i32 - 200);
             let hands = ClockHands::new(chance.span(Nanos(0), Nanos(2_000_000_000)), drift);
             let disk = disk::Shared::new(seed, host, plan.wear, trace.clone());
-            let config = plan.config(host).map_err(|error| error.to_string())?;
+            let mut config = plan.config(host).map_err(|error| error.to_string())?;
+            config.capacity.behaviour_max = plan.program(host);
             let world = (disk, net.clone(), overheard.clone());
             let node = SimNode::new(host, config, world, hands, trace.clone());
             nodes.push(if host.0 < plan.nodes {
@@ -190,6 +191,9 @@ impl Cluster {
         tally.majorities_lost += u64::from(self.is_silent);
         tally.events_moved += self.events_moved;
         tally.terms_led += self.overheard.terms_led();
+        if self.plan.has_old_programs() && self.history.in_force() > OLDER {
+            tally.behaviours_activated += 1;
+        }
         tally
     }
 
@@ -239,6 +243,7 @@ impl Cluster {
                 key: keys.get(&session).cloned().ok_or("a session has no key")?,
                 account: Plan::account(client),
                 instrument: Plan::instrument(),
+                quotes: self.plan.has_old_programs(),
             });
         }
         if self.plan.onlookers {
@@ -301,6 +306,7 @@ impl Cluster {
             &self.net.of(host, life),
             (Plan::key(), duties),
             (machines.collect(), self.plan.nodes),
+            self.plan.programs.clone(),
             self.trace.clone(),
         )?);
         Ok(())
@@ -325,6 +331,11 @@ impl Cluster {
                 Deed::Start(host) => self.nodes[host.0].employ(self.now),
                 Deed::TurnOff(host) => {
                     self.nodes[host.0].retire(Death::Process, self.now);
+                }
+                Deed::Install(host, program) => {
+                    let node = &mut self.nodes[host.0];
+                    node.install(program);
+                    node.kill(Death::Process, self.now, Nanos(1_000_000));
                 }
                 Deed::Bury(host) => {
                     // The others have to have what it acknowledged.

@@ -11,11 +11,15 @@ use std::sync::Arc;
 
 use exahour_journal::disk::Disk;
 use exahour_journal::{FrameHeader, KIND_RESTART, Position, Reader, Verify};
-use exahour_wire::ids::CommandSequence;
+use exahour_replicas::FRAME_COMMANDS;
+use exahour_wire::ids::{Behaviour, CommandSequence};
+use exahour_wire::internal::ActivateBehaviour;
+use exahour_wire::message::{Message, messages};
 use exahour_wire::units::Nanos;
 
 use crate::client::Violation;
 use crate::net::HostId;
+use crate::swarm::OLDER;
 
 /// One frame of the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +55,14 @@ pub(crate) struct History {
 impl History {
     pub(crate) fn frames(&self) -> &[Committed] {
         &self.frames
+    }
+
+    /// The behaviour that it brings into force last.
+    pub(crate) fn in_force(&self) -> Behaviour {
+        let batches = self.frames.iter().filter(|it| it.kind == FRAME_COMMANDS);
+        let commands = batches.flat_map(|it| messages(&it.payload));
+        let asked = commands.filter_map(ActivateBehaviour::read);
+        asked.map(|it| it.behaviour).max().unwrap_or(OLDER)
     }
 
     /// Gives up what comes after an entry.

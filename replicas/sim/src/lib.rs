@@ -38,7 +38,7 @@ pub use disk::{Felt, Wear};
 pub use faults::{Fault, Troubles};
 pub use net::{HostId, Weather};
 pub use operator::Duties;
-pub use swarm::{Keeping, Options, Pace, Plan};
+pub use swarm::{Keeping, Options, Pace, Plan, Programs};
 pub use tally::Tally;
 
 use exahour_wire::codes::Durability;

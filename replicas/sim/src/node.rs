@@ -15,7 +15,9 @@ use exahour_gateway::clock::Clock;
 use exahour_journal::disk::Disk;
 use exahour_replicas::{Node, NodeConfig, NodeError, World};
 use exahour_rings::Agent;
+use exahour_twin::behaviour::NEWEST;
 use exahour_wire::codes::Durability;
+use exahour_wire::ids::Behaviour;
 use exahour_wire::units::Nanos;
 
 use crate::chance::Chance;
@@ -118,6 +120,8 @@ pub(crate) struct SimNode {
     installed: BTreeSet<u64>,
     /// What its last run has appended.
     held: Option<Held>,
+    programs_changed: u64,
+    programs_stopped: u64,
 }
 
 /// How long whoever looks after a node waits until it is started again after a start that came to nothing.
@@ -153,7 +157,16 @@ impl SimNode {
             found: None,
             installed: BTreeSet::new(),
             held: None,
+            programs_changed: 0,
+            programs_stopped: 0,
         }
+    }
+
+    /// From its next start on it has a program that can do this behaviour, and none that is newer.
+    pub(crate) fn install(&mut self, program: Behaviour) {
+        self.config.capacity.behaviour_max = program;
+        self.programs_changed += 1;
+        self.trace.note(Happening::Installed(self.host, program.0));
     }
 
     /// A machine that stands ready, and is not started before it is put into service.
@@ -359,6 +372,8 @@ impl SimNode {
         tally.snapshots_installed += self.installed.len() as u64;
         tally.deaths_at_start += self.deaths_at_start;
         tally.memories_lost += self.memories_lost;
+        tally.programs_changed += self.programs_changed;
+        tally.programs_stopped += self.programs_stopped;
         let first = self.folder("journal").join(format!("{:020}.log", 0));
         if self.has_run && self.disk.lock().content(&first).is_none() {
             tally.journals_released += 1;
@@ -416,7 +431,7 @@ impl SimNode {
         history: &mut History,
     ) -> Result<usize, Violation> {
         match &mut self.state {
-            State::Down(until) if now >= *until => self.start(now),
+            State::Down(until) if now >= *until => self.start(now, history),
             State::Down(_) => Ok(0),
             State::Up(process) if now < process.paused_until => Ok(0),
             State::Up(process) => {
@@ -425,7 +440,14 @@ impl SimNode {
                 note_said(self.host, &self.trace);
                 let work = match turned {
                     Ok(work) => work,
-                    Err(end) => return self.on_end(end, now),
+                    Err(end) => {
+                        if matches!(end, End::Beyond(_)) && !process.is_misled {
+                            // It may be the first that has published what it stops at.
+                            process.observer.observe(history)?;
+                            self.installed.extend(process.observer.take_restarts());
+                        }
+                        return self.on_end(end, now, history);
+                    }
                 };
                 let seen = match process.is_misled {
                     true => Ok(0),
@@ -441,7 +463,7 @@ impl SimNode {
         }
     }
 
-    fn start(&mut self, now: Nanos) -> Result<usize, Violation> {
+    fn start(&mut self, now: Nanos, history: &History) -> Result<usize, Violation> {
         self.starts += 1;
         let life = self.net.lock().begin_life(self.host);
         let disk: Arc<dyn Disk> = Arc::new(self.disk.begin_run());
@@ -465,23 +487,30 @@ impl SimNode {
         }
         let config = &self.config;
         let begun = catch_unwind(AssertUnwindSafe(|| {
-            let assembled = Node::assemble(config, &world).map_err(|error| error.to_string())?;
+            let assembled = Node::assemble(config, &world).map_err(|error| match error {
+                NodeError::UnknownBehaviour(unknown) => End::Beyond(unknown.behaviour),
+                error => End::Halted("start", error.to_string()),
+            })?;
             let mut agents = assembled.agents;
             for agent in &mut agents {
                 let started = agent.on_start();
-                started.map_err(|halt| format!("{}: {halt}", agent.name()))?;
+                let name = agent.name();
+                started.map_err(|halt| End::Halted("start", format!("{name}: {halt}")))?;
             }
-            Ok::<_, String>(agents)
+            Ok::<_, End>(agents)
         }));
         note_said(self.host, &self.trace);
         if self.disk.lock().is_dead() {
             self.deaths_at_start += 1;
-            return self.on_end(End::Halted("start", "its disk lost power".to_owned()), now);
+            let end = End::Halted("start", "its disk lost power".to_owned());
+            return self.on_end(end, now, history);
         }
         let agents = match begun {
             Ok(Ok(agents)) => agents,
-            Ok(Err(why)) => return self.on_end(End::Halted("start", why), now),
-            Err(panic) => return self.on_end(End::Panicked("start", said(&*panic)), now),
+            Ok(Err(end)) => return self.on_end(end, now, history),
+            Err(panic) => {
+                return self.on_end(End::Panicked("start", said(&*panic)), now, history);
+            }
         };
         self.has_run = true;
         let watched: Arc<dyn Disk> = Arc::new(self.disk.observe());
@@ -506,8 +535,9 @@ impl SimNode {
         Ok(1)
     }
 
-    /// The process ended by itself: it had a reason where its disk failed it or a snapshot came, and none else.
-    fn on_end(&mut self, end: End, now: Nanos) -> Result<usize, Violation> {
+    /// The process ended by itself: it had a reason where its disk failed it, a snapshot came, or rules count that
+    /// its program does not know, and none else.
+    fn on_end(&mut self, end: End, now: Nanos, history: &History) -> Result<usize, Violation> {
         let (is_dead, has_failed) = {
             let store = self.disk.lock();
             (store.is_dead(), store.has_failed() || store.is_harmed())
@@ -520,17 +550,30 @@ impl SimNode {
             End::Halted("start", _) => self.down_for.max(START_AGAIN),
             _ => self.down_for.max(Nanos(1)),
         };
-        let (reason, expected) = match end {
+        let (reason, expected) = match &end {
             End::Panicked(agent, why) => {
                 return Err(format!("{}: {agent} panicked: {why}", self.host));
             }
             End::Halted(agent, why) => (format!("{agent}: {why}"), has_failed),
             End::OpensAgain => ("a snapshot has come".to_owned(), true),
+            End::Beyond(behaviour) => {
+                let counts = history.in_force() >= *behaviour;
+                let knows = self.config.capacity.behaviour_max >= *behaviour;
+                (
+                    format!("behaviour {} counts", behaviour.0),
+                    counts && !knows,
+                )
+            }
         };
         if !expected {
             return Err(format!("{} stopped: {reason}", self.host));
         }
         self.trace.note(Happening::Halted(self.host, reason));
+        if matches!(end, End::Beyond(_)) {
+            // Its operator does what it says: a newer program is started.
+            self.programs_stopped += 1;
+            self.install(NEWEST);
+        }
         if let State::Up(process) = &mut self.state {
             for turned in &mut process.agents {
                 turned.agent.on_close();
@@ -546,6 +589,8 @@ impl SimNode {
 enum End {
     /// A snapshot has come: it only has to be started again.
     OpensAgain,
+    /// The log wants a behaviour that its program cannot do.
+    Beyond(Behaviour),
     Halted(&'static str, String),
     Panicked(&'static str, String),
 }
@@ -566,13 +611,10 @@ impl Process {
             match catch_unwind(AssertUnwindSafe(|| agent.do_work())) {
                 Ok(Ok(done)) => work += done,
                 Ok(Err(halt)) => {
-                    let arrived = matches!(
-                        halt.reason.downcast_ref(),
-                        Some(NodeError::SnapshotArrived { .. })
-                    );
-                    return Err(match arrived {
-                        true => End::OpensAgain,
-                        false => End::Halted(name, halt.to_string()),
+                    return Err(match halt.reason.downcast_ref() {
+                        Some(NodeError::SnapshotArrived { .. }) => End::OpensAgain,
+                        Some(NodeError::UnknownBehaviour(it)) => End::Beyond(it.behaviour),
+                        _ => End::Halted(name, halt.to_string()),
                     });
                 }
                 Err(panic) => return Err(End::Panicked(name, said(&*panic))),

@@ -10,8 +10,9 @@ use std::net::SocketAddr;
 
 use exahour_journal::SEGMENT_BYTES_MIN;
 use exahour_replicas::{ClusterConfig, ClusterKey, ConfigError, Member, NodeConfig, NodeId};
+use exahour_twin::behaviour::NEWEST;
 use exahour_wire::codes::Durability;
-use exahour_wire::ids::{AccountId, InstrumentId, SessionId};
+use exahour_wire::ids::{AccountId, Behaviour, InstrumentId, SessionId};
 use exahour_wire::units::{Millis, Nanos, PartsPerMillion};
 
 use crate::chance::{Chance, Stream};
@@ -26,6 +27,9 @@ pub(crate) const PEERS_PORT: u16 = 7_804;
 
 const MICRO: u64 = 1_000;
 const MILLI: u64 = 1_000_000;
+
+/// What an older program knows: all but the newest behaviour.
+pub(crate) const OLDER: Behaviour = Behaviour(NEWEST.0 - 1);
 
 /// How often something befalls the nodes of a world.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,6 +94,15 @@ pub struct Keeping {
     pub snapshots: usize,
 }
 
+/// Programs of two versions: nodes begin with the older one, and are given the newer one after the other.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// Which machines begin with the older one, by their places: all first members.
+    pub older: Vec<bool>,
+    /// How often a member is given the older one back, as long as no newer behaviour was asked for.
+    pub back: PartsPerMillion,
+}
+
 /// A world.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -111,6 +124,8 @@ pub struct Plan {
     pub keeping: Keeping,
     /// What an operator does, if there is one.
     pub duties: Option<Duties>,
+    /// The programs that nodes begin with, where not all of them have the newest.
+    pub programs: Option<Programs>,
     /// Whether the engine's stages are agents of their own.
     pub splits_stages: bool,
     /// The network.
@@ -156,6 +171,7 @@ impl Plan {
             forgets,
             checkpoint_every: chance.of(5..=200),
             keeping,
+            programs: duties.and_then(|duties| programs(seed, nodes, duties)),
             duties,
             splits_stages: chance.coin(),
             weather: weather(&mut chance),
@@ -251,6 +267,20 @@ impl Plan {
         self.nodes + self.duties.map_or(0, |duties| duties.spares)
     }
 
+    /// Whether nodes begin with an older program.
+    pub(crate) fn has_old_programs(&self) -> bool {
+        self.programs.is_some()
+    }
+
+    /// The newest behaviour that the first program of a machine can do.
+    pub(crate) fn program(&self, host: HostId) -> Behaviour {
+        let programs = self.programs.as_ref();
+        match programs.is_some_and(|programs| programs.older[host.0]) {
+            true => OLDER,
+            false => NEWEST,
+        }
+    }
+
     /// A machine as a member of the cluster.
     pub(crate) fn member(host: HostId) -> Member {
         Member {
@@ -327,6 +357,19 @@ fn duties(chance: &mut Chance) -> Option<Duties> {
         losses: rate(chance, 1_000_000),
     };
     chance.coin().then_some(duties)
+}
+
+/// In half of the worlds with an operator.
+fn programs(seed: u64, nodes: usize, duties: Duties) -> Option<Programs> {
+    let mut chance = Chance::new(seed, Stream::Programs, 0);
+    let machines = 0..nodes + duties.spares;
+    let programs = Programs {
+        older: machines
+            .map(|place| place < nodes || chance.coin())
+            .collect(),
+        back: rate(&mut chance, 300_000),
+    };
+    chance.coin().then_some(programs)
 }
 
 fn rate(chance: &mut Chance, most: u32) -> PartsPerMillion {
@@ -420,6 +463,8 @@ mod tests {
             let plan = Plan::of(seed, &Options::default());
             assert!(matches!(plan.nodes, 1 | 3 | 5));
             plan.config(HostId(0)).unwrap();
+            let programs = plan.programs.iter();
+            assert!(programs.flat_map(|it| &it.older).count() <= plan.machines());
         }
     }
 }

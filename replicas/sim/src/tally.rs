@@ -39,12 +39,20 @@ pub struct Tally {
     pub events_moved: u64,
     /// Terms in which a node has led peers.
     pub terms_led: u64,
+    /// Programs that were put in the place of another version, the older one included.
+    pub programs_changed: u64,
+    /// Behaviours that came into force while programs of two versions had been at work.
+    pub behaviours_activated: u64,
+    /// Activations that were refused because somebody could not have followed.
+    pub activations_refused: u64,
+    /// Programs that stopped at rules which they do not know.
+    pub programs_stopped: u64,
 }
 
 impl Tally {
     /// Every count, with what it is of.
     #[must_use]
-    pub fn counts(&self) -> [(&'static str, u64); 17] {
+    pub fn counts(&self) -> [(&'static str, u64); 21] {
         [
             ("snapshots installed", self.snapshots_installed),
             ("journals released", self.journals_released),
@@ -63,6 +71,10 @@ impl Tally {
             ("majorities lost", self.majorities_lost),
             ("event logs moved away", self.events_moved),
             ("terms led", self.terms_led),
+            ("programs changed", self.programs_changed),
+            ("behaviours activated", self.behaviours_activated),
+            ("activations refused", self.activations_refused),
+            ("programs stopped", self.programs_stopped),
         ]
     }
 
@@ -85,5 +97,9 @@ impl Tally {
         self.majorities_lost += other.majorities_lost;
         self.events_moved += other.events_moved;
         self.terms_led += other.terms_led;
+        self.programs_changed += other.programs_changed;
+        self.behaviours_activated += other.behaviours_activated;
+        self.activations_refused += other.activations_refused;
+        self.programs_stopped += other.programs_stopped;
     }
 }

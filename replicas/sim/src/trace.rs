@@ -44,6 +44,8 @@ pub(crate) enum Happening {
     Planned(HostId, String),
     /// A machine is not used any more.
     Retired(HostId),
+    /// A node is started from now on with a program that can do this behaviour, and none that is newer.
+    Installed(HostId, u32),
     /// A node was held up, until then.
     Paused(HostId, Nanos),
     /// The link from one host to another was cut.
@@ -78,6 +80,12 @@ impl fmt::Display for Happening {
             Self::Answered(by, why) => write!(to, "{by} is answered: {why}"),
             Self::Planned(by, what) => write!(to, "{by} is about: {what}"),
             Self::Retired(node) => write!(to, "{node} is gone for good"),
+            Self::Installed(node, newest) => {
+                write!(
+                    to,
+                    "{node} is given a program that can do up to behaviour {newest}"
+                )
+            }
             Self::Paused(node, until) => write!(to, "{node} is held up until {}", Time(*until)),
             Self::Cut(from, far) => write!(to, "nothing goes from {from} to {far} any more"),
             Self::Mended => write!(to, "all links are whole"),

@@ -84,6 +84,11 @@ fn a_stamp_before_the_last() {
 }
 
 #[test]
+fn rules_that_not_every_member_can_follow() {
+    found_within(20, three(Pace::Drawn), Defect::UncheckedActivation);
+}
+
+#[test]
 fn reports_that_are_passed_over() {
     found_within(10, DRAWN, Defect::LostReports);
 }

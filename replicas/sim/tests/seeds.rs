@@ -77,6 +77,9 @@ fn clusters_hold() {
             "{tally:?}"
         );
         assert!(tally.streams_resumed >= 60, "{tally:?}");
+        assert!(tally.programs_changed >= 15, "{tally:?}");
+        assert!(tally.behaviours_activated >= 1, "{tally:?}");
+        assert!(tally.activations_refused >= 2, "{tally:?}");
     }
 }
 

@@ -55,6 +55,8 @@ pub(crate) struct Trader {
     pub(crate) key: Key,
     pub(crate) account: AccountId,
     pub(crate) instrument: InstrumentId,
+    /// Whether it quotes both sides at once, too.
+    pub(crate) quotes: bool,
 }
 
 /// A client.
@@ -100,6 +102,7 @@ impl Client {
             1 => CancelOnDisconnect::OnDisconnect,
             _ => CancelOnDisconnect::None,
         };
+        let workload = Workload::new(&trader);
         let who = Identity {
             session: trader.session,
             key: trader.key,
@@ -113,7 +116,7 @@ impl Client {
             trace,
             manners,
             who,
-            workload: Workload::new(trader.account, trader.instrument),
+            workload,
             port,
             nodes,
             node,

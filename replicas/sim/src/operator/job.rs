@@ -4,6 +4,7 @@
 //! nothing has to be remembered of answers that were lost.
 
 use exahour_replicas::{Member, NodeId, NodeStatus, Request, Standing};
+use exahour_wire::ids::Behaviour;
 
 use crate::net::HostId;
 
@@ -16,6 +17,8 @@ pub(super) enum Job {
     TakeSnapshot(HostId),
     /// A behaviour comes into force.
     Activate(u32),
+    /// A node is started anew, with a program that can do this behaviour and none that is newer.
+    Install(HostId, Behaviour),
     /// A new node becomes a voter.
     Add(HostId),
     /// A member leaves.
@@ -60,6 +63,14 @@ impl Job {
             Self::StepDown(to) => Next::Ask(Request::StepDown(to)),
             Self::TakeSnapshot(_) => Next::Ask(Request::TakeSnapshot),
             Self::Activate(behaviour) => Next::Ask(Request::Activate(behaviour)),
+            Self::Install(at, _) => {
+                let mut members = leader.members.iter();
+                let member = members.find(|it| it.member.id == machines[at.0].id);
+                match member.is_none_or(|it| it.linked) {
+                    true => Next::Done,
+                    false => Next::Wait,
+                }
+            }
             Self::Add(new) => {
                 let member = machines[new.0];
                 match standing(member.id) {

@@ -12,22 +12,26 @@
 
 mod call;
 mod job;
+mod versions;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use exahour_gateway::net::{Net, Port};
 use exahour_replicas::{ClusterKey, Member, NodeId, NodeRole, NodeStatus, Reply, Request};
+use exahour_wire::ids::Behaviour;
 use exahour_wire::units::{Nanos, PartsPerMillion};
 
 use crate::chance::{Chance, Stream};
 use crate::client::Violation;
 use crate::electorate::Electorate;
 use crate::net::HostId;
+use crate::swarm::Programs;
 use crate::tally::Tally;
 use crate::trace::{Happening, Trace};
 pub(crate) use call::{Call, Heard};
 use job::{Job, Next};
+use versions::Versions;
 
 /// What an operator does.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +54,8 @@ pub(crate) enum Deed {
     Start(HostId),
     /// A machine that is no member any more is turned off.
     TurnOff(HostId),
+    /// A node is started anew, with a program that can do this behaviour and none that is newer.
+    Install(HostId, Behaviour),
     /// A machine is dead, and its disk with it.
     Bury(HostId),
 }
@@ -67,6 +73,7 @@ pub(crate) struct Operator {
     machines: Vec<Member>,
     /// Who votes, by what is done.
     voters: Electorate,
+    versions: Versions,
     /// Those that never were one, in the order in which they are used.
     spares: VecDeque<HostId>,
     call: Option<Call>,
@@ -91,6 +98,7 @@ impl Operator {
         net: &dyn Net,
         (key, duties): (ClusterKey, Duties),
         (machines, members): (Vec<Member>, usize),
+        programs: Option<Programs>,
         trace: Trace,
     ) -> Result<Self, Violation> {
         let mut chance = Chance::new(seed, Stream::Operator, 0);
@@ -105,6 +113,7 @@ impl Operator {
             key,
             duties,
             voters: Electorate::settled((0..members).map(HostId).collect()),
+            versions: Versions::new(programs),
             spares: (members..machines.len()).map(HostId).collect(),
             machines,
             call: None,
@@ -152,7 +161,7 @@ impl Operator {
     /// Who votes while a job is done.
     fn behind(&self, job: Job) -> Electorate {
         let (comes, goes) = match job {
-            Job::StepDown(_) | Job::TakeSnapshot(_) | Job::Activate(_) => {
+            Job::StepDown(_) | Job::TakeSnapshot(_) | Job::Activate(_) | Job::Install(..) => {
                 return self.voters.clone();
             }
             Job::Add(new) => (Some(new), None),
@@ -170,6 +179,7 @@ impl Operator {
     /// Adds what it has done.
     pub(crate) fn count(&self, tally: &mut Tally) {
         tally.add(&self.tally);
+        tally.activations_refused += self.versions.refused();
     }
 
     /// Goes on with what it does; how much there was to do.
@@ -192,6 +202,10 @@ impl Operator {
         call.hang_up(&mut *self.port);
         self.call = None;
         self.next_at = now.after(self.chance.span(AGAIN.0, AGAIN.1));
+        if let Request::Activate(behaviour) = request {
+            let members: Vec<HostId> = self.voters.groups().flatten().copied().collect();
+            self.versions.on_activation(behaviour, &heard, &members)?;
+        }
         match heard {
             Heard::Lost => self.ask_another(),
             Heard::Reply(reply) => self.on_reply(request, reply, now)?,
@@ -282,6 +296,13 @@ impl Operator {
     /// A job for a group that stands like this.
     fn draw(&mut self, view: &NodeStatus) -> Job {
         let members: Vec<NodeId> = view.members.iter().map(|it| it.member.id).collect();
+        let places = members.iter().filter_map(|id| self.place_of(*id)).collect();
+        if let Some(job) = self.versions.draw(&mut self.chance, view, places) {
+            if let Job::Install(at, program) = job {
+                self.deeds.push(Deed::Install(at, program));
+            }
+            return job;
+        }
         let any = |chance: &mut Chance| members[chance.below(members.len())];
         match self.chance.below(10) {
             0 => Job::StepDown(None),
@@ -292,7 +313,7 @@ impl Operator {
                 let place = self.machines.iter().position(|it| it.id == machine);
                 Job::TakeSnapshot(place.map_or(self.node, HostId))
             }
-            4 => Job::Activate(view.behaviour_max),
+            4 if self.versions.may_be_asked_for() => Job::Activate(view.behaviour_max),
             kind => {
                 let old = any(&mut self.chance);
                 match self.spares.front().copied() {
@@ -333,7 +354,7 @@ impl Operator {
         match job {
             Job::StepDown(_) => self.tally.leads_given_up += 1,
             Job::TakeSnapshot(_) => self.tally.snapshots_asked += 1,
-            Job::Activate(_) => {}
+            Job::Activate(_) | Job::Install(..) => {}
             Job::Add(_) => self.tally.members_changed += 1,
             Job::Remove(old) | Job::Replace { old, .. } => {
                 self.tally.members_changed += 1;

@@ -17,7 +17,7 @@ use exahour_gateway::net::Net;
 use exahour_wire::codes::{CancelOnDisconnect, EstablishmentRejectCode};
 use exahour_wire::ids::SessionVersion;
 use exahour_wire::message::{HEADER_BYTES, Message};
-use exahour_wire::orders::{CancelOrder, NewOrder, ReplaceOrder};
+use exahour_wire::orders::{CancelOrder, MassQuote, NewOrder, ReplaceOrder};
 use exahour_wire::units::{Millis, Nanos};
 
 use super::workload::Workload;
@@ -75,6 +75,7 @@ impl User {
         let mut chance = Chance::new(seed, Stream::Client, host.0 as u64);
         let hands = ClockHands::new(Nanos(0), Drift(0));
         let first = chance.below(nodes.len());
+        let workload = Workload::new(&trader);
         let config = ClientConfig {
             keep_alive: manners.keep_alive,
             cancel_mode: match chance.below(4) {
@@ -97,7 +98,7 @@ impl User {
             chance,
             trace,
             manners,
-            workload: Workload::new(trader.account, trader.instrument),
+            workload,
             client: Client::begin(dial, hands.clock(), nodes[first], config),
             hands,
             told: [VersionTold::new(trader.session, SessionVersion::NONE)],
@@ -276,6 +277,8 @@ impl User {
             self.client.send(&order)
         } else if let Some(cancel) = CancelOrder::read(command) {
             self.client.send(&cancel)
+        } else if let Some(quotes) = MassQuote::read(command) {
+            self.client.send(&quotes)
         } else {
             self.client.send(&ReplaceOrder::read(command)?)
         };
