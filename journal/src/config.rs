@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::disk::{Disk, system_disk};
 use crate::error::{JournalError, Result};
-use crate::position::{FRAME_ALIGN, SEGMENT_HEADER_BYTES};
+use crate::position::{FRAME_ALIGN, Position, SEGMENT_HEADER_BYTES};
 
 /// Size of a segment unless configured.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
@@ -95,6 +95,9 @@ pub struct Config {
     pub verify: Verify,
     /// What opening does about damage to flushed frames.
     pub on_damage: OnDamage,
+    /// A frame of a log without a chain that its owner knows to be on disk, by where it starts: segments before its
+    /// own are not looked at when the log is opened; whoever reads them checks them. Zero for none.
+    pub believed_before: Position,
     /// The folder that released segments are moved to, on the same file system; `None` where they are removed.
     pub archive: Option<PathBuf>,
 }
@@ -112,6 +115,7 @@ impl Config {
             flush: FlushBody::Pwrite,
             verify: Verify::Trust,
             on_damage: OnDamage::Refuse,
+            believed_before: Position::ZERO,
             archive: None,
         }
     }

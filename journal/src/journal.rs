@@ -260,7 +260,14 @@ fn recover(config: &Config) -> Result<Scan> {
         note_restart(disk, dir)?;
     }
     if !list(disk, dir)?.vacant() {
-        match examine(disk, dir, Verify::Every)? {
+        let believed = config.believed_before;
+        if believed > Position::ZERO
+            && let Examined::Good(scan) = examine(disk, dir, Verify::Every, believed)?
+            && scan.last.is_some()
+        {
+            return Ok(*scan);
+        }
+        match examine(disk, dir, Verify::Every, Position::ZERO)? {
             Examined::Good(scan) => return Ok(*scan),
             Examined::Damaged(found) => {
                 if let Some(good) = &found.good {

@@ -155,7 +155,7 @@ pub fn inspect_good(
 ) -> Result<(Recovered, Option<JournalError>)> {
     let (disk, dir) = (&SystemDisk, dir.as_ref());
     let evidence = read_evidence(disk, dir)?;
-    let (mut walk, live) = enter(disk, dir, &evidence, verify)?;
+    let (mut walk, live) = enter((disk, dir), &evidence, verify, Position::ZERO)?;
     let damage = walk.all(&live).err();
     let good = walk.good();
     Ok(match damage {
@@ -169,17 +169,23 @@ pub fn inspect_good(
 
 /// Walks the segments of a log from first to last.
 pub(crate) fn scan(disk: &dyn Disk, dir: &Path, verify: Verify) -> Result<Scan> {
-    match examine(disk, dir, verify)? {
+    match examine(disk, dir, verify, Position::ZERO)? {
         Examined::Good(scan) => Ok(*scan),
         Examined::Damaged(found) => Err(found.error),
     }
 }
 
-/// As [`scan`], which is refused for damage only in what is found.
-pub(crate) fn examine(disk: &dyn Disk, dir: &Path, verify: Verify) -> Result<Examined> {
+/// As [`scan`], which is refused for damage only in what is found; of a log without a chain, segments before the
+/// one that holds `believed` are not looked at.
+pub(crate) fn examine(
+    disk: &dyn Disk,
+    dir: &Path,
+    verify: Verify,
+    believed: Position,
+) -> Result<Examined> {
     // The marks first: if a writer is alive after all, its files are then never behind them.
     let evidence = read_evidence(disk, dir)?;
-    let (mut walk, live) = match enter(disk, dir, &evidence, verify) {
+    let (mut walk, live) = match enter((disk, dir), &evidence, verify, believed) {
         Err(error) => return damaged(error, None),
         Ok(entered) => entered,
     };
@@ -206,14 +212,14 @@ fn damaged(error: JournalError, good: Option<GoodPart>) -> Result<Examined> {
     }
 }
 
-/// Stands before the first frame of a log; gives the starts of its segments, too.
+/// Stands before the first frame of a log that is looked at; gives the starts of the segments from there on, too.
 fn enter<'a>(
-    disk: &'a dyn Disk,
-    dir: &'a Path,
+    (disk, dir): (&'a dyn Disk, &'a Path),
     evidence: &Evidence,
     verify: Verify,
+    believed: Position,
 ) -> Result<(Walk<'a>, Vec<Position>)> {
-    let live = list(disk, dir)?.live;
+    let mut live = list(disk, dir)?.live;
     let Some(&first) = live.first() else {
         return match evidence.shape {
             None => Err(JournalError::Missing {
@@ -237,7 +243,9 @@ fn enter<'a>(
             why: "the first segment file is missing and was not released",
         });
     }
-    let walk = Walk::begin((disk, dir), first, &live, evidence, verify)?;
+    let mut walk = Walk::begin((disk, dir), first, &live, evidence, verify)?;
+    let passed = walk.pass_over(&live, believed);
+    live.drain(..passed);
     Ok((walk, live))
 }
 
@@ -319,6 +327,21 @@ impl<'a> Walk<'a> {
             index: IndexMap::default(),
             current: None,
         })
+    }
+
+    /// Stands before the segment that holds `believed`, where the log has no chain and all segments before that
+    /// one are there; how many it has passed over.
+    fn pass_over(&mut self, live: &[Position], believed: Position) -> usize {
+        let geometry = self.shape.geometry;
+        let number = geometry.segment_of(believed);
+        let passed = (number.0.saturating_sub(self.number.0)) as usize;
+        let whole = (live.get(passed)).is_some_and(|at| *at == geometry.start_of(number));
+        if self.shape.chain == Chain::On || passed == 0 || !whole {
+            return 0;
+        }
+        self.number = number;
+        self.position = geometry.frames_of(number);
+        passed
     }
 
     /// Walks all segments.
