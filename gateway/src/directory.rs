@@ -7,12 +7,15 @@
 //! at most one connection.
 
 use exahour_journal::Position;
+use exahour_wire::events::{EventPrefix, SessionOpened};
 use exahour_wire::ids::{EventSequence, MessageSequence, SessionId, SessionVersion};
 use exahour_wire::limits::SESSIONS_MAX;
+use exahour_wire::message::Message;
 use exahour_wire::units::Nanos;
 
 use crate::net::Slot;
 use crate::report_index::ReportIndex;
+use crate::views::pages::{PageReader, PageWriter};
 
 /// What the gateway knows of one session.
 #[derive(Debug, Default)]
@@ -106,6 +109,48 @@ impl Directory {
             index.note(sequence, position);
         }
         entry.holder
+    }
+
+    /// Learns what an event says, where no connection has to hear of it.
+    pub(crate) fn learn(&mut self, prefix: &EventPrefix, event: &[u8], position: Position) {
+        if prefix.sequence != MessageSequence::NONE {
+            self.on_report(prefix.session, prefix.sequence, position);
+        } else if prefix.header.template_id == SessionOpened::TEMPLATE_ID
+            && let Some(opened) = SessionOpened::read(event)
+            && opened.refusal.0 == 0
+        {
+            self.on_opened(opened.session, opened.version, opened.event);
+        }
+    }
+
+    /// Writes what the event log said of every session.
+    pub(crate) fn write(&self, pages: &mut PageWriter) {
+        let known = || {
+            let numbered = self.entries.iter().enumerate();
+            numbered.filter_map(|(id, entry)| Some((id, entry, entry.index.as_ref()?)))
+        };
+        pages.count(known().count());
+        for (id, entry, index) in known() {
+            pages.count(id);
+            pages.number(entry.opened.0);
+            pages.number(entry.version.0);
+            index.write(pages);
+        }
+    }
+
+    /// Reads what was written; `None` where it is no directory.
+    pub(crate) fn read(pages: &mut PageReader<'_>) -> Option<Self> {
+        let mut directory = Self::default();
+        for _ in 0..pages.count(3 * size_of::<u64>())? {
+            let id = pages.small()?;
+            *directory.entries.get_mut(id as usize)? = Entry {
+                opened: EventSequence(pages.number()?),
+                version: SessionVersion(pages.number()?),
+                index: Some(ReportIndex::read(pages)?),
+                ..Entry::default()
+            };
+        }
+        Some(directory)
     }
 
     /// Where to look for a report, and the event that opened the session's present version.

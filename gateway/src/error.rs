@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use exahour_journal::JournalError;
 
+use crate::image::ImageFault;
 use crate::sockets::Group;
 
 /// Why a gateway cannot start or go on.
@@ -44,6 +45,9 @@ pub enum GatewayError {
     /// The event log cannot be followed.
     #[error("event log: {0}")]
     EventLog(#[from] JournalError),
+    /// What was kept of the ports' views contradicts itself.
+    #[error("the views of the ports contradict themselves: {0}; move the folder views away")]
+    Views(#[source] ImageFault),
     /// A setting is out of range.
     #[error("gateway setting {name} is {value}: {rule}")]
     Setting {

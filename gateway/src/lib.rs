@@ -26,3 +26,4 @@ pub mod report_index;
 pub mod retransmission;
 pub mod session;
 pub mod sockets;
+pub mod views;

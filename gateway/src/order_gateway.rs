@@ -17,7 +17,7 @@ use std::sync::Arc;
 #[cfg(feature = "defects")]
 use exahour_journal::defects::{self, Defect};
 use exahour_journal::disk::{Disk, system_disk};
-use exahour_journal::{Reader, Verify};
+use exahour_journal::{Position, Reader, Verify};
 use exahour_rings::{Agent, Consumer, Halt, Producer, WatermarkReader};
 use exahour_wire::codes::EstablishmentRejectCode;
 use exahour_wire::ids::SessionId;
@@ -246,6 +246,21 @@ impl<C: Clock> OrderGateway<C> {
             turns_to_sweep: TURNS_TO_SWEEP,
             now,
         })
+    }
+
+    /// Goes on with what the event log said of sessions up to a place, and does not read that part again; called
+    /// before the first turn.
+    ///
+    /// # Errors
+    /// [`GatewayError::EventLog`] where the log does not reach that far.
+    pub fn begin_behind(
+        &mut self,
+        sessions: Directory,
+        position: Position,
+    ) -> Result<(), GatewayError> {
+        self.live.seek(position)?;
+        self.directory = sessions;
+        Ok(())
     }
 
     /// Lets somebody behind close the intake; see [`Ingress::follow_intake`].

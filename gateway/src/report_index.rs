@@ -14,6 +14,8 @@
 use exahour_journal::Position;
 use exahour_wire::ids::MessageSequence;
 
+use crate::views::pages::{PageReader, PageWriter};
+
 /// One report in this many is noted.
 const STRIDE: u32 = 64;
 const RECENT_COUNT: usize = 256;
@@ -26,6 +28,23 @@ const _: () = assert!(STRIDE.is_power_of_two() && COARSE_COUNT.is_multiple_of(2)
 struct Entry {
     sequence: u32,
     position: Position,
+}
+
+impl Entry {
+    /// Bytes that it is written in.
+    const BYTES: usize = 16;
+
+    fn write(&self, pages: &mut PageWriter) {
+        pages.number(self.sequence.into());
+        pages.number(self.position.value());
+    }
+
+    fn read(pages: &mut PageReader<'_>) -> Option<Self> {
+        Some(Self {
+            sequence: pages.small()?,
+            position: Position::new(pages.number()?),
+        })
+    }
 }
 
 /// The index of one session.
@@ -95,6 +114,33 @@ impl ReportIndex {
         let coarse = &self.coarse[..self.coarse_count];
         let above = coarse.partition_point(|entry| entry.sequence <= sequence.0);
         Some(coarse.get(above.checked_sub(1)?)?.position)
+    }
+
+    /// Writes what is noted.
+    pub(crate) fn write(&self, pages: &mut PageWriter) {
+        pages.number(self.coarse_stride.into());
+        let coarse = &self.coarse[..self.coarse_count];
+        let recent = || self.recent.iter().filter(|entry| entry.sequence > 0);
+        pages.count(coarse.len());
+        coarse.iter().for_each(|entry| entry.write(pages));
+        pages.count(recent().count());
+        recent().for_each(|entry| entry.write(pages));
+    }
+
+    /// Reads what was written; `None` where it is no index.
+    pub(crate) fn read(pages: &mut PageReader<'_>) -> Option<Box<Self>> {
+        let mut index = Box::<Self>::default();
+        index.coarse_stride = pages.small()?;
+        index.coarse_count = pages.count(Entry::BYTES)?;
+        for entry in index.coarse.get_mut(..index.coarse_count)? {
+            *entry = Entry::read(pages)?;
+        }
+        for _ in 0..pages.count(Entry::BYTES)? {
+            let entry = Entry::read(pages)?;
+            index.recent[(entry.sequence / STRIDE) as usize % RECENT_COUNT] = entry;
+        }
+        let stride = index.coarse_stride;
+        (stride.is_power_of_two() && stride >= STRIDE).then_some(index)
     }
 }
 

@@ -21,7 +21,7 @@ use exahour_wire::market_data::{DropCopyRequest, FeedHeartbeat, FeedReject};
 use exahour_wire::message::{Digest, Message, messages, peek_length};
 use exahour_wire::units::Nanos;
 
-use super::event_index::EventIndex;
+use super::learnt::Learnt;
 use super::owners::Owners;
 use super::peers::{HEARTBEAT_AFTER, Peer, REQUEST_WITHIN, Serve, Verdict};
 use super::send_buffer::SendBuffer;
@@ -74,18 +74,13 @@ pub struct BackOffices {
     disk: Arc<dyn Disk>,
     event_log: PathBuf,
     keys: Keys,
-    owners: Owners,
-    index: EventIndex,
+    learnt: Learnt,
     /// Requests signed before the port opened may have been recorded: they are not taken any more.
     opened: Nanos,
     /// The newest time stamp of each session that proved who it is.
     newest: BTreeMap<SessionId, Nanos>,
     /// UTC of this turn, which stamps are judged by.
     now: Nanos,
-    next_event: EventSequence,
-    time: Nanos,
-    /// The end of what the agent has read.
-    read_to: Position,
 }
 
 impl BackOffices {
@@ -97,14 +92,10 @@ impl BackOffices {
             disk,
             event_log,
             keys,
-            owners: Owners::default(),
-            index: EventIndex::default(),
+            learnt: Learnt::default(),
             opened,
             newest: BTreeMap::new(),
             now: opened,
-            next_event: EventSequence(1),
-            time: Nanos(0),
-            read_to: Position::ZERO,
         }
     }
 
@@ -113,49 +104,29 @@ impl BackOffices {
         self.now = now;
     }
 
+    /// Goes on from what was learnt of the log before.
+    pub fn begin_behind(&mut self, learnt: Learnt) {
+        self.learnt = learnt;
+    }
+
     /// Learns from a frame of the log that starts and ends at these positions.
     ///
     /// # Errors
-    /// [`ImageFault`] where the log contradicts itself or does not begin at its first event.
+    /// [`ImageFault`] where the log contradicts itself or does not go on with the next event.
     pub fn on_batch(
         &mut self,
         batch: &[u8],
         start: Position,
         end: Position,
     ) -> Result<(), ImageFault> {
-        let first = self.next_event;
-        let mut walked = 0;
-        for event in messages(batch) {
-            walked += event.len();
-            let after = EventSequence(self.next_event.0 - 1);
-            let prefix = EventPrefix::peek(event).ok_or(ImageFault::CutBatch { after })?;
-            let expected = self.next_event;
-            if prefix.event != expected {
-                return Err(ImageFault::EventGap {
-                    expected,
-                    got: prefix.event,
-                });
-            }
-            self.owners.on_event(&prefix, event);
-            self.next_event = EventSequence(expected.0 + 1);
-            self.time = prefix.time;
-        }
-        if walked != batch.len() {
-            let after = EventSequence(self.next_event.0 - 1);
-            return Err(ImageFault::CutBatch { after });
-        }
-        if walked > 0 {
-            self.index.note(first, start);
-        }
-        self.read_to = end;
-        Ok(())
+        self.learnt.on_batch(batch, start, end)
     }
 
     fn reject(&self, code: FeedRejectCode) -> FeedReject {
-        let oldest = self.index.oldest().unwrap_or(self.next_event);
+        let oldest = self.learnt.index.oldest().unwrap_or(self.learnt.next_event);
         FeedReject {
             oldest_sequence: FeedSequence(oldest.0),
-            next_sequence: FeedSequence(self.next_event.0),
+            next_sequence: FeedSequence(self.learnt.next_event.0),
             code: code.into(),
             ..FeedReject::blank()
         }
@@ -180,7 +151,7 @@ impl BackOffices {
             return Err(FeedRejectCode::Stale);
         }
         *newest = request.timestamp;
-        match self.owners.session(session) {
+        match self.learnt.owners.session(session) {
             Some((owner, permissions))
                 if owner == request.participant && permissions.contains(Permissions::DROP_COPY) =>
             {
@@ -192,14 +163,14 @@ impl BackOffices {
 
     fn begin(&self, request: &DropCopyRequest) -> Result<Office, FeedRejectCode> {
         let first = EventSequence(request.after_event.0.saturating_add(1));
-        let oldest = self.index.oldest().unwrap_or(self.next_event);
+        let oldest = self.learnt.index.oldest().unwrap_or(self.learnt.next_event);
         let all = request.after_event == EventSequence::NONE;
-        if first > self.next_event || first < oldest && !all {
+        if first > self.learnt.next_event || first < oldest && !all {
             return Err(FeedRejectCode::OutOfRange);
         }
         let begin = || {
             let mut reader = Reader::follow_on(&self.disk, &self.event_log, Verify::Every)?;
-            if let Some(position) = self.index.find(first) {
+            if let Some(position) = self.learnt.index.find(first) {
                 reader.seek(position)?;
             }
             Ok::<_, JournalError>(reader)
@@ -250,7 +221,7 @@ impl BackOffices {
         let Office::Copying(copying) = &mut peer.state else {
             return Verdict::Stay;
         };
-        match copying.copy(&self.owners, self.read_to, &mut peer.buffer) {
+        match copying.copy(&self.learnt.owners, self.learnt.read_to, &mut peer.buffer) {
             Ok(copied) => {
                 // A long stretch of other participants' events is no silence either.
                 let first_end = copied == Copied::All && !copying.told_end;
@@ -259,8 +230,8 @@ impl BackOffices {
                     copying.told_end |= copied == Copied::All;
                     let heartbeat = FeedHeartbeat {
                         next_sequence: FeedSequence(copying.next.0),
-                        end_sequence: FeedSequence(self.next_event.0),
-                        time: self.time,
+                        end_sequence: FeedSequence(self.learnt.next_event.0),
+                        time: self.learnt.time,
                         ..FeedHeartbeat::blank()
                     };
                     // An empty buffer takes any message.

@@ -15,6 +15,7 @@ use exahour_journal::{Position, Reader, Verify};
 use exahour_rings::{Agent, Halt};
 
 use super::back_office::{BackOffices, Office};
+use super::learnt::Learnt;
 use super::peers::Peers;
 use crate::clock::Clock;
 use crate::credentials::Keys;
@@ -86,6 +87,16 @@ impl<C: Clock> DropCopy<C> {
             peers: Peers::new(port, config.clients_max, config.send_bytes),
             clock,
         })
+    }
+
+    /// Goes on from what was learnt of the log before, and does not read it again; called before the first turn.
+    ///
+    /// # Errors
+    /// [`GatewayError::EventLog`] where the log does not reach that far.
+    pub fn begin_behind(&mut self, learnt: Learnt) -> Result<(), GatewayError> {
+        self.reader.seek(learnt.position())?;
+        self.offices.begin_behind(learnt);
+        Ok(())
     }
 
     /// The address that back offices connect to.

@@ -8,6 +8,8 @@
 use exahour_journal::Position;
 use exahour_wire::ids::EventSequence;
 
+use crate::views::pages::{PageReader, PageWriter};
+
 /// Places kept at most.
 const PLACES_MAX: usize = 4_096;
 
@@ -57,6 +59,31 @@ impl EventIndex {
         self.places
             .get(above.saturating_sub(1))
             .map(|(_, position)| *position)
+    }
+
+    /// Writes what is noted.
+    pub(crate) fn write(&self, pages: &mut PageWriter) {
+        pages.number(self.stride_bytes);
+        pages.count(self.places.len());
+        for (event, position) in &self.places {
+            pages.number(event.0);
+            pages.number(position.value());
+        }
+    }
+
+    /// Reads what was written; `None` where it is no index.
+    pub(crate) fn read(pages: &mut PageReader<'_>) -> Option<Self> {
+        let mut index = Self {
+            stride_bytes: pages.number()?,
+            ..Self::default()
+        };
+        for _ in 0..pages.count(2 * size_of::<u64>())? {
+            let (event, position) = (pages.number()?, pages.number()?);
+            index
+                .places
+                .push((EventSequence(event), Position::new(position)));
+        }
+        (index.places.len() <= PLACES_MAX).then_some(index)
     }
 
     /// The first event that was noted.

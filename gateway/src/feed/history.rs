@@ -54,12 +54,17 @@ pub struct Overrun;
 impl History {
     /// A ring of `bytes` bytes, or [`HISTORY_BYTES_MIN`] where that is more; empty.
     pub fn new(bytes: usize) -> Self {
+        Self::from(bytes, FeedSequence(1))
+    }
+
+    /// The same, for a feed of which this number comes next.
+    pub fn from(bytes: usize, next: FeedSequence) -> Self {
         let bytes = bytes.max(HISTORY_BYTES_MIN);
         History {
             bytes: vec![0; bytes].into_boxed_slice(),
             entries: vec![Entry::default(); bytes / FRAMED_BYTES_MIN + 1].into_boxed_slice(),
-            oldest: 1,
-            next: 1,
+            oldest: next.0,
+            next: next.0,
             end: 0,
         }
     }

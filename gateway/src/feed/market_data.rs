@@ -18,6 +18,7 @@ use exahour_wire::ids::ExchangeId;
 
 use super::multicast::{MESSAGE_BYTES_PER_TURN, Multicast, MulticastConfig};
 use super::peers::Peers;
+use super::publisher::Publisher;
 use super::subscribers::{Client, Subscribers};
 use super::updates::DEPTHS;
 use crate::clock::Clock;
@@ -118,6 +119,21 @@ impl<C: Clock> MarketData<C> {
             multicast,
             clock,
         })
+    }
+
+    /// Goes on with the feed as it was at a place of the log, and does not read what is before it again; called
+    /// before the first turn.
+    ///
+    /// # Errors
+    /// [`GatewayError::EventLog`] where the log does not reach that far; [`GatewayError::Views`].
+    pub fn begin_behind(
+        &mut self,
+        publisher: Publisher,
+        position: Position,
+    ) -> Result<(), GatewayError> {
+        self.reader.seek(position)?;
+        let begun = self.subscribers.begin_behind(publisher);
+        begun.map_err(GatewayError::Views)
     }
 
     /// The address that clients connect to.

@@ -19,6 +19,7 @@ pub mod drop_copy;
 
 pub mod back_office;
 pub mod event_index;
+pub mod learnt;
 pub mod owners;
 
 pub mod history;

@@ -15,6 +15,8 @@ use exahour_wire::ids::{AccountId, ObligationId, ParticipantId, SessionId};
 use exahour_wire::limits::{ACCOUNTS_MAX, SESSIONS_MAX};
 use exahour_wire::message::Message;
 
+use crate::views::pages::{PageReader, PageWriter};
+
 /// The owners so far.
 #[derive(Debug, Default)]
 pub struct Owners {
@@ -66,6 +68,44 @@ impl Owners {
         {
             self.obligations.insert(place, (obligation, buyer, seller));
         }
+    }
+
+    /// Writes who owns what.
+    pub(crate) fn write(&self, pages: &mut PageWriter) {
+        pages.count(self.sessions.len());
+        for (owner, permissions) in &self.sessions {
+            pages.number(owner.0.into());
+            pages.number(permissions.0.into());
+        }
+        pages.count(self.accounts.len());
+        for owner in &self.accounts {
+            pages.number(owner.0.into());
+        }
+        pages.count(self.obligations.len());
+        for (obligation, buyer, seller) in &self.obligations {
+            pages.number(obligation.0);
+            pages.number(buyer.0.into());
+            pages.number(seller.0.into());
+        }
+    }
+
+    /// Reads what was written; `None` where it is nothing of the kind.
+    pub(crate) fn read(pages: &mut PageReader<'_>) -> Option<Self> {
+        const NUMBER: usize = size_of::<u64>();
+        let mut owners = Self::default();
+        for _ in 0..pages.count(2 * NUMBER)? {
+            let owner = ParticipantId(pages.small()?);
+            owners.sessions.push((owner, Permissions(pages.small()?)));
+        }
+        for _ in 0..pages.count(NUMBER)? {
+            owners.accounts.push(ParticipantId(pages.small()?));
+        }
+        for _ in 0..pages.count(3 * NUMBER)? {
+            let obligation = ObligationId(pages.number()?);
+            let (buyer, seller) = (AccountId(pages.small()?), AccountId(pages.small()?));
+            owners.obligations.push((obligation, buyer, seller));
+        }
+        Some(owners)
     }
 
     /// The owner and permissions of a session.

@@ -8,12 +8,13 @@
 
 use exahour_wire::codes::FeedDepth;
 use exahour_wire::events::FrameEnd;
-use exahour_wire::ids::EventSequence;
+use exahour_wire::ids::{EventSequence, FeedSequence};
 use exahour_wire::units::Nanos;
 
 use super::history::History;
-use super::updates::Histories;
+use super::updates::{DEPTHS, Histories};
 use crate::image::{BookImage, Books, ImageFault};
+use crate::views::pages::{PageReader, PageWriter};
 
 /// The feeds up to some event.
 #[derive(Debug)]
@@ -30,6 +31,35 @@ impl Publisher {
             image: BookImage::with_room(orders_room),
             histories: Histories::new(history_bytes),
         }
+    }
+
+    /// Writes the feed as it stands between two commands, without its past messages.
+    pub(crate) fn write(&self, pages: &mut PageWriter) {
+        for depth in DEPTHS {
+            pages.number(self.history(depth).next().0);
+        }
+        self.image.write(pages);
+    }
+
+    /// Reads what was written, with room as in [`Publisher::new`]; `None` where it is no feed.
+    pub(crate) fn read(
+        pages: &mut PageReader<'_>,
+        history_bytes: usize,
+        orders_room: usize,
+    ) -> Option<Self> {
+        let mut next = [FeedSequence::NONE; 3];
+        for next in &mut next {
+            *next = FeedSequence(pages.number()?);
+        }
+        Some(Publisher {
+            histories: Histories::from(history_bytes, next),
+            image: BookImage::read(pages, orders_room)?,
+        })
+    }
+
+    /// Whether every command of which there was an event is over.
+    pub(crate) fn between_commands(&self) -> bool {
+        self.image.between_commands()
     }
 
     /// Publishes what a whole frame of the event log changed.
@@ -83,7 +113,6 @@ mod tests {
     use exahour_wire::units::{Price, Quantity};
 
     use super::*;
-    use crate::feed::updates::DEPTHS;
 
     const INSTRUMENT: InstrumentId = InstrumentId(9);
 

@@ -48,6 +48,23 @@ impl Shadow {
         }
     }
 
+    /// The shadow of books as they are before message `next`.
+    ///
+    /// # Errors
+    /// [`ImageFault`] if the books contradict themselves: our own fault.
+    pub fn of_books(
+        depth: FeedDepth,
+        books: &Books,
+        next: FeedSequence,
+        time: Nanos,
+    ) -> Result<Self, ImageFault> {
+        Ok(Shadow {
+            image: FeedImage::of_books(depth, books, next, time)?,
+            readers: 0,
+            generation: 0,
+        })
+    }
+
     /// The number of the first message that is not in it.
     pub fn next(&self) -> FeedSequence {
         self.image.next_sequence()

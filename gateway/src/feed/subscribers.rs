@@ -154,6 +154,19 @@ impl Subscribers {
         }
     }
 
+    /// Goes on with a feed of which past messages are not kept; nobody has asked for anything yet.
+    ///
+    /// # Errors
+    /// [`ImageFault`] if its books contradict themselves: our own fault.
+    pub fn begin_behind(&mut self, publisher: Publisher) -> Result<(), ImageFault> {
+        for (depth, channel) in DEPTHS.iter().zip(&mut self.channels) {
+            let (next, time) = (publisher.history(*depth).next(), publisher.time());
+            channel.shadow = Shadow::of_books(*depth, publisher.books(), next, time)?;
+        }
+        self.publisher = publisher;
+        Ok(())
+    }
+
     /// The feed so far.
     pub fn publisher(&self) -> &Publisher {
         &self.publisher

@@ -50,9 +50,17 @@ type Made = (TradeId, Price, Quantity);
 impl Histories {
     /// Room for `bytes` of messages about orders, and for a part of that at the other depths.
     pub fn new(bytes: usize) -> Self {
-        Histories(DEPTHS.map(|depth| match depth {
-            FeedDepth::Orders => History::new(bytes),
-            FeedDepth::Top | FeedDepth::Levels => History::new(bytes / SMALLER_BY),
+        Self::from(bytes, [FeedSequence(1); 3])
+    }
+
+    /// The same, for feeds of which these numbers come next, by the number of the depth.
+    pub fn from(bytes: usize, next: [FeedSequence; 3]) -> Self {
+        Histories(DEPTHS.map(|depth| {
+            let next = next[depth as usize];
+            match depth {
+                FeedDepth::Orders => History::from(bytes, next),
+                FeedDepth::Top | FeedDepth::Levels => History::from(bytes / SMALLER_BY, next),
+            }
         }))
     }
 

@@ -17,6 +17,7 @@ use exahour_wire::message::Message;
 use exahour_wire::units::{Nanos, Price, Quantity};
 
 use super::fault::ImageFault;
+use crate::views::pages::{PageReader, PageWriter};
 
 /// A trade as it stands now.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +53,27 @@ impl Figures {
         turnover: 0,
         trades: 0,
     };
+
+    fn write(&self, pages: &mut PageWriter) {
+        for price in [self.open, self.high, self.low, self.last] {
+            pages.signed(price.0);
+        }
+        pages.number(self.volume);
+        pages.wide(self.turnover);
+        pages.number(self.trades);
+    }
+
+    fn read(pages: &mut PageReader<'_>) -> Option<Self> {
+        Some(Self {
+            open: Price(pages.signed()?),
+            high: Price(pages.signed()?),
+            low: Price(pages.signed()?),
+            last: Price(pages.signed()?),
+            volume: pages.number()?,
+            turnover: pages.wide()?,
+            trades: pages.number()?,
+        })
+    }
 
     fn add(&mut self, price: Price, quantity: Quantity) {
         if self.trades == 0 {
@@ -158,6 +180,54 @@ impl DayStatistics {
             }
         }
         Ok(())
+    }
+
+    /// Writes all of it.
+    pub(super) fn write(&self, pages: &mut PageWriter) {
+        pages.count(self.contracts.len());
+        for (instrument, contract) in &self.contracts {
+            pages.number(instrument.0.into());
+            pages.number(contract.day.0);
+            contract.settled.write(pages);
+            contract.all.write(pages);
+        }
+        pages.count(self.recent.len());
+        for it in &self.recent {
+            pages.number(it.trade.0);
+            pages.number(it.instrument.0.into());
+            pages.number(it.day.0);
+            pages.signed(it.price.0);
+            pages.number(it.quantity.0);
+        }
+    }
+
+    /// Reads what was written; `None` where it is nothing of the kind.
+    pub(super) fn read(pages: &mut PageReader<'_>) -> Option<Self> {
+        const NUMBER: usize = size_of::<u64>();
+        let mut statistics = Self::default();
+        for _ in 0..pages.count(2 * NUMBER)? {
+            let instrument = InstrumentId(pages.small()?);
+            let contract = Contract {
+                day: Nanos(pages.number()?),
+                settled: Figures::read(pages)?,
+                all: Figures::read(pages)?,
+            };
+            statistics.contracts.insert(instrument, contract);
+        }
+        let recent = pages.count(5 * NUMBER)?;
+        if recent > TRADES_KEPT as usize {
+            return None;
+        }
+        for _ in 0..recent {
+            statistics.recent.push_back(Trade {
+                trade: TradeId(pages.number()?),
+                instrument: InstrumentId(pages.small()?),
+                day: Nanos(pages.number()?),
+                price: Price(pages.signed()?),
+                quantity: Quantity(pages.number()?),
+            });
+        }
+        Some(statistics)
     }
 
     /// The figures of a contract; `None` where it never traded.

@@ -112,22 +112,22 @@ pub enum Change {
 #[derive(Debug)]
 pub struct BookImage {
     pub(super) books: Books,
-    last_event: EventSequence,
-    command: CommandSequence,
+    pub(super) last_event: EventSequence,
+    pub(super) command: CommandSequence,
     pub(super) time: Nanos,
     /// Orders of the present command that are outside the book and may rest when it is over.
-    pending: Vec<RestingOrder>,
+    pub(super) pending: Vec<RestingOrder>,
     /// Stop orders and pegged orders that are not in the market.
-    parked: HashSet<OrderId, OrderHash>,
+    pub(super) parked: HashSet<OrderId, OrderHash>,
     /// Instruments that the present command touched, in the order touched.
-    touched: Vec<InstrumentId>,
+    pub(super) touched: Vec<InstrumentId>,
     /// Levels that the present command touched, as they were before each touch.
-    touched_levels: Vec<(InstrumentId, Side, LevelView)>,
+    pub(super) touched_levels: Vec<(InstrumentId, Side, LevelView)>,
     /// Instruments in which the present command made, undid or corrected trades.
-    traded: Vec<InstrumentId>,
-    statistics: DayStatistics,
+    pub(super) traded: Vec<InstrumentId>,
+    pub(super) statistics: DayStatistics,
     /// Lots of iceberg orders that are open and not shown.
-    hidden: HashMap<OrderId, u64, OrderHash>,
+    pub(super) hidden: HashMap<OrderId, u64, OrderHash>,
 }
 
 impl Default for BookImage {

@@ -11,6 +11,7 @@ mod day_statistics;
 mod event_image;
 mod fault;
 mod feed_image;
+mod kept;
 mod order_hash;
 mod queue;
 mod source;

@@ -21,7 +21,11 @@ use crate::event_log::{EventLog, Flood, key_of, settle, turn_until};
 use crate::market::{Market, PARTICIPANTS, account_of, back_office, participant_of};
 
 /// The events that must reach a participant, found the slow way.
-fn expected(log: &[Vec<u8>], participant: ParticipantId, after: EventSequence) -> Vec<Vec<u8>> {
+pub(crate) fn expected(
+    log: &[Vec<u8>],
+    participant: ParticipantId,
+    after: EventSequence,
+) -> Vec<Vec<u8>> {
     let account = account_of(participant);
     let mut own_obligations = Vec::new();
     let mut found = Vec::new();

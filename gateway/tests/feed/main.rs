@@ -15,3 +15,4 @@ mod market_data;
 mod multicast;
 mod ranges;
 mod sources;
+mod views;
