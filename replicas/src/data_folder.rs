@@ -114,6 +114,17 @@ pub(crate) fn create_folder(disk: &dyn Disk, path: &Path) -> Result<(), NodeErro
     Ok(())
 }
 
+/// Makes a folder that is its owner's alone, durably, unless it is there: what is in it tells of everybody.
+pub(crate) fn make_own_folder(disk: &dyn Disk, folder: &Path) -> Result<(), NodeError> {
+    match disk.create_folder(folder, Mode::OWNER_FOLDER) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made.map_err(NodeError::io(folder, "create the folder"))?,
+    }
+    // The journal is given up for what is in it, and that is lost with its name: one that is there may be
+    // another process's, which ended before it came to this.
+    sync_folder_of(disk, folder)
+}
+
 /// Flushes the name of a file or folder.
 pub(crate) fn sync_folder_of(disk: &dyn Disk, path: &Path) -> Result<(), NodeError> {
     let named = path.parent().filter(|it| !it.as_os_str().is_empty());

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use exahour_engine::{ApplyError, Divergence, SnapshotError, UnknownBehaviour};
 use exahour_gateway::error::GatewayError;
+use exahour_gateway::image::ImageFault;
 use exahour_journal::JournalError;
 use exahour_rings::LayoutError;
 
@@ -111,6 +112,9 @@ pub enum NodeError {
     /// A state cannot be put into a snapshot.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// The event log contradicts itself where the ports' views follow it.
+    #[error(transparent)]
+    Views(ImageFault),
     /// A snapshot holds another state than the journal gives.
     #[error(
         "the snapshot behind frame {index} holds another state than the journal gives: remove it, and \

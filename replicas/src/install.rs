@@ -5,7 +5,8 @@
 //! 1  journal     a restart mark: what follows begins behind the snapshot
 //! 2  promises    the base, and the members that came
 //! 3  snapshots/  the snapshot, standing on the mark
-//! 4  events/     the events that came follow those that are there, or take their place
+//! 4  events/     the events that came follow those that are there, or take their place; the views of a log that is
+//!                replaced are removed first
 //! 5  incoming/   is emptied, what says that it is whole first
 //! ```
 //! Called by `on_disk` at every start, before the event log is opened.
@@ -28,6 +29,7 @@ use crate::couriers::{INCOMING, Manifest, arrived, remove_arrived};
 use crate::error::NodeError;
 use crate::hard_state::{Base, HardStateFile};
 use crate::snapshots::{self, SnapshotFile, adopt};
+use crate::views;
 
 /// Puts in place what has arrived, if anything has that is of use; the entry that the node goes on behind
 /// then. What cannot be read is removed with a `notice`: the leader sends it again where it is needed.
@@ -88,7 +90,10 @@ pub(crate) fn install(
     promises.begin_behind(base, &manifest.members)?;
     match (came, own) {
         (Some(came), Some(own)) => came.follow(own)?,
-        (Some(came), None) => came.replace(data, manifest.index)?,
+        (Some(came), None) => {
+            views::remove_all(disk.as_ref(), &data.join(views::FOLDER))?;
+            came.replace(data, manifest.index)?;
+        }
         (None, _) => {}
     }
     remove_arrived(disk.as_ref(), data)?;

@@ -12,10 +12,12 @@ use std::sync::Arc;
 use exahour_engine::{Capacity, Engine};
 use exahour_gateway::clock::Clock;
 use exahour_gateway::credentials::Keys;
+use exahour_gateway::duty::Duty;
 use exahour_gateway::feed::drop_copy::{DropCopy, DropCopyConfig};
 use exahour_gateway::feed::market_data::{MarketData, MarketDataConfig};
 use exahour_gateway::opening::Applied;
 use exahour_gateway::order_gateway::{GatewaySettings, OrderGateway};
+use exahour_gateway::views::Views;
 use exahour_journal::{Reader, Verify};
 use exahour_rings::{
     Agent, AgentFailure, Capacity as RingCapacity, Consumer, LayoutError, Producer, Running,
@@ -131,12 +133,7 @@ impl Node {
         let (duty_in, duty_out) = any_ring(DUTY_RING_CHANGES);
 
         check_beginning(config, world, &disk.end)?;
-        let (frame, superseded) = disk.storage.at_start();
-        let opens_behind = Applied {
-            mark: applied_out.clone(),
-            frame,
-            superseded,
-        };
+        let opens_behind = opens_behind(&disk.storage, &applied_out);
         let events_told = disk.event_log.last_command();
         let applied = disk.start.as_ref().map_or(0, |start| start.place.index);
         let marks = (
@@ -148,13 +145,14 @@ impl Node {
             behaviour: behaviour_out,
             events_told,
         };
+        let clock = || (world.clocks)();
         let sequencer = Sequencer::new(
             sequencer_settings(config),
             consensus,
             vec![wishes_out, gateway_out],
             duty_in,
             (engine, wanted_in),
-            (world.clocks)(),
+            clock(),
         )?;
         let outlet = EngineOutlet {
             events: disk.event_log,
@@ -166,10 +164,9 @@ impl Node {
             fresh_from: disk.end.next,
         };
         let stages = stages((config, &disk.capacity, world), disk.start, outlet)?;
-        let mut front = FrontDoor::open((config, world), disk.keys, gateway_in, &opens_behind)?;
-        front.orders.follow_intake(intake_out);
-        front.orders.follow_intake(engine_intake_out);
-        front.orders.follow_duty(duty_out);
+        let known = (disk.keys, disk.views);
+        let mut front = FrontDoor::open((config, world), known, gateway_in, &opens_behind)?;
+        front.follow([intake_out, engine_intake_out], duty_out);
         let addresses = Addresses {
             peers: sequencer.peers_address(),
             ..front.addresses()
@@ -177,11 +174,7 @@ impl Node {
         let mut agents: Vec<Box<dyn Agent>> = vec![
             Box::new(front.orders),
             Box::new(sequencer),
-            Box::new(DiskAgent::new(
-                disk.flusher,
-                flush_pause(config),
-                (world.clocks)(),
-            )),
+            Box::new(DiskAgent::new(disk.flusher, flush_pause(config), clock())),
             Box::new(front.market_data),
             Box::new(front.drop_copy),
             Box::new(StagingAgent::new(disk.stagers, config.notice)),
@@ -265,6 +258,16 @@ fn check_beginning(config: &NodeConfig, world: &World, end: &LogEnd) -> Result<(
         genesis_of(config, EARLIEST_TIME)?;
     }
     Ok(())
+}
+
+/// What the engine must have applied before a port opens.
+fn opens_behind(storage: &JournalStorage, applied: &WatermarkReader) -> Applied {
+    let (frame, superseded) = storage.at_start();
+    Applied {
+        mark: applied.clone(),
+        frame,
+        superseded,
+    }
 }
 
 /// From the end of one flush to the next; none where acknowledgements wait for it.
@@ -366,10 +369,10 @@ struct FrontDoor {
 }
 
 impl FrontDoor {
-    /// Ports that open once everything in the journal has been told again.
+    /// Ports that open once everything in the journal has been told again; they go on from views, if there are any.
     fn open(
         (config, world): (&NodeConfig, &World),
-        keys: Keys,
+        (keys, views): (Keys, Option<Views>),
         ingress: Producer<Line>,
         opens_behind: &Applied,
     ) -> Result<Self, NodeError> {
@@ -396,11 +399,33 @@ impl FrontDoor {
         drop_copy.opens_behind = Some(opens_behind.clone());
         drop_copy.net = world.net.clone();
         drop_copy.clients_max = config.sessions.drop_copy_connections_max;
-        Ok(Self {
+        let mut front = Self {
             orders: OrderGateway::start(settings, keys, clock(), ingress)?,
             market_data: MarketData::new(&market_data, clock())?,
             drop_copy: DropCopy::new(drop_copy, clock())?,
-        })
+        };
+        if let Some(views) = views {
+            front.begin_behind(views)?;
+        }
+        Ok(front)
+    }
+
+    /// Lets others behind close the intake, and say what this node is.
+    fn follow(&mut self, intakes: [WatermarkReader; 2], duty: Consumer<Duty>) {
+        intakes
+            .into_iter()
+            .for_each(|it| self.orders.follow_intake(it));
+        self.orders.follow_duty(duty);
+    }
+
+    /// Has every port go on from what it knew at a place of the event log.
+    fn begin_behind(&mut self, views: Views) -> Result<(), NodeError> {
+        let position = views.position();
+        let (sessions, publisher, learnt) = views.into_parts();
+        self.orders.begin_behind(sessions, position)?;
+        self.market_data.begin_behind(publisher, position)?;
+        self.drop_copy.begin_behind(learnt)?;
+        Ok(())
     }
 
     fn addresses(&self) -> Addresses {

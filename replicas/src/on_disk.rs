@@ -7,6 +7,7 @@
 //!   events/       what they gave; derived, and written again by replay where it is lost
 //!   raft-state    what this node has promised to its peers
 //!   snapshots/    states at some places of the journal: what a start need not replay
+//!   views/        what the ports know at some places of the events: what a start need not read
 //!   identity      which exchange this is: every log of it carries the same id
 //!   keys          the sessions' keys, readable by the owner only
 //! ```
@@ -21,10 +22,11 @@ use std::sync::Arc;
 
 use exahour_engine::Capacity;
 use exahour_gateway::credentials::Keys;
+use exahour_gateway::views::{Room, Views};
 use exahour_journal::disk::{Disk, Mode};
 use exahour_journal::{
     Appender, Chain, Config as LogConfig, FlushBody, Flusher, Journal, LogId, MachineRun, OnDamage,
-    Reader, Stager, Verify,
+    Position, Reader, Stager, Verify,
 };
 use exahour_rings::{Producer, WatermarkReader};
 use exahour_wire::codes::Durability;
@@ -40,6 +42,7 @@ use crate::install::install;
 use crate::members::{Member, Members, NodeId};
 use crate::snapshots::{self, EventsBefore, SnapshotAgent, SnapshotSettings, Standing, Start};
 use crate::storage::{JournalStorage, LogEnd};
+use crate::views::{self, Begun, Check, ViewKeeper, ViewSettings, Wanted};
 use crate::world::World;
 
 /// The folder of the journal in a data folder.
@@ -60,11 +63,16 @@ pub(crate) const ALONE: NodeId = NodeId(1);
 /// How often it is looked whether the snapshots are still there that the journal gives up its beginning for.
 const LOOK_FOR_SNAPSHOTS_EVERY: Nanos = Nanos(1_000_000_000);
 
+/// A part of the feed's history is made again at a start: this many bytes of it for one of events.
+const HISTORY_TO_BACK: u64 = 4;
+
 /// How a node came back.
 #[derive(Clone, Debug, Default)]
 pub struct Recovery {
     /// The last command that a snapshot spared replaying; zero where the whole journal is replayed.
     pub snapshot_command: u64,
+    /// The last event that the ports did not read again; zero where they read all of them.
+    pub views_event: u64,
     /// Snapshots that were passed over, each in a sentence.
     pub notices: Vec<String>,
 }
@@ -86,6 +94,8 @@ pub(crate) struct OnDisk {
     pub(crate) start: Option<Start>,
     /// Takes the next ones.
     pub(crate) snapshots: SnapshotAgent,
+    /// What the ports begin with, where they need not read the whole event log.
+    pub(crate) views: Option<Views>,
     pub(crate) recovery: Recovery,
 }
 
@@ -136,7 +146,7 @@ impl OnDisk {
                 "this node goes on behind entry {index}, from a snapshot"
             ));
         }
-        let events = open_events(&events, config)?;
+        let (events, views, keeper) = open_events(events, config)?;
         let ahead = promises.kept().forgetful || promises.kept().base.index > 0;
         let (standings_in, standings_out) = snapshots::standings();
         let mut storage = JournalStorage::new(journal.appender, reader, promises, standings_out);
@@ -152,10 +162,10 @@ impl OnDisk {
             index_seed: u64::from_le_bytes(random_bytes(disk.as_ref())?),
             ..config.capacity
         };
-        let (start, snapshots, recovery) = open_snapshots(
+        let (start, snapshots, mut recovery) = open_snapshots(
             (config, world),
             capacity,
-            (&event_log, events.flusher),
+            (&event_log, events.flusher, keeper),
             (wanted, standings_in),
         )?;
         let stands_behind = start.as_ref().map_or(0, |start| start.place.index);
@@ -164,6 +174,7 @@ impl OnDisk {
             return Err(why_no_start(config, disk, &storage, event_log.last())?);
         }
         storage.know_committed(stands_behind);
+        recovery.views_event = views.as_ref().map_or(0, |it| it.last_event().0);
         Ok(Self {
             storage,
             flusher: journal.flusher,
@@ -175,6 +186,7 @@ impl OnDisk {
             capacity,
             start,
             snapshots,
+            views,
             recovery,
         })
     }
@@ -388,6 +400,7 @@ fn journal_config(disk: &Arc<dyn Disk>, config: &NodeConfig) -> Result<LogConfig
 pub(crate) fn set_events_aside(config: &NodeConfig, world: &World) -> Result<(), NodeError> {
     let log_id = journal_config(&world.disk, config)?.log_id;
     let events = events_config(&world.disk, config, log_id);
+    views::remove_all(world.disk.as_ref(), &config.data.join(views::FOLDER))?;
     Journal::set_aside(&events, "it tells of more than the journal has")
         .map_err(NodeError::log("event log"))
 }
@@ -402,9 +415,86 @@ fn events_config(disk: &Arc<dyn Disk>, config: &NodeConfig, log_id: LogId) -> Lo
     events
 }
 
-/// Opens the log of what the commands gave. One that is damaged is cut there: the journal gives
-/// what stood behind it again.
-fn open_events(events: &LogConfig, config: &NodeConfig) -> Result<Journal, NodeError> {
+/// Opens the log of what the commands in `journal` gave, and finds what the ports begin with. One that is damaged is
+/// cut there: the journal gives what stood behind it again. What stands before the views is not looked at now,
+/// unless nobody has looked at it since an earlier start did not.
+fn open_events(
+    mut events: LogConfig,
+    config: &NodeConfig,
+) -> Result<(Journal, Option<Views>, ViewKeeper), NodeError> {
+    let (disk, path) = (&Arc::clone(&events.disk), events.dir.clone());
+    let folder = views::open_folder(disk.as_ref(), &config.data)?;
+    let wanted = wanted_views(disk, config, (&folder, &path), events.log_id.0);
+    let found = wanted.find()?;
+    if let Some(begun) = &found
+        && !views::unchecked(disk.as_ref(), &folder)
+    {
+        events.believed_before = begun.place.frame;
+    }
+    let open = |events: &LogConfig| open_log_of_events(config, events, &folder);
+    let mut opened = open(&events)?;
+    let reader = follow(disk, &path, "event log")?;
+    let (mut begun, mut believed) = (found, events.believed_before);
+    let cut_at = opened.recovered.damage.as_ref().map(|it| it.position);
+    if let Some(Begun { place, .. }) = &begun
+        && let Err(reason) = place.stands_on(&reader, cut_at)
+    {
+        (config.notice)(&format!("the views of the ports are not used: {reason}"));
+        views::remove_all(disk.as_ref(), &folder)?;
+        drop(opened);
+        (begun, believed) = (None, Position::ZERO);
+        events.believed_before = believed;
+        opened = open(&events)?;
+    }
+    views::set_unchecked(disk.as_ref(), &folder, believed > Position::ZERO)?;
+    let check = match believed > Position::ZERO {
+        true => Some(Check::new(disk, &path, believed)?),
+        false => None,
+    };
+    let settings = ViewSettings {
+        disk: Arc::clone(disk),
+        folder,
+        events: path,
+        back: back_of(config),
+        notice: config.notice,
+    };
+    let keeper = ViewKeeper::new(settings, check);
+    Ok((opened, begun.map(|it| it.views), keeper))
+}
+
+fn wanted_views<'a>(
+    disk: &'a Arc<dyn Disk>,
+    config: &NodeConfig,
+    (folder, events): (&'a Path, &'a Path),
+    log_id: [u8; 16],
+) -> Wanted<'a> {
+    Wanted {
+        disk,
+        folder,
+        events,
+        log_id,
+        room: Room {
+            history_bytes: config.sessions.market_data_history_bytes,
+            // As many orders may rest as live at all.
+            orders: config.capacity.orders as usize,
+        },
+        back: back_of(config),
+        notice: config.notice,
+    }
+}
+
+/// Bytes of events that ports read again at a start at least, so that who was a little behind in the feed finds what
+/// it missed.
+fn back_of(config: &NodeConfig) -> u64 {
+    config.sessions.market_data_history_bytes as u64 / HISTORY_TO_BACK
+}
+
+/// Opens the event log. What is cut for damage takes the views with it, before it is forgotten that it was.
+fn open_log_of_events(
+    config: &NodeConfig,
+    events: &LogConfig,
+    folder: &Path,
+) -> Result<Journal, NodeError> {
     let opened = Journal::open_or_create(events).map_err(NodeError::log("event log"))?;
     if let Some(damage) = &opened.recovered.damage {
         (config.notice)(&format!(
@@ -415,6 +505,7 @@ fn open_events(events: &LogConfig, config: &NodeConfig) -> Result<Journal, NodeE
             config.data.display(),
             damage.position.value()
         ));
+        views::remove_all(events.disk.as_ref(), folder)?;
     }
     opened.told().map_err(NodeError::log("event log"))?;
     Ok(opened)
@@ -450,7 +541,7 @@ fn open_event_log(
 fn open_snapshots(
     (config, world): (&NodeConfig, &World),
     capacity: Capacity,
-    (event_log, flusher): (&EventLog, Flusher),
+    (event_log, flusher, keeper): (&EventLog, Flusher, ViewKeeper),
     marks: (WatermarkReader, Producer<Standing>),
 ) -> Result<(Option<Start>, SnapshotAgent, Recovery), NodeError> {
     let disk = &world.disk;
@@ -477,13 +568,14 @@ fn open_snapshots(
     };
     let recovery = Recovery {
         snapshot_command: place.map_or(0, |place| place.command),
+        views_event: 0,
         notices: found.passed_over,
     };
     let events = EventsBefore {
         written: follow(disk, &config.data.join(EVENTS), "event log")?,
         flusher,
     };
-    let agent = SnapshotAgent::new(settings, (reader, events), place.as_ref(), marks);
+    let agent = SnapshotAgent::new(settings, (reader, events, keeper), place.as_ref(), marks);
     Ok((found.start, agent, recovery))
 }
 

@@ -16,6 +16,7 @@ use crate::error::NodeError;
 use crate::hard_state::HardStateFile;
 use crate::on_disk::{OnDisk, PROMISES, set_events_aside};
 use crate::snapshots::{self, FOLDER};
+use crate::views;
 use crate::world::World;
 
 /// What the name of a snapshot that cannot be read is given for an ending.
@@ -67,6 +68,11 @@ pub fn find_snapshots(data: &Path) -> Result<SnapshotsFound, NodeError> {
 /// [`NodeError`]: what cannot be mended, with what is to be done; nothing on disk is lost then.
 pub fn repair(config: &NodeConfig) -> Result<(), NodeError> {
     let world = World::system();
+    let disk = world.disk.as_ref();
+    if disk.exists(&config.data) {
+        // Nothing is believed, and everything read.
+        views::set_unchecked(disk, &views::open_folder(disk, &config.data)?, true)?;
+    }
     let open = || {
         let (_, wanted) = watermark();
         OnDisk::open(config, &world, wanted).map(drop)
@@ -78,7 +84,7 @@ pub fn repair(config: &NodeConfig) -> Result<(), NodeError> {
         }
         opened => opened?,
     }
-    set_snapshots_aside(world.disk.as_ref(), &config.data)
+    set_snapshots_aside(disk, &config.data)
 }
 
 /// Gives snapshots that cannot be read another name.

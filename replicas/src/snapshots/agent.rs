@@ -19,10 +19,12 @@ use exahour_journal::{Flusher, JournalError, Position, Reader, Verify};
 use exahour_rings::{Agent, Halt, Producer, WatermarkReader};
 use exahour_wire::units::Nanos;
 
-use super::file::{Draft, Place};
-use super::{Standing, make_folder, newest, prune};
+use super::file::{Place, SnapshotDraft};
+use super::{Standing, newest, prune};
+use crate::data_folder::make_own_folder;
 use crate::error::NodeError;
 use crate::frames::Frames;
+use crate::views::ViewKeeper;
 
 /// The agent's name in a layout.
 pub(crate) const SNAPSHOTS: &str = "snapshots";
@@ -62,7 +64,7 @@ pub(crate) struct EventsBefore {
 
 impl EventsBefore {
     /// Whether the log has everything up to this event on disk; where it is written, it is flushed.
-    fn durable_to(&mut self, event: u64) -> Result<bool, NodeError> {
+    pub(crate) fn durable_to(&mut self, event: u64) -> Result<bool, NodeError> {
         if self.written.commit() < event {
             // The engine that trades is not there yet.
             return Ok(false);
@@ -90,6 +92,8 @@ pub(crate) struct SnapshotAgent {
     /// Knows how far the journal is committed.
     journal: Reader,
     events: EventsBefore,
+    /// Makes the views of the ports after each snapshot.
+    views: ViewKeeper,
     /// How many were asked for by operators.
     wanted: WatermarkReader,
     /// How many of those were begun.
@@ -110,7 +114,7 @@ enum Phase {
     /// The state of the last one, on its way to `target`.
     Replaying(Box<Shadow>),
     /// On its way to the disk.
-    Writing(Box<Draft>),
+    Writing(Box<SnapshotDraft>),
 }
 
 /// An engine that follows the journal.
@@ -133,7 +137,7 @@ impl SnapshotAgent {
     /// An agent that takes the next snapshot once enough has been journaled behind `last`.
     pub(crate) fn new(
         settings: SnapshotSettings,
-        (journal, events): (Reader, EventsBefore),
+        (journal, events, views): (Reader, EventsBefore, ViewKeeper),
         last: Option<&Place>,
         (wanted, standings): (WatermarkReader, Producer<Standing>),
     ) -> Self {
@@ -141,6 +145,7 @@ impl SnapshotAgent {
             settings,
             journal,
             events,
+            views,
             wanted_begun: wanted.current(),
             wanted,
             last: last.map_or(Position::new(0), |place| place.frame),
@@ -200,7 +205,14 @@ impl SnapshotAgent {
         self.look_again();
         self.tell();
         match std::mem::replace(&mut self.phase, Phase::Waiting) {
-            Phase::Waiting => self.begin_if_due(),
+            // Views come first: where snapshots are always due, they would never be made.
+            Phase::Waiting => match self.views.turn(&mut self.events) {
+                0 => match self.begin_if_due()? {
+                    0 => Ok(self.views.check()),
+                    begun => Ok(begun),
+                },
+                done => Ok(done),
+            },
             Phase::Replaying(mut shadow) => {
                 if shadow.advance()? {
                     self.phase = Phase::Replaying(shadow);
@@ -265,13 +277,13 @@ impl SnapshotAgent {
         let log_id = self.journal.log_id().0;
         // Somebody may have removed it: snapshots may go at any time.
         let SnapshotSettings { disk, folder, .. } = &self.settings;
-        make_folder(disk.as_ref(), folder)?;
-        let draft = Draft::begin((disk, folder), place, log_id, engine)?;
+        make_own_folder(disk.as_ref(), folder)?;
+        let draft = SnapshotDraft::begin((disk, folder), place, log_id, engine)?;
         self.phase = Phase::Writing(Box::new(draft));
         Ok(())
     }
 
-    fn write(&mut self, mut draft: Box<Draft>) -> Result<usize, NodeError> {
+    fn write(&mut self, mut draft: Box<SnapshotDraft>) -> Result<usize, NodeError> {
         if !draft.whole() {
             return match draft.step() {
                 Ok(()) => {
@@ -300,11 +312,12 @@ impl SnapshotAgent {
             (self.settings.notice)(&format!("old snapshots were not removed: {error}"));
         }
         self.look();
+        self.views.ask();
         Ok(1)
     }
 }
 
-fn give_up(draft: Draft, error: NodeError) -> Result<usize, NodeError> {
+fn give_up(draft: SnapshotDraft, error: NodeError) -> Result<usize, NodeError> {
     draft.discard();
     Err(error)
 }
@@ -359,6 +372,7 @@ mod tests {
     use super::*;
     use crate::event_log::EventLog;
     use crate::storage::FRAME_COMMANDS;
+    use crate::views::ViewSettings;
 
     static NOTICES: AtomicUsize = AtomicUsize::new(0);
 
@@ -403,7 +417,14 @@ mod tests {
             };
             let (wanted, wanted_out) = watermark();
             let (standings, told) = standings();
-            let follows = (follow("journal"), before);
+            let views = ViewSettings {
+                disk: Arc::new(SystemDisk),
+                folder: folder.path().join("views"),
+                events: folder.path().join("events"),
+                back: 0,
+                notice: |why| panic!("{why}"),
+            };
+            let follows = (follow("journal"), before, ViewKeeper::new(views, None));
             let agent = SnapshotAgent::new(settings, follows, None, (wanted_out, standings));
             Self {
                 events: EventLog::new(events.appender, &follow("events")).unwrap(),

@@ -12,28 +12,24 @@
 //! ```
 //! Little endian. Written to a draft, flushed, and only then given its name.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
 use exahour_engine::{Capacity, Engine, SNAPSHOT_FORMAT, SnapshotError};
-use exahour_journal::disk::{Disk, DiskFile, Mode, Open};
+use exahour_journal::disk::{Disk, Open};
 use exahour_journal::{FrameHeader, Position, Reader};
 use exahour_wire::message::Digest;
 use rkyv::util::AlignedVec;
 
+use crate::draft::{Draft, entries};
 use crate::error::NodeError;
 
 const MAGIC: [u8; 8] = *b"EXAHSNP1";
 const ENDING: &str = "snapshot";
-const DRAFT_ENDING: &str = "draft";
 
 /// The longest payload that is believed before its checksum is known.
 const PAYLOAD_BYTES_MAX: u64 = 1 << 36;
-
-/// Bytes written and flushed in one step: small, because the journal flushes to the same disk.
-const BYTES_A_STEP: usize = 256 << 10;
 
 /// What a snapshot stands for: everything up to a frame of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,18 +219,12 @@ fn stands_on(place: &Place, log_id: [u8; 16], journal: &Reader) -> Result<(), St
 }
 
 /// A snapshot that is being written, step by step.
-pub(super) struct Draft {
-    disk: Arc<dyn Disk>,
-    path: PathBuf,
-    named: PathBuf,
-    file: Box<dyn DiskFile>,
-    header: Header,
-    payload: AlignedVec,
-    /// Bytes of header and payload that are on disk.
-    written: usize,
+pub(super) struct SnapshotDraft {
+    place: Place,
+    draft: Draft<AlignedVec>,
 }
 
-impl Draft {
+impl SnapshotDraft {
     /// Begins to write what `engine` is behind `place`.
     pub(super) fn begin(
         (disk, folder): (&Arc<dyn Disk>, &Path),
@@ -246,7 +236,7 @@ impl Draft {
         Self::of((disk, folder), place, log_id, payload, &state_hash)
     }
 
-    /// As [`Draft::begin`], of another node's snapshot, for the place that stands for it in this journal.
+    /// As [`SnapshotDraft::begin`], of another node's snapshot, for the place that stands for it in this journal.
     pub(super) fn adopt(
         (disk, folder): (&Arc<dyn Disk>, &Path),
         place: &Place,
@@ -285,77 +275,36 @@ impl Draft {
             checksum: [0; 32],
         };
         header.checksum = header.sum(&payload);
-        let named = path_of(folder, place.index);
-        let path = named.with_extension(DRAFT_ENDING);
-        let file = disk
-            .open(&path, Open::Emptied(Mode::FILE))
-            .map_err(NodeError::io(&path, "create"))?;
+        let content = (bytemuck::bytes_of(&header).to_vec(), payload);
         Ok(Self {
-            disk: Arc::clone(disk),
-            path,
-            named,
-            file,
-            header,
-            payload,
-            written: 0,
+            place: *place,
+            draft: Draft::begin(disk, path_of(folder, place.index), content)?,
         })
     }
 
     /// What it stands for.
     pub(super) fn place(&self) -> Place {
-        self.header.place()
+        self.place
     }
 
     /// Whether every piece is written.
     pub(super) fn whole(&self) -> bool {
-        self.written == HEADER_BYTES + self.payload.len()
+        self.draft.whole()
     }
 
     /// Writes and flushes one piece.
     pub(super) fn step(&mut self) -> Result<(), NodeError> {
-        let io = |action| NodeError::io(&self.path, action);
-        if self.written == 0 {
-            let header = bytemuck::bytes_of(&self.header);
-            self.file.write_all_at(header, 0).map_err(io("write"))?;
-            self.written = HEADER_BYTES;
-        }
-        let from = self.written - HEADER_BYTES;
-        let piece = &self.payload[from..self.payload.len().min(from + BYTES_A_STEP)];
-        self.file
-            .write_all_at(piece, self.written as u64)
-            .map_err(io("write"))?;
-        self.file.sync_data().map_err(io("flush"))?;
-        self.written += piece.len();
-        Ok(())
+        self.draft.step()
     }
 
     /// Gives a draft that is whole its name; where the snapshot is.
     pub(super) fn name(&self) -> Result<PathBuf, NodeError> {
-        assert!(self.whole());
-        let io = |action| NodeError::io(&self.path, action);
-        self.file.sync_all().map_err(io("flush"))?;
-        self.disk
-            .rename(&self.path, &self.named)
-            .map_err(io("name"))?;
-        let folder = self.named.parent().unwrap_or(Path::new("."));
-        self.disk
-            .sync_folder(folder)
-            .map_err(NodeError::io(folder, "flush"))?;
-        Ok(self.named.clone())
+        self.draft.name()
     }
 
     /// Gives up, and the room back.
     pub(super) fn discard(self) {
-        // Where it cannot be removed, the next start does it.
-        let _ = self.disk.remove(&self.path);
-    }
-
-    /// Removes drafts that nobody writes any more.
-    pub(super) fn remove_left(disk: &dyn Disk, folder: &Path) -> Result<(), NodeError> {
-        for path in entries(disk, folder, DRAFT_ENDING)? {
-            disk.remove(&path).map_err(NodeError::io(&path, "remove"))?;
-        }
-        Ok(())
+        self.draft.discard();
     }
 }
 
@@ -367,14 +316,4 @@ pub(super) fn path_of(folder: &Path, index: u64) -> PathBuf {
 /// The snapshots in a folder, oldest first; none where there is no folder.
 pub(crate) fn list(disk: &dyn Disk, folder: &Path) -> Result<Vec<PathBuf>, NodeError> {
     entries(disk, folder, ENDING)
-}
-
-fn entries(disk: &dyn Disk, folder: &Path, ending: &str) -> Result<Vec<PathBuf>, NodeError> {
-    let mut paths = match disk.list(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        paths => paths.map_err(NodeError::io(folder, "list"))?,
-    };
-    // Names are numbers of one length, so their order is that of the journal.
-    paths.retain(|path| path.extension().is_some_and(|found| found == ending));
-    Ok(paths)
 }

@@ -20,15 +20,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use exahour_engine::{Capacity, Engine, SnapshotError, UnknownBehaviour};
-use exahour_journal::disk::{Disk, Mode};
+use exahour_journal::disk::Disk;
 use exahour_journal::{FrameRef, Reader};
 use exahour_wire::message::Digest;
 
-use crate::data_folder::sync_folder_of;
+use crate::data_folder::make_own_folder;
+use crate::draft;
 use crate::error::NodeError;
 
 pub(crate) use agent::{EventsBefore, SNAPSHOTS, SnapshotAgent, SnapshotSettings};
-use file::Draft;
+use file::SnapshotDraft;
 pub(crate) use file::{Place, SnapshotFile, list};
 pub(crate) use standing::{Standing, standings};
 
@@ -178,7 +179,7 @@ pub(crate) fn adopt(
         chain: mark.header().chain,
         ..snapshot.place
     };
-    let mut draft = Draft::adopt((disk, folder), &place, snapshot)?;
+    let mut draft = SnapshotDraft::adopt((disk, folder), &place, snapshot)?;
     while !draft.whole() {
         draft.step()?;
     }
@@ -267,21 +268,10 @@ fn prune(disk: &dyn Disk, folder: &Path, keep: usize, written: &Path) -> Result<
     Ok(())
 }
 
-/// Makes the folder, durably. A snapshot tells of everybody, so it is its owner's alone.
-fn make_folder(disk: &dyn Disk, folder: &Path) -> Result<(), NodeError> {
-    match disk.create_folder(folder, Mode::OWNER_FOLDER) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        made => made.map_err(NodeError::io(folder, "create the folder"))?,
-    }
-    // The journal is given up for what is in it, and that is lost with its name: one that is there may be
-    // another process's, which ended before it came to this.
-    sync_folder_of(disk, folder)
-}
-
 /// The folder of snapshots, made where there is none, without drafts that a crash left.
 pub(crate) fn open_folder(disk: &dyn Disk, data: &Path) -> Result<PathBuf, NodeError> {
     let folder = data.join(FOLDER);
-    make_folder(disk, &folder)?;
-    Draft::remove_left(disk, &folder)?;
+    make_own_folder(disk, &folder)?;
+    draft::remove_left(disk, &folder)?;
     Ok(folder)
 }

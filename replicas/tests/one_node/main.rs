@@ -10,6 +10,7 @@ mod in_and_out;
 mod multicast;
 mod snapshots;
 mod upgrade;
+mod views;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
