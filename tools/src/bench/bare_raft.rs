@@ -1,6 +1,6 @@
 //! The floor of the leader's own work: the library alone, with its own storage in memory.
 //!
-//! Used by the topic `raft`. Three raft nodes hand each other their messages as they are: nothing is packed,
+//! Used by the topic `raft`, and by the comparison in `benches`. Three raft nodes hand each other their messages as they are: nothing is packed,
 //! sealed, sent, written to files, or carried out.
 //!
 //! Always holds: what is timed is the leader's part, from a batch to its commit; the library is set up as the
@@ -71,7 +71,7 @@ impl BareGroup {
     pub fn measure(&mut self, data: &[u8], batches: u64) -> anyhow::Result<Timed> {
         let mut timed = Timed::default();
         for batch in 0..WARM_UP + batches {
-            let took = self.carry_out(data.to_vec())?;
+            let took = self.agree(data.to_vec())?;
             if batch >= WARM_UP {
                 timed.add(took, 2);
             }
@@ -79,7 +79,11 @@ impl BareGroup {
         Ok(timed)
     }
 
-    fn carry_out(&mut self, data: Vec<u8>) -> anyhow::Result<Duration> {
+    /// Has the nodes agree on a batch; how long the leader worked for it.
+    ///
+    /// # Errors
+    /// What the library says.
+    pub fn agree(&mut self, data: Vec<u8>) -> anyhow::Result<Duration> {
         let context = vec![0; CONTEXT_BYTES];
         let began = Instant::now();
         self.nodes[0].propose(context, data)?;
