@@ -59,7 +59,7 @@ pub use operator::{Operator, OperatorError};
 pub use operator_link::{Answer, OperatorLink};
 pub use peers::LinkFault;
 pub use peers::operation::{MemberStatus, NodeRole, NodeStatus, Reply, Request};
-pub use repair::{SnapshotsFound, find_snapshots, repair, whole_promises};
+pub use repair::{FilesFound, find_snapshots, find_views, repair, whole_promises};
 pub use replay::{Head, Replay, ReplayReport, head, replay};
 pub use storage::{FRAME_COMMANDS, FRAME_CONF_CHANGE, FRAME_CONF_CHANGE_V2, FRAME_EMPTY};
 pub use world::{Clocks, World};

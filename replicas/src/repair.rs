@@ -19,12 +19,12 @@ use crate::snapshots::{self, FOLDER};
 use crate::views;
 use crate::world::World;
 
-/// What the name of a snapshot that cannot be read is given for an ending.
+/// What the name of a file that cannot be read is given for an ending.
 const DAMAGED: &str = "damaged";
 
-/// The snapshots of a data folder.
-#[derive(Clone, Debug, Default)]
-pub struct SnapshotsFound {
+/// The snapshots of a data folder, or its views.
+#[derive(Clone, Debug)]
+pub struct FilesFound {
     /// How many are whole.
     pub whole: usize,
     /// The others, and what is wrong with each.
@@ -47,19 +47,18 @@ pub fn whole_promises(data: &Path) -> Result<Option<usize>, NodeError> {
 ///
 /// # Errors
 /// [`NodeError::Io`] where the folder cannot be listed.
-pub fn find_snapshots(data: &Path) -> Result<SnapshotsFound, NodeError> {
-    let (disk, folder) = (system_disk(), data.join(FOLDER));
-    let mut found = SnapshotsFound::default();
-    if !disk.exists(&folder) {
-        return Ok(found);
-    }
-    for path in snapshots::list(disk.as_ref(), &folder)? {
-        match snapshots::fault(disk.as_ref(), &path) {
-            None => found.whole += 1,
-            Some(fault) => found.damaged.push((path, fault)),
-        }
-    }
-    Ok(found)
+pub fn find_snapshots(data: &Path) -> Result<FilesFound, NodeError> {
+    let (whole, damaged) = snapshots::examine(system_disk().as_ref(), &data.join(FOLDER))?;
+    Ok(FilesFound { whole, damaged })
+}
+
+/// Reads all views of the event log.
+///
+/// # Errors
+/// [`NodeError::Io`] where the folder cannot be listed.
+pub fn find_views(data: &Path) -> Result<FilesFound, NodeError> {
+    let (whole, damaged) = views::examine(system_disk().as_ref(), &data.join(views::FOLDER))?;
+    Ok(FilesFound { whole, damaged })
 }
 
 /// Mends what a node keeps as far as a start does, and starts nothing.
@@ -84,12 +83,13 @@ pub fn repair(config: &NodeConfig) -> Result<(), NodeError> {
         }
         opened => opened?,
     }
-    set_snapshots_aside(disk, &config.data)
+    set_aside(disk, find_snapshots(&config.data)?)?;
+    set_aside(disk, find_views(&config.data)?)
 }
 
-/// Gives snapshots that cannot be read another name.
-fn set_snapshots_aside(disk: &dyn Disk, data: &Path) -> Result<(), NodeError> {
-    for (path, _) in find_snapshots(data)?.damaged {
+/// Gives files that cannot be read another name.
+fn set_aside(disk: &dyn Disk, found: FilesFound) -> Result<(), NodeError> {
+    for (path, _) in found.damaged {
         let mut name = path.clone().into_os_string();
         name.push(format!(".{DAMAGED}"));
         disk.rename(&path, Path::new(&name))

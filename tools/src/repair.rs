@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use exahour_journal::{JournalError, Recovered, Verify, inspect_good};
-use exahour_replicas::{NodeConfig, NodeError, find_snapshots, repair, whole_promises};
+use exahour_replicas::{
+    FilesFound, NodeConfig, NodeError, find_snapshots, find_views, repair, whole_promises,
+};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
@@ -22,13 +24,13 @@ use crate::progress::count_bar;
 use crate::start::node_config;
 
 /// Parts of a node's folder that are read.
-const PARTS: u64 = 5;
+const PARTS: u64 = 6;
 
 /// Read everything a node keeps, and mend what is damaged; the node must not run.
 ///
 /// Every frame, snapshot and promise is checked, those that a start would not read too. What a start mends is
 /// mended: a member's journal is cut at its damage, and the node has the rest again from the others; the event log
-/// is written again from the journal; snapshots that cannot be read are put aside. What was there is kept.
+/// is written again from the journal; snapshots and views that cannot be read are put aside. What was there is kept.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Exit code 1: something is damaged that was not mended.\n\nExamples:\n  exahour repair --check\n  \
@@ -173,7 +175,9 @@ fn read_parts(data: &Path, bar: &ProgressBar) -> Result<Vec<Part>> {
     bar.inc(2);
     parts.push(events(data)?);
     bar.inc(1);
-    parts.push(snapshots(data)?);
+    parts.push(files("snapshots", &find_snapshots(data)?));
+    bar.inc(1);
+    parts.push(files("views", &find_views(data)?));
     bar.inc(1);
     Ok(parts)
 }
@@ -231,17 +235,17 @@ fn events(data: &Path) -> Result<Part> {
     })
 }
 
-fn snapshots(data: &Path) -> Result<Part> {
-    let found = find_snapshots(data)?;
-    Ok(match found.damaged.first() {
+/// Files of a kind.
+fn files(part: &'static str, found: &FilesFound) -> Part {
+    match found.damaged.first() {
         Some((path, fault)) => {
             let (count, name) = (found.damaged.len(), path.display());
             let found = format!("{count} damaged, {} whole; {name}: {fault}", found.whole);
-            Part::new("snapshots", State::Damaged, found)
+            Part::new(part, State::Damaged, found)
         }
-        None if found.whole == 0 => Part::new("snapshots", State::Absent, "there are none"),
-        None => Part::new("snapshots", State::Whole, format!("{} read", found.whole)),
-    })
+        None if found.whole == 0 => Part::new(part, State::Absent, "there are none"),
+        None => Part::new(part, State::Whole, format!("{} read", found.whole)),
+    }
 }
 
 fn frames(log: &Recovered) -> String {

@@ -314,6 +314,6 @@ pub(super) fn path_of(folder: &Path, index: u64) -> PathBuf {
 }
 
 /// The snapshots in a folder, oldest first; none where there is no folder.
-pub(crate) fn list(disk: &dyn Disk, folder: &Path) -> Result<Vec<PathBuf>, NodeError> {
+pub(super) fn list(disk: &dyn Disk, folder: &Path) -> Result<Vec<PathBuf>, NodeError> {
     entries(disk, folder, ENDING)
 }

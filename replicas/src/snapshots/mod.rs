@@ -30,7 +30,7 @@ use crate::error::NodeError;
 
 pub(crate) use agent::{EventsBefore, SNAPSHOTS, SnapshotAgent, SnapshotSettings};
 use file::SnapshotDraft;
-pub(crate) use file::{Place, SnapshotFile, list};
+pub(crate) use file::{Place, SnapshotFile};
 pub(crate) use standing::{Standing, standings};
 
 /// The folder of snapshots in a data folder.
@@ -141,11 +141,22 @@ pub(crate) fn any_short_of_events(
     }))
 }
 
-/// What is wrong with a snapshot's file, in words; nothing where this or another version of the program can
-/// read it.
-pub(crate) fn fault(disk: &dyn Disk, path: &Path) -> Option<String> {
-    let fault = SnapshotFile::read(disk, path).err()?;
-    (!SnapshotFile::of_another_format(disk, path)).then_some(fault)
+/// Reads the files in a folder: how many are whole, and what is wrong with each other one. Those that only another
+/// version of this program can read count as whole.
+///
+/// # Errors
+/// [`NodeError::Io`] where the folder cannot be listed.
+pub(crate) fn examine(
+    disk: &dyn Disk,
+    folder: &Path,
+) -> Result<(usize, Vec<(PathBuf, String)>), NodeError> {
+    let paths = file::list(disk, folder)?;
+    let fault = |path: &PathBuf| {
+        let fault = SnapshotFile::read(disk, path).err()?;
+        (!SnapshotFile::of_another_format(disk, path)).then(|| (path.clone(), fault))
+    };
+    let damaged: Vec<(PathBuf, String)> = paths.iter().filter_map(fault).collect();
+    Ok((paths.len() - damaged.len(), damaged))
 }
 
 /// Whether there is a snapshot that only another version of this program can read.

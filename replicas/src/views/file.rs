@@ -117,24 +117,35 @@ pub(super) fn read(
     log_id: [u8; 16],
     room: Room,
 ) -> Result<(Views, ViewsPlace), String> {
-    let (header, stated) = read_header(disk, path)?;
+    let (header, payload) = read_checked(disk, path)?;
     if header.log_id != log_id {
         return Err("they are of another exchange".to_owned());
-    }
-    let file = disk
-        .open(path, Open::Read)
-        .map_err(|error| error.to_string())?;
-    let mut payload = vec![0; stated];
-    file.read_exact_at(&mut payload, HEADER_BYTES as u64)
-        .map_err(|error| error.to_string())?;
-    if header.sum(&payload) != header.checksum {
-        return Err("their checksum is wrong".to_owned());
     }
     let views = Views::read(&payload, room).ok_or("they are not in this program's form")?;
     let place = header.place();
     match views.position() == place.end && views.last_event().0 == place.event {
         true => Ok((views, place)),
         false => Err("they are of another place than they say".to_owned()),
+    }
+}
+
+/// What is wrong with a file, in words, whatever it stands on.
+pub(super) fn fault(disk: &dyn Disk, path: &Path) -> Option<String> {
+    read_checked(disk, path).err()
+}
+
+/// A file whose checksum is right: its header, and what follows.
+fn read_checked(disk: &dyn Disk, path: &Path) -> Result<(Header, Vec<u8>), String> {
+    let (header, stated) = read_header(disk, path)?;
+    let file = disk
+        .open(path, Open::Read)
+        .map_err(|error| error.to_string())?;
+    let mut payload = vec![0; stated];
+    file.read_exact_at(&mut payload, HEADER_BYTES as u64)
+        .map_err(|error| error.to_string())?;
+    match header.sum(&payload) == header.checksum {
+        true => Ok((header, payload)),
+        false => Err("their checksum is wrong".to_owned()),
     }
 }
 

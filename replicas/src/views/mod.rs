@@ -90,6 +90,20 @@ fn not_used(path: &Path, reason: &str) -> String {
     format!("views {} are not used: {reason}", path.display())
 }
 
+/// Reads the files in a folder: how many are whole, and what is wrong with each other one.
+///
+/// # Errors
+/// [`NodeError::Io`] where the folder cannot be listed.
+pub(crate) fn examine(
+    disk: &dyn Disk,
+    folder: &Path,
+) -> Result<(usize, Vec<(PathBuf, String)>), NodeError> {
+    let paths = file::list(disk, folder)?;
+    let fault = |path: &PathBuf| Some((path.clone(), file::fault(disk, path)?));
+    let damaged: Vec<(PathBuf, String)> = paths.iter().filter_map(fault).collect();
+    Ok((paths.len() - damaged.len(), damaged))
+}
+
 /// The folder of views, made where there is none, without drafts that a crash left.
 pub(crate) fn open_folder(disk: &dyn Disk, data: &Path) -> Result<PathBuf, NodeError> {
     let folder = data.join(FOLDER);

@@ -138,22 +138,27 @@ fn what_follows_from_the_journal_and_copies_of_promises_are_made_again() {
     let (data, file) = (exchange.data(), exchange.path("orders.csv"));
     generated_orders(&file, 2_000, 5);
     let file = file.display().to_string();
-    let snapshots = exchange.path("data/snapshots");
-    let snapshot = until("a snapshot is taken", || {
+    let newest = |kind: &str| {
+        let mut paths = fs::read_dir(exchange.path("data").join(kind)).unwrap();
+        let is_one = |path: &PathBuf| {
+            path.extension()
+                .is_some_and(|it| kind.starts_with(it.to_str().unwrap()))
+        };
+        paths.find_map(|it| Some(it.unwrap().path()).filter(is_one))
+    };
+    let (snapshot, views) = until("a snapshot is taken, and views with it", || {
         succeed(&["feed", &file, "--data", &data, "--json"]);
-        let mut paths = fs::read_dir(&snapshots)
-            .unwrap()
-            .map(|it| it.unwrap().path());
-        paths.find(|it| it.extension().is_some_and(|it| it == "snapshot"))
+        Some((newest("snapshots")?, newest("views")?))
     });
     exchange.stop();
+    damage(&views, 200);
     damage(&snapshot, 500);
     damage(&exchange.path("data/raft-state"), 10);
     damage(&segment(&exchange.path("data/events")), 5_000);
 
     let config = exchange.config();
     let found = json(&["repair", "--config", &config, "--data", &data, "--json"]);
-    for name in ["raft-state", "event log", "snapshots"] {
+    for name in ["raft-state", "event log", "snapshots", "views"] {
         assert_eq!(part(&found, "parts", name).0, "damaged", "{found}");
         assert_ne!(part(&found, "mended", name).0, "damaged", "{found}");
     }
