@@ -10,6 +10,7 @@
 mod eviction;
 mod hall;
 
+use std::cmp::Ordering;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -537,19 +538,25 @@ impl<C: Clock> OrderGateway<C> {
     /// Decides on a client's proven wish to have a session on this connection.
     ///
     /// A firm that recovers from a crash must not wait for its dead connection to time out: the
-    /// newer establishment wins. One that is not newer is a recording played back.
+    /// newer establishment wins. One that is not newer is a recording played back. Versions only grow: of one below
+    /// the present it is certain that it is past. One above it may have been opened by another leader, while this
+    /// node stood still and does not know yet that it leads no more: only the log says that there is none.
     fn on_claim(&mut self, slot: Slot, request: &Establish) {
         let holder = self.directory.holder(request.session);
         let other = holder.filter(|other| *other != slot);
         let held = other.is_some_and(|other| self.connections[other.0].session.is_claimed());
         let newer = request.timestamp > self.directory.claimed(request.session);
-        // A recording of an earlier version must not stand in the owner's way.
-        let present = self.directory.version(request.session) == request.version;
-        let mut claim = match (present, newer) {
-            (false, _) => Claim::Refused(EstablishmentRejectCode::Unnegotiated),
-            (true, false) if held => Claim::Refused(EstablishmentRejectCode::AlreadyEstablished),
-            (true, false) => Claim::Refused(EstablishmentRejectCode::Credentials),
-            (true, true) => Claim::Granted,
+        let version = request
+            .version
+            .cmp(&self.directory.version(request.session));
+        let mut claim = match (version, newer) {
+            // A recording of an earlier version must not stand in the owner's way.
+            (Ordering::Less, _) => Claim::Refused(EstablishmentRejectCode::Unnegotiated),
+            (Ordering::Equal, false) if held => {
+                Claim::Refused(EstablishmentRejectCode::AlreadyEstablished)
+            }
+            (Ordering::Equal, false) => Claim::Refused(EstablishmentRejectCode::Credentials),
+            (Ordering::Equal, true) | (Ordering::Greater, _) => Claim::Granted,
         };
         if let Some(other) = other
             && claim == Claim::Granted

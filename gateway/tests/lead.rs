@@ -235,3 +235,38 @@ fn a_logon_under_way_is_refused_and_its_late_answer_is_not_taken() {
     second.say(&establish(1, 5, 1, 7));
     second.hear::<EstablishmentAck>();
 }
+
+#[test]
+fn a_version_that_a_later_leader_may_have_opened_is_not_called_unknown() {
+    let mut rig = led();
+    drop(Raw64::established(&rig, 1, 5));
+    // The node stood still. Another one led and opened version 6, and this one does not know that it leads no more.
+    rig.pause();
+    let mut raw = Raw64::connect(&rig);
+    raw.say(&establish(1, 6, 1, 7));
+    rig.let_turns_pass();
+    raw.hears_nothing();
+    rig.tell(Duty::Follows(Some(elsewhere())));
+    hear_leader(&mut raw, 1);
+    let refused = raw.hear::<EstablishmentReject>();
+    let code = refused.code.decode();
+    assert_eq!(code, Some(EstablishmentRejectCode::NotLeader));
+    rig.act(|exchange| {
+        exchange.discard();
+        exchange.begin_term();
+    });
+    rig.resume();
+    // Where it leads, and the log has no such version, the log says so.
+    rig.tell(Duty::Leads);
+    raw.say(&establish(1, 6, 1, 8));
+    let refused = raw.hear::<EstablishmentReject>();
+    let code = refused.code.decode();
+    assert_eq!(code, Some(EstablishmentRejectCode::Unnegotiated));
+    // What it knows to be past it may call so.
+    raw.say(&establish(1, 4, 1, 9));
+    let refused = raw.hear::<EstablishmentReject>();
+    let code = refused.code.decode();
+    assert_eq!(code, Some(EstablishmentRejectCode::Unnegotiated));
+    raw.say(&establish(1, 5, 1, 10));
+    raw.hear::<EstablishmentAck>();
+}
