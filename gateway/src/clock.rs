@@ -19,6 +19,11 @@ pub trait Clock: Send {
 
     /// The steady time now, for deadlines; never before an earlier answer.
     fn steady(&mut self) -> Steady;
+
+    /// Both, of one moment: a clock that is dear to read is read once.
+    fn both(&mut self) -> (Nanos, Steady) {
+        (self.now(), self.steady())
+    }
 }
 
 impl<C: Clock + ?Sized> Clock for Box<C> {
@@ -28,6 +33,10 @@ impl<C: Clock + ?Sized> Clock for Box<C> {
 
     fn steady(&mut self) -> Steady {
         (**self).steady()
+    }
+
+    fn both(&mut self) -> (Nanos, Steady) {
+        (**self).both()
     }
 }
 
@@ -90,6 +99,23 @@ impl SystemClock {
         })
     }
 
+    #[inline]
+    fn now_at(&mut self, now: Instant) -> Nanos {
+        let span = self.looked.map_or(LOOK_EVERY, |looked| now - looked);
+        if span < LOOK_EVERY {
+            return self.shown_after(span);
+        }
+        self.steer(span, utc());
+        self.looked = Some(now);
+        self.shown
+    }
+
+    #[inline]
+    fn steady_at(&mut self, now: Instant) -> Steady {
+        let began = *self.began.get_or_insert(now);
+        Steady::default().after(nanos(now - began))
+    }
+
     /// Takes a look at UTC, so long after the last.
     fn steer(&mut self, span: Duration, utc: Nanos) {
         let own = self.shown_after(span);
@@ -105,21 +131,18 @@ impl SystemClock {
 impl Clock for SystemClock {
     #[inline]
     fn now(&mut self) -> Nanos {
-        let now = Instant::now();
-        let span = self.looked.map_or(LOOK_EVERY, |looked| now - looked);
-        if span < LOOK_EVERY {
-            return self.shown_after(span);
-        }
-        self.steer(span, utc());
-        self.looked = Some(now);
-        self.shown
+        self.now_at(Instant::now())
     }
 
     #[inline]
     fn steady(&mut self) -> Steady {
+        self.steady_at(Instant::now())
+    }
+
+    #[inline]
+    fn both(&mut self) -> (Nanos, Steady) {
         let now = Instant::now();
-        let began = *self.began.get_or_insert(now);
-        Steady::default().after(nanos(now - began))
+        (self.now_at(now), self.steady_at(now))
     }
 }
 

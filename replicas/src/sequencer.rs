@@ -107,8 +107,8 @@ impl Sequencer {
     }
 
     fn turn(&mut self) -> Result<usize, NodeError> {
-        let now = self.clock.now();
-        let mut work = self.consensus.hear(self.clock.steady())?;
+        let (now, steady) = self.clock.both();
+        let mut work = self.consensus.hear(steady)?;
         self.follow_role(now)?;
         if !self.tell_duty() {
             // What a later leader did must not be known before the loss of the role is.

@@ -10,24 +10,25 @@ use std::net::SocketAddr;
 #[cfg(feature = "defects")]
 use exahour_journal::defects::{self, Defect};
 use raft::prelude::{Message, MessageType};
-use raft::{Progress, ProgressState, SnapshotStatus};
+use raft::{Progress, ProgressState, RawNode, SnapshotStatus};
 
-use super::Consensus;
+use super::{Consensus, ConsensusSettings};
 use crate::couriers::Errand;
 use crate::error::NodeError;
 use crate::peers::facts::Facts;
 use crate::peers::packed::{Packer, Unpacker};
 use crate::peers::{PeerEvent, Peers};
+use crate::storage::JournalStorage;
 
 impl Consensus {
     /// Takes in what came from the peers.
     pub(super) fn hear_peers(&mut self) -> Result<usize, NodeError> {
-        if self.peers.is_none() {
+        let forgetful = self.forgetful();
+        let (raft, settings) = (&self.raft, &self.settings);
+        let Some(peers) = &mut self.peers else {
             return Ok(0);
-        }
-        let facts = self.facts();
-        let peers = self.peers.as_mut();
-        let mut work = peers.map_or(Ok(0), |peers| peers.turn(self.now, &facts))?;
+        };
+        let mut work = peers.turn(self.now, forgetful, &|| facts(raft, settings))?;
         if self.held.is_none() {
             for (node, facts) in std::mem::take(&mut self.linked_meanwhile) {
                 self.on_linked(node, &facts);
@@ -217,6 +218,20 @@ impl Consensus {
         for node in nodes {
             self.raft.report_snapshot(node, SnapshotStatus::Failure);
         }
+    }
+}
+
+/// What this node tells of itself.
+fn facts(raft: &RawNode<JournalStorage>, settings: &ConsensusSettings) -> Facts {
+    let log = &raft.raft.raft_log;
+    let last = log.last_index();
+    let kept = raft.store().promises();
+    Facts {
+        incarnation: kept.incarnation,
+        last_index: last,
+        last_term: log.term(last).unwrap_or(0),
+        behaviour_max: settings.behaviour_max,
+        forgetful: kept.forgetful,
     }
 }
 

@@ -500,19 +500,6 @@ impl Consensus {
         Ok(())
     }
 
-    fn facts(&self) -> Facts {
-        let raft = &self.raft.raft;
-        let last = raft.raft_log.last_index();
-        let kept = self.raft.store().promises();
-        Facts {
-            incarnation: kept.incarnation,
-            last_index: last,
-            last_term: raft.raft_log.term(last).unwrap_or(0),
-            behaviour_max: self.settings.behaviour_max,
-            forgetful: kept.forgetful,
-        }
-    }
-
     /// Tells raft what has become safe since it was appended, and sends what rested on it.
     #[inline]
     fn note_safe(&mut self) -> usize {

@@ -9,6 +9,9 @@
 //! Does not: know what raft does with a message.
 
 pub(crate) mod facts;
+#[cfg(target_arch = "x86_64")]
+mod ghash;
+mod gmac;
 pub(crate) mod handshake;
 mod link;
 pub(crate) mod links;
@@ -136,15 +139,21 @@ impl Peers {
         self.peers.get(&node).is_some_and(|peer| peer.linked)
     }
 
-    /// Accepts, dials and reads; how much there was to do.
+    /// Accepts, dials and reads; how much there was to do. Members hear the `facts` of this node when they are
+    /// linked, and when it is `forgetful` no longer.
     ///
     /// # Errors
     /// [`GatewayError`] where the system's own watch over sockets fails.
-    pub(crate) fn turn(&mut self, now: Steady, facts: &Facts) -> Result<usize, GatewayError> {
+    pub(crate) fn turn(
+        &mut self,
+        now: Steady,
+        forgetful: bool,
+        facts: &dyn Fn() -> Facts,
+    ) -> Result<usize, GatewayError> {
         let mut work = self.links.begin(now)?;
-        if facts.forgetful != self.told_forgetful {
-            self.told_forgetful = facts.forgetful;
-            self.tell(facts);
+        if forgetful != self.told_forgetful {
+            self.told_forgetful = forgetful;
+            self.tell(&facts());
         }
         for place in (0..self.links.count()).rev() {
             let Some(slot) = self.links.slot_at(place) else {
@@ -215,7 +224,7 @@ impl Peers {
         work
     }
 
-    fn read(&mut self, slot: Slot, facts: &Facts) -> usize {
+    fn read(&mut self, slot: Slot, facts: &dyn Fn() -> Facts) -> usize {
         for reads in 0..READS_A_TURN {
             match self.links.read(slot) {
                 Reading::Nothing => return reads,
@@ -234,11 +243,11 @@ impl Peers {
     }
 
     /// Handles what has come whole on a link.
-    fn take_in(&mut self, slot: Slot, facts: &Facts) -> Result<(), LinkFault> {
+    fn take_in(&mut self, slot: Slot, facts: &dyn Fn() -> Facts) -> Result<(), LinkFault> {
         loop {
             match self.links.next(slot)? {
                 None => return Ok(()),
-                Some(Found::Opened) => self.on_opened(slot, facts),
+                Some(Found::Opened) => self.on_opened(slot, &facts()),
                 Some(Found::Frame(kind, place)) => {
                     let own = self.links.node();
                     let Some(link) = self.links.link(slot) else {

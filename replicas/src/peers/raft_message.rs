@@ -33,6 +33,9 @@ const TRAVELLING: [MessageType; 14] = [
     MessageType::MsgRequestPreVoteResponse,
 ];
 
+/// Bytes up to the priority.
+const HEAD_BYTES: usize = 2 + 10 * 8;
+
 /// Appends a message; nothing, and `false`, where it is one that does not travel.
 pub(crate) fn pack(message: &Message, bytes: &mut Vec<u8>) -> bool {
     let kind = message.get_msg_type();
@@ -46,20 +49,27 @@ pub(crate) fn pack(message: &Message, bytes: &mut Vec<u8>) -> bool {
         }
         _ => (message.index, message.log_term),
     };
+    let numbers = [
+        message.from,
+        message.to,
+        message.term,
+        log_term,
+        index,
+        message.commit,
+        message.commit_term,
+        message.reject_hint,
+        message.request_snapshot,
+        message.priority.cast_unsigned(),
+    ];
+    let mut head = [0; HEAD_BYTES];
+    (head[0], head[1]) = (number as u8, u8::from(message.reject));
+    let places = head[2..].as_chunks_mut().0;
+    for (place, number) in places.iter_mut().zip(numbers) {
+        *place = number.to_le_bytes();
+    }
     let mut packer = Packer(bytes);
     packer
-        .u8(number as u8)
-        .u8(u8::from(message.reject))
-        .u64(message.from)
-        .u64(message.to)
-        .u64(message.term)
-        .u64(log_term)
-        .u64(index)
-        .u64(message.commit)
-        .u64(message.commit_term)
-        .u64(message.reject_hint)
-        .u64(message.request_snapshot)
-        .u64(message.priority.cast_unsigned())
+        .bytes(&head)
         .counted(&message.context)
         .u32(message.entries.len() as u32);
     for entry in &message.entries {

@@ -13,7 +13,7 @@
 
 use std::ops::Range;
 
-use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit, Nonce, Tag};
+use super::gmac::{Gmac, TAG_BYTES};
 
 /// Bytes before the body.
 pub(crate) const FRAME_HEADER_BYTES: usize = 24;
@@ -22,11 +22,11 @@ pub(crate) const FRAME_HEADER_BYTES: usize = 24;
 /// at by one entry.
 pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
 
-const SEAL_BYTES: usize = 16;
+const SEAL_BYTES: usize = TAG_BYTES;
 
 /// One direction of a link.
 pub(crate) struct Sealer {
-    cipher: Aes256Gcm,
+    key: Gmac,
     /// The number of the next frame.
     next: u64,
 }
@@ -44,15 +44,9 @@ impl Sealer {
     /// A direction with a key of its own, which no other connection has or had.
     pub(crate) fn new(key: [u8; 32]) -> Self {
         Self {
-            cipher: Aes256Gcm::new(&key.into()),
+            key: Gmac::new(key),
             next: 0,
         }
-    }
-
-    fn nonce(&self) -> Nonce<<Aes256Gcm as aes_gcm::AeadCore>::NonceSize> {
-        let mut nonce = [0; 12];
-        nonce[4..].copy_from_slice(&self.next.to_be_bytes());
-        nonce.into()
     }
 
     /// Appends a frame to `bytes`; `write` appends its body, or nothing and `false` to have no frame. There is
@@ -74,13 +68,7 @@ impl Sealer {
         let (seal, sealed) = bytes[start..].split_at_mut(SEAL_BYTES);
         sealed[..4].copy_from_slice(&(length as u32).to_le_bytes());
         sealed[4] = kind;
-        let tag = self
-            .cipher
-            .encrypt_inout_detached(&self.nonce(), sealed, (&mut [][..]).into());
-        let Ok(tag) = tag else {
-            unreachable!("only bytes beyond 64 GiB cannot be sealed")
-        };
-        seal.copy_from_slice(&tag);
+        seal.copy_from_slice(&self.key.tag(self.next, sealed));
         self.next += 1;
         true
     }
@@ -105,13 +93,9 @@ impl Sealer {
         let Some(sealed) = sealed.get(..end - SEAL_BYTES) else {
             return Ok(None);
         };
-        let opened = self.cipher.decrypt_inout_detached(
-            &self.nonce(),
-            sealed,
-            (&mut [][..]).into(),
-            &Tag::from(*seal),
-        );
-        opened.map_err(|_| BadFrame::Seal)?;
+        if !self.key.proves(self.next, sealed, seal) {
+            return Err(BadFrame::Seal);
+        }
         self.next += 1;
         Ok(Some((sealed[4], FRAME_HEADER_BYTES..end)))
     }
