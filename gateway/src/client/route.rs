@@ -3,7 +3,7 @@
 //! Asked by `Client` whenever it has no session with the leader.
 //!
 //! Always holds: the node that was named as the leader comes first, then the known ones in turn; once
-//! as many attempts have failed as there are nodes, the next waits, twice as long each time up to
+//! as many attempts have failed as there are nodes, the next waits, a quarter longer each time up to
 //! [`PAUSE_MAX`]. Does not: touch a socket or a clock.
 
 use std::net::SocketAddr;
@@ -98,7 +98,8 @@ impl Route {
         if self.failures >= self.nodes.len() {
             self.failures = 0;
             self.ready_at = self.ready_at.max(now.after(self.pause));
-            self.pause = Nanos(self.pause.0 * 2).min(PAUSE_MAX);
+            // A leader that is there again is found when so long a part of its absence has passed once more.
+            self.pause = Nanos(self.pause.0 + self.pause.0 / 4).min(PAUSE_MAX);
         }
     }
 
@@ -143,14 +144,14 @@ mod tests {
         let mut route = Route::new(node(1), &[node(2)]);
         let mut now = Steady(0);
         let mut waits = Vec::new();
-        for _ in 0..20 {
+        for _ in 0..40 {
             route.take();
             route.on_failed(Millis(0), now);
             waits.push(route.ready_at().since(now).0 / 1_000_000);
             now = now.max(route.ready_at());
         }
-        assert_eq!(waits[..8], [0, 20, 0, 40, 0, 80, 0, 160]);
-        assert_eq!(waits[16..], [0, 1_000, 0, 1_000]);
+        assert_eq!(waits[..8], [0, 20, 0, 25, 0, 31, 0, 39]);
+        assert_eq!(waits[36..], [0, 1_000, 0, 1_000]);
         route.on_failed(Millis(3_000), now);
         assert_eq!(route.ready_at().since(now), Nanos(3_000_000_000));
         route.reset();

@@ -230,6 +230,20 @@ impl Cluster {
         self.now
     }
 
+    /// Cuts or mends the link between two hosts.
+    #[cfg(test)]
+    pub(crate) fn cut(&mut self, one: HostId, other: HostId, cut: bool) {
+        let mut net = self.net.lock();
+        net.set_cut(one, other, cut);
+        net.set_cut(other, one, cut);
+    }
+
+    /// Breaks one connection.
+    #[cfg(test)]
+    pub(crate) fn break_a_connection(&mut self) {
+        self.net.lock().break_one();
+    }
+
     fn let_clients_in(&mut self) -> Result<(), Violation> {
         let first = &self.nodes[0];
         let keys = first.disk().lock().content(&first.folder("keys"));

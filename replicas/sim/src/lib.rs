@@ -14,6 +14,7 @@ mod electorate;
 mod faults;
 mod forgetting;
 mod node;
+mod succession;
 
 mod client;
 mod onlookers;

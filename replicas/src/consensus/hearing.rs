@@ -10,8 +10,9 @@ use std::net::SocketAddr;
 #[cfg(feature = "defects")]
 use exahour_journal::defects::{self, Defect};
 use raft::prelude::{Message, MessageType};
-use raft::{Progress, ProgressState, RawNode, SnapshotStatus};
+use raft::{Progress, ProgressState, RawNode, SnapshotStatus, StateRole};
 
+use super::timeouts::ELECTION_TICKS;
 use super::{Consensus, ConsensusSettings};
 use crate::couriers::Errand;
 use crate::error::NodeError;
@@ -52,7 +53,10 @@ impl Consensus {
                     self.on_linked(node, &facts);
                     self.remember_incarnations()?;
                 }
-                PeerEvent::Apart(node) => self.raft.report_unreachable(node),
+                PeerEvent::Apart(node) => {
+                    self.raft.report_unreachable(node);
+                    self.miss_leader(node);
+                }
             }
         }
         Ok(work)
@@ -87,6 +91,18 @@ impl Consensus {
         // What raft refuses is from a node that is no member (any more): as good as lost.
         let _ = self.raft.step(message);
         self.draw_timeout();
+    }
+
+    /// A link that breaks mostly means that the process at its other end has ended. Where the leader's does, this
+    /// node holds to it no longer than to one that was silent for an election timeout: it waits for what is left
+    /// of its own, which tells the voters apart, and gives its vote to whoever asks before that.
+    ///
+    /// Where only the link is cut, the leader and whoever hears it hold to each other, and give this node no vote.
+    fn miss_leader(&mut self, node: u64) {
+        let raft = &mut self.raft.raft;
+        if raft.state == StateRole::Follower && raft.leader_id == node {
+            raft.election_elapsed = raft.election_elapsed.max(ELECTION_TICKS);
+        }
     }
 
     /// Whether a message speaks of entries that this node does not have, and cannot be true.
