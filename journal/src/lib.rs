@@ -55,4 +55,4 @@ pub use read::Reader;
 pub use recovery::{MachineRun, Recovered, Tail, inspect, inspect_good, inspect_on};
 pub use segment::{FrameRef, SegmentHeader, SegmentMap};
 pub use set_aside::Damage;
-pub use stage::{STAGE_BYTES_PER_TURN, Stager};
+pub use stage::{STAGE_BYTES_BEHIND, STAGE_BYTES_PER_TURN, Stager};

@@ -34,8 +34,12 @@ const HEAD_START_PARTS: u64 = 16;
 /// Bytes staged for each byte appended to the live segment.
 const LEAD: u64 = 2;
 
-/// Most bytes zeroed by one turn of the stager.
+/// Most bytes zeroed by one turn of the stager while it keeps up.
 pub const STAGE_BYTES_PER_TURN: u64 = 256 << 10;
+
+/// The most by one turn that is so far behind, or that an appender waits for. A flush of a file that grows costs the disk
+/// much the same whatever it takes along; and whoever appends that fast is not kept waiting by it.
+pub const STAGE_BYTES_BEHIND: u64 = 4 << 20;
 const PAGE: usize = 4096;
 static ZEROS: [u8; PAGE] = [0; PAGE];
 
@@ -104,7 +108,7 @@ impl WritableSegment {
 
     /// Renews the pages of a recovered segment from `offset` on, if it is written through its map:
     /// recovery may have read it ahead into large folios, of which every small store would write
-    /// the whole. The bytes there are zero before and after.
+    /// the whole. The bytes there are zero before and after, so that nothing is flushed.
     pub(crate) fn renew_pages(&self, offset: usize) -> Result<()> {
         let Some(map) = &self.map else { return Ok(()) };
         // Without it stores are slower and as safe.
@@ -115,7 +119,7 @@ impl WritableSegment {
                 .write_all_at(&ZEROS, at as u64)
                 .map_err(write_at("zero", &self.path, need))?;
         }
-        self.sync().map_err(io_at("sync", &self.path))
+        Ok(())
     }
 }
 
@@ -146,27 +150,34 @@ impl Staging {
         }
     }
 
-    /// Whether so much of the live segment is full that another piece is due.
-    fn is_due(&self, shape: &LogShape, appended: Position) -> bool {
+    /// How much is due, by how full the live segment is: a piece at most, or a larger one where it is behind.
+    fn due(&self, shape: &LogShape, appended: Position) -> u64 {
         let geometry = &shape.geometry;
         if geometry.segment_of(appended).next() != self.next {
-            return true;
+            return STAGE_BYTES_PER_TURN;
         }
-        let filled = geometry.offset_of(appended) as u64;
-        let wanted = geometry.segment_bytes / HEAD_START_PARTS + LEAD * filled;
-        match &self.phase {
-            Phase::Idle => true,
-            Phase::Filling { written, .. } => *written < wanted,
-            Phase::Ready(_) => false,
+        let head_start = geometry.segment_bytes / HEAD_START_PARTS;
+        let wanted = head_start + LEAD * geometry.offset_of(appended) as u64;
+        let behind = match &self.phase {
+            Phase::Idle => wanted,
+            Phase::Filling { written, .. } => wanted.saturating_sub(*written),
+            Phase::Ready(_) => 0,
+        };
+        match behind {
+            0 => 0,
+            // That much is due at once whenever the log turns to another segment.
+            behind if behind <= head_start + STAGE_BYTES_PER_TURN => STAGE_BYTES_PER_TURN,
+            behind => behind.min(STAGE_BYTES_BEHIND),
         }
     }
 
-    /// Zeroes at most one piece; returns how many bytes, 0 when the segment is ready.
+    /// Zeroes at most one piece of so many bytes; returns how many, 0 when the segment is ready.
     fn step(
         &mut self,
         (disk, dir): (&dyn Disk, &Path),
         shape: &LogShape,
         body: FlushBody,
+        piece: u64,
     ) -> Result<usize> {
         if let Phase::Idle = self.phase {
             let path = staging_name(dir, shape, self.next);
@@ -190,7 +201,7 @@ impl Staging {
         };
         let total = shape.geometry.segment_bytes;
         let before = *written;
-        let end = total.min(before + STAGE_BYTES_PER_TURN);
+        let end = total.min(before + piece);
         while *written < end {
             file.write_all_at(&ZEROS, *written).map_err(write_at(
                 "zero",
@@ -226,7 +237,7 @@ impl Staging {
             if matches!(self.phase, Phase::Ready(_)) {
                 break;
             }
-            self.step(place, shape, body)?;
+            self.step(place, shape, body, STAGE_BYTES_BEHIND)?;
         }
         match &mut self.phase {
             Phase::Ready(segment) => Ok((segment, late)),
@@ -274,8 +285,8 @@ impl Stager {
         }
     }
 
-    /// Zeroes at most [`STAGE_BYTES_PER_TURN`] and waits until they are on disk, or removes or archives
-    /// one segment that was released; returns the bytes zeroed or freed, 0 when nothing is due or the
+    /// Zeroes at most [`STAGE_BYTES_PER_TURN`], or up to [`STAGE_BYTES_BEHIND`] where it is so far behind, and waits until
+    /// they are on disk, or removes or archives one segment that was released; returns the bytes zeroed or freed, 0 when nothing is due or the
     /// next segment is ready.
     ///
     /// # Errors
@@ -297,10 +308,10 @@ impl Stager {
     fn stage_if_due(&self) -> Result<usize> {
         let core = &self.core;
         let mut staging = lock_staging(core);
-        if !staging.is_due(&core.shape, core.control.appended()) {
-            return Ok(0);
+        match staging.due(&core.shape, core.control.appended()) {
+            0 => Ok(0),
+            piece => staging.step(core.place(), &core.shape, core.body, piece),
         }
-        staging.step(core.place(), &core.shape, core.body)
     }
 
     /// Works until the next segment is ready, however little of the live one is full, and until
@@ -311,7 +322,11 @@ impl Stager {
     pub fn finish(&mut self) -> Result<()> {
         while self.remove_released()? {}
         let core = &self.core;
-        while lock_staging(core).step(core.place(), &core.shape, core.body)? > 0 {}
+        let step = || {
+            let mut staging = lock_staging(core);
+            staging.step(core.place(), &core.shape, core.body, STAGE_BYTES_BEHIND)
+        };
+        while step()? > 0 {}
         Ok(())
     }
 }

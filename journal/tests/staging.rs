@@ -4,7 +4,9 @@
 
 use std::path::Path;
 
-use exahour_journal::{Config, FrameMeta, Journal, LogId, STAGE_BYTES_PER_TURN};
+use exahour_journal::{
+    Config, FrameMeta, Journal, LogId, STAGE_BYTES_BEHIND, STAGE_BYTES_PER_TURN,
+};
 
 const SEGMENT_BYTES: u64 = 16 << 20;
 const PAYLOAD: [u8; 8_000] = [7; 8_000];
@@ -58,4 +60,34 @@ fn an_idle_log_is_staged_a_little_and_a_busy_one_twice_as_fast_as_it_fills() {
     }
     assert!(halfway > index / 3, "ready {halfway} times of {index}");
     assert_eq!(journal.appender.late_stages(), 0);
+}
+
+/// A log that fills faster than pieces of the usual size are flushed.
+#[test]
+fn whoever_is_far_behind_stages_larger_pieces() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config::new(dir.path(), LogId([4; 16])).with_segment_bytes(SEGMENT_BYTES);
+    let mut journal = Journal::create(&config).unwrap();
+    turn_until_idle(&mut journal);
+    let mut index = 0;
+    let mut append_up_to = |journal: &mut Journal, end: u64| {
+        while journal.appender.appended().value() < end {
+            index += 1;
+            let meta = FrameMeta {
+                index,
+                term: 1,
+                ..FrameMeta::default()
+            };
+            journal.appender.append(&meta, &[&PAYLOAD]).unwrap();
+        }
+    };
+    append_up_to(&mut journal, SEGMENT_BYTES / 64);
+    let usual = journal.stager.do_work().unwrap() as u64;
+    assert_eq!(usual, STAGE_BYTES_PER_TURN);
+    append_up_to(&mut journal, SEGMENT_BYTES / 2);
+    let larger = journal.stager.do_work().unwrap() as u64;
+    assert_eq!(larger, STAGE_BYTES_BEHIND);
+    // The stager is not turned any more: the appender does the rest.
+    append_up_to(&mut journal, 5 * SEGMENT_BYTES / 2);
+    assert_eq!(journal.appender.late_stages(), 2);
 }
