@@ -524,6 +524,17 @@ impl Consensus {
         noted
     }
 
+    /// Sends what a leader says, and gives raft the room for its next messages back.
+    #[inline]
+    fn send_and_give_back(&mut self, mut messages: Vec<Message>) {
+        self.send(&messages);
+        messages.clear();
+        let next = &mut self.raft.raft.msgs;
+        if next.capacity() == 0 {
+            *next = messages;
+        }
+    }
+
     /// Hands messages to the links. A node that may have forgotten does not say whom it would vote for.
     fn send(&mut self, messages: &[Message]) {
         if messages.is_empty() {
@@ -572,7 +583,7 @@ impl Consensus {
                     self.raft.mut_store().promise(&state)?;
                 }
                 // 2. What a leader says is on its way before its own disk is asked.
-                self.send(&ready.take_messages());
+                self.send_and_give_back(ready.take_messages());
                 let entries = ready.take_entries();
                 self.on_read_states(&mut ready)?;
                 Walk { ready, entries }

@@ -4,8 +4,8 @@
 //! another the rest, as the layout for few cores has it. Only the turns of the leader's sequencer are timed: it
 //! drains the ring, stamps the batch, has raft propose it, writes the journal's frame, packs and seals a
 //! message for each follower, opens their answers, and publishes the commit. Beside it, in the same run: raft
-//! alone over its own storage in memory, and the journal alone, which a node without a group has as well. What
-//! replication costs is the difference to the latter.
+//! alone over its own storage in memory, the journal alone, and one whole node that has no group. What replication
+//! costs is the difference to the journal; to the node alone, what three cost more than one.
 //!
 //! Always holds: what is timed is the very agent that a node runs, on a log of real files.
 //! Does not: count the followers' work, though it shares the caches with it, so figures are above rather
@@ -79,7 +79,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut report = Report::default();
     super::machine::measure(&mut report);
     report.histogram("two readings of the clock", readings());
-    let mut group = Group::found(&scratch.path)?;
+    let [path, path_alone] = ["group", "alone"].map(|name| scratch.path.join(name));
+    let mut group = Group::found(&path, NODES)?;
+    let mut alone = Group::found(&path_alone, 1)?;
     for (commands, batches, aim) in BATCHES {
         let batches = if arguments.quick {
             batches / 10
@@ -87,6 +89,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             batches
         };
         let timed = group.measure(commands, batches)?;
+        let one = alone.measure(commands, batches)?;
         let raft = BareGroup::found()?.measure(&data(commands), batches)?;
         let folder = scratch.path.join(format!("journal-{commands}"));
         let journal = journal_alone(&folder, &data(commands), batches)?;
@@ -95,6 +98,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let p50 = |it: &Timed| it.batches.value_at_quantile(0.5);
         let all = [
             ("leader", &timed),
+            ("node alone", &one),
             ("raft alone", &raft),
             ("journal alone", &journal),
         ];
@@ -106,18 +110,21 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 None,
             );
         }
-        let own = p50(&timed).saturating_sub(p50(&journal)) as f64 / commands as f64;
+        let less = |floor: &Timed| p50(&timed).saturating_sub(p50(floor)) as f64 / commands as f64;
         let name = format!("leader less the journal alone, p50, {kind}");
         match aim {
-            Some(most) => report.at_most(&name, own, "ns/command", most),
-            None => report.value(&name, own, "ns/command", None),
+            Some(most) => report.at_most(&name, less(&journal), "ns/command", most),
+            None => report.value(&name, less(&journal), "ns/command", None),
         }
+        let name = format!("leader less the node alone, p50, {kind}");
+        report.value(&name, less(&one), "ns/command", None);
         let name = format!("leader / (raft alone + journal alone), {kind}");
         report.times(&name, p50(&timed), p50(&raft) + p50(&journal), None);
         let turns = timed.turns as f64 / batches as f64;
         report.value(&format!("leader, {kind}, turns"), turns, "a batch", None);
         for (name, timed) in [
             ("leader", timed),
+            ("node alone", one),
             ("raft alone", raft),
             ("journal alone", journal),
         ] {
@@ -125,6 +132,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
     }
     group.behind.end()?;
+    alone.behind.end()?;
     finish(&report, arguments.out.as_deref(), arguments.json)
 }
 
@@ -247,7 +255,9 @@ struct Group {
 }
 
 impl Group {
-    fn found(folder: &Path) -> anyhow::Result<Self> {
+    /// Founds a group of so many, or a node alone.
+    fn found(folder: &Path, count: usize) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(folder)?;
         draw(&folder.join(KEY_FILE))?;
         let net = MemoryNet::default();
         let world = World {
@@ -256,9 +266,9 @@ impl Group {
         };
         let (mut nodes, mut behind) = (Vec::new(), Vec::new());
         let mut keys = None;
-        for id in 1..=NODES {
+        for id in 1..=count {
             let path = folder.join(format!("node-{id}.toml"));
-            std::fs::write(&path, configuration(id))?;
+            std::fs::write(&path, configuration(id, count))?;
             let mut config = NodeConfig::load(&path)?;
             config.data = folder.join(format!("node-{id}"));
             config.set_durability(Durability::Replicated);
@@ -272,7 +282,7 @@ impl Group {
             behind.extend(others);
         }
         let behind = Behind::start(behind)?;
-        let orders: Vec<_> = (1..=NODES)
+        let orders: Vec<_> = (1..=count)
             .map(|id| format!("10.0.0.{id}:7801").parse())
             .collect::<Result<_, _>>()?;
         let mut settings = trip::settings(&keys.context("a cluster has nodes")?)?;
@@ -365,13 +375,16 @@ impl Group {
     }
 }
 
-fn configuration(node: usize) -> String {
+fn configuration(node: usize, count: usize) -> String {
     let mut text = format!(
         "[listen]\norders = \"10.0.0.{node}:7801\"\nmarket_data = \"10.0.0.{node}:7802\"\n\
-         drop_copy = \"10.0.0.{node}:7803\"\n[snapshots]\njournal_bytes = 0\n\
-         [cluster]\nnode = {node}\nkey = \"{KEY_FILE}\"\n"
+         drop_copy = \"10.0.0.{node}:7803\"\n[snapshots]\njournal_bytes = 0\n"
     );
-    for id in 1..=NODES {
+    if count == 1 {
+        return text;
+    }
+    text.push_str(&format!("[cluster]\nnode = {node}\nkey = \"{KEY_FILE}\"\n"));
+    for id in 1..=count {
         text.push_str(&format!(
             "[[cluster.member]]\nid = {id}\npeers = \"10.0.0.{id}:7804\"\norders = \"10.0.0.{id}:7801\"\n"
         ));
