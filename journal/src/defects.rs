@@ -35,13 +35,15 @@ pub enum Defect {
     BackwardStamp,
     /// The gateway passes over a frame of events.
     LostReports,
+    /// The name of a snapshot is not made to survive the machine before the journal is given up for it.
+    SkippedSnapshotSync,
     /// A behaviour is activated though a member cannot do it, or has not said that it can.
     UncheckedActivation,
 }
 
 impl Defect {
     /// Every one.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::SkippedFlush,
         Self::EarlyAck,
         Self::AckBeforeFlush,
@@ -54,6 +56,7 @@ impl Defect {
         Self::UntrueNotApplied,
         Self::BackwardStamp,
         Self::LostReports,
+        Self::SkippedSnapshotSync,
         Self::UncheckedActivation,
     ];
 }

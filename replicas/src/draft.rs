@@ -9,6 +9,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+#[cfg(feature = "defects")]
+use exahour_journal::defects::{self, Defect};
 use exahour_journal::disk::{Disk, DiskFile, Mode, Open};
 
 use crate::error::NodeError;
@@ -95,6 +97,10 @@ impl<P: AsRef<[u8]>> Draft<P> {
             .rename(&self.path, &self.named)
             .map_err(io("name"))?;
         let folder = self.named.parent().unwrap_or(Path::new("."));
+        #[cfg(feature = "defects")]
+        if defects::armed(Defect::SkippedSnapshotSync) {
+            return Ok(self.named.clone());
+        }
         self.disk
             .sync_folder(folder)
             .map_err(NodeError::io(folder, "flush"))?;

@@ -54,6 +54,11 @@ fn a_name_that_is_not_kept() {
 }
 
 #[test]
+fn a_snapshot_whose_name_is_not_kept_though_what_it_stands_for_is_gone() {
+    found_within(200, DRAWN, Defect::SkippedSnapshotSync);
+}
+
+#[test]
 fn a_tail_that_was_flushed_and_is_cut() {
     found_within(10, DRAWN, Defect::TruncatedTail);
 }

@@ -14,7 +14,7 @@ use exahour_journal::disk::Disk;
 use exahour_journal::{Verify, inspect_on};
 
 use super::image::{SECTOR, Shows};
-use super::{Looks, Named, Shared, SimDisk, Store};
+use super::{Looks, Shared, SimDisk, Store};
 use crate::trace::Happening;
 
 /// What goes wrong.
@@ -92,11 +92,9 @@ impl Shared {
 impl Store {
     /// The whole sectors among the first bytes of a file that has this name now and after a power cut.
     fn sectors(&self, path: &Path, bytes: usize) -> impl Iterator<Item = Place> + use<> {
-        let kept = self.kept_names.get(path);
-        let image = match self.names.get(path) {
-            Some(Named::File(image)) if kept == Some(&Named::File(*image)) => Some(*image),
-            _ => None,
-        };
+        let kept = self.names.kept().file_at(path);
+        let image = self.names.seen().file_at(path);
+        let image = image.filter(|image| kept == Some(*image));
         let there = image.map_or(0, |image| self.images[image].kept().len());
         let count = there.min(bytes) / SECTOR;
         let image = image.unwrap_or_default();
@@ -175,9 +173,8 @@ impl Store {
     }
 
     fn name_of(&self, image: usize) -> PathBuf {
-        let named = |(path, named): (&PathBuf, &Named)| {
-            (*named == Named::File(image)).then(|| path.clone())
-        };
-        self.names.iter().find_map(named).unwrap_or_default()
+        let mut files = self.names.seen().files().into_iter();
+        let named = files.find(|(_, file)| *file == image);
+        named.map(|(path, _)| path).unwrap_or_default()
     }
 }

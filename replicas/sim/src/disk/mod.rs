@@ -2,14 +2,14 @@
 //!
 //! A node has one; its agents use it through `SimDisk` as they use the machine's own.
 //!
-//! Always holds: what was synced survives; what was not survives or is lost by the seed, names in the order
-//! in which they were made. A process that was killed, or a machine without power, does nothing more to it.
+//! Always holds: what was synced survives; what was not survives or is lost by the seed. A process that was killed, or a machine without power, does nothing more to it.
 //! Does not: lose what was written where only the process ends.
 
 mod file;
 mod harm;
 mod image;
 mod memory;
+mod names;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,6 +26,7 @@ use crate::trace::{Happening, Trace, digest};
 use file::SimFile;
 pub(crate) use harm::Harm;
 use image::{Fate, Image, Sync};
+use names::{Named, Names, Tree};
 
 /// What a disk is like.
 #[derive(Clone, Copy, Debug)]
@@ -38,69 +39,6 @@ pub struct Wear {
     pub slow_for: Nanos,
     /// How often a flush fails.
     pub fails: PartsPerMillion,
-}
-
-/// What a name stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Named {
-    File(usize),
-    Folder,
-}
-
-/// A change of names that the disk may not have.
-#[derive(Clone, Debug)]
-struct NameChange {
-    gone: Option<PathBuf>,
-    made: Option<(PathBuf, Named)>,
-}
-
-impl NameChange {
-    /// Whether syncing this folder makes the change survive.
-    fn lies_in(&self, folder: &Path) -> bool {
-        let path = self.made.as_ref().map(|(path, _)| path);
-        path.or(self.gone.as_ref()).and_then(|path| path.parent()) == Some(folder)
-    }
-
-    /// Whether both are about one name.
-    fn shares_a_name(&self, other: &Self) -> bool {
-        let names = |change: &Self| {
-            let made = change.made.as_ref().map(|(path, _)| path.clone());
-            [change.gone.clone(), made]
-        };
-        let others = names(other);
-        names(self)
-            .iter()
-            .flatten()
-            .any(|name| others.iter().flatten().any(|it| it == name))
-    }
-
-    fn apply(self, names: &mut BTreeMap<PathBuf, Named>) {
-        if let Some(gone) = self.gone {
-            names.remove(&gone);
-            if let Some((path, Named::Folder)) = &self.made {
-                // What is in a folder goes with it.
-                let inside = names.range(gone.clone()..);
-                let inside = inside.take_while(|(name, _)| name.starts_with(&gone));
-                let inside: Vec<_> = inside.map(|(name, named)| (name.clone(), *named)).collect();
-                for (name, named) in inside {
-                    names.remove(&name);
-                    names.insert(moved(&name, &gone, path), named);
-                }
-            }
-        }
-        if let Some((path, named)) = self.made {
-            names.insert(path, named);
-        }
-    }
-}
-
-/// A path below `from`, once that is `to`.
-fn moved(path: &Path, from: &Path, to: &Path) -> PathBuf {
-    match path.strip_prefix(from) {
-        Ok(rest) if rest.as_os_str().is_empty() => to.to_path_buf(),
-        Ok(rest) => to.join(rest),
-        Err(_) => path.to_path_buf(),
-    }
 }
 
 /// A flush that takes longer is one that a disk is slow with.
@@ -142,9 +80,7 @@ pub(crate) struct Store {
     trace: Trace,
     wear: Wear,
     images: Vec<Image>,
-    names: BTreeMap<PathBuf, Named>,
-    kept_names: BTreeMap<PathBuf, Named>,
-    changes: Vec<NameChange>,
+    names: Names,
     locks: BTreeMap<PathBuf, Run>,
     run: Run,
     boots: u64,
@@ -182,9 +118,7 @@ impl Shared {
             trace,
             wear,
             images: Vec::new(),
-            names: BTreeMap::from([(PathBuf::from("/"), Named::Folder)]),
-            kept_names: BTreeMap::from([(PathBuf::from("/"), Named::Folder)]),
-            changes: Vec::new(),
+            names: Names::new(),
             locks: BTreeMap::new(),
             run: 0,
             boots: 1,
@@ -239,19 +173,7 @@ impl Store {
     pub(crate) fn lose_power(&mut self) {
         self.end_run();
         self.boots += 1;
-        let survive = self.chance.below(self.changes.len() + 1);
-        let changes = std::mem::take(&mut self.changes);
-        for change in changes.into_iter().take(survive) {
-            change.apply(&mut self.kept_names);
-        }
-        // What lies in a folder that was lost is out of reach.
-        let folders = self.kept_names.clone();
-        let reachable = |path: &Path| {
-            let mut above = path.ancestors().skip(1);
-            above.all(|folder| folders.get(folder) == Some(&Named::Folder))
-        };
-        self.kept_names.retain(|path, _| reachable(path));
-        self.names = self.kept_names.clone();
+        self.names.lose_power(&mut self.chance);
         let fate = match self.chance.below(4) {
             0 => Fate::Kept,
             1 => Fate::Lost,
@@ -321,28 +243,20 @@ impl Store {
 
     /// The whole of a file, as programs see it.
     pub(crate) fn content(&self, path: &Path) -> Option<Vec<u8>> {
-        let Some(Named::File(image)) = self.names.get(path) else {
-            return None;
-        };
-        let image = &self.images[*image];
+        let image = &self.images[self.names.seen().file_at(path)?];
         let mut content = vec![0; image.bytes()];
         image.read(0, &mut content).then_some(content)
     }
 
     /// A digest of a part of a file, as it would be found after a power cut.
     pub(crate) fn kept_digest(&self, path: &Path, range: Range<usize>) -> Option<u64> {
-        let Some(Named::File(image)) = self.kept_names.get(path) else {
-            return None;
-        };
-        self.images[*image].kept().get(range).map(digest)
+        let image = self.names.kept().file_at(path)?;
+        self.images[image].kept().get(range).map(digest)
     }
 
     fn used(&self) -> usize {
-        let named = self.names.values().filter_map(|named| match named {
-            Named::File(image) => Some(self.images[*image].bytes()),
-            Named::Folder => None,
-        });
-        named.sum()
+        let files = self.names.seen().files().into_iter();
+        files.map(|(_, image)| self.images[image].bytes()).sum()
     }
 
     /// Whether a process may go on, before each of its calls: the power may be cut over this very one.
@@ -369,26 +283,10 @@ impl Store {
         }
     }
 
-    fn parent_is_there(&self, path: &Path) -> io::Result<()> {
-        match path.parent().and_then(|folder| self.names.get(folder)) {
-            Some(Named::Folder) => Ok(()),
-            _ => Err(io::ErrorKind::NotFound.into()),
-        }
-    }
-
-    fn change(&mut self, gone: Option<&Path>, made: Option<(&Path, Named)>) {
-        let change = NameChange {
-            gone: gone.map(Path::to_path_buf),
-            made: made.map(|(path, named)| (path.to_path_buf(), named)),
-        };
-        change.clone().apply(&mut self.names);
-        self.changes.push(change);
-    }
-
     fn open(&mut self, path: &Path, how: Open) -> io::Result<usize> {
-        let found = match self.names.get(path) {
-            Some(Named::Folder) => return Err(io::ErrorKind::IsADirectory.into()),
-            Some(Named::File(image)) => Some(*image),
+        let found = match self.names.seen().at(path) {
+            Some(Named::Folder(_)) => return Err(io::ErrorKind::IsADirectory.into()),
+            Some(Named::File(image)) => Some(image),
             None => None,
         };
         match (found, how) {
@@ -399,66 +297,11 @@ impl Store {
             (Some(image), _) => Ok(image),
             (None, Open::Read | Open::Write) => Err(io::ErrorKind::NotFound.into()),
             (None, Open::OrCreate(mode) | Open::Emptied(mode)) => {
-                self.parent_is_there(path)?;
                 let image = self.images.len();
+                self.names.make(path, Named::File(image))?;
                 self.images.push(Image::new(mode));
-                self.change(None, Some((path, Named::File(image))));
                 Ok(image)
             }
-        }
-    }
-
-    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
-        let named = *self.names.get(from).ok_or(io::ErrorKind::NotFound)?;
-        self.parent_is_there(to)?;
-        if named == Named::Folder {
-            // What was changed in it, and is not kept yet, is now changed where it stands.
-            for change in &mut self.changes {
-                for path in [
-                    change.gone.as_mut(),
-                    change.made.as_mut().map(|it| &mut it.0),
-                ] {
-                    if let Some(path) = path.filter(|path| path.starts_with(from)) {
-                        *path = moved(path, from, to);
-                    }
-                }
-            }
-        }
-        self.change(Some(from), Some((to, named)));
-        Ok(())
-    }
-
-    fn sync_folder(&mut self, folder: &Path) -> io::Result<()> {
-        if self.names.get(folder) != Some(&Named::Folder) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        for change in std::mem::take(&mut self.changes) {
-            if change.lies_in(folder) {
-                self.keep_what_comes_before(&change);
-                change.apply(&mut self.kept_names);
-            } else {
-                self.changes.push(change);
-            }
-        }
-        Ok(())
-    }
-
-    /// Keeps the earlier changes of the same names, and what those rest on: no disk keeps the later of two moves
-    /// of a name without the earlier.
-    fn keep_what_comes_before(&mut self, change: &NameChange) {
-        let mut needed = vec![change.clone()];
-        let mut kept = Vec::new();
-        for earlier in std::mem::take(&mut self.changes).into_iter().rev() {
-            if needed.iter().any(|it| it.shares_a_name(&earlier)) {
-                needed.push(earlier.clone());
-                kept.push(earlier);
-            } else {
-                self.changes.push(earlier);
-            }
-        }
-        self.changes.reverse();
-        for earlier in kept.into_iter().rev() {
-            earlier.apply(&mut self.kept_names);
         }
     }
 
@@ -531,10 +374,10 @@ impl SimDisk {
     }
 
     /// The names that can be seen from here.
-    fn names<'s>(&self, store: &'s Store) -> &'s BTreeMap<PathBuf, Named> {
+    fn names<'s>(&self, store: &'s Store) -> &'s Tree {
         match self.looks {
-            Looks::AsProgram | Looks::FromOutside => &store.names,
-            Looks::AtKept => &store.kept_names,
+            Looks::AsProgram | Looks::FromOutside => store.names.seen(),
+            Looks::AtKept => store.names.kept(),
         }
     }
 
@@ -549,9 +392,11 @@ impl SimDisk {
 impl Disk for SimDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn DiskFile>> {
         let mut store = self.enter("open")?;
-        let image = match (self.looks, self.names(&store).get(path)) {
-            (Looks::AtKept, Some(Named::File(image))) => *image,
-            (Looks::AtKept, _) => return Err(io::ErrorKind::NotFound.into()),
+        let image = match self.looks {
+            Looks::AtKept => {
+                let found = store.names.kept().file_at(path);
+                found.ok_or(io::ErrorKind::NotFound)?
+            }
             _ => store.open(path, how)?,
         };
         drop(store);
@@ -559,65 +404,52 @@ impl Disk for SimDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.enter("rename")?.rename(from, to)
+        self.enter("rename")?.names.rename(from, to)
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut store = self.enter("link")?;
-        if store.names.contains_key(to) {
+        if store.names.seen().at(to).is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let named = *store.names.get(from).ok_or(io::ErrorKind::NotFound)?;
-        store.parent_is_there(to)?;
-        store.change(None, Some((to, named)));
-        Ok(())
+        let named = store.names.seen().at(from);
+        store.names.make(to, named.ok_or(io::ErrorKind::NotFound)?)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut store = self.enter("remove")?;
-        match store.names.get(path) {
-            Some(Named::File(_)) => {
-                store.change(Some(path), None);
-                Ok(())
-            }
-            Some(Named::Folder) => Err(io::ErrorKind::IsADirectory.into()),
+        match store.names.seen().at(path) {
+            Some(Named::File(_)) => store.names.remove(path),
+            Some(Named::Folder(_)) => Err(io::ErrorKind::IsADirectory.into()),
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
         let store = self.enter("list")?;
-        let names = self.names(&store);
-        if names.get(folder) != Some(&Named::Folder) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let below = names.range(folder.to_path_buf()..).skip(1);
-        let below = below.take_while(|(path, _)| path.starts_with(folder));
-        let inside = below.filter(|(path, _)| path.parent() == Some(folder));
-        Ok(inside.map(|(path, _)| path.clone()).collect())
+        let listed = self.names(&store).list(folder);
+        listed.ok_or(io::ErrorKind::NotFound.into())
     }
 
     fn create_folder(&self, path: &Path, _: Mode) -> io::Result<()> {
         let mut store = self.enter("create folder")?;
-        if store.names.contains_key(path) {
+        if store.names.seen().at(path).is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        store.parent_is_there(path)?;
-        store.change(None, Some((path, Named::Folder)));
-        Ok(())
+        store.names.make_folder(path)
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        self.enter("sync folder")?.sync_folder(folder)
+        self.enter("sync folder")?.names.sync(folder)
     }
 
     fn entry(&self, path: &Path) -> io::Result<Option<Entry>> {
         let store = self.enter("entry")?;
-        Ok(self.names(&store).get(path).map(|named| match named {
-            Named::Folder => Entry::Folder,
+        Ok(self.names(&store).at(path).map(|named| match named {
+            Named::Folder(_) => Entry::Folder,
             Named::File(image) => Entry::File {
-                bytes: self.bytes(&store.images[*image]) as u64,
-                mode: store.images[*image].mode,
+                bytes: self.bytes(&store.images[image]) as u64,
+                mode: store.images[image].mode,
             },
         }))
     }

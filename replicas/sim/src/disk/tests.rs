@@ -85,8 +85,8 @@ fn a_name_survives_once_its_folder_and_those_above_are_synced() {
 }
 
 #[test]
-fn a_rename_happens_or_does_not_and_in_the_order_of_changes() {
-    let mut seen = [0; 4];
+fn a_rename_happens_or_does_not_whatever_comes_of_other_names() {
+    let mut seen = [0; 6];
     for seed in 0..200 {
         let store = store(seed);
         let disk = store.begin_run();
@@ -107,17 +107,15 @@ fn a_rename_happens_or_does_not_and_in_the_order_of_changes() {
         let disk = store.begin_run();
         let there = |name: &str| disk.exists(Path::new(name));
         let content = disk.read(Path::new("/file")).unwrap();
-        let state = (content == b"new", there("/next"), there("/after"));
-        let stage = match state {
-            (false, false, false) => 0,
-            (false, true, false) => 1,
-            (true, false, false) => 2,
-            (true, false, true) => 3,
-            _ => panic!("{state:?}"),
+        let stage = match (content == b"new", there("/next")) {
+            (false, false) => 0,
+            (false, true) => 1,
+            (true, false) => 2,
+            (true, true) => panic!("a rename is done by half"),
         };
-        seen[stage] += 1;
+        seen[stage + 3 * usize::from(there("/after"))] += 1;
     }
-    assert!(seen.iter().all(|count| *count > 10), "{seen:?}");
+    assert!(seen.iter().all(|count| *count > 5), "{seen:?}");
 }
 
 #[test]
