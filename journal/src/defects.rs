@@ -37,13 +37,19 @@ pub enum Defect {
     LostReports,
     /// The name of a snapshot is not made to survive the machine before the journal is given up for it.
     SkippedSnapshotSync,
+    /// A segment that is released is removed, though it should be kept in an archive.
+    UnarchivedSegment,
+    /// The folder is not flushed between the removals of two segments.
+    SkippedReleaseSync,
+    /// Market data tells of a trade of one lot more than it was.
+    UntrueTrade,
     /// A behaviour is activated though a member cannot do it, or has not said that it can.
     UncheckedActivation,
 }
 
 impl Defect {
     /// Every one.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::SkippedFlush,
         Self::EarlyAck,
         Self::AckBeforeFlush,
@@ -57,6 +63,9 @@ impl Defect {
         Self::BackwardStamp,
         Self::LostReports,
         Self::SkippedSnapshotSync,
+        Self::UnarchivedSegment,
+        Self::SkippedReleaseSync,
+        Self::UntrueTrade,
         Self::UncheckedActivation,
     ];
 }

@@ -20,6 +20,8 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use crate::archive;
 use crate::config::FlushBody;
+#[cfg(feature = "defects")]
+use crate::defects::{self, Defect};
 use crate::disk::{Disk, DiskFile, FileMap, Mode, Open};
 use crate::error::{JournalError, Result, io_at, write_at};
 use crate::journal::Core;
@@ -355,7 +357,10 @@ impl Stager {
             self.noted = keep;
         }
         let path = live_name(&core.dir, &core.shape, self.first);
-        match &core.archive {
+        let archive = core.archive.as_ref();
+        #[cfg(feature = "defects")]
+        let archive = archive.filter(|_| !defects::strikes(Defect::UnarchivedSegment, 4));
+        match archive {
             None => core.disk.remove(&path).map_err(io_at("remove", &path))?,
             Some(folder) => {
                 let kept = archive::keep(core.disk.as_ref(), folder, &path);
@@ -378,6 +383,11 @@ impl Stager {
         let Some(segment) = &self.unsynced else {
             return Ok(());
         };
+        #[cfg(feature = "defects")]
+        if defects::armed(Defect::SkippedReleaseSync) {
+            self.unsynced = None;
+            return Ok(());
+        }
         let core = &self.core;
         // In this order a power cut leaves a name in either folder, or in both.
         if let Some(archive) = &core.archive

@@ -13,6 +13,8 @@
 //! Always holds: one change has one message at a depth, a trade of the book two where orders are told.
 //! Does not: number (that is `history`), or know clients.
 
+#[cfg(feature = "defects")]
+use exahour_journal::defects::{self, Defect};
 use exahour_wire::codes::{FeedDepth, LevelAction, Side};
 use exahour_wire::events::{TradeBusted, TradeCorrected};
 use exahour_wire::ids::{FeedSequence, InstrumentId, TradeId};
@@ -200,6 +202,11 @@ impl Histories {
     fn traded(&mut self, time: Nanos, order: RestingOrder, made: Made) {
         self.executed(time, order, made);
         let (trade, price, quantity) = made;
+        #[cfg(feature = "defects")]
+        let quantity = match defects::armed(Defect::UntrueTrade) {
+            true => Quantity(quantity.0 + 1),
+            false => quantity,
+        };
         self.push(&DEPTHS, order.instrument, |sequence| TradeReport {
             sequence,
             time,

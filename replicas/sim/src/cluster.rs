@@ -16,6 +16,7 @@ use exahour_wire::codes::Durability;
 use exahour_wire::ids::SessionId;
 use exahour_wire::units::Nanos;
 
+use crate::archived::check_archive;
 use crate::chance::{Chance, Stream};
 use crate::client::{Client, Trader, User, VersionTold, Violation};
 use crate::clock::{ClockHands, Drift};
@@ -68,6 +69,8 @@ pub(crate) struct Cluster {
     pub(crate) steps: u64,
     /// Machines that were lost for good.
     lost: u64,
+    /// Segments that archives have.
+    archived: u64,
     /// Event logs that an operator moved away.
     pub(crate) events_moved: u64,
     /// Clients do nothing more.
@@ -127,6 +130,7 @@ impl Cluster {
             trace,
             steps: 0,
             lost: 0,
+            archived: 0,
             events_moved: 0,
             is_silent: false,
             plan,
@@ -189,6 +193,7 @@ impl Cluster {
         }
         tally.machines_lost += self.lost;
         tally.majorities_lost += u64::from(self.is_silent);
+        tally.segments_archived += self.archived;
         tally.events_moved += self.events_moved;
         tally.terms_led += self.overheard.terms_led();
         if self.plan.has_old_programs() && self.history.in_force() > OLDER {
@@ -303,7 +308,8 @@ impl Cluster {
         let (net, nodes) = (live(office), self.at(Plan::drop_copy_at));
         let office = BackOffice::new((self.seed, office), (&net, nodes), trader)?;
         let (net, nodes) = (live(watcher), self.at(Plan::market_data_at));
-        let watcher = MarketWatcher::new((self.seed, watcher), (&net, nodes))?;
+        let place = (self.seed, watcher);
+        let watcher = MarketWatcher::new(place, (&net, nodes), Plan::instrument())?;
         (self.back_office, self.watcher) = (Some(office), Some(watcher));
         Ok(())
     }
@@ -490,13 +496,28 @@ impl Cluster {
                 (false, _) => None,
             };
             if rests_at.is_some_and(|at| self.now >= at) {
-                return Ok(());
+                if !self.restart_with_bad_events() {
+                    return Ok(());
+                }
+                rests_at = None;
             }
             if self.now >= end {
                 return Err(self.what_lasts());
             }
             self.step()?;
         }
+    }
+
+    /// Restarts nodes whose event log is not known to be whole again, if there are any. A start believes what it has
+    /// no need to read; the node looks through that afterwards, and the next start mends it.
+    fn restart_with_bad_events(&mut self) -> bool {
+        let mut any = false;
+        let serving = self.nodes.iter_mut().filter(|node| node.serves());
+        for node in serving.filter(|node| node.has_bad_events()) {
+            node.kill(Death::Process, self.now, Nanos(1));
+            any = true;
+        }
+        any
     }
 
     pub(crate) fn what_lasts(&self) -> Violation {
@@ -541,8 +562,24 @@ impl Cluster {
         if let Some(office) = &self.back_office {
             office.check(&meaning.events)?;
         }
+        if let Some(watcher) = &self.watcher {
+            watcher.check(&meaning)?;
+        }
         self.check_event_logs(&meaning)?;
+        self.check_archives()?;
         Ok(meaning)
+    }
+
+    /// What nodes have archived goes on in their journals.
+    fn check_archives(&mut self) -> Result<(), Violation> {
+        if !self.plan.keeping.archives {
+            return Ok(());
+        }
+        for node in self.nodes.iter().filter(|node| node.has_been_used()) {
+            let place = (node.disk(), node.data());
+            self.archived += check_archive(node.host(), place, &self.history)?;
+        }
+        Ok(())
     }
 
     /// What all nodes have told agrees with the history.

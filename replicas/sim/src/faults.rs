@@ -54,6 +54,8 @@ pub enum Fault {
     WriteAstray,
     /// A read gives what stands at another place.
     ReadAstray,
+    /// A part of an event log is damaged, of any node whose journal gives it again.
+    EventRot,
     /// The network is slow and loses much.
     Storm,
     /// Whoever was cut off is reached again, another node is cut off, and a third one restarts: right after a
@@ -63,7 +65,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Kill,
         Self::PowerCut,
         Self::Blackout,
@@ -84,6 +86,7 @@ impl Fault {
         Self::ReadAstray,
         Self::Storm,
         Self::Topple,
+        Self::EventRot,
     ];
 
     /// Whether a machine loses what is not on its disk.
@@ -247,6 +250,8 @@ impl Faults {
             if nodes[place].disk().lock().is_harmed() {
                 // What is damaged is found out at the next start at the latest.
                 nodes[place].kill(Death::Machine, now, Nanos(1));
+            } else if nodes[place].has_bad_events() {
+                nodes[place].kill(Death::Process, now, Nanos(1));
             }
             nodes[place].resume(now);
         }
@@ -362,6 +367,9 @@ impl Faults {
                 let victims = (nodes.len() - 1) / 2;
                 let victim = (self.first_victim + self.chance.below(victims)) % nodes.len();
                 nodes[victim].harm(harm);
+            }
+            Fault::EventRot => {
+                node.harm_events();
             }
             Fault::Storm => {
                 let (least, most) = self.weather.delay;

@@ -33,7 +33,7 @@ pub(crate) struct Committed {
 }
 
 impl Committed {
-    fn of(header: &FrameHeader, payload: &[u8]) -> Self {
+    pub(crate) fn of(header: &FrameHeader, payload: &[u8]) -> Self {
         Self {
             term: header.term,
             kind: header.kind,

@@ -20,6 +20,7 @@ mod client;
 mod onlookers;
 mod operator;
 
+mod archived;
 mod checks;
 mod history;
 mod meaning;

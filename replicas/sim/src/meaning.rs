@@ -9,16 +9,18 @@ use std::collections::BTreeMap;
 use exahour_replicas::FRAME_COMMANDS;
 use exahour_twin::Twin;
 use exahour_twin::check::Checker;
+use exahour_wire::codes::Side;
 use exahour_wire::events::{
-    EventPrefix, SessionClosed, SessionExpelled, SessionOpened, SessionReady,
+    EventPrefix, OrderFilled, SessionClosed, SessionExpelled, SessionOpened, SessionReady,
 };
-use exahour_wire::ids::{CommandSequence, SessionId, SessionVersion};
+use exahour_wire::ids::{CommandSequence, OrderId, SessionId, SessionVersion, TradeId};
 use exahour_wire::internal::ReadySession;
 use exahour_wire::message::{HEADER_BYTES, Message, messages, peek_header};
-use exahour_wire::units::Nanos;
+use exahour_wire::units::{Nanos, Price, Quantity};
 
 use crate::client::Violation;
 use crate::history::History;
+use crate::swarm::Plan;
 use crate::trace::digest;
 
 /// The templates of what clients ask for; those above are the exchange's own.
@@ -37,6 +39,21 @@ pub(crate) struct Carried {
 
 /// A report of the history: a digest, and the command that caused it.
 pub(crate) type Report = (u64, CommandSequence);
+
+/// A trade: its price, and how many lots.
+pub(crate) type Traded = (Price, Quantity);
+
+/// A digest of a book: its orders in the order in which they would trade.
+pub(crate) fn book_digest(orders: impl Iterator<Item = (OrderId, Side, Price, Quantity)>) -> u64 {
+    let mut bytes = Vec::new();
+    for (order, side, price, quantity) in orders {
+        bytes.extend_from_slice(&order.0.to_le_bytes());
+        bytes.push(side as u8);
+        bytes.extend_from_slice(&price.0.to_le_bytes());
+        bytes.extend_from_slice(&quantity.0.to_le_bytes());
+    }
+    digest(&bytes)
+}
 
 /// Where a session stands.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +74,10 @@ pub(crate) struct Meaning {
     pub(crate) commands: BTreeMap<CommandSequence, Carried>,
     /// The reports to every version of every session, by number from 1.
     pub(crate) reports: BTreeMap<(SessionId, SessionVersion), Vec<Report>>,
+    /// What the book was behind the last frame of a time, as a digest.
+    pub(crate) books: BTreeMap<Nanos, u64>,
+    /// What has traded.
+    pub(crate) trades: BTreeMap<TradeId, Traded>,
     seats: BTreeMap<SessionId, Seat>,
     /// The last command.
     pub(crate) last: CommandSequence,
@@ -95,6 +116,9 @@ impl Meaning {
                     )));
                 }
                 meaning.events.extend_from_slice(&gives);
+                let orders = twin.shown(Plan::instrument()).into_iter();
+                let book = orders.map(|it| (it.order, it.side, it.price, it.quantity));
+                meaning.books.insert(frame.time, book_digest(book));
             }
             meaning.ends.push(meaning.events.len());
         }
@@ -143,6 +167,9 @@ impl Meaning {
         let Some(prefix) = EventPrefix::peek(event) else {
             return;
         };
+        if let Some(fill) = OrderFilled::read(event) {
+            self.trades.insert(fill.trade, (fill.price, fill.quantity));
+        }
         if prefix.sequence.0 > 0 {
             let seat = self.seats.get(&prefix.session);
             let version = seat.map_or(SessionVersion::NONE, |seat| seat.version);

@@ -8,11 +8,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use exahour_gateway::clock::Clock;
 use exahour_journal::disk::Disk;
+use exahour_journal::{Position, Reader, Verify};
 use exahour_replicas::{Node, NodeConfig, NodeError, World};
 use exahour_rings::Agent;
 use exahour_twin::behaviour::NEWEST;
@@ -85,7 +86,7 @@ enum Service {
     Past,
     /// It is gone, with its disk.
     Lost,
-    /// It was turned off while its node was down: what a power cut left on its disk nobody has made whole.
+    /// It was turned off, and what a power cut or damage left on its disk nobody has made whole.
     Untold,
 }
 
@@ -184,12 +185,12 @@ impl SimNode {
 
     /// It is turned off for good; where it dies, its disk is lost, too.
     pub(crate) fn retire(&mut self, death: Death, now: Nanos) {
-        let is_up = self.is_up();
+        let is_whole = self.is_up() && !self.has_bad_events();
         self.kill(death, now, Nanos::NEVER);
         self.state = State::Down(Nanos::NEVER);
         self.service = match (death, self.service) {
             (Death::Machine, _) | (_, Service::Lost) => Service::Lost,
-            (Death::Process, _) if is_up => Service::Past,
+            (Death::Process, _) if is_whole => Service::Past,
             (Death::Process, _) => Service::Untold,
         };
         self.trace.note(Happening::Retired(self.host));
@@ -290,6 +291,11 @@ impl SimNode {
         &self.disk
     }
 
+    /// Its data folder.
+    pub(crate) fn data(&self) -> &Path {
+        &self.config.data
+    }
+
     /// The folder of a log.
     pub(crate) fn folder(&self, log: &str) -> PathBuf {
         self.config.data.join(log)
@@ -370,6 +376,7 @@ impl SimNode {
     /// Adds what has happened to it.
     pub(crate) fn count(&self, tally: &mut Tally) {
         tally.snapshots_installed += self.installed.len() as u64;
+        tally.events_harmed += self.disk.lock().events_harmed();
         tally.deaths_at_start += self.deaths_at_start;
         tally.memories_lost += self.memories_lost;
         tally.programs_changed += self.programs_changed;
@@ -408,6 +415,31 @@ impl SimNode {
     /// Damages something that it keeps; whether there was anything.
     pub(crate) fn harm(&self, harm: disk::Harm) -> bool {
         self.disk.harm(harm, &self.config.data)
+    }
+
+    /// Reads its event log from end to end; whether it is whole.
+    fn looks_through_events(&self) -> bool {
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.observe());
+        let Ok(mut events) = Reader::follow_on(&disk, self.folder("events"), Verify::Every) else {
+            return false;
+        };
+        loop {
+            match events.next(Position::new(u64::MAX)) {
+                Ok(Some(_)) => {}
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Whether its event log was damaged, and is not known to be whole again.
+    pub(crate) fn has_bad_events(&self) -> bool {
+        self.disk.lock().events_are_bad()
+    }
+
+    /// Damages its event log; whether there was anything.
+    pub(crate) fn harm_events(&self) -> bool {
+        self.disk.harm_events(&self.config.data)
     }
 
     fn go_down(&mut self, death: Death, until: Nanos) {
@@ -513,6 +545,9 @@ impl SimNode {
             }
         };
         self.has_run = true;
+        if self.has_bad_events() && self.looks_through_events() {
+            self.disk.lock().events_are_whole();
+        }
         let watched: Arc<dyn Disk> = Arc::new(self.disk.observe());
         let journal = self.folder("journal");
         if std::mem::take(&mut self.looks) {
@@ -540,7 +575,8 @@ impl SimNode {
     fn on_end(&mut self, end: End, now: Nanos, history: &History) -> Result<usize, Violation> {
         let (is_dead, has_failed) = {
             let store = self.disk.lock();
-            (store.is_dead(), store.has_failed() || store.is_harmed())
+            let has_failed = store.has_failed() || store.is_harmed() || store.events_are_bad();
+            (store.is_dead(), has_failed)
         };
         if is_dead {
             self.go_down(Death::Machine, now.after(self.down_for.max(Nanos(1))));

@@ -92,6 +92,8 @@ pub struct Keeping {
     pub snapshot_bytes: u64,
     /// How many snapshots are kept.
     pub snapshots: usize,
+    /// Whether what the journal gives up is moved to an archive.
+    pub archives: bool,
 }
 
 /// Programs of two versions: nodes begin with the older one, and are given the newer one after the other.
@@ -224,12 +226,13 @@ impl Plan {
              [sessions]\nconnections_max = 8\noutbox_bytes = 16384\n\
              market_data_connections_max = 4\nmarket_data_history_bytes = 262144\ndrop_copy_connections_max = 4\n\
              [capacity]\norders = 4096\npositions = 64\n\
-             [journal]\nkeep_bytes = {}\n[snapshots]\njournal_bytes = {}\nkeep = {}\n",
+             [journal]\nkeep_bytes = {}\narchive = {}\n[snapshots]\njournal_bytes = {}\nkeep = {}\n",
             self.checkpoint_every,
             Self::orders_at(node),
             Self::market_data_at(node),
             Self::drop_copy_at(node),
             self.keeping.journal_bytes,
+            self.keeping.archives,
             self.keeping.snapshot_bytes,
             self.keeping.snapshots,
         );
@@ -338,6 +341,7 @@ fn keeping(chance: &mut Chance, snapshot_bytes: u64) -> Keeping {
             journal_bytes: 0,
             snapshot_bytes,
             snapshots: 2,
+            archives: false,
         };
     }
     Keeping {
@@ -345,6 +349,7 @@ fn keeping(chance: &mut Chance, snapshot_bytes: u64) -> Keeping {
         journal_bytes: chance.of(1..=SEGMENT_BYTES_MIN),
         snapshot_bytes: chance.of(2 << 10..=32 << 10),
         snapshots: 1 + chance.below(2),
+        archives: chance.coin(),
     }
 }
 
@@ -423,6 +428,7 @@ fn troubles(chance: &mut Chance, nodes: usize, keeping: &Keeping) -> Troubles {
     let kinds = Fault::ALL
         .into_iter()
         .filter(|fault| !(lone && fault.needs_peers()))
+        .filter(|fault| *fault != Fault::EventRot || keeping.journal_bytes == 0)
         .filter(|_| chance.coin());
     let kinds: Vec<Fault> = kinds.collect();
     let least = chance.of(50 * MILLI..=500 * MILLI);

@@ -31,12 +31,18 @@ pub struct Tally {
     pub drop_copies: u64,
     /// Messages of market data that somebody was sent.
     pub market_data: u64,
+    /// Books of which somebody was shown every change.
+    pub books_shown: u64,
     /// Streams of either that were taken up again.
     pub streams_resumed: u64,
     /// Majorities that lost what they had in memory, and were trusted again.
     pub majorities_lost: u64,
     /// Event logs that told of commands which were lost, and were moved away.
     pub events_moved: u64,
+    /// Segments of journals that went to an archive.
+    pub segments_archived: u64,
+    /// Parts of event logs that were damaged.
+    pub events_harmed: u64,
     /// Terms in which a node has led peers.
     pub terms_led: u64,
     /// Programs that were put in the place of another version, the older one included.
@@ -52,7 +58,7 @@ pub struct Tally {
 impl Tally {
     /// Every count, with what it is of.
     #[must_use]
-    pub fn counts(&self) -> [(&'static str, u64); 21] {
+    pub fn counts(&self) -> [(&'static str, u64); 24] {
         [
             ("snapshots installed", self.snapshots_installed),
             ("journals released", self.journals_released),
@@ -67,9 +73,12 @@ impl Tally {
             ("reports by the client library", self.told_by_library),
             ("drop copies", self.drop_copies),
             ("market data messages", self.market_data),
+            ("books shown", self.books_shown),
             ("streams taken up again", self.streams_resumed),
             ("majorities lost", self.majorities_lost),
             ("event logs moved away", self.events_moved),
+            ("segments archived", self.segments_archived),
+            ("parts of event logs damaged", self.events_harmed),
             ("terms led", self.terms_led),
             ("programs changed", self.programs_changed),
             ("behaviours activated", self.behaviours_activated),
@@ -93,9 +102,12 @@ impl Tally {
         self.told_by_library += other.told_by_library;
         self.drop_copies += other.drop_copies;
         self.market_data += other.market_data;
+        self.books_shown += other.books_shown;
         self.streams_resumed += other.streams_resumed;
         self.majorities_lost += other.majorities_lost;
         self.events_moved += other.events_moved;
+        self.segments_archived += other.segments_archived;
+        self.events_harmed += other.events_harmed;
         self.terms_led += other.terms_led;
         self.programs_changed += other.programs_changed;
         self.behaviours_activated += other.behaviours_activated;

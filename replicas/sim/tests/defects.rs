@@ -55,7 +55,7 @@ fn a_name_that_is_not_kept() {
 
 #[test]
 fn a_snapshot_whose_name_is_not_kept_though_what_it_stands_for_is_gone() {
-    found_within(200, DRAWN, Defect::SkippedSnapshotSync);
+    found_within(20, DRAWN, Defect::SkippedSnapshotSync);
 }
 
 #[test]
@@ -69,13 +69,37 @@ fn damage_that_nobody_looks_for() {
 }
 
 #[test]
+fn damage_to_the_events_of_a_node_that_is_alone() {
+    let alone = Options {
+        nodes: Some(1),
+        ..DRAWN
+    };
+    found_within(20, alone, Defect::UncheckedDamage);
+}
+
+#[test]
+fn a_part_of_the_journal_that_is_in_neither_place() {
+    found_within(20, DRAWN, Defect::UnarchivedSegment);
+}
+
+#[test]
+fn a_later_segment_that_is_gone_while_an_earlier_one_is_back() {
+    found_within(100, DRAWN, Defect::SkippedReleaseSync);
+}
+
+#[test]
+fn market_data_that_is_the_same_everywhere_and_wrong() {
+    found_within(20, DRAWN, Defect::UntrueTrade);
+}
+
+#[test]
 fn a_vote_that_is_forgotten() {
     found_within(20, three(Pace::Toppling), Defect::ForgottenVote);
 }
 
 #[test]
 fn a_leader_that_believes_too_much() {
-    found_within(60, three(Pace::Drawn), Defect::TrustedLength);
+    found_within(200, three(Pace::Drawn), Defect::TrustedLength);
 }
 
 #[test]

@@ -80,6 +80,9 @@ fn clusters_hold() {
         assert!(tally.programs_changed >= 15, "{tally:?}");
         assert!(tally.behaviours_activated >= 1, "{tally:?}");
         assert!(tally.activations_refused >= 2, "{tally:?}");
+        assert!(tally.segments_archived >= 50, "{tally:?}");
+        assert!(tally.events_harmed >= 5, "{tally:?}");
+        assert!(tally.books_shown >= 1_000, "{tally:?}");
     }
 }
 

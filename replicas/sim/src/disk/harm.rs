@@ -4,7 +4,8 @@
 //!
 //! Always holds: only those files are harmed of which a node can tell that they are: frames that its own
 //! evidence, as a power cut would leave it, proves to have been flushed; snapshots; and one of the two copies
-//! of its promises. Does not: harm what no checksum covers (the keys, the identity, the marks of a log), or
+//! of its promises; and of an event log frames that are whole, of any node whose journal gives them again. Does
+//! not: harm what no checksum covers (the keys, the identity, the marks of a log), or
 //! what only the disk's own word says is there.
 
 use std::path::{Path, PathBuf};
@@ -49,6 +50,29 @@ impl Shared {
     pub(crate) fn harm(&self, harm: Harm, data: &Path) -> bool {
         let places = self.places(data);
         self.lock().harm(harm, &places)
+    }
+
+    /// Turns bits of an event log, or puts another part of it in their place; whether there was anything.
+    pub(crate) fn harm_events(&self, data: &Path) -> bool {
+        let view: Arc<dyn Disk> = Arc::new(self.after_power_cut());
+        let folder = data.join("events");
+        let whole = inspect_on(view.as_ref(), &folder, Verify::Trust);
+        let whole = whole.map_or(0, |found| found.appended.value());
+        let listed = view.list(&folder).unwrap_or_default().into_iter();
+        let segments = listed.filter_map(|path| {
+            let start = path.file_name()?.to_str()?.strip_suffix(".log")?;
+            let start = start.parse::<u64>().ok()?;
+            Some((path, whole.saturating_sub(start) as usize))
+        });
+        let segments: Vec<_> = segments.collect();
+        let mut store = self.lock();
+        let places = segments
+            .iter()
+            .flat_map(|(path, bytes)| store.sectors(path, *bytes));
+        let places: Vec<Place> = places
+            .filter(|place| store.images[place.image].is_clean(place.sector))
+            .collect();
+        store.harm_events(&places)
     }
 
     fn places(&self, data: &Path) -> Places {
@@ -122,10 +146,7 @@ impl Store {
         };
         let done = match harm {
             Harm::Rot => {
-                let mut content = self.kept_sector(place);
-                for _ in 0..=self.chance.below(3) {
-                    content[self.chance.below(SECTOR)] ^= 1 << self.chance.below(8);
-                }
+                let content = self.rotten(place);
                 self.put(place, &content, shows)
             }
             Harm::WriteAstray => self.write_astray(place, &places.journal, shows),
@@ -138,12 +159,42 @@ impl Store {
         if done {
             self.harmed = true;
             self.felt.harmed += 1;
-            let path = self.name_of(place.image);
-            let at = (place.sector * SECTOR) as u64;
-            self.trace
-                .note(Happening::Harmed(self.host, path, at, format!("{harm:?}")));
+            self.note_harm(place, format!("{harm:?}"));
         }
         done
+    }
+
+    fn harm_events(&mut self, places: &[Place]) -> bool {
+        if places.is_empty() {
+            return false;
+        }
+        let [place, other] = [(); 2].map(|()| places[self.chance.below(places.len())]);
+        let content = match self.chance.coin() {
+            true => self.rotten(place),
+            false => self.kept_sector(other),
+        };
+        let done = self.put(place, &content, Shows::AtOnce);
+        if done {
+            self.events_harmed += 1;
+            self.events_are_bad = true;
+            self.note_harm(place, "Events".to_owned());
+        }
+        done
+    }
+
+    /// A sector of which some bits have turned.
+    fn rotten(&mut self, place: Place) -> [u8; SECTOR] {
+        let mut content = self.kept_sector(place);
+        for _ in 0..=self.chance.below(3) {
+            content[self.chance.below(SECTOR)] ^= 1 << self.chance.below(8);
+        }
+        content
+    }
+
+    fn note_harm(&self, place: Place, how: String) {
+        let path = self.name_of(place.image);
+        let at = (place.sector * SECTOR) as u64;
+        self.trace.note(Happening::Harmed(self.host, path, at, how));
     }
 
     /// What was meant for a place of the journal goes to `place`.

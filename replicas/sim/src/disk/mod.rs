@@ -98,6 +98,9 @@ pub(crate) struct Store {
     fails_next: bool,
     /// Something that it had kept was damaged.
     harmed: bool,
+    /// Something of the event log was damaged, and is not known to be whole again.
+    events_are_bad: bool,
+    events_harmed: u64,
     /// Which of two copies of the promises is damaged, if one is: the second.
     weak_copy: bool,
     felt: Felt,
@@ -129,6 +132,8 @@ impl Shared {
             has_failed: false,
             fails_next: false,
             harmed: false,
+            events_are_bad: false,
+            events_harmed: 0,
             weak_copy,
             felt: Felt::default(),
         })))
@@ -207,6 +212,21 @@ impl Store {
     /// Whether something that it had kept was damaged.
     pub(crate) fn is_harmed(&self) -> bool {
         self.harmed
+    }
+
+    /// Whether something of the event log was damaged, and is not known to be whole again.
+    pub(crate) fn events_are_bad(&self) -> bool {
+        self.events_are_bad
+    }
+
+    /// The event log is whole again.
+    pub(crate) fn events_are_whole(&mut self) {
+        self.events_are_bad = false;
+    }
+
+    /// How often the event log was damaged.
+    pub(crate) fn events_harmed(&self) -> u64 {
+        self.events_harmed
     }
 
     /// The next flush fails.
