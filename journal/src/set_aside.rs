@@ -1,17 +1,18 @@
 //! Damage to flushed frames: what is behind it is kept elsewhere, and the log is cut there.
 //!
 //! Called when a log is opened whose owner can have the lost frames from others
-//! ([`OnDamage::SetAside`](crate::OnDamage)). Every segment from the damage on is copied whole:
+//! ([`OnDamage::SetAside`](crate::OnDamage)). The segment with the damage is copied whole, where a part of it is good;
+//! those behind it are moved, so that no more room is needed than for one:
 //!
 //! ```text
 //!  damaged-00000000000000131456.draft/    being copied; begun anew by the next open
-//!  damaged-00000000000000131456.untold/   copied; the log is cut, or will be by the next open
+//!  damaged-00000000000000131456.untold/   copied; the log is cut, or will be by the next open, which moves the rest
 //!  damaged-00000000000000131456/          the owner has written down what it lost
 //!    00000000000000131072.log ...         the segments as they were found
 //!    control                              the marks as they were found
 //!    note                                 four lines: position, index, last known index, why
 //! ```
-//! Always holds: nothing is cut before its copy is on disk; whatever call is the last before a crash, the
+//! Always holds: nothing is cut before its copy is on disk, and nothing moved before it is noted; whatever call is the last before a crash, the
 //! next open comes to the same log and tells the same damage, until the owner says that it knows.
 //! Does not: remove a copy, ever.
 
@@ -138,9 +139,10 @@ pub(crate) fn set_aside(disk: &dyn Disk, dir: &Path, found: &Found) -> Result<()
     if !copied && !listing.untold.iter().any(named) {
         copy(disk, dir, found, &lost)?;
     }
+    let folder = dir.join(folder_name(position, UNTOLD));
     match &found.good {
-        Some(good) => cut(disk, dir, good, &lost),
-        None => clear(disk, dir, &listing),
+        Some(good) => cut(disk, (dir, &folder), good, &lost),
+        None => clear(disk, (dir, &folder), &listing),
     }
 }
 
@@ -173,7 +175,10 @@ fn copy(disk: &dyn Disk, dir: &Path, found: &Found, lost: &[Position]) -> Result
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         made => made.map_err(write_at("create folder", &folder, 0))?,
     }
-    for &start in lost {
+    if let Some(&start) = lost
+        .iter()
+        .find(|start| stays(found.good.as_ref(), **start))
+    {
         copy_file(disk, &segment_at(dir, start), &folder)?;
     }
     let control = dir.join(CONTROL_NAME);
@@ -261,16 +266,17 @@ fn last_known(disk: &dyn Disk, path: &Path, from: Position) -> Option<u64> {
 
 /// Cuts the log behind its good part. Later files go first and the marks last, so that whatever is left by
 /// a crash is found damaged at the same place again.
-fn cut(disk: &dyn Disk, dir: &Path, good: &GoodPart, lost: &[Position]) -> Result<()> {
+fn cut(
+    disk: &dyn Disk,
+    (dir, folder): (&Path, &Path),
+    good: &GoodPart,
+    lost: &[Position],
+) -> Result<()> {
     let geometry = good.shape.geometry;
     let offset = geometry.offset_of(good.end) as u64;
-    let stays = |start: &Position| {
-        offset > 0 && geometry.segment_of(*start) == geometry.segment_of(good.end)
-    };
-    for &start in lost.iter().rev().filter(|start| !stays(start)) {
-        let path = segment_at(dir, start);
-        disk.remove(&path).map_err(io_at("remove", &path))?;
-    }
+    let stays = |start: &Position| stays(Some(good), *start);
+    let gone = lost.iter().rev().filter(|start| !stays(start));
+    move_away(disk, (dir, folder), gone)?;
     if let Some(&start) = lost.iter().find(|start| stays(start)) {
         let path = segment_at(dir, start);
         let file = disk
@@ -297,13 +303,44 @@ fn zero(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes a log that has no good part: its marks go last.
-fn clear(disk: &dyn Disk, dir: &Path, listing: &Listing) -> Result<()> {
-    for &start in listing.live.iter().rev() {
+/// Whether a part of a segment is good, and stays where it is.
+fn stays(good: Option<&GoodPart>, start: Position) -> bool {
+    good.is_some_and(|good| {
+        let geometry = good.shape.geometry;
+        geometry.offset_of(good.end) > 0
+            && geometry.segment_of(start) == geometry.segment_of(good.end)
+    })
+}
+
+/// Moves segments to the folder of what is set aside, durably. One that is there under both names, as a power cut
+/// may leave it, loses its name in the log.
+fn move_away<'a>(
+    disk: &dyn Disk,
+    (dir, folder): (&Path, &Path),
+    starts: impl Iterator<Item = &'a Position>,
+) -> Result<()> {
+    let mut moved = false;
+    for &start in starts {
         let path = segment_at(dir, start);
-        disk.remove(&path).map_err(io_at("remove", &path))?;
+        let kept = folder.join(path.file_name().unwrap_or_default());
+        match disk.exists(&kept) {
+            true => disk.remove(&path).map_err(io_at("remove", &path))?,
+            false => disk
+                .rename(&path, &kept)
+                .map_err(io_at("set aside", &path))?,
+        }
+        moved = true;
     }
-    disk.sync_folder(dir).map_err(io_at("sync", dir))?;
+    // In this order a power cut leaves a name in either folder, or in both.
+    if moved {
+        disk.sync_folder(folder).map_err(io_at("sync", folder))?;
+    }
+    disk.sync_folder(dir).map_err(io_at("sync", dir))
+}
+
+/// Takes a log away that has no good part: its marks go last.
+fn clear(disk: &dyn Disk, (dir, folder): (&Path, &Path), listing: &Listing) -> Result<()> {
+    move_away(disk, (dir, folder), listing.live.iter().rev())?;
     if listing.control {
         let path = dir.join(CONTROL_NAME);
         disk.remove(&path).map_err(io_at("remove", &path))?;

@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -291,6 +292,18 @@ fn a_crash_at_any_call_changes_nothing() {
         }
         assert!(calls > 30, "{}: only {calls} calls", case.what);
     }
+}
+
+/// A full disk needs room for one segment only: those behind it are moved, not copied.
+#[test]
+fn what_stands_behind_the_damage_takes_no_room() {
+    let dir = written();
+    (CASES[0].damage)(dir.path());
+    let file = |path: &Path| fs::metadata(path).unwrap().ino();
+    let behind = [3, 4].map(|number| file(&segment(dir.path(), number)));
+    Journal::open(&config(dir.path(), OnDamage::SetAside)).unwrap();
+    let kept = copies(dir.path());
+    assert_eq!([3, 4].map(|number| file(&segment(&kept, number))), behind);
 }
 
 /// The same place is damaged once more, after the log had been made whole again.
