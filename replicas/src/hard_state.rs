@@ -161,11 +161,8 @@ impl HardStateFile {
     /// [`NodeError::Io`]; [`NodeError::HardState`] where neither slot can be believed.
     pub(crate) fn open(disk: &dyn Disk, path: &Path, new: &Promises) -> Result<Self, NodeError> {
         let io = |action| NodeError::io(path, action);
-        let entry = disk.entry(path).map_err(io("look at"))?;
-        match entry {
-            // A file without a byte is one that an earlier version of this program did not get to write.
-            None | Some(Entry::File { bytes: 0, .. }) => return Self::create(disk, path, new, 0),
-            Some(_) => {}
+        if !Self::stands(disk, path)? {
+            return Self::create(disk, path, new, 0);
         }
         let file = disk.open(path, Open::Write).map_err(io("open"))?;
         let mut state = Self {
@@ -186,6 +183,16 @@ impl HardStateFile {
             }
             made => made,
         }
+    }
+
+    /// Whether there is such a file; one without a byte is what an earlier version of this program did not get to
+    /// write.
+    ///
+    /// # Errors
+    /// [`NodeError::Io`].
+    pub(crate) fn stands(disk: &dyn Disk, path: &Path) -> Result<bool, NodeError> {
+        let entry = disk.entry(path).map_err(NodeError::io(path, "look at"))?;
+        Ok(!matches!(entry, None | Some(Entry::File { bytes: 0, .. })))
     }
 
     /// Makes the file, or makes it anew, with what was promised in that many writes; it has its name only once
@@ -398,7 +405,8 @@ impl HardStateFile {
         self.file
             .write_all_at(&slot, place * SLOT_BYTES as u64)
             .map_err(io)?;
-        self.file.sync_all().map_err(io)
+        // Not its times: the file has its length already, or gets it with its data.
+        self.file.sync_data().map_err(io)
     }
 
     fn read_slot(&self, place: u64) -> Option<(u64, Promises)> {

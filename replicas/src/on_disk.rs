@@ -233,7 +233,7 @@ fn has_again(config: &NodeConfig, world: &World) -> Result<bool, NodeError> {
 /// Refuses a folder that has lost something; whether there are promises in it.
 fn check_folder(disk: &dyn Disk, config: &NodeConfig) -> Result<bool, NodeError> {
     let (journal, promises) = (config.data.join(JOURNAL), config.data.join(PROMISES));
-    let promised = disk.exists(&promises);
+    let promised = HardStateFile::stands(disk, &promises)?;
     let journaled = disk.exists(&journal) && holds_a_log(disk, &journal)?;
     if promised && !journaled {
         return Err(match &config.cluster {
@@ -356,7 +356,7 @@ fn has_peers(disk: &dyn Disk, config: &NodeConfig) -> Result<bool, NodeError> {
         return Ok(false);
     };
     let promises = config.data.join(PROMISES);
-    let members = match disk.exists(&promises) {
+    let members = match HardStateFile::stands(disk, &promises)? {
         true => HardStateFile::peek(disk, &promises)?.members,
         false => Members::founders(&cluster.founders),
     };

@@ -484,6 +484,19 @@ fn a_later_member_with_an_empty_folder_is_not_listened_to() {
     assert!(matches!(refused, Reply::Refused(_)), "{refused:?}");
 }
 
+/// What is left of the promises says nothing of them, and the journal says that there were some.
+#[test]
+fn promises_without_a_byte_beside_a_journal_are_lost() {
+    let mut group = Group::founded(3);
+    group.leader();
+    group.wait_until_level();
+    group.stop(2);
+    let promises = group.journal(2).with_file_name("raft-state");
+    std::fs::write(&promises, "").unwrap();
+    let error = group.refused_start(2);
+    assert!(error.contains("raft-state is gone"), "{error}");
+}
+
 #[test]
 fn an_empty_journal_beside_promises_is_refused() {
     let mut group = Group::founded(3);
