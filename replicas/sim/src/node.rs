@@ -109,6 +109,8 @@ pub(crate) struct SimNode {
     service: Service,
     /// The power is cut over this call of the disk when it is started next.
     dies_at_start: Option<u64>,
+    /// Starts that did not read the whole event log.
+    starts_from_views: u64,
     deaths_at_start: u64,
     /// It has lost its power, and is not known to remember everything again.
     forgets: bool,
@@ -151,6 +153,7 @@ impl SimNode {
             has_run: false,
             service: Service::Now,
             dies_at_start: None,
+            starts_from_views: 0,
             deaths_at_start: 0,
             forgets: false,
             memories_lost: 0,
@@ -377,6 +380,7 @@ impl SimNode {
     pub(crate) fn count(&self, tally: &mut Tally) {
         tally.snapshots_installed += self.installed.len() as u64;
         tally.events_harmed += self.disk.lock().events_harmed();
+        tally.starts_from_views += self.starts_from_views;
         tally.deaths_at_start += self.deaths_at_start;
         tally.memories_lost += self.memories_lost;
         tally.programs_changed += self.programs_changed;
@@ -529,7 +533,7 @@ impl SimNode {
                 let name = agent.name();
                 started.map_err(|halt| End::Halted("start", format!("{name}: {halt}")))?;
             }
-            Ok::<_, End>(agents)
+            Ok::<_, End>((agents, assembled.recovery.views_event))
         }));
         note_said(self.host, &self.trace);
         if self.disk.lock().is_dead() {
@@ -537,8 +541,8 @@ impl SimNode {
             let end = End::Halted("start", "its disk lost power".to_owned());
             return self.on_end(end, now, history);
         }
-        let agents = match begun {
-            Ok(Ok(agents)) => agents,
+        let (agents, views_event) = match begun {
+            Ok(Ok(begun)) => begun,
             Ok(Err(end)) => return self.on_end(end, now, history),
             Err(panic) => {
                 return self.on_end(End::Panicked("start", said(&*panic)), now, history);
@@ -548,6 +552,7 @@ impl SimNode {
         if self.has_bad_events() && self.looks_through_events() {
             self.disk.lock().events_are_whole();
         }
+        self.starts_from_views += u64::from(views_event > 0);
         let watched: Arc<dyn Disk> = Arc::new(self.disk.observe());
         let journal = self.folder("journal");
         if std::mem::take(&mut self.looks) {

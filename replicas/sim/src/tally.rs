@@ -9,6 +9,8 @@ pub struct Tally {
     pub snapshots_installed: u64,
     /// Nodes whose journal has given up its beginning at the end.
     pub journals_released: u64,
+    /// Starts that did not read the whole event log, but went on from the ports' views.
+    pub starts_from_views: u64,
     /// Machines that lost their power while their node started.
     pub deaths_at_start: u64,
     /// Members that were added, removed or replaced.
@@ -58,10 +60,11 @@ pub struct Tally {
 impl Tally {
     /// Every count, with what it is of.
     #[must_use]
-    pub fn counts(&self) -> [(&'static str, u64); 24] {
+    pub fn counts(&self) -> [(&'static str, u64); 25] {
         [
             ("snapshots installed", self.snapshots_installed),
             ("journals released", self.journals_released),
+            ("starts from views", self.starts_from_views),
             ("deaths at a start", self.deaths_at_start),
             ("members changed", self.members_changed),
             ("machines lost for good", self.machines_lost),
@@ -91,6 +94,7 @@ impl Tally {
     pub fn add(&mut self, other: &Self) {
         self.snapshots_installed += other.snapshots_installed;
         self.journals_released += other.journals_released;
+        self.starts_from_views += other.starts_from_views;
         self.deaths_at_start += other.deaths_at_start;
         self.members_changed += other.members_changed;
         self.machines_lost += other.machines_lost;

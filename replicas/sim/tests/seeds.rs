@@ -51,6 +51,7 @@ fn a_node_that_is_alone_holds() {
     let tally = live_all(Some(1), 40);
     if seeds(40).len() >= 40 {
         assert!(tally.journals_released >= 10, "{tally:?}");
+        assert!(tally.starts_from_views >= 20, "{tally:?}");
         assert!(tally.deaths_at_start >= 10, "{tally:?}");
     }
 }
@@ -60,6 +61,7 @@ fn clusters_hold() {
     let tally = live_all(None, 60);
     if seeds(60).len() >= 60 {
         assert!(tally.journals_released >= 30, "{tally:?}");
+        assert!(tally.starts_from_views >= 50, "{tally:?}");
         assert!(tally.snapshots_installed >= 5, "{tally:?}");
         assert!(tally.deaths_at_start >= 20, "{tally:?}");
         assert!(tally.members_changed >= 20, "{tally:?}");
