@@ -91,6 +91,8 @@ fn measure(data: &Path, commands: u64, report: &mut Report) -> anyhow::Result<()
         "commands",
         None,
     );
+    let spared = node.recovery().views_event as f64;
+    report.value(&name("spared by views"), spared, "events", None);
     let (orders, market_data) = std::thread::scope(|scope| {
         let feed = scope.spawn(|| await_market_data(&node, began));
         let orders = await_order(&node, began)?;
