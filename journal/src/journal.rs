@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::append::{Appender, LogEnd};
+use crate::archive;
 use crate::config::{Config, FlushBody, OnDamage, Verify};
 use crate::control::{ControlPage, read_evidence};
 use crate::directory::{DirectoryLock, list};
@@ -189,6 +190,9 @@ impl Journal {
         check_shape(dir, &scan.recovered.shape, config)?;
         repair(disk, dir, &scan)?;
         remove_unused(disk, dir)?;
+        if let Some(archive) = &config.archive {
+            archive::probe(disk, dir, archive)?;
+        }
         let Scan {
             mut recovered,
             last,

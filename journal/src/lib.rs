@@ -38,6 +38,7 @@ mod index_map;
 mod segment;
 
 pub use append::Appender;
+pub use archive::leading_to;
 pub use config::{
     Chain, Config, FRAME_BYTES_MAX_DEFAULT, FlushBody, LogId, OnDamage, SEGMENT_BYTES_DEFAULT,
     SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, Verify,

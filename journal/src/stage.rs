@@ -363,7 +363,9 @@ impl Stager {
         match archive {
             None => core.disk.remove(&path).map_err(io_at("remove", &path))?,
             Some(folder) => {
-                let kept = archive::keep(core.disk.as_ref(), folder, &path);
+                // It is there: what is released lies before the live segment.
+                let next = live_name(&core.dir, &core.shape, self.first.next());
+                let kept = archive::keep(core.disk.as_ref(), folder, &path, &next);
                 if kept.is_err() {
                     self.turns_to_try = TURNS_AFTER_REFUSAL;
                 }

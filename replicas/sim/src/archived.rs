@@ -46,12 +46,15 @@ pub(crate) fn check_archive(
     Ok(archived.len() as u64)
 }
 
-/// The segments in a folder, by where they begin. A journal that was not begun anew has one for each place.
+/// The segments in a folder, by where they begin, which is what their names begin with. A journal that was not begun
+/// anew has one for each place, and perhaps copies of it.
 fn segments(disk: &Arc<dyn Disk>, folder: &Path) -> BTreeMap<u64, PathBuf> {
     let listed = disk.list(folder).unwrap_or_default().into_iter();
     let placed = listed.filter_map(|path| {
-        let place = path.file_name()?.to_str()?.strip_suffix(".log")?;
-        Some((place.parse().ok()?, path))
+        let name = path.file_name()?.to_str()?.strip_suffix(".log")?;
+        let (place, hash) = name.split_once('.').unwrap_or((name, ""));
+        let copied = hash.contains('.');
+        Some((place.parse().ok().filter(|_| !copied)?, path))
     });
     placed.collect()
 }

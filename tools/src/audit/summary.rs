@@ -184,8 +184,8 @@ impl Summary {
         if verified.before.frames > 0 {
             writeln!(
                 out,
-                "not here   frames 1 to {}, commands 1 to {}: the journal has given them up, and there is no archive \
-                 of them beside it; what follows begins from the snapshot behind them",
+                "not here   frames 1 to {}, commands 1 to {}: neither the journal nor an archive beside it has all of \
+                 them; what follows begins from the snapshot behind them",
                 verified.before.frames, verified.before.commands
             )?;
         }

@@ -1,27 +1,31 @@
 //! A journal together with what it has given up, as one folder that can be read like any other.
 //!
 //! ```text
-//! TEMPORARY/journal/NNN.log    links to the segments in DATA/archive and DATA/journal
+//! TEMPORARY/journal/NNN.log    links to the segments in DATA/archive, and to those of DATA/journal as they are open
 //! TEMPORARY/snapshots          a link to those beside the journal
 //! ```
 //! Used by `replay`, `audit`, `journal dump` and the torture's check.
 //!
 //! Always holds: nothing is copied, and nothing written beside the journal; of the archive only those segments
-//! are taken that the journal goes on from without a gap, and of two for one place the one that came last.
+//! are taken that the journal goes on from without a gap, by their running hash. A node may run: its own segments
+//! are held open before the archive is looked at, so one that moves meanwhile is read all the same.
 //! Does not: believe them; whoever reads verifies the chain over all.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use exahour_journal::{Position, leading_to};
 
 /// The folder of what a journal has given up, beside it.
 const ARCHIVE: &str = "archive";
 
-/// What the name of a segment ends with.
-const SEGMENT: &str = "log";
+/// How often a journal is looked at whose segments move meanwhile.
+const LOOKS_MAX: usize = 100;
 
 /// A journal to be read.
 #[derive(Debug)]
@@ -29,8 +33,8 @@ pub(crate) struct Whole {
     folder: PathBuf,
     /// Segments that were taken from the archive.
     pub(crate) archived: usize,
-    /// The links, where there are any.
-    _links: Option<tempfile::TempDir>,
+    /// The links, where there are any, and what they lead to.
+    _links: Option<(tempfile::TempDir, Vec<File>)>,
 }
 
 impl Whole {
@@ -50,16 +54,20 @@ impl Whole {
         if !archive.is_dir() {
             return Ok(as_it_is());
         }
-        let (kept, own) = (segments(&archive)?, segments(&beside)?);
-        let taken = before(&kept, &own);
+        let own = open_segments(&beside)?;
+        let Some((_, (first, _))) = own.first_key_value() else {
+            return Ok(as_it_is());
+        };
+        let taken = leading_to(&archive, first).context("archive")?;
         if taken.is_empty() {
             return Ok(as_it_is());
         }
         let links = link(&beside, &taken, &own)?;
+        let held = own.into_values().map(|(_, file)| file).collect();
         Ok(Self {
             folder: links.path().join("journal"),
             archived: taken.len(),
-            _links: Some(links),
+            _links: Some((links, held)),
         })
     }
 
@@ -69,59 +77,46 @@ impl Whole {
     }
 }
 
-/// The segments in a folder by where they begin; of several for one place the last.
-fn segments(folder: &Path) -> Result<BTreeMap<u64, PathBuf>> {
+/// The segments of a journal by where they begin, each as this process can still reach it where a node has taken its
+/// name away.
+///
+/// One that goes while this is looked at belongs to the archive by now: all are looked at again.
+fn open_segments(folder: &Path) -> Result<BTreeMap<u64, (PathBuf, File)>> {
     let failed = || format!("cannot look into {}", folder.display());
-    let mut found: BTreeMap<u64, (u64, PathBuf)> = BTreeMap::new();
-    for entry in fs::read_dir(folder).with_context(failed)? {
-        let path = entry.with_context(failed)?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let Some((start, life)) = place_and_life(&name) else {
-            continue;
-        };
-        if found.get(&start).is_none_or(|(known, _)| *known < life) {
-            found.insert(start, (life, path));
+    for _ in 0..LOOKS_MAX {
+        match try_open_segments(folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            opened => return opened.with_context(failed),
         }
     }
-    let newest = found.into_iter();
-    Ok(newest.map(|(start, (_, path))| (start, path)).collect())
+    bail!("{}: segments go faster than they can be opened", failed())
 }
 
-/// Reads `PLACE.log` and `PLACE.LIFE.log`.
-fn place_and_life(name: &str) -> Option<(u64, u64)> {
-    let (stem, ending) = name.rsplit_once('.')?;
-    let (place, life) = stem.split_once('.').unwrap_or((stem, "1"));
-    (ending == SEGMENT).then_some(())?;
-    Some((place.parse().ok()?, life.parse().ok()?))
-}
-
-/// What of the archive lies before a journal, back to the first gap.
-fn before<'a>(
-    kept: &'a BTreeMap<u64, PathBuf>,
-    own: &BTreeMap<u64, PathBuf>,
-) -> BTreeMap<u64, &'a PathBuf> {
-    let mut taken = BTreeMap::new();
-    let Some((first, path)) = own.first_key_value() else {
-        return taken;
-    };
-    // Every segment of a log has the same size.
-    let bytes = path.metadata().map_or(0, |file| file.len());
-    let mut start = *first;
-    while bytes > 0
-        && let Some(place) = start.checked_sub(bytes)
-        && let Some(path) = kept.get(&place)
-    {
-        taken.insert(place, path);
-        start = place;
+fn try_open_segments(folder: &Path) -> io::Result<BTreeMap<u64, (PathBuf, File)>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let Some(start) = place_of(&path) else {
+            continue;
+        };
+        let file = File::open(&path)?;
+        let held = Path::new("/proc/self/fd").join(file.as_raw_fd().to_string());
+        found.insert(start, (held, file));
     }
-    taken
+    Ok(found)
+}
+
+/// Reads `PLACE.log`.
+fn place_of(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    name.strip_suffix(".log")?.parse().ok()
 }
 
 /// Makes the links.
 fn link(
     journal: &Path,
-    taken: &BTreeMap<u64, &PathBuf>,
-    own: &BTreeMap<u64, PathBuf>,
+    taken: &[(Position, PathBuf)],
+    own: &BTreeMap<u64, (PathBuf, File)>,
 ) -> Result<tempfile::TempDir> {
     let failed = "cannot make links to the journal and its archive in the system's folder for temporary files";
     let links = tempfile::Builder::new()
@@ -130,9 +125,10 @@ fn link(
     let links = links.context(failed)?;
     let folder = links.path().join("journal");
     fs::create_dir(&folder).context(failed)?;
-    let own = own.iter().map(|(start, path)| (*start, path));
-    for (start, path) in taken.iter().map(|(start, path)| (*start, *path)).chain(own) {
-        symlink(path, folder.join(format!("{start:020}.{SEGMENT}"))).context(failed)?;
+    let own = own.iter().map(|(start, (path, _))| (*start, path));
+    let taken = taken.iter().map(|(start, path)| (start.value(), path));
+    for (start, path) in taken.chain(own) {
+        symlink(path, folder.join(format!("{start:020}.log"))).context(failed)?;
     }
     let control = journal.join("control");
     if control.exists() {
