@@ -156,15 +156,14 @@ pub fn inspect_good(
     let (disk, dir) = (&SystemDisk, dir.as_ref());
     let evidence = read_evidence(disk, dir)?;
     let (mut walk, live) = enter((disk, dir), &evidence, verify, Position::ZERO)?;
-    let damage = walk.all(&live).err();
+    let walked = walk.all(&live);
     let good = walk.good();
-    Ok(match damage {
-        Some(damage) => (good, Some(damage)),
-        None => match walk.finish(&live) {
-            Ok(scan) => (scan.recovered, None),
-            Err(damage) => (good, Some(damage)),
-        },
-    })
+    match walked.and_then(|()| walk.finish(&live)) {
+        Ok(scan) => Ok((scan.recovered, None)),
+        // A file that cannot be read is not known to be damaged.
+        Err(error @ JournalError::Io { .. }) => Err(error),
+        Err(damage) => Ok((good, Some(damage))),
+    }
 }
 
 /// Walks the segments of a log from first to last.

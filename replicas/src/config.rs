@@ -208,9 +208,6 @@ pub struct NodeConfig {
     pub genesis: Genesis,
     /// Hears what an operator should know while the node goes on; nobody unless it is set.
     pub notice: fn(&str),
-    /// Whether a journal that is damaged, and that nobody else has, is cut there: an operator's word, not the
-    /// file's.
-    pub gives_up_damage: bool,
     /// The file that it was read from.
     written: Written,
 }
@@ -418,7 +415,6 @@ impl NodeConfig {
             layout: Layout::new(threads),
             genesis: file.genesis,
             notice: |_| {},
-            gives_up_damage: false,
             written: written.clone(),
         })
     }

@@ -52,7 +52,7 @@ impl EventLog {
         if let Some(position) = appender.position_of(appender.last_index()) {
             let frame = reader.frame_at(position)?;
             let header = frame.header();
-            last = header.first_sequence + u64::from(header.count) - 1;
+            last = (header.first_sequence + u64::from(header.count)).saturating_sub(1);
             let event = messages(frame.payload()).last().and_then(EventPrefix::peek);
             last_command = event.map_or(CommandSequence(0), |event| event.command);
         }
@@ -88,7 +88,8 @@ impl EventLog {
         self.failure.take().map_or(Ok(()), Err)
     }
 
-    /// Writes a frame of another node's log, without those of its events that are here.
+    /// Writes a frame of another node's log, whose events follow those that are here, without those that are here
+    /// already.
     ///
     /// # Errors
     /// As [`EventLog::finish`].

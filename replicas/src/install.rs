@@ -125,13 +125,14 @@ fn read_parcel<'a>(
     manifest: &Manifest,
 ) -> Result<Result<Parcel<'a>, String>, NodeError> {
     let read = read_of(events.disk.as_ref(), path, manifest);
-    let read = read.and_then(|snapshot| Ok((snapshot, Came::read(events, data)?)));
+    let came = || Came::read(events, data, manifest.segment_bytes);
+    let read = read.and_then(|snapshot| Ok((snapshot, came()?)));
     let (snapshot, came) = match read {
         Ok(read) => read,
         Err(reason) => return Ok(Err(reason)),
     };
     let mut own = None;
-    if let Some(came) = came.as_ref().filter(|it| !it.is_whole()) {
+    if let Some(came) = came.as_ref().filter(|it| !it.can_replace()) {
         // On disk before the journal is given up that would give them again.
         let open = came.open_own()?;
         if !came.joins(&open) {

@@ -146,7 +146,9 @@ impl OnDisk {
                 "this node goes on behind entry {index}, from a snapshot"
             ));
         }
-        let (events, views, keeper) = open_events(events, config)?;
+        let first = journal.appender.first_index();
+        let gives_all = config.journal_keep_bytes == 0 && first.is_none_or(|index| index == 1);
+        let (events, views, keeper) = open_events(events, config, gives_all)?;
         let ahead = promises.kept().forgetful || promises.kept().base.index > 0;
         let (standings_in, standings_out) = snapshots::standings();
         let mut storage = JournalStorage::new(journal.appender, reader, promises, standings_out);
@@ -313,28 +315,22 @@ fn remember_losses(
     promises: &mut HardStateFile,
 ) -> Result<(), NodeError> {
     let recovered = &journal.recovered;
-    if config.cluster.is_none() && recovered.damage.is_none() {
+    let Some(cluster) = &config.cluster else {
         return Ok(());
-    }
-    let alone = match &config.cluster {
-        Some(cluster) => promises.kept().members.alone(cluster.node.0),
-        None => true,
     };
     let restarted = recovered.run == MachineRun::Another;
     // How it ran counts, not how it will.
     let unflushed = promised && promises.kept().replicated;
+    let alone = promises.kept().members.alone(cluster.node.0);
     if !alone && (recovered.damage.is_some() || restarted && unflushed) {
         promises.set_forgetful(true)?;
     }
     promises.set_replicated(config.durability == Durability::Replicated)?;
     if let Some(damage) = &recovered.damage {
-        let fate = match alone {
-            true => "is given up, as was asked for",
-            false => "is had again from the others, and until then this node does not vote",
-        };
         (config.notice)(&format!(
-            "the journal is damaged at position {} ({}): what follows from entry {} on {fate}; what was there \
-             is kept in {}/{JOURNAL}/damaged-{:020}",
+            "the journal is damaged at position {} ({}): from entry {} on it is had again from the \
+             others, and until then this node does not vote; what was there is kept in \
+             {}/{JOURNAL}/damaged-{:020}",
             damage.position,
             damage.why,
             damage.index,
@@ -388,21 +384,11 @@ fn journal_config(disk: &Arc<dyn Disk>, config: &NodeConfig) -> Result<LogConfig
     journal.disk = Arc::clone(disk);
     journal.flush = config.flush;
     journal.archive = config.journal_archive.then(|| config.data.join(ARCHIVE));
-    journal.on_damage = match config.gives_up_damage || has_peers(disk.as_ref(), config)? {
+    journal.on_damage = match has_peers(disk.as_ref(), config)? {
         false => OnDamage::Refuse,
         true => OnDamage::SetAside,
     };
     Ok(journal)
-}
-
-/// Keeps the event log of a journal that has given up a part of what it tells of in a folder of its own: the
-/// next start writes it anew.
-pub(crate) fn set_events_aside(config: &NodeConfig, world: &World) -> Result<(), NodeError> {
-    let log_id = journal_config(&world.disk, config)?.log_id;
-    let events = events_config(&world.disk, config, log_id);
-    views::remove_all(world.disk.as_ref(), &config.data.join(views::FOLDER))?;
-    Journal::set_aside(&events, "it tells of more than the journal has")
-        .map_err(NodeError::log("event log"))
 }
 
 fn events_config(disk: &Arc<dyn Disk>, config: &NodeConfig, log_id: LogId) -> LogConfig {
@@ -417,19 +403,28 @@ fn events_config(disk: &Arc<dyn Disk>, config: &NodeConfig, log_id: LogId) -> Lo
 
 /// Opens the log of what the commands in `journal` gave, and finds what the ports begin with. One that is damaged is
 /// cut there: the journal gives what stood behind it again. What stands before the views is not looked at now,
-/// unless nobody has looked at it since an earlier start did not.
+/// unless nobody has looked at it since an earlier start did not, and the journal could mend it.
+///
+/// `gives_all`: whether the journal gives every event again.
 fn open_events(
     mut events: LogConfig,
     config: &NodeConfig,
+    gives_all: bool,
 ) -> Result<(Journal, Option<Views>, ViewKeeper), NodeError> {
     let (disk, path) = (&Arc::clone(&events.disk), events.dir.clone());
-    let folder = views::open_folder(disk.as_ref(), &config.data)?;
+    let folder = config.data.join(views::FOLDER);
     let wanted = wanted_views(disk, config, (&folder, &path), events.log_id.0);
-    let found = wanted.find()?;
+    let opened = views::open_folder(disk.as_ref(), &config.data);
+    let found = spared(config, opened.and_then(|_| wanted.find())).flatten();
+    let believe = |begun: &Begun| {
+        let noted = views::set_unchecked(disk.as_ref(), &folder, true);
+        spared(config, noted).map(|()| begun.place.frame)
+    };
+    // Damage that the journal cannot mend is not looked for: it may be in a part that nobody asks for.
     if let Some(begun) = &found
-        && !views::unchecked(disk.as_ref(), &folder)
+        && !(gives_all && views::unchecked(disk.as_ref(), &folder))
     {
-        events.believed_before = begun.place.frame;
+        events.believed_before = believe(begun).unwrap_or(Position::ZERO);
     }
     let open = |events: &LogConfig| open_log_of_events(config, events, &folder);
     let mut opened = open(&events)?;
@@ -446,10 +441,12 @@ fn open_events(
         events.believed_before = believed;
         opened = open(&events)?;
     }
-    views::set_unchecked(disk.as_ref(), &folder, believed > Position::ZERO)?;
     let check = match believed > Position::ZERO {
-        true => Some(Check::new(disk, &path, believed)?),
-        false => None,
+        true => Some(Check::new(disk, &path, (believed, gives_all))?),
+        false => {
+            spared(config, views::set_unchecked(disk.as_ref(), &folder, false));
+            None
+        }
     };
     let settings = ViewSettings {
         disk: Arc::clone(disk),
@@ -460,6 +457,16 @@ fn open_events(
     };
     let keeper = ViewKeeper::new(settings, check);
     Ok((opened, begun.map(|it| it.views), keeper))
+}
+
+/// What came of something that has to do with views. They may go at any time, so where it fails the start goes on
+/// without, and says so.
+fn spared<T>(config: &NodeConfig, tried: Result<T, NodeError>) -> Option<T> {
+    tried
+        .inspect_err(|error| {
+            (config.notice)(&format!("the views of the ports are not used: {error}"))
+        })
+        .ok()
 }
 
 fn wanted_views<'a>(

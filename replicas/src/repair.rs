@@ -14,7 +14,7 @@ use crate::config::NodeConfig;
 use crate::data_folder::sync_folder_of;
 use crate::error::NodeError;
 use crate::hard_state::HardStateFile;
-use crate::on_disk::{OnDisk, PROMISES, set_events_aside};
+use crate::on_disk::{OnDisk, PROMISES};
 use crate::snapshots::{self, FOLDER};
 use crate::views;
 use crate::world::World;
@@ -72,17 +72,8 @@ pub fn repair(config: &NodeConfig) -> Result<(), NodeError> {
         // Nothing is believed, and everything read.
         views::set_unchecked(disk, &views::open_folder(disk, &config.data)?, true)?;
     }
-    let open = || {
-        let (_, wanted) = watermark();
-        OnDisk::open(config, &world, wanted).map(drop)
-    };
-    match open() {
-        Err(NodeError::EventsAhead { .. }) if config.gives_up_damage => {
-            set_events_aside(config, &world)?;
-            open()?;
-        }
-        opened => opened?,
-    }
+    let (_, wanted) = watermark();
+    OnDisk::open(config, &world, wanted)?;
     set_aside(disk, find_snapshots(&config.data)?)?;
     set_aside(disk, find_views(&config.data)?)
 }

@@ -2,8 +2,8 @@
 //!
 //! Called by the command line.
 //!
-//! Always holds: with `--check` nothing is written; nothing is removed ever; what nobody else can give again is
-//! given up only where somebody has said so.
+//! Always holds: with `--check` nothing is written; nothing is removed ever; what nobody else can give again is not
+//! given up.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -11,9 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use exahour_journal::{JournalError, Recovered, Verify, inspect_good};
-use exahour_replicas::{
-    FilesFound, NodeConfig, NodeError, find_snapshots, find_views, repair, whole_promises,
-};
+use exahour_replicas::{FilesFound, find_snapshots, find_views, repair, whole_promises};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
@@ -46,10 +44,6 @@ pub struct Arguments {
     /// Only look, also while the node runs.
     #[arg(long)]
     check: bool,
-    /// Cut the damaged journal of a node that is alone: the commands from the damage on, which were
-    /// acknowledged, are lost for good.
-    #[arg(long, conflicts_with = "check")]
-    accept_losses: bool,
     /// Write one JSON object.
     #[arg(long)]
     json: bool,
@@ -102,7 +96,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn mend(arguments: &Arguments) -> Result<()> {
-    let config = configure(arguments)?;
+    let config = node_config(arguments.config.as_deref(), arguments.data.as_deref())?;
     let data = config.data.as_path();
     ensure!(
         data.join("journal").is_dir(),
@@ -111,7 +105,7 @@ fn mend(arguments: &Arguments) -> Result<()> {
     );
     let parts = examine(data)?;
     let damaged = parts.iter().any(|it| it.state == State::Damaged);
-    if arguments.check || !damaged {
+    if arguments.check {
         show(arguments.json, data, &parts, None)?;
         return match damaged {
             true => Err(finding(anyhow!(
@@ -120,43 +114,19 @@ fn mend(arguments: &Arguments) -> Result<()> {
             false => Ok(()),
         };
     }
-    if !arguments.json {
+    if damaged && !arguments.json {
         print(&text(&parts))?;
     }
-    repair(&config).map_err(|error| refusal(error, &config))?;
+    // Also where nothing is damaged: an earlier call may have ended in the middle of it.
+    repair(&config).context("it cannot be mended")?;
     let mended = examine(data)?;
-    show(arguments.json, data, &parts, Some(&mended))?;
+    show(arguments.json, data, &parts, damaged.then_some(&mended[..]))?;
     match mended.iter().find(|it| it.state == State::Damaged) {
         Some(part) => Err(finding(anyhow!(
-            "{}: it is not mended here: restore it from a backup or another node; starts do not need it",
+            "{} is damaged, and nobody else is known to have it: restore it from a backup",
             part.part
         ))),
         None => Ok(()),
-    }
-}
-
-fn configure(arguments: &Arguments) -> Result<NodeConfig> {
-    let mut config = node_config(arguments.config.as_deref(), arguments.data.as_deref())?;
-    config.gives_up_damage = arguments.accept_losses;
-    Ok(config)
-}
-
-/// Why nothing was mended, with what else can be done.
-fn refusal(error: NodeError, config: &NodeConfig) -> anyhow::Error {
-    let ours = matches!(
-        &error,
-        NodeError::Log {
-            log: "journal",
-            source: JournalError::Corrupt { .. } | JournalError::WrongSize { .. }
-        }
-    );
-    let error = anyhow::Error::new(error);
-    match ours && !config.gives_up_damage {
-        true => error.context(
-            "nobody else has this journal, so it is not cut; where there is no backup either, \
-             --accept-losses gives up what follows the damage",
-        ),
-        false => error.context("it cannot be mended"),
     }
 }
 
@@ -263,7 +233,7 @@ fn show(json: bool, data: &Path, parts: &[Part], mended: Option<&[Part]>) -> Res
             mended,
         }),
         false => match mended {
-            Some(mended) => print(&format!("mended; now:\n{}", text(mended))),
+            Some(mended) => print(&format!("now\n{}", text(mended))),
             None => print(&text(parts)),
         },
     }

@@ -176,9 +176,14 @@ impl Fetching {
     }
 }
 
-/// The last event that this node has, as far as it is known; zero makes all of them come.
+/// The last event that this node has; zero, so that all of them come, where not every one of them can be read: a start
+/// need not have looked at them all, and those that come could not follow.
 pub(super) fn last_event(disk: &Arc<dyn Disk>, data: &Path) -> u64 {
-    let events = Reader::follow_on(disk, data.join(EVENTS), Verify::Trust);
+    let events = data.join(EVENTS);
+    if inspect_on(disk.as_ref(), &events, Verify::Every).is_err() {
+        return 0;
+    }
+    let events = Reader::follow_on(disk, events, Verify::Trust);
     events.map_or(0, |events| events.commit())
 }
 

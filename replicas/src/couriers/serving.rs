@@ -77,7 +77,11 @@ impl Serving {
             term: u64::from(place.term),
             snapshot_bytes: snapshot.bytes().map_err(io("look at"))?,
             events: (
-                first_segment(&reader, event_segments(&listed), last_event + 1),
+                first_segment(
+                    &reader,
+                    event_segments(&listed),
+                    last_event.saturating_add(1),
+                ),
                 reader.appended().value(),
             ),
             segment_bytes: reader.segment_bytes(),

@@ -16,6 +16,9 @@ use exahour_journal::{
     Config as LogConfig, Flusher, Journal, JournalError, Reader, Recovered, Verify, inspect_on,
 };
 
+use exahour_wire::events::EventPrefix;
+use exahour_wire::message::messages;
+
 use crate::couriers::INCOMING;
 use crate::error::NodeError;
 use crate::event_log::EventLog;
@@ -29,6 +32,8 @@ pub(super) struct Came<'a> {
     recovered: Recovered,
     /// The first event that came.
     first: u64,
+    /// Bytes of a segment of theirs.
+    segment_bytes: u64,
 }
 
 /// This node's own log, open.
@@ -39,7 +44,11 @@ pub(super) struct Own {
 
 impl<'a> Came<'a> {
     /// Reads and verifies what came; `None` where it is in place already. What is wrong with it, in words.
-    pub(super) fn read(own: &'a LogConfig, data: &Path) -> Result<Option<Self>, String> {
+    pub(super) fn read(
+        own: &'a LogConfig,
+        data: &Path,
+        segment_bytes: u64,
+    ) -> Result<Option<Self>, String> {
         let (disk, folder) = (&own.disk, data.join(INCOMING).join(EVENTS));
         if !disk.exists(&folder) {
             return Ok(None);
@@ -48,12 +57,13 @@ impl<'a> Came<'a> {
             Err(JournalError::Missing { .. }) => return Ok(None),
             found => found.map_err(|error| error.to_string())?,
         };
-        let first = first_event(disk, &folder, &recovered).map_err(|error| error.to_string())?;
+        let first = first_event(disk, &folder, &recovered)?;
         Ok(Some(Self {
             own,
             folder,
             recovered,
             first,
+            segment_bytes,
         }))
     }
 
@@ -70,9 +80,10 @@ impl<'a> Came<'a> {
         Ok(Own { events, flusher })
     }
 
-    /// Whether they begin with the first of all, so that they follow from nothing.
-    pub(super) fn is_whole(&self) -> bool {
-        self.first <= 1
+    /// Whether they can take the place of this node's own as they are: they begin with the first of all, in segments
+    /// of the same size.
+    pub(super) fn can_replace(&self) -> bool {
+        self.first <= 1 && self.segment_bytes == self.own.segment_bytes
     }
 
     /// Whether nothing is missing between this node's own events and those that came.
@@ -126,15 +137,31 @@ impl<'a> Came<'a> {
     }
 }
 
-/// The first event of a closed log; the first of all where it has none.
-fn first_event(
-    disk: &Arc<dyn Disk>,
-    folder: &Path,
-    recovered: &Recovered,
-) -> Result<u64, JournalError> {
-    let mut reader = Reader::closed_on(disk, folder, recovered, Verify::Trust)?;
-    let first = reader.next(recovered.appended)?;
-    Ok(first.map_or(1, |frame| frame.header.first_sequence))
+/// The first event of a closed log; the first of all where it has none. Whether each follows the one before it, and
+/// stands where its frame says, is seen to here: whoever sent them may not have.
+fn first_event(disk: &Arc<dyn Disk>, folder: &Path, recovered: &Recovered) -> Result<u64, String> {
+    let words = |error: JournalError| error.to_string();
+    let mut reader = Reader::closed_on(disk, folder, recovered, Verify::Trust).map_err(words)?;
+    let (mut first, mut next) = (None, 1_u64);
+    while let Some(frame) = reader.next(recovered.appended).map_err(words)? {
+        let begins = frame.header.first_sequence;
+        if first.is_none() {
+            first = Some(begins);
+            next = begins;
+        }
+        let events = messages(frame.payload).filter_map(EventPrefix::peek);
+        let mut count = 0_u64;
+        let follows = begins == next
+            && events.into_iter().all(|event| {
+                count += 1;
+                next.checked_add(count) == event.event.0.checked_add(1)
+            });
+        if !follows || count == 0 || count != u64::from(frame.header.count) {
+            return Err(format!("event {next} does not stand where it should"));
+        }
+        next = next.checked_add(count).ok_or("there is no such event")?;
+    }
+    Ok(first.unwrap_or(1))
 }
 
 fn log(error: JournalError) -> NodeError {

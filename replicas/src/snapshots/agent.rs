@@ -206,9 +206,9 @@ impl SnapshotAgent {
         self.tell();
         match std::mem::replace(&mut self.phase, Phase::Waiting) {
             // Views come first: where snapshots are always due, they would never be made.
-            Phase::Waiting => match self.views.turn(&mut self.events) {
+            Phase::Waiting => match self.views.turn(&mut self.events)? {
                 0 => match self.begin_if_due()? {
-                    0 => Ok(self.views.check()),
+                    0 => self.views.check(),
                     begun => Ok(begun),
                 },
                 done => Ok(done),

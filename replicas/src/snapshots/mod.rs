@@ -153,7 +153,9 @@ pub(crate) fn examine(
     let paths = file::list(disk, folder)?;
     let fault = |path: &PathBuf| {
         let fault = SnapshotFile::read(disk, path).err()?;
-        (!SnapshotFile::of_another_format(disk, path)).then(|| (path.clone(), fault))
+        // A node that runs removes old ones.
+        let there = disk.exists(path) && !SnapshotFile::of_another_format(disk, path);
+        there.then(|| (path.clone(), fault))
     };
     let damaged: Vec<(PathBuf, String)> = paths.iter().filter_map(fault).collect();
     Ok((paths.len() - damaged.len(), damaged))

@@ -4,7 +4,8 @@
 //! is read back, follows the event log to its end, and is written.
 //!
 //! Always holds: views have their name only once everything that they stand on is on disk; two of them are at least
-//! so far apart as ports want to read back. What goes wrong costs views and is told, never the node.
+//! so far apart as ports want to read back. What goes wrong costs views and is told, never the node, unless it is a
+//! failed flush of the event log.
 //! Does not: hurry.
 
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 
 use exahour_gateway::views::{Room, Views};
 use exahour_journal::disk::Disk;
-use exahour_journal::{Position, Reader, Verify};
+use exahour_journal::{JournalError, Position, Reader, Verify};
 
 use super::file::{self, ViewsPlace};
 use super::{Check, not_used};
@@ -84,21 +85,34 @@ impl ViewKeeper {
     }
 
     /// Works a little on the views that were asked for; how much there was to do.
-    pub(crate) fn turn(&mut self, events: &mut EventsBefore) -> usize {
+    ///
+    /// # Errors
+    /// Where a flush of the event log has failed; what else goes wrong costs views.
+    pub(crate) fn turn(&mut self, events: &mut EventsBefore) -> Result<usize, NodeError> {
         let worked = self.work(events);
         self.told(worked)
     }
 
     /// Checks a little of what the start believed; how much there was to do.
-    pub(crate) fn check(&mut self) -> usize {
+    ///
+    /// # Errors
+    /// As [`Self::turn`].
+    pub(crate) fn check(&mut self) -> Result<usize, NodeError> {
         let checked = self.check_on();
         self.told(checked)
     }
 
-    fn told(&self, worked: Result<usize, NodeError>) -> usize {
-        worked.unwrap_or_else(|error| {
+    fn told(&self, worked: Result<usize, NodeError>) -> Result<usize, NodeError> {
+        worked.or_else(|error| {
+            if let NodeError::Log {
+                source: JournalError::Sync { .. },
+                ..
+            } = &error
+            {
+                return Err(error);
+            }
             (self.settings.notice)(&format!("the views of the ports were not kept: {error}"));
-            0
+            Ok(0)
         })
     }
 

@@ -99,7 +99,11 @@ pub(crate) fn examine(
     folder: &Path,
 ) -> Result<(usize, Vec<(PathBuf, String)>), NodeError> {
     let paths = file::list(disk, folder)?;
-    let fault = |path: &PathBuf| Some((path.clone(), file::fault(disk, path)?));
+    let fault = |path: &PathBuf| {
+        let fault = file::fault(disk, path)?;
+        // A node that runs removes old ones.
+        disk.exists(path).then(|| (path.clone(), fault))
+    };
     let damaged: Vec<(PathBuf, String)> = paths.iter().filter_map(fault).collect();
     Ok((paths.len() - damaged.len(), damaged))
 }

@@ -1,5 +1,4 @@
-//! `exahour repair`: what nobody else has is given up only on somebody's word, and all that a start mends is
-//! mended.
+//! `exahour repair`: all that a start mends is mended, and what nobody else has is not given up.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,12 +28,6 @@ fn part(findings: &Value, which: &str, name: &str) -> (String, String) {
     let part = parts.iter().find(|it| it["part"] == name).unwrap();
     let text = |key: &str| part[key].as_str().unwrap().to_owned();
     (text("state"), text("found"))
-}
-
-fn set_aside(folder: &Path) -> usize {
-    let names = fs::read_dir(folder).unwrap();
-    let names = names.map(|it| it.unwrap().file_name().into_string().unwrap());
-    names.filter(|it| it.starts_with("damaged-")).count()
 }
 
 /// An exchange that has stopped, with three orders on its book.
@@ -74,7 +67,6 @@ fn what_is_whole_is_left_as_it_is() {
     let data = exchange.data();
     let found = json(&["repair", "--data", &data, "--json"]);
     check_keys(&found, "repair");
-    assert_eq!(found["mended"], Value::Null);
     for name in ["raft-state", "journal", "event log"] {
         assert_eq!(part(&found, "parts", name).0, "whole", "{found}");
     }
@@ -90,10 +82,11 @@ fn what_is_whole_is_left_as_it_is() {
 }
 
 #[test]
-fn the_journal_that_only_this_node_has_is_cut_on_somebodys_word_alone() {
-    let mut exchange = traded();
+fn the_journal_that_only_this_node_has_is_not_cut() {
+    let exchange = traded();
     let data = exchange.data();
     let journal = exchange.path("data/journal");
+    let whole = fs::read(segment(&journal)).unwrap();
     damage(&segment(&journal), last_order(&exchange) + 100);
     let damaged = fs::read(segment(&journal)).unwrap();
 
@@ -104,31 +97,15 @@ fn the_journal_that_only_this_node_has_is_cut_on_somebodys_word_alone() {
     assert_eq!(state, "damaged");
     assert!(what.contains("is damaged at position"), "{what}");
 
-    let config = exchange.config();
-    let words = ["repair", "--config", &config, "--data", &data];
-    let refused = fail(&words);
-    assert!(refused.contains("--accept-losses"), "{refused}");
+    let refused = fail(&["repair", "--config", &exchange.config(), "--data", &data]);
+    assert!(refused.contains("restore the file"), "{refused}");
     assert_eq!(
         fs::read(segment(&journal)).unwrap(),
         damaged,
         "nothing is changed"
     );
-
-    let found = json(&[&words[..], &["--accept-losses", "--json"]].concat());
-    check_keys(&found, "repair");
-    assert_eq!(part(&found, "mended", "journal").0, "whole", "{found}");
-    assert_eq!(set_aside(&journal), 1, "what was there is kept");
-    assert_eq!(set_aside(&exchange.path("data/events")), 1);
-
-    exchange.restart();
-    let orders = succeed(&["orders", "--json", "--data", &data]);
-    assert!(
-        orders.contains("2.41") && !orders.contains("2.42"),
-        "{orders}"
-    );
-    exchange.stop();
-    let replayed = exchange.replay();
-    assert_eq!(replayed["events"], replayed["events_compared"]);
+    fs::write(segment(&journal), whole).unwrap();
+    succeed(&["repair", "--config", &exchange.config(), "--data", &data]);
 }
 
 #[test]
