@@ -65,12 +65,13 @@ fn last_order(exchange: &Exchange) -> usize {
 fn what_is_whole_is_left_as_it_is() {
     let mut exchange = traded();
     let data = exchange.data();
-    let found = json(&["repair", "--data", &data, "--json"]);
+    let config = exchange.config();
+    let found = json(&["repair", "--config", &config, "--data", &data, "--json"]);
     check_keys(&found, "repair");
     for name in ["raft-state", "journal", "event log"] {
         assert_eq!(part(&found, "parts", name).0, "whole", "{found}");
     }
-    let shown = succeed(&["repair", "--config", &exchange.config(), "--data", &data]);
+    let shown = succeed(&["repair", "--config", &config, "--data", &data]);
     assert!(shown.contains("journal     whole"), "{shown}");
     // It only looks at a node that runs.
     exchange.restart();
