@@ -18,7 +18,7 @@ use super::relay::Relay;
 use super::report::Report;
 use super::site::{Settings, Site};
 use super::trip::Trader;
-use super::{Scratch, add, disk, finish};
+use super::{Scratch, Told, add, disk};
 
 /// Seconds that a node runs before it is measured.
 const WARM_UP_SECONDS: u64 = 1;
@@ -55,12 +55,8 @@ pub struct Arguments {
     /// Folder for journals while it runs: on the disk that is to be measured.
     #[arg(long, value_name = "DIR", default_value = ".")]
     scratch: PathBuf,
-    /// Write the raw histograms into this folder, one HdrHistogram log each.
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Write JSON, one object a finding, instead of the table.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    told: Told,
 }
 
 /// Round trips of one kind.
@@ -111,7 +107,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     super::machine::measure(&mut report);
     let measured = measure(arguments, &scratch.path)?;
     measured.report(&mut report);
-    finish(&report, arguments.out.as_deref(), arguments.json)
+    arguments.told.tell(&report)
 }
 
 struct Measured {

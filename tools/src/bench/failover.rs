@@ -20,7 +20,7 @@ use super::figures::histogram;
 use super::report::Report;
 use super::site::{Settings, Site};
 use super::trip::{self, Trader};
-use super::{Scratch, finish};
+use super::{Scratch, Told};
 
 /// From one order to the next.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -46,12 +46,8 @@ pub struct Arguments {
     /// Folder for journals while it runs.
     #[arg(long, value_name = "DIR", default_value = ".")]
     scratch: PathBuf,
-    /// Write the raw histograms into this folder, one HdrHistogram log each.
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Write JSON, one object a finding, instead of the table.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    told: Told,
 }
 
 /// Runs the topic.
@@ -73,7 +69,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let mut site = Site::found(&scratch.path.join("catch-up"), settings, "")?;
         catch_up(&mut site, arguments.commands, &mut report)?;
     }
-    finish(&report, arguments.out.as_deref(), arguments.json)
+    arguments.told.tell(&report)
 }
 
 fn kills(site: &mut Site, count: u64, report: &mut Report) -> anyhow::Result<()> {

@@ -55,18 +55,37 @@ pub struct Arguments {
     /// Folder for journals while it runs: on the disk that is to be measured.
     #[arg(long, value_name = "DIR", default_value = ".")]
     scratch: PathBuf,
-    /// Write the raw histograms into this folder, one HdrHistogram log each.
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
     /// Only these parts, with commas between them [default: all].
     #[arg(long, value_delimiter = ',', value_name = "PART")]
     only: Vec<Part>,
     /// Seed of the flow: the same seed gives the same commands.
     #[arg(long, default_value_t = 7)]
     seed: u64,
+    #[command(flatten)]
+    told: Told,
+}
+
+/// How what was found is told.
+#[derive(Debug, Args)]
+struct Told {
+    /// Write the raw histograms into this folder, one HdrHistogram log each.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// Write JSON, one object a finding, instead of the table.
     #[arg(long)]
     json: bool,
+}
+
+impl Told {
+    fn tell(&self, report: &Report) -> anyhow::Result<()> {
+        if let Some(folder) = &self.out {
+            report.write_histograms(folder)?;
+        }
+        match self.json {
+            true => report.json().iter().try_for_each(print_json),
+            false => print(&report.text()),
+        }
+    }
 }
 
 /// What is measured apart from the rest, because it takes processes of its own.
@@ -175,18 +194,7 @@ fn run_parts(arguments: &Arguments) -> anyhow::Result<()> {
         progress.inc(1);
     }
     progress.finish_and_clear();
-    finish(&bench.report, arguments.out.as_deref(), arguments.json)
-}
-
-/// Writes down what was found.
-fn finish(report: &Report, out: Option<&Path>, json: bool) -> anyhow::Result<()> {
-    if let Some(folder) = out {
-        report.write_histograms(folder)?;
-    }
-    if !json {
-        return print(&report.text());
-    }
-    report.json().iter().try_for_each(print_json)
+    arguments.told.tell(&bench.report)
 }
 
 /// A folder for as long as something is measured, made with those on the way to it.

@@ -33,7 +33,7 @@ use super::figures::histogram;
 use super::memory_net::MemoryNet;
 use super::report::Report;
 use super::trip;
-use super::{Scratch, finish};
+use super::{Scratch, Told};
 use crate::cluster::folder::KEY_FILE;
 use crate::cluster::key::draw;
 
@@ -62,12 +62,8 @@ pub struct Arguments {
     /// Folder for journals while it runs: in memory, so that no disk is measured.
     #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
     scratch: PathBuf,
-    /// Write the raw histograms into this folder, one HdrHistogram log each.
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Write JSON, one object a finding, instead of the table.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    told: Told,
 }
 
 /// Runs the topic.
@@ -133,7 +129,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     group.behind.end()?;
     alone.behind.end()?;
-    finish(&report, arguments.out.as_deref(), arguments.json)
+    arguments.told.tell(&report)
 }
 
 /// What the method itself takes, twice a turn.

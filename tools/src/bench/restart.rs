@@ -19,7 +19,7 @@ use exahour_wire::codes::{Durability, FeedDepth};
 use super::pace::Counterpart;
 use super::report::Report;
 use super::trip::{self, Trader};
-use super::{Scratch, finish};
+use super::{Scratch, Told};
 
 /// How long a port may take to open.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -36,9 +36,8 @@ pub struct Arguments {
     /// Folder for journals while it runs: ten million commands take 4 GB.
     #[arg(long, value_name = "DIR", default_value = ".")]
     scratch: PathBuf,
-    /// Write JSON, one object a finding, instead of the table.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    told: Told,
 }
 
 /// Runs the topic.
@@ -53,7 +52,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         measure(&data, *commands, &mut report)?;
         std::fs::remove_dir_all(&data)?;
     }
-    finish(&report, None, arguments.json)
+    arguments.told.tell(&report)
 }
 
 fn measure(data: &Path, commands: u64, report: &mut Report) -> anyhow::Result<()> {
