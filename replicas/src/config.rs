@@ -593,87 +593,90 @@ mod tests {
         assert_eq!(config.layout.threads[0].agents, ["disk"]);
     }
 
+    /// What is wrong with a configuration, and what is said of it.
+    const WRONG: &[(&str, &str)] = &[
+        ("speed = 3", "test.toml:1: unknown field `speed`"),
+        (
+            "\n[listen]\norder = 3",
+            "test.toml:3: unknown field `order`",
+        ),
+        (
+            "[listen]\norders = \"here\"",
+            "test.toml:2: expected an IP address",
+        ),
+        (
+            "\n[listenn]\norders = 3",
+            "test.toml:2: unknown field `listenn`",
+        ),
+        ("durability = \"maybe\"", "test.toml:1: durability is"),
+        ("flush = \"never\"", "configuration test.toml:1: flush"),
+        ("listen = 3", "test.toml:1: invalid type: integer `3`"),
+        (
+            "[listen]\norders = \"127.0.0.1:9\"\n[capacity]\norders = 0",
+            "test.toml:4: capacity.orders",
+        ),
+        (
+            "\n[sessions]\nconnections_max = 0",
+            "test.toml:3: sessions.connections_max",
+        ),
+        (
+            "[sessions]\noutbox_bytes = 1",
+            "test.toml:2: sessions.outbox_bytes",
+        ),
+        (
+            "[sessions]\nmarket_data_history_bytes = 65535",
+            "test.toml:2: sessions.market_data_history_bytes",
+        ),
+        ("[journal]\nsegment_bytes = 300000", "a multiple of 4096"),
+        (
+            "[[thread]]\nname = \"a\"\nidle = \"spin\"\nagents = []\n\
+             [[thread]]\nname = \"b\"\nidle = \"soon\"\nagents = []\n",
+            "test.toml:7: thread.idle is \"soon\"",
+        ),
+        (
+            "[[genesis.session]]\nid = 1\nparticipant = 1\nmay = []\n\
+             [[genesis.session]]\nid = \"two\"\nparticipant = 1\nmay = []\n",
+            "test.toml:6: invalid type: string \"two\"",
+        ),
+        (
+            "\n[[genesis.session]]\nid = 1\nmay = []\n",
+            "test.toml:2: missing field `participant`",
+        ),
+        ("[capacity]\npositions = 4294967295", "capacity.positions"),
+        (
+            "[sessions]\ndrop_copy_connections_max = 0",
+            "drop_copy_connections_max",
+        ),
+        (
+            "[sessions]\nmarket_data_connections_max = 20000",
+            "market_data_connections_max",
+        ),
+        ("checkpoint_every = 4", "checkpoint_every"),
+        (
+            "[journal]\nsegment_bytes = 262143",
+            "test.toml:2: journal.segment_bytes",
+        ),
+        ("[snapshots]\nkeep = 0", "snapshots.keep"),
+        ("data = ", "test.toml:1: "),
+        (
+            "[multicast.a]\ngroup = \"239.192.1.1:7810\"\ninterface = \"127.0.0.1\"",
+            "missing field `b`",
+        ),
+        (
+            "[multicast]\na = { group = \"239.192.1.1:7810\", interface = \"127.0.0.1\" }\n\
+             b = { group = \"127.0.0.1:7810\", interface = \"127.0.0.1\" }",
+            "test.toml:3: multicast.b.group is \"127.0.0.1:7810\", which is not a multicast group",
+        ),
+        (
+            "[multicast]\na = { group = \"239.192.1.1:7810\", interface = \"127.0.0.1\" }\n\
+             b = { group = \"239.192.1.1:7810\", interface = \"127.0.0.1\" }",
+            "another group than that of line A",
+        ),
+    ];
+
     #[test]
     fn what_is_wrong_is_named() {
-        for (text, expected) in [
-            ("speed = 3", "test.toml:1: unknown field `speed`"),
-            (
-                "\n[listen]\norder = 3",
-                "test.toml:3: unknown field `order`",
-            ),
-            (
-                "[listen]\norders = \"here\"",
-                "test.toml:2: expected an IP address",
-            ),
-            (
-                "\n[listenn]\norders = 3",
-                "test.toml:2: unknown field `listenn`",
-            ),
-            ("durability = \"maybe\"", "test.toml:1: durability is"),
-            ("flush = \"never\"", "configuration test.toml:1: flush"),
-            ("listen = 3", "test.toml:1: invalid type: integer `3`"),
-            (
-                "[listen]\norders = \"127.0.0.1:9\"\n[capacity]\norders = 0",
-                "test.toml:4: capacity.orders",
-            ),
-            (
-                "\n[sessions]\nconnections_max = 0",
-                "test.toml:3: sessions.connections_max",
-            ),
-            (
-                "[sessions]\noutbox_bytes = 1",
-                "test.toml:2: sessions.outbox_bytes",
-            ),
-            (
-                "[sessions]\nmarket_data_history_bytes = 65535",
-                "test.toml:2: sessions.market_data_history_bytes",
-            ),
-            ("[journal]\nsegment_bytes = 300000", "a multiple of 4096"),
-            (
-                "[[thread]]\nname = \"a\"\nidle = \"spin\"\nagents = []\n\
-                 [[thread]]\nname = \"b\"\nidle = \"soon\"\nagents = []\n",
-                "test.toml:7: thread.idle is \"soon\"",
-            ),
-            (
-                "[[genesis.session]]\nid = 1\nparticipant = 1\nmay = []\n\
-                 [[genesis.session]]\nid = \"two\"\nparticipant = 1\nmay = []\n",
-                "test.toml:6: invalid type: string \"two\"",
-            ),
-            (
-                "\n[[genesis.session]]\nid = 1\nmay = []\n",
-                "test.toml:2: missing field `participant`",
-            ),
-            ("[capacity]\npositions = 4294967295", "capacity.positions"),
-            (
-                "[sessions]\ndrop_copy_connections_max = 0",
-                "drop_copy_connections_max",
-            ),
-            (
-                "[sessions]\nmarket_data_connections_max = 20000",
-                "market_data_connections_max",
-            ),
-            ("checkpoint_every = 4", "checkpoint_every"),
-            (
-                "[journal]\nsegment_bytes = 262143",
-                "test.toml:2: journal.segment_bytes",
-            ),
-            ("[snapshots]\nkeep = 0", "snapshots.keep"),
-            ("data = ", "test.toml:1: "),
-            (
-                "[multicast.a]\ngroup = \"239.192.1.1:7810\"\ninterface = \"127.0.0.1\"",
-                "missing field `b`",
-            ),
-            (
-                "[multicast]\na = { group = \"239.192.1.1:7810\", interface = \"127.0.0.1\" }\n\
-                 b = { group = \"127.0.0.1:7810\", interface = \"127.0.0.1\" }",
-                "test.toml:3: multicast.b.group is \"127.0.0.1:7810\", which is not a multicast group",
-            ),
-            (
-                "[multicast]\na = { group = \"239.192.1.1:7810\", interface = \"127.0.0.1\" }\n\
-                 b = { group = \"239.192.1.1:7810\", interface = \"127.0.0.1\" }",
-                "another group than that of line A",
-            ),
-        ] {
+        for (text, expected) in WRONG {
             let refused = NodeConfig::from_text("test.toml", text)
                 .err()
                 .unwrap()

@@ -2,6 +2,7 @@
 
 use bytemuck::Zeroable;
 use exahour_gateway::clock::{Clock, ManualClock};
+use exahour_gateway::directory::Directory;
 use exahour_gateway::feed::client::FeedClient;
 use exahour_gateway::feed::drop_copy_client::DropCopyClient;
 use exahour_gateway::feed::publisher::Publisher;
@@ -10,7 +11,7 @@ use exahour_gateway::image::Flow;
 use exahour_gateway::views::{Room, Views};
 use exahour_journal::{Frame, FrameHeader, Position, Reader, Verify};
 use exahour_wire::events::{EventPrefix, FrameEnd};
-use exahour_wire::ids::{EventSequence, FeedSequence, ParticipantId, SessionId};
+use exahour_wire::ids::{EventSequence, FeedSequence, MessageSequence, ParticipantId, SessionId};
 use exahour_wire::limits::MESSAGE_BYTES_MAX;
 use exahour_wire::message::messages;
 use exahour_wire::units::Nanos;
@@ -62,9 +63,23 @@ fn compare_feeds(whole: &Publisher, begun: &Publisher, context: &str) -> u64 {
     compared
 }
 
+/// Both know the same of every session; how many reports they find a place for.
+fn compare_sessions(whole: &Directory, read: &Directory, context: &str) -> usize {
+    let mut found = 0;
+    for session in (0..=100).map(SessionId) {
+        assert_eq!(whole.version(session), read.version(session), "{context}");
+        for sequence in (1..=400).map(MessageSequence) {
+            let place = whole.find(session, sequence);
+            assert_eq!(place, read.find(session, sequence), "{context}, {session}");
+            found += usize::from(place.is_some());
+        }
+    }
+    found
+}
+
 #[test]
 fn whatever_the_engine_does_views_that_were_read_go_on_as_those_that_were_written() {
-    let (mut compared, mut sessions) = (0, 0);
+    let (mut compared, mut sessions, mut found) = (0, 0, 0);
     for seed in 700..712 {
         let mut exchange = Exchange::new(seed);
         let mut whole = Views::new(ROOM);
@@ -104,12 +119,13 @@ fn whatever_the_engine_does_views_that_were_read_go_on_as_those_that_were_writte
         }
         let begun = begun.unwrap();
         assert!(whole.write() == begun.write(), "seed {seed}");
-        let ((_, whole, _), (_, begun, _)) = (whole.into_parts(), begun.into_parts());
+        let ((known, whole, _), (read, begun, _)) = (whole.into_parts(), begun.into_parts());
+        found += compare_sessions(&known, &read, &format!("seed {seed}"));
         compared += compare_feeds(&whole, &begun, &format!("seed {seed}"));
     }
     assert!(
-        compared > 1_000 && sessions > 1_000,
-        "{compared}, {sessions}"
+        compared > 1_000 && sessions > 1_000 && found > 100,
+        "{compared}, {sessions}, {found}"
     );
 }
 
