@@ -489,7 +489,12 @@ impl Cluster {
             let level = |node: &SimNode| !node.serves() || node.is_up() && node.committed() == last;
             let idle = self.operator.as_ref().is_none_or(Operator::is_idle);
             let shown = self.back_office.as_ref().is_none_or(BackOffice::has_all);
-            let rests = settled && shown && idle && self.nodes.iter().all(level);
+            // Events that are damaged are not shown: whoever waits for them waits for the next start.
+            let bad = self
+                .nodes
+                .iter()
+                .any(|it| it.serves() && it.has_bad_events());
+            let rests = settled && (shown || bad) && idle && self.nodes.iter().all(level);
             rests_at = match (rests, rests_at) {
                 (true, None) => Some(self.now.after(REST)),
                 (true, at) => at,

@@ -396,8 +396,14 @@ impl SimNode {
         if self.disk.lock().is_harmed() {
             return Stand::Harmed;
         }
+        let is_up = self.is_up();
         let held = self.held.as_mut();
-        held.map_or(Stand::Missing, |held| held.stand(&self.disk, index, term))
+        held.map_or(Stand::Missing, |held| {
+            if !is_up {
+                held.end_run();
+            }
+            held.stand(&self.disk, index, term)
+        })
     }
 
     /// Cuts the power over one of the calls of the first start.

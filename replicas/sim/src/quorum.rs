@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use exahour_journal::disk::Disk;
-use exahour_journal::{JournalError, KIND_RESTART, Position, Reader, Verify};
+use exahour_journal::{JournalError, KIND_RESTART, Position, Reader, Verify, inspect_on};
 
 use crate::client::Violation;
 use crate::disk::Shared;
@@ -53,6 +53,8 @@ pub(crate) struct Held {
     before: u64,
     /// Nothing was read yet.
     is_new: bool,
+    /// The run is over: what its disk has is all that there is.
+    is_over: bool,
 }
 
 impl Held {
@@ -62,14 +64,38 @@ impl Held {
     /// The journal cannot be read.
     pub(crate) fn new(disk: &Arc<dyn Disk>, folder: &Path) -> Result<Self, Violation> {
         let journal = Reader::follow_on(disk, folder, Verify::Trust);
-        Ok(Self {
+        let journal = journal.map_err(|error| error.to_string())?;
+        Ok(Self::of(disk, folder, journal))
+    }
+
+    /// What a run that is over has left, as a start would find it: the log's own marks may be older than that.
+    fn left(disk: &Arc<dyn Disk>, folder: &Path) -> Result<Self, JournalError> {
+        let found = inspect_on(disk.as_ref(), folder, Verify::Every)?;
+        let journal = Reader::closed_on(disk, folder, &found, Verify::Trust)?;
+        let mut left = Self::of(disk, folder, journal);
+        left.is_over = true;
+        Ok(left)
+    }
+
+    fn of(disk: &Arc<dyn Disk>, folder: &Path, journal: Reader) -> Self {
+        Self {
             disk: Arc::clone(disk),
-            journal: journal.map_err(|error| error.to_string())?,
+            journal,
             folder: folder.to_path_buf(),
             frames: BTreeMap::new(),
             before: 0,
             is_new: true,
-        })
+            is_over: false,
+        }
+    }
+
+    /// The run is over: what it has appended and its disk does not have does not count any more.
+    pub(crate) fn end_run(&mut self) {
+        if !self.is_over
+            && let Ok(left) = Self::left(&self.disk, &self.folder)
+        {
+            *self = left;
+        }
     }
 
     /// Takes in what was appended since. Where that was released meanwhile, it begins anew.
