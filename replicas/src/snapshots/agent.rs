@@ -5,8 +5,10 @@
 //! can be started from, and a state that differs from the journal's checkpoints is noticed here too.
 //!
 //! Always holds: only committed frames are covered; a snapshot has its name only once all of it is on
-//! disk, and all events before it: what the journal gives up for it, nothing can write again. What goes wrong with its files costs a snapshot and is told, never an order; only a journal
-//! that cannot be read, or a state that differs from its checkpoints, stops the node.
+//! disk, and all events before it: what the journal gives up for it, nothing can write again. So is the frame that it
+//! stands behind: a quorum of others may have that committed before this node's own flush. What goes wrong with its
+//! files costs a snapshot and is told, never an order; only a journal that cannot be read, or a state that differs
+//! from its checkpoints, stops the node.
 //! Does not: hurry. It belongs on a thread of its own, of the lowest priority.
 
 use std::path::PathBuf;
@@ -293,6 +295,11 @@ impl SnapshotAgent {
                 Err(error) => give_up(*draft, error),
             };
         }
+        if self.journal.durable() <= draft.place().frame {
+            // Flushes end with frames. A power cut now would leave a journal that begins behind nothing.
+            self.phase = Phase::Writing(draft);
+            return Ok(0);
+        }
         match self.events.durable_to(draft.place().events) {
             Ok(true) => {}
             Ok(false) => {
@@ -487,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_gets_its_name_when_all_events_before_it_are_on_disk() {
+    fn a_snapshot_gets_its_name_when_its_frame_and_all_events_before_it_are_on_disk() {
         let mut trial = Trial::new();
         trial.commit(1, 1);
         trial.work();
@@ -497,6 +504,10 @@ mod tests {
         let events = Reader::follow(trial.folder.path().join("events"), Verify::Every).unwrap();
         assert!(events.durable() < events.appended());
         assert_eq!(trial.told.try_pop(), Some(Standing::default()));
+        trial.work();
+        assert_eq!(trial.snapshots(), 0, "what it stands behind is not on disk");
+
+        trial.journal.flusher.flush().unwrap();
         trial.work();
         assert_eq!(trial.snapshots(), 1);
         assert_eq!(events.durable(), events.appended());
@@ -533,6 +544,7 @@ mod tests {
         other.commit(1, 7);
         for trial in [&mut this, &mut other] {
             trial.write_events();
+            trial.journal.flusher.flush().unwrap();
             trial.work();
         }
         let folder = |trial: &Trial| trial.folder.path().join("snapshots");
