@@ -99,7 +99,7 @@ fn a_vote_that_is_forgotten() {
 
 #[test]
 fn a_leader_that_believes_too_much() {
-    found_within(200, three(Pace::Drawn), Defect::TrustedLength);
+    found_within(400, three(Pace::Drawn), Defect::TrustedLength);
 }
 
 #[test]
