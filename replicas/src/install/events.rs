@@ -167,3 +167,138 @@ fn first_event(disk: &Arc<dyn Disk>, folder: &Path, recovered: &Recovered) -> Re
 fn log(error: JournalError) -> NodeError {
     NodeError::log("event log")(error)
 }
+
+#[cfg(test)]
+mod tests {
+    use exahour_journal::{Appender, Chain, FrameMeta, LogId};
+    use exahour_wire::events::{CommandDone, FrameEnd};
+    use exahour_wire::ids::EventSequence;
+    use exahour_wire::message::Message;
+
+    use super::*;
+
+    const SEGMENT_BYTES: u64 = 64 << 10;
+
+    fn config(folder: &Path, segment_bytes: u64) -> LogConfig {
+        let mut config = LogConfig::new(folder, LogId([7; 16])).with_segment_bytes(segment_bytes);
+        config.chain = Chain::Off;
+        config
+    }
+
+    /// A data folder, and where in it this node's own events are, and those that came.
+    fn folders() -> (tempfile::TempDir, PathBuf, PathBuf) {
+        let data = tempfile::tempdir().unwrap();
+        let incoming = data.path().join(INCOMING);
+        std::fs::create_dir(&incoming).unwrap();
+        let own = data.path().join(EVENTS);
+        (data, own, incoming.join(EVENTS))
+    }
+
+    /// A frame that says that it begins with `first`, and holds these events.
+    fn append(appender: &mut Appender, first: u64, events: &[u64]) {
+        let event = |number: &u64| CommandDone {
+            event: EventSequence(*number),
+            ..CommandDone::blank()
+        };
+        let events: Vec<CommandDone> = events.iter().map(event).collect();
+        let payload: Vec<u8> = events.iter().flat_map(|it| it.bytes().to_vec()).collect();
+        let meta = FrameMeta {
+            index: appender.last_index() + 1,
+            count: events.len() as u16,
+            kind: FrameEnd::Command as u8,
+            first_sequence: first,
+            ..FrameMeta::default()
+        };
+        appender.append(&meta, &[&payload]).unwrap();
+    }
+
+    /// Makes a log of frames of ten events each, from one event on.
+    fn make(folder: &Path, segment_bytes: u64, events: std::ops::RangeInclusive<u64>) {
+        let mut log = Journal::create(&config(folder, segment_bytes)).unwrap();
+        let events: Vec<u64> = events.collect();
+        for frame in events.chunks(10) {
+            append(&mut log.appender, frame[0], frame);
+        }
+        log.flusher.flush().unwrap();
+    }
+
+    fn numbers(folder: &Path) -> Vec<u64> {
+        let end = exahour_journal::inspect(folder, Verify::Every).unwrap();
+        let mut reader = Reader::closed(folder, &end, Verify::Every).unwrap();
+        let mut found = Vec::new();
+        while let Some(frame) = reader.next(end.appended).unwrap() {
+            found.extend(messages(frame.payload).map(|it| EventPrefix::peek(it).unwrap().event.0));
+        }
+        found
+    }
+
+    #[test]
+    fn what_came_follows_what_is_there_and_may_follow_it_again() {
+        let (data, own, came) = folders();
+        make(&own, SEGMENT_BYTES, 1..=34);
+        make(&came, SEGMENT_BYTES, 21..=95);
+        let config = config(&own, SEGMENT_BYTES);
+        for _ in 0..2 {
+            let came = Came::read(&config, data.path(), SEGMENT_BYTES)
+                .unwrap()
+                .unwrap();
+            assert!(!came.can_replace());
+            let open = came.open_own().unwrap();
+            assert!(came.joins(&open));
+            came.follow(open).unwrap();
+            assert_eq!(numbers(&own), (1..=95).collect::<Vec<u64>>());
+        }
+    }
+
+    #[test]
+    fn what_came_does_not_join_where_an_event_lies_between() {
+        let (data, own, came) = folders();
+        make(&own, SEGMENT_BYTES, 1..=19);
+        make(&came, SEGMENT_BYTES, 21..=40);
+        let config = config(&own, SEGMENT_BYTES);
+        let came = Came::read(&config, data.path(), SEGMENT_BYTES)
+            .unwrap()
+            .unwrap();
+        assert!(!came.joins(&came.open_own().unwrap()));
+    }
+
+    #[test]
+    fn all_events_in_segments_of_another_size_are_written_anew() {
+        let (data, own, came) = folders();
+        make(&came, 2 * SEGMENT_BYTES, 1..=95);
+        let config = config(&own, SEGMENT_BYTES);
+        let came = Came::read(&config, data.path(), 2 * SEGMENT_BYTES)
+            .unwrap()
+            .unwrap();
+        assert!(!came.can_replace());
+        let open = came.open_own().unwrap();
+        assert!(came.joins(&open));
+        came.follow(open).unwrap();
+        assert_eq!(numbers(&own), (1..=95).collect::<Vec<u64>>());
+        drop(Journal::open(&config).unwrap());
+    }
+
+    #[test]
+    fn events_that_are_not_where_they_say_are_refused() {
+        let frames: [&[(u64, &[u64])]; 5] = [
+            &[(1, &[1, 2]), (4, &[4])],
+            &[(1, &[1, 3])],
+            &[(2, &[1, 2])],
+            &[(1, &[])],
+            &[(u64::MAX, &[u64::MAX])],
+        ];
+        for frames in frames {
+            let (data, own, came) = folders();
+            let mut log = Journal::create(&config(&came, SEGMENT_BYTES)).unwrap();
+            for (first, events) in frames {
+                append(&mut log.appender, *first, events);
+            }
+            drop(log);
+            let own = config(&own, SEGMENT_BYTES);
+            assert!(
+                Came::read(&own, data.path(), SEGMENT_BYTES).is_err(),
+                "{frames:?}"
+            );
+        }
+    }
+}
