@@ -230,7 +230,9 @@ impl HardStateFile {
             .max_by_key(|slot| slot.0);
         let newest = newest.ok_or_else(|| NodeError::HardState {
             path: path.to_path_buf(),
-            reason: "neither copy is whole".to_owned(),
+            reason: "neither copy is whole: the node may have promised what it does not remember. Put a new \
+                     node in its place, with another id and an empty folder (`exahour replace-node`)"
+                .to_owned(),
         });
         newest.map(|(_, promises)| promises)
     }

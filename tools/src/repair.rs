@@ -103,7 +103,8 @@ fn mend(arguments: &Arguments) -> Result<()> {
         "{} holds no node: name the data folder of one, or its configuration",
         data.display()
     );
-    let parts = examine(data)?;
+    let member = config.cluster.is_some();
+    let parts = examine(data, member)?;
     let damaged = parts.iter().any(|it| it.state == State::Damaged);
     if arguments.check {
         show(arguments.json, data, &parts, None)?;
@@ -119,7 +120,7 @@ fn mend(arguments: &Arguments) -> Result<()> {
     }
     // Also where nothing is damaged: an earlier call may have ended in the middle of it.
     repair(&config).context("it cannot be mended")?;
-    let mended = examine(data)?;
+    let mended = examine(data, member)?;
     show(arguments.json, data, &parts, damaged.then_some(&mended[..]))?;
     match mended.iter().find(|it| it.state == State::Damaged) {
         Some(part) => Err(finding(anyhow!(
@@ -131,15 +132,15 @@ fn mend(arguments: &Arguments) -> Result<()> {
 }
 
 /// Reads everything.
-fn examine(data: &Path) -> Result<Vec<Part>> {
+fn examine(data: &Path, member: bool) -> Result<Vec<Part>> {
     let bar = count_bar(PARTS, "parts read");
-    let parts = read_parts(data, &bar);
+    let parts = read_parts(data, member, &bar);
     bar.finish_and_clear();
     parts
 }
 
-fn read_parts(data: &Path, bar: &ProgressBar) -> Result<Vec<Part>> {
-    let mut parts = vec![promises(data)?];
+fn read_parts(data: &Path, member: bool, bar: &ProgressBar) -> Result<Vec<Part>> {
+    let mut parts = vec![promises(data, member)?];
     bar.inc(1);
     parts.extend(journal(data)?);
     bar.inc(2);
@@ -152,9 +153,11 @@ fn read_parts(data: &Path, bar: &ProgressBar) -> Result<Vec<Part>> {
     Ok(parts)
 }
 
-fn promises(data: &Path) -> Result<Part> {
+/// Of a member of a cluster they have to be there.
+fn promises(data: &Path, member: bool) -> Result<Part> {
     let part = |state, found| Part::new("raft-state", state, found);
     Ok(match whole_promises(data)? {
+        None if member => part(State::Damaged, "it is gone, and starts are refused"),
         None => part(State::Absent, "there is none"),
         Some(0) => part(State::Damaged, "neither of its copies is whole"),
         Some(1) => part(State::Damaged, "one of its two copies is not whole"),
@@ -162,31 +165,67 @@ fn promises(data: &Path) -> Result<Part> {
     })
 }
 
+/// What is read of a log, and what is wrong with it; none of the former where it is its beginning.
+fn look(folder: &Path) -> Result<(Option<Recovered>, Option<JournalError>)> {
+    match inspect_good(folder, Verify::Every) {
+        Ok((good, damage)) => Ok((Some(good), damage)),
+        Err(error @ JournalError::Io { .. }) => Err(error.into()),
+        Err(damage) => Ok((None, Some(damage))),
+    }
+}
+
+/// A damage without what others would do about it.
+fn fault(damage: &JournalError) -> String {
+    match damage {
+        JournalError::Corrupt {
+            segment,
+            position,
+            index,
+            why,
+        } => format!(
+            "{} is damaged at position {position} (after index {index}): {why}",
+            segment.display()
+        ),
+        JournalError::WrongSize {
+            segment,
+            found,
+            expected,
+        } => format!(
+            "{} has {found} bytes instead of {expected}",
+            segment.display()
+        ),
+        other => other.to_string(),
+    }
+}
+
 /// The journal, and what it has given up.
 fn journal(data: &Path) -> Result<Vec<Part>> {
     let folder = data.join("journal");
     let whole = Whole::of(&folder)?;
-    let (all, damage) = inspect_good(whole.folder(), Verify::Every).context("journal")?;
-    let Some(damage) = damage else {
-        let mut parts = vec![Part::new("journal", State::Whole, frames(&all))];
+    let (all, damage) = look(whole.folder()).context("journal")?;
+    if let (Some(all), None) = (&all, &damage) {
+        let mut parts = vec![Part::new("journal", State::Whole, frames(all))];
         if whole.archived > 0 {
             let found = format!("{} segments, read with the journal", whole.archived);
             parts.push(Part::new("archive", State::Whole, found));
         }
         return Ok(parts);
-    };
-    let (own, own_damage) = inspect_good(&folder, Verify::Every).context("journal")?;
-    let mut parts = vec![match own_damage {
-        Some(damage) => Part::new("journal", State::Damaged, damage.to_string()),
-        None => Part::new("journal", State::Whole, frames(&own)),
+    }
+    let (own, own_damage) = look(&folder).context("journal")?;
+    let before = |own: &Recovered| all.as_ref().is_none_or(|all| all.appended < own.first);
+    let in_archive = whole.archived > 0 && own.as_ref().is_none_or(before);
+    let mut parts = vec![match (&own, &own_damage) {
+        (Some(own), None) => Part::new("journal", State::Whole, frames(own)),
+        (_, Some(damage)) => Part::new("journal", State::Damaged, fault(damage)),
+        (None, None) => Part::new("journal", State::Absent, "there is none"),
     }];
-    if all.appended < own.first {
+    if let Some(damage) = damage.filter(|_| in_archive) {
         // What it says of files is about links.
         let found = match damage {
             JournalError::Corrupt { position, why, .. } => {
                 format!("damaged at position {position}: {why}")
             }
-            _ => format!("damaged behind position {}", all.appended),
+            _ => "damaged at its beginning".to_owned(),
         };
         parts.push(Part::new("archive", State::Damaged, found));
     }
@@ -198,10 +237,10 @@ fn events(data: &Path) -> Result<Part> {
     if !folder.is_dir() {
         return Ok(Part::new("event log", State::Absent, "there is none"));
     }
-    let (found, damage) = inspect_good(&folder, Verify::Every).context("event log")?;
-    Ok(match damage {
-        Some(damage) => Part::new("event log", State::Damaged, damage.to_string()),
-        None => Part::new("event log", State::Whole, frames(&found)),
+    Ok(match look(&folder).context("event log")? {
+        (_, Some(damage)) => Part::new("event log", State::Damaged, fault(&damage)),
+        (Some(found), None) => Part::new("event log", State::Whole, frames(&found)),
+        (None, None) => Part::new("event log", State::Absent, "there is none"),
     })
 }
 
