@@ -114,7 +114,7 @@ fn a_stamp_before_the_last() {
 
 #[test]
 fn rules_that_not_every_member_can_follow() {
-    found_within(20, three(Pace::Drawn), Defect::UncheckedActivation);
+    found_within(100, three(Pace::Drawn), Defect::UncheckedActivation);
 }
 
 #[test]
