@@ -176,6 +176,10 @@ impl OnDisk {
             return Err(why_no_start(config, disk, &storage, event_log.last())?);
         }
         storage.know_committed(stands_behind);
+        // Raft speaks of what comes after that only, which may be nothing for long.
+        storage
+            .publish_commit(stands_behind)
+            .map_err(NodeError::log("journal"))?;
         recovery.views_event = views.as_ref().map_or(0, |it| it.last_event().0);
         Ok(Self {
             storage,
