@@ -118,6 +118,7 @@ fn status(consensus: &Consensus, engine: &EngineFacts) -> NodeStatus {
             member: *member,
             standing,
             linked: consensus.linked(member.id.0),
+            refused: consensus.refuses(member.id.0),
             matched: if consensus.leads() {
                 matched(member.id.0)
             } else {
@@ -192,6 +193,20 @@ fn add(consensus: &Consensus, member: Member) -> Result<Change, Reply> {
     }
     if members.addresses.len() == MEMBERS_MAX {
         return refused(format!("a group has at most {MEMBERS_MAX} members"));
+    }
+    let highest = consensus.highest_id();
+    if member.id.0 <= highest && !consensus.raft_ref().raft.apply_to_current_term() {
+        // It may be a member, by an entry that this leader has not come to yet.
+        let why = "a new leader has yet to find out who the members are: ask again in a moment";
+        return Err(Reply::NotNow(why.to_owned()));
+    }
+    if member.id.0 <= highest {
+        // Two folders under one number would be one voter who votes twice.
+        return refused(format!(
+            "numbers up to {highest} were given, and none is ever given again, lest an old folder come back under \
+             it: take {} or a higher one",
+            highest.saturating_add(1)
+        ));
     }
     Ok(Change::Learn(member))
 }

@@ -5,9 +5,9 @@
 //!
 //! ```text
 //! slot (4096 bytes, two of them):
-//! | magic 8 | counter 8 | incarnation 8 | term 8 | vote 8 | forgetful 1 | replicated 1 | zeros 6 |
+//! | magic 8 | counter 8 | incarnation 8 | term 8 | vote 8 | forgetful 1 | replicated 1 | removed 1 | zeros 5 |
 //! | base: index 8, term 8, command 8, stamp 8 | members: count 4, bytes |
-//! | incarnations of others: count 4, each: node 8, incarnation 8 | zeros | crc 4 |
+//! | incarnations of others: count 4, each: node 8, incarnation 8 | highest number given 8 | zeros | crc 4 |
 //! ```
 //! Always holds: a promise counts once both slots have it, one flushed after the other; so a torn write leaves
 //! the older promise or the newer one whole, and a slot that goes bad later costs nothing. The slot with the
@@ -39,7 +39,7 @@ const MEMBERS_AT: usize = 84;
 const DRAFT: &str = "draft";
 
 /// Room for the members.
-pub(crate) const MEMBERS_BYTES_MAX: usize = CRC_AT - MEMBERS_AT - 4 - INCARNATIONS_MAX * 16;
+pub(crate) const MEMBERS_BYTES_MAX: usize = CRC_AT - MEMBERS_AT - 4 - INCARNATIONS_MAX * 16 - 8;
 
 /// Other nodes whose folders are remembered, at most.
 const INCARNATIONS_MAX: usize = 64;
@@ -67,13 +67,24 @@ pub(crate) struct Promises {
     /// Whether it has run without waiting for its disk, so that a power cut may have taken what it
     /// acknowledged.
     pub(crate) replicated: bool,
+    /// The node was a member, and is none any more.
+    pub(crate) removed: bool,
     pub(crate) base: Base,
     pub(crate) members: Members,
     /// The incarnation that each other node came with first.
     pub(crate) incarnations: BTreeMap<u64, u64>,
+    /// The highest number that a member is known to have had, those that left included.
+    pub(crate) highest_id: u64,
 }
 
 impl Promises {
+    /// The highest number that this node knows a member to have, or to have had.
+    fn highest_known(&self) -> u64 {
+        let members = self.members.addresses.keys();
+        let known = members.chain(self.incarnations.keys()).max();
+        self.highest_id.max(known.copied().unwrap_or(0))
+    }
+
     fn to_slot(&self, counter: u64) -> Option<[u8; SLOT_BYTES]> {
         let mut bytes = Vec::with_capacity(SLOT_BYTES);
         let mut members = Vec::new();
@@ -89,7 +100,8 @@ impl Promises {
             .u64(self.vote)
             .u8(u8::from(self.forgetful))
             .u8(u8::from(self.replicated))
-            .bytes(&[0; 6])
+            .u8(u8::from(self.removed))
+            .bytes(&[0; 5])
             .u64(self.base.index)
             .u64(self.base.term)
             .u64(self.base.command)
@@ -99,6 +111,7 @@ impl Promises {
         for (node, incarnation) in &self.incarnations {
             Packer(&mut bytes).u64(*node).u64(*incarnation);
         }
+        Packer(&mut bytes).u64(self.highest_id);
         let mut slot = [0; SLOT_BYTES];
         slot[..bytes.len()].copy_from_slice(&bytes);
         let crc = checksum(&slot[..CRC_AT]);
@@ -120,7 +133,9 @@ impl Promises {
         let (incarnation, term, vote) = (rest.u64()?, rest.u64()?, rest.u64()?);
         let forgetful = rest.u8()? != 0;
         let replicated = rest.u8()? != 0;
-        rest.take::<6>()?;
+        // Earlier versions wrote zeros here, too.
+        let removed = rest.u8()? != 0;
+        rest.take::<5>()?;
         let base = Base {
             index: rest.u64()?,
             term: rest.u64()?,
@@ -132,16 +147,21 @@ impl Promises {
         for _ in 0..rest.u32()? {
             incarnations.insert(rest.u64()?, rest.u64()?);
         }
-        let promises = Self {
+        // Earlier versions wrote zeros there.
+        let highest_id = rest.u64().unwrap_or(0);
+        let mut promises = Self {
             incarnation,
             term,
             vote,
             forgetful,
             replicated,
+            removed,
             base,
             members,
             incarnations,
+            highest_id,
         };
+        promises.highest_id = promises.highest_known();
         Some((counter, promises))
     }
 }
@@ -152,6 +172,8 @@ pub(crate) struct HardStateFile {
     file: Box<dyn DiskFile>,
     counter: u64,
     kept: Promises,
+    /// Whether one of its two copies was not whole, and was made again from the other.
+    mended: bool,
 }
 
 impl HardStateFile {
@@ -170,8 +192,10 @@ impl HardStateFile {
             file,
             counter: 0,
             kept: new.clone(),
+            mended: false,
         };
         let slots = [state.read_slot(0), state.read_slot(1)];
+        let mended = slots.iter().any(Option::is_none);
         let newest = slots.into_iter().flatten().max_by_key(|slot| slot.0);
         (state.counter, state.kept) = newest.ok_or_else(|| state.unreadable())?;
         // A flush that failed before has left what can be read here in memory, perhaps, and not on disk.
@@ -181,8 +205,13 @@ impl HardStateFile {
                 let _ = disk.remove(&path.with_extension(DRAFT));
                 Ok(state)
             }
-            made => made,
+            made => made.map(|state| Self { mended, ..state }),
         }
+    }
+
+    /// Whether one of its two copies was not whole when it was opened, and was made again from the other.
+    pub(crate) fn mended(&self) -> bool {
+        self.mended
     }
 
     /// Whether there is such a file; one without a byte is what an earlier version of this program did not get to
@@ -210,6 +239,7 @@ impl HardStateFile {
             file: file.map_err(NodeError::io(&draft, "create"))?,
             counter,
             kept: kept.clone(),
+            mended: false,
         };
         state.write()?;
         disk.rename(&draft, path)
@@ -334,12 +364,13 @@ impl HardStateFile {
         self.write()
     }
 
-    /// Keeps new members, on disk when this returns.
+    /// Keeps new members, and whether this node was `removed` from them, on disk when this returns.
     ///
     /// # Errors
     /// [`NodeError::HardState`] where there are too many; [`NodeError::Io`].
-    pub(crate) fn set_members(&mut self, members: Members) -> Result<(), NodeError> {
+    pub(crate) fn set_members(&mut self, members: Members, removed: bool) -> Result<(), NodeError> {
         self.kept.members = members;
+        self.kept.removed = removed;
         self.write()
     }
 
@@ -375,6 +406,19 @@ impl HardStateFile {
         self.write()
     }
 
+    /// Keeps that numbers up to this one were given, on disk when this returns; nothing is written where that is
+    /// known.
+    ///
+    /// # Errors
+    /// [`NodeError::Io`].
+    pub(crate) fn know_given(&mut self, highest_id: u64) -> Result<(), NodeError> {
+        if highest_id <= self.kept.highest_id {
+            return Ok(());
+        }
+        self.kept.highest_id = highest_id;
+        self.write()
+    }
+
     /// Keeps whether this node runs without waiting for its disk, on disk when this returns.
     ///
     /// # Errors
@@ -390,6 +434,7 @@ impl HardStateFile {
     /// Writes the promises down: they count once both slots have them.
     fn write(&mut self) -> Result<(), NodeError> {
         self.counter += 1;
+        self.kept.highest_id = self.kept.highest_known();
         (0..SLOTS).try_for_each(|place| self.write_slot(place))
     }
 
@@ -483,6 +528,7 @@ mod tests {
             std::fs::write(&path, &bytes).unwrap();
             let state = HardStateFile::open(&SystemDisk, &path, &new(&[1])).unwrap();
             assert_eq!(state.kept.term, 4, "byte {place}");
+            assert!(state.mended(), "byte {place}");
             drop(state);
             let again = std::fs::read(&path).unwrap();
             let (one, other) = again.split_at(SLOT_BYTES);
@@ -524,6 +570,32 @@ mod tests {
         let state = HardStateFile::open(&SystemDisk, &path, &new(&[1])).unwrap();
         assert_eq!(state.kept.term, 0);
         assert!(!path.with_extension(DRAFT).exists());
+    }
+
+    #[test]
+    fn numbers_of_members_that_left_are_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("raft-state");
+        let mut state = HardStateFile::open(&SystemDisk, &path, &new(&[1, 2, 3, 7])).unwrap();
+        state.set_members(new(&[1, 2]).members, false).unwrap();
+        assert_eq!(state.kept().highest_id, 7);
+        // What others know counts, too, and nothing makes it less.
+        state.know_given(12).unwrap();
+        state.know_given(9).unwrap();
+        drop(state);
+        let state = HardStateFile::open(&SystemDisk, &path, &new(&[1])).unwrap();
+        assert_eq!(state.kept().highest_id, 12);
+    }
+
+    /// Earlier versions kept the folders that nodes came with, and no number behind them.
+    #[test]
+    fn a_file_without_the_highest_number_has_that_of_whoever_is_known() {
+        let mut kept = new(&[1, 2, 3]);
+        kept.incarnations.insert(5, 77);
+        let slot = kept.to_slot(1).unwrap();
+        let (_, read) = Promises::of_slot(&slot).unwrap();
+        assert_eq!(read.highest_id, 5);
+        assert_eq!(read.members, kept.members);
     }
 
     #[test]

@@ -307,7 +307,16 @@ fn open_promises(config: &NodeConfig, world: &World) -> Result<HardStateFile, No
         members: Members::founders(&founders),
         ..Promises::default()
     };
-    HardStateFile::open(world.disk.as_ref(), &config.data.join(PROMISES), &new)
+    let path = config.data.join(PROMISES);
+    let promises = HardStateFile::open(world.disk.as_ref(), &path, &new)?;
+    if promises.mended() {
+        (config.notice)(&format!(
+            "one of the two copies in {} was not whole, and was made again from the other: nothing is lost. Unless the \
+             power was cut while it was written, find out what became of the disk",
+            path.display()
+        ));
+    }
+    Ok(promises)
 }
 
 /// Writes down that a node of a cluster may have lost what it acknowledged, before it speaks to anybody: by

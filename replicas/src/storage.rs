@@ -178,12 +178,12 @@ impl JournalStorage {
         self.promises.promise(state)
     }
 
-    /// Keeps new members.
+    /// Keeps new members, and whether this node was `removed` from them.
     ///
     /// # Errors
     /// [`NodeError`].
-    pub(crate) fn set_members(&mut self, members: Members) -> Result<(), NodeError> {
-        self.promises.set_members(members)
+    pub(crate) fn set_members(&mut self, members: Members, removed: bool) -> Result<(), NodeError> {
+        self.promises.set_members(members, removed)
     }
 
     /// Keeps which folders nodes have come with.
@@ -192,6 +192,14 @@ impl JournalStorage {
     /// [`NodeError`].
     pub(crate) fn know_incarnations(&mut self, nodes: &[(u64, u64)]) -> Result<(), NodeError> {
         self.promises.know_incarnations(nodes)
+    }
+
+    /// Keeps that numbers of members up to this one were given.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub(crate) fn know_given(&mut self, highest_id: u64) -> Result<(), NodeError> {
+        self.promises.know_given(highest_id)
     }
 
     /// Keeps whether this node may have lost what it acknowledged.

@@ -34,7 +34,7 @@ impl Consensus {
             for (node, facts) in std::mem::take(&mut self.linked_meanwhile) {
                 self.on_linked(node, &facts);
             }
-            self.remember_incarnations()?;
+            self.remember_what_was_told()?;
         }
         while let Some(event) = self.peers.as_mut().and_then(Peers::next_event) {
             work += 1;
@@ -43,7 +43,10 @@ impl Consensus {
                 // What raft is ready with has to be handled before it is told anything else: what is said
                 // while the disk is full is lost, as on any network.
                 // Nothing is lost on a link that stands: only what is believed of the node changes.
-                PeerEvent::Told(node, facts) => drop(self.told.insert(node, facts)),
+                PeerEvent::Told(node, facts) => {
+                    self.told.insert(node, facts);
+                    self.hear_of_members(node, &facts);
+                }
                 PeerEvent::Linked(node, facts) if self.held.is_some() => {
                     self.linked_meanwhile.insert(node, facts);
                 }
@@ -51,7 +54,7 @@ impl Consensus {
                 PeerEvent::Raft(message) => self.on_message(*message),
                 PeerEvent::Linked(node, facts) => {
                     self.on_linked(node, &facts);
-                    self.remember_incarnations()?;
+                    self.remember_what_was_told()?;
                 }
                 PeerEvent::Apart(node) => {
                     self.raft.report_unreachable(node);
@@ -159,7 +162,9 @@ impl Consensus {
     /// A member is linked anew: what was on its way is lost, and what it had may be, too.
     fn on_linked(&mut self, node: u64, facts: &Facts) {
         self.told.insert(node, *facts);
-        if self.is_another(node, facts) || !self.leads() {
+        let another = self.is_another(node, facts);
+        self.hear_of_members(node, facts);
+        if another || !self.leads() {
             return;
         }
         let term = self.raft.raft.raft_log.term(facts.last_index);
@@ -217,8 +222,37 @@ impl Consensus {
         }
     }
 
-    /// Keeps which folders nodes have come with, before anything else that they say is heard.
-    fn remember_incarnations(&mut self) -> Result<(), NodeError> {
+    /// Takes in what a node says of the members: which numbers were given, and whether this node is one of them.
+    fn hear_of_members(&mut self, node: u64, facts: &Facts) {
+        if self.refused.contains(&node) {
+            return;
+        }
+        self.highest_told = self.highest_told.max(facts.highest_id);
+        let members = self.members();
+        let was_member = members.standing(self.settings.node.0).is_some();
+        // What takes this node out need not have reached it as committed.
+        if was_member && facts.to_outsider && facts.members_at > members.at {
+            self.tell_removed();
+        }
+    }
+
+    /// Says once that this node is no member any more.
+    pub(super) fn tell_removed(&mut self) {
+        let node = self.settings.node;
+        if !std::mem::replace(&mut self.removed_told, true) {
+            (self.settings.notice)(&format!(
+                "node {node} was removed from its cluster: it gives no vote, and nobody sends it anything. Stop it; \
+                 its folder is needed no more. Its number is never given again: this machine can come back as a new \
+                 node, with a new number and an empty folder (`exahour add-node`)"
+            ));
+        }
+    }
+
+    /// Keeps which folders nodes have come with, and which numbers were given, before anything else that they say
+    /// is heard.
+    fn remember_what_was_told(&mut self) -> Result<(), NodeError> {
+        let highest = self.highest_told;
+        self.raft.mut_store().know_given(highest)?;
         let unknown = std::mem::take(&mut self.unknown);
         match unknown.is_empty() {
             true => Ok(()),
@@ -248,6 +282,9 @@ fn facts(raft: &RawNode<JournalStorage>, settings: &ConsensusSettings) -> Facts 
         last_term: log.term(last).unwrap_or(0),
         behaviour_max: settings.behaviour_max,
         forgetful: kept.forgetful,
+        highest_id: kept.highest_id,
+        members_at: kept.members.at,
+        to_outsider: false,
     }
 }
 

@@ -153,6 +153,10 @@ pub(crate) struct Consensus {
     unknown: Vec<(u64, u64)>,
     /// Nodes that have come back with another folder than they had: they may break promises.
     refused: BTreeSet<u64>,
+    /// The highest number that others know to have been given.
+    highest_told: u64,
+    /// Whether it was said that this node is no member any more.
+    removed_told: bool,
     /// Members that were linked while the disk was full.
     linked_meanwhile: BTreeMap<u64, Facts>,
     /// What each node said of itself when it was linked last.
@@ -216,6 +220,8 @@ impl Consensus {
             asked: [0; 8],
             unknown: Vec::new(),
             refused: BTreeSet::new(),
+            highest_told: 0,
+            removed_told: false,
             linked_meanwhile: BTreeMap::new(),
             told: BTreeMap::new(),
             requests: VecDeque::new(),
@@ -235,6 +241,9 @@ impl Consensus {
     /// # Errors
     /// [`NodeError::Raft`].
     pub(crate) fn begin(&mut self) -> Result<(), NodeError> {
+        if self.raft.store().promises().removed {
+            self.tell_removed();
+        }
         if self.members().alone(self.settings.node.0) && !self.forgetful() {
             self.raft.campaign()?;
             self.draw_timeout();
@@ -392,9 +401,20 @@ impl Consensus {
         if node == self.settings.node.0 {
             return !self.forgetful();
         }
-        let heard = self.linked(node) && !self.refused.contains(&node);
+        let heard = self.linked(node) && !self.refuses(node);
         let told = self.told.get(&node).filter(|_| heard);
         told.is_some_and(|facts| !facts.forgetful)
+    }
+
+    /// Whether a node has come back with another folder than it had, and so is not listened to.
+    pub(crate) fn refuses(&self, node: u64) -> bool {
+        self.refused.contains(&node)
+    }
+
+    /// The highest number that a member is known to have, or to have had.
+    pub(crate) fn highest_id(&self) -> u64 {
+        let kept = self.raft.store().promises().highest_id;
+        kept.max(self.highest_told)
     }
 
     /// The last entry in the journal, committed or not.
@@ -674,7 +694,9 @@ impl Consensus {
         };
         let mut members = self.members().clone();
         members.on_change(group, &context, entry.index);
-        if self.leads() && members.standing(self.settings.node.0).is_none() {
+        let own = self.settings.node.0;
+        let member = members.standing(own).is_some();
+        if self.leads() && !member {
             // A change that an earlier leader had begun takes this one out.
             let term = self.term();
             self.raft.raft.become_follower(term, INVALID_ID);
@@ -683,7 +705,13 @@ impl Consensus {
         if let Some(peers) = &mut self.peers {
             peers.set_members(&members);
         }
-        self.raft.mut_store().set_members(members)
+        let was_member = self.members().standing(own).is_some();
+        let removed = !member && (was_member || self.raft.store().promises().removed);
+        self.raft.mut_store().set_members(members, removed)?;
+        if removed {
+            self.tell_removed();
+        }
+        Ok(())
     }
 
     /// Tells raft how far the engine is, so that it may forget what it keeps for it.

@@ -88,6 +88,17 @@ struct Peer {
     told: Option<LinkFault>,
 }
 
+impl Peer {
+    /// The facts as it is to hear them: with whether it is a member.
+    fn hears(&self, facts: &Facts) -> Facts {
+        Facts {
+            // Members are dialled, and nobody else is.
+            to_outsider: self.address.is_none(),
+            ..*facts
+        }
+    }
+}
+
 /// All links of a node.
 pub(crate) struct Peers {
     links: Links,
@@ -97,6 +108,8 @@ pub(crate) struct Peers {
     swept_at: Steady,
     /// Whether members were told last that this node may have forgotten.
     told_forgetful: bool,
+    /// The members have changed, and nobody was told yet.
+    members_changed: bool,
 }
 
 impl Peers {
@@ -108,6 +121,7 @@ impl Peers {
             events: VecDeque::new(),
             swept_at: Steady(0),
             told_forgetful: false,
+            members_changed: false,
         }
     }
 
@@ -118,6 +132,7 @@ impl Peers {
 
     /// Links to these members from now on, and to no others.
     pub(crate) fn set_members(&mut self, members: &Members) {
+        self.members_changed = true;
         let gone: Vec<u64> = self.peers.keys().copied().collect();
         for node in gone {
             if members.standing(node).is_none()
@@ -140,7 +155,7 @@ impl Peers {
     }
 
     /// Accepts, dials and reads; how much there was to do. Members hear the `facts` of this node when they are
-    /// linked, and when it is `forgetful` no longer.
+    /// linked, when it is `forgetful` no longer, and when the members have changed; so do those that are gone.
     ///
     /// # Errors
     /// [`GatewayError`] where the system's own watch over sockets fails.
@@ -151,7 +166,8 @@ impl Peers {
         facts: &dyn Fn() -> Facts,
     ) -> Result<usize, GatewayError> {
         let mut work = self.links.begin(now)?;
-        if forgetful != self.told_forgetful {
+        let members_changed = std::mem::take(&mut self.members_changed);
+        if members_changed || forgetful != self.told_forgetful {
             self.told_forgetful = forgetful;
             self.tell(&facts());
         }
@@ -195,11 +211,12 @@ impl Peers {
         }
     }
 
-    /// Tells the members that are linked how this node stands now.
+    /// Tells whoever is linked how this node stands now.
     fn tell(&mut self, facts: &Facts) {
         let now = self.links.now();
         let linked = self.peers.values().filter(|peer| peer.linked);
-        for slot in linked.filter_map(|peer| peer.slot) {
+        for (slot, peer) in linked.filter_map(|peer| Some((peer.slot?, peer))) {
+            let facts = peer.hears(facts);
             if let Some(link) = self.links.link(slot) {
                 link.send(KIND_FACTS, now, |bytes| {
                     facts.pack(bytes);
@@ -298,11 +315,12 @@ impl Peers {
             return;
         }
         let node = link.node();
+        let peer = self.peers.entry(node).or_default();
+        let facts = peer.hears(facts);
         link.send(KIND_FACTS, now, |bytes| {
             facts.pack(bytes);
             true
         });
-        let peer = self.peers.entry(node).or_default();
         peer.told = None;
         let before = peer.slot.replace(slot).filter(|before| *before != slot);
         if let Some(before) = before {

@@ -105,6 +105,8 @@ pub struct MemberStatus {
     pub standing: Standing,
     /// Whether there is a link to it; the node itself counts as linked.
     pub linked: bool,
+    /// Whether it has come back with another folder than it had, and so is not listened to.
+    pub refused: bool,
     /// The last entry that it is known to have; zero unless the node leads.
     pub matched: u64,
 }
@@ -232,7 +234,12 @@ impl NodeStatus {
                     Standing::Learner => 2,
                     Standing::Leaving => 3,
                 })
-                .u8(u8::from(member.linked))
+                // An earlier version reads whatever is not zero as linked.
+                .u8(match (member.linked, member.refused) {
+                    (false, _) => 0,
+                    (true, false) => 1,
+                    (true, true) => 2,
+                })
                 .u64(member.matched);
         }
     }
@@ -262,15 +269,19 @@ impl NodeStatus {
             members: Vec::new(),
         };
         for _ in 0..rest.u8()? {
+            let member = unpack_member(&mut rest)?;
+            let standing = match rest.u8()? {
+                1 => Standing::Voter,
+                2 => Standing::Learner,
+                3 => Standing::Leaving,
+                _ => return None,
+            };
+            let link = rest.u8()?;
             status.members.push(MemberStatus {
-                member: unpack_member(&mut rest)?,
-                standing: match rest.u8()? {
-                    1 => Standing::Voter,
-                    2 => Standing::Learner,
-                    3 => Standing::Leaving,
-                    _ => return None,
-                },
-                linked: rest.u8()? != 0,
+                member,
+                standing,
+                linked: link != 0,
+                refused: link == 2,
                 matched: rest.u64()?,
             });
         }
@@ -333,12 +344,15 @@ mod tests {
             behaviour: 1,
             forgetful: false,
             behaviour_max: 2,
-            members: vec![MemberStatus {
-                member: member(),
-                standing: Standing::Learner,
-                linked: true,
-                matched: 80,
-            }],
+            members: [(true, true), (true, false), (false, false)]
+                .map(|(linked, refused)| MemberStatus {
+                    member: member(),
+                    standing: Standing::Learner,
+                    linked,
+                    refused,
+                    matched: 80,
+                })
+                .into(),
         };
         for reply in [
             Reply::Done,

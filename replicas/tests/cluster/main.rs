@@ -12,7 +12,7 @@ mod trade;
 use std::os::unix::fs::MetadataExt;
 
 use exahour_journal::{Verify, inspect};
-use exahour_replicas::{MemberStatus, NodeRole, Reply, Request, Standing};
+use exahour_replicas::{Member, MemberStatus, NodeRole, Reply, Request, Standing};
 use exahour_wire::codes::Side;
 
 use group::Group;
@@ -469,6 +469,16 @@ fn a_later_member_with_an_empty_folder_is_not_listened_to() {
     });
     let four = group.status(4).unwrap();
     assert_eq!((four.last_index, four.committed), (0, 0), "{four:?}");
+    // The leader says of whom it is that it does not listen to it.
+    group.until("the leader tells of it", |group| {
+        let members = group.leader_status().map_or(Vec::new(), |it| it.members);
+        let refused: Vec<u64> = members
+            .iter()
+            .filter(|it| it.refused)
+            .map(|it| it.member.id.0)
+            .collect();
+        refused == [4]
+    });
     // Nor is it counted on: without two more the leader and this one would decide.
     let leader = group.leader();
     let [dead, alive] = [(leader % 3) + 1, (leader + 1) % 3 + 1];
@@ -482,6 +492,89 @@ fn a_later_member_with_an_empty_folder_is_not_listened_to() {
     let remove = Request::RemoveNode(exahour_replicas::NodeId(alive));
     let refused = group.ask(leader, &remove);
     assert!(matches!(refused, Reply::Refused(_)), "{refused:?}");
+}
+
+/// Also by a leader that was away while a node came and went, and knows by a snapshot who is left.
+#[test]
+fn a_number_is_never_given_again() {
+    let mut group = Group::that_releases();
+    let leader = group.leader();
+    let behind = if leader == 3 { 2 } else { 3 };
+    group.stop(behind);
+    let gone = group.new_member(9);
+    group.start(9);
+    assert_eq!(group.ask_leader(&Request::AddNode(gone)), Reply::Done);
+    let is_member = |group: &Group| {
+        let status = group.leader_status()?;
+        Some(status.members.iter().any(|it| it.member == gone))
+    };
+    group.until("it is a member", |group| is_member(group) == Some(true));
+    let remove = Request::RemoveNode(gone.id);
+    group.until("it is gone", |group| {
+        group.ask_leader(&remove);
+        is_member(group) == Some(false)
+    });
+    group.stop(9);
+    let mut trade = Trade::new(group.connect(leader, 1));
+    trade.until_released(&group, &[leader], 1);
+    group.start(behind);
+    trade.until_reopened(&mut group, &[behind]);
+    while !group.level() {
+        group.reopen();
+    }
+    group.wait_until_level();
+    for next in [leader, behind] {
+        let step_down = Request::StepDown(Some(exahour_replicas::NodeId(next)));
+        group.until("the role has moved", |group| {
+            let led = group.try_leader() == Some(next);
+            led || group.ask_leader(&step_down) != Reply::Done && group.try_leader() == Some(next)
+        });
+        for id in [9, 4] {
+            let member = Member {
+                id: exahour_replicas::NodeId(id),
+                ..gone
+            };
+            let refused = group.ask_leader(&Request::AddNode(member));
+            let Reply::Refused(why) = refused else {
+                panic!("{refused:?}")
+            };
+            assert!(why.contains("take 10 or a higher one"), "{why}");
+        }
+    }
+}
+
+/// It learns so where it is removed while it runs, and where it was not there then.
+#[test]
+fn a_node_that_was_removed_says_so() {
+    let mut group = Group::founded(3);
+    group.leader();
+    let said = |id: u64| group::notices_of(&format!("node {id} was removed from its cluster"));
+    for id in [7, 8] {
+        let member = group.new_member(id);
+        group.start(id);
+        assert_eq!(group.ask_leader(&Request::AddNode(member)), Reply::Done);
+        group.until("it follows", |group| {
+            let members = group.leader_status().map_or(Vec::new(), |it| it.members);
+            let has = |it: &MemberStatus| it.member == member && it.matched > 0;
+            members.iter().any(has) && group.level()
+        });
+    }
+    assert_eq!((said(7), said(8)), (0, 0));
+    group.stop(8);
+    for id in [7, 8] {
+        let remove = Request::RemoveNode(exahour_replicas::NodeId(id));
+        group.until("it is gone", |group| {
+            group.ask_leader(&remove);
+            let members = group.leader_status().map(|it| it.members);
+            members.is_some_and(|all| all.iter().all(|it| it.member.id.0 != id))
+        });
+    }
+    group.until("7 says so", |_| said(7) == 1);
+    for times in 1..=2 {
+        group.start(8);
+        group.until("8 says so", |_| said(8) == times);
+        group.stop(8);
+    }
 }
 
 /// What is left of the promises says nothing of them, and the journal says that there were some.

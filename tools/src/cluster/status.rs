@@ -9,7 +9,7 @@ use std::fmt::Write;
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
-use exahour_replicas::{NodeId, NodeRole, NodeStatus, Standing};
+use exahour_replicas::{MemberStatus, NodeId, NodeRole, NodeStatus, Standing};
 use serde::Serialize;
 
 use super::reach::ClusterArguments;
@@ -55,8 +55,10 @@ struct NodeFindings {
     last_index: Option<u64>,
     committed_index: Option<u64>,
     applied_index: Option<u64>,
-    /// Entries that the leader has and the node is not known to have.
+    /// Entries that the leader has and the node has not; none where nobody knows what it has.
     behind_entries: Option<u64>,
+    /// Whether the leader listens to it; none where there is no leader, or it is no member.
+    listened_to: Option<bool>,
     /// Whether it gives no vote, because it may have lost what it acknowledged.
     forgetful: Option<bool>,
     /// The behaviour in force, as far as its engine has come, and the newest that it can do.
@@ -122,6 +124,7 @@ fn of_node(node: &Seen<'_>, leader: Option<&NodeStatus>) -> NodeFindings {
         committed_index: said.map(|it| it.committed),
         applied_index: said.map(|it| it.applied),
         behind_entries: behind(node, leader),
+        listened_to: known(node, leader).map(|it| !it.refused),
         forgetful: said.map(|it| it.forgetful),
         behaviour: said.map(|it| it.behaviour),
         behaviour_max: said.map(|it| it.behaviour_max),
@@ -133,20 +136,23 @@ fn of_node(node: &Seen<'_>, leader: Option<&NodeStatus>) -> NodeFindings {
     }
 }
 
-/// How far a node is behind the leader's journal: by its own word where it answers, else by the leader's.
+/// A member in the leader's words.
+fn known<'a>(node: &Seen<'_>, leader: Option<&'a NodeStatus>) -> Option<&'a MemberStatus> {
+    let mut members = leader?.members.iter();
+    members.find(|it| Some(it.member.id) == node.id)
+}
+
+/// How far a node is behind the leader's journal: by its own word where it answers, by the leader's where only that
+/// reaches it. What the leader has heard of a node that nobody reaches may be true no more: its disk may be gone.
 fn behind(node: &Seen<'_>, leader: Option<&NodeStatus>) -> Option<u64> {
-    let leader = leader?;
     let has = match node.answer {
         Ok(status) => status.last_index,
         Err(_) => {
-            let known = leader
-                .members
-                .iter()
-                .find(|it| Some(it.member.id) == node.id);
-            known?.matched
+            let reached = known(node, leader).filter(|it| it.linked && !it.refused);
+            reached?.matched
         }
     };
-    Some(leader.last_index.saturating_sub(has))
+    Some(leader?.last_index.saturating_sub(has))
 }
 
 fn linked(status: &NodeStatus) -> Vec<u64> {
@@ -209,7 +215,18 @@ pub(super) fn text(findings: &Findings) -> String {
     for node in &findings.nodes {
         let name = name_of(node);
         if let Some(fault) = &node.fault {
-            let _ = writeln!(out, "{name} does not answer: {fault}");
+            let known = match node.behind_entries {
+                Some(_) => "",
+                None => "; what it has is not known",
+            };
+            let _ = writeln!(out, "{name} does not answer: {fault}{known}");
+        }
+        if node.listened_to == Some(false) {
+            let _ = writeln!(
+                out,
+                "{name} has come with another folder than it had: nobody listens to it, and it counts for nothing. \
+                 Stop it, and put a node with a new number in its place (`exahour replace-node`)"
+            );
         }
         if node.forgetful == Some(true) {
             let _ = writeln!(
@@ -308,10 +325,31 @@ mod tests {
         forgetful.forgetful = true;
         let found = findings(&survey(&[status(1, NodeRole::Leader, 7), forgetful]));
         let told = text(&found);
-        assert!(told.contains("node 3 does not answer: gone"), "{told}");
+        assert!(told.contains("node 3 does not answer: gone\n"), "{told}");
         assert!(told.contains("node 2 may have lost"), "{told}");
         // By the leader's word.
         assert_eq!(found.nodes[2].behind_entries, Some(90 - 83));
+        // Of a node that nobody reaches nothing is known, whatever it had once.
+        let mut leader = status(1, NodeRole::Leader, 7);
+        leader.members[2].linked = false;
+        leader.members[2].matched = leader.last_index;
+        let found = findings(&survey(&[leader.clone(), status(2, NodeRole::Follower, 7)]));
+        let told = text(&found);
+        assert_eq!(found.nodes[2].behind_entries, None, "{told}");
+        assert!(told.contains("gone; what it has is not known\n"), "{told}");
+        // One that has come with another folder says what it has, and is not listened to.
+        leader.members[2].linked = true;
+        leader.members[2].refused = true;
+        leader.members[1].linked = false;
+        let found = findings(&survey(&[leader, status(3, NodeRole::Follower, 7)]));
+        let told = text(&found);
+        assert!(!found.quorum, "{told}");
+        assert!(
+            told.contains("node 3 has come with another folder"),
+            "{told}"
+        );
+        let heard: Vec<_> = found.nodes.iter().map(|it| it.listened_to).collect();
+        assert_eq!(heard, [Some(true), Some(true), Some(false)]);
         let found = findings(&survey(&[status(2, NodeRole::Candidate, 9)]));
         assert!(
             text(&found).starts_with("NO node leads"),

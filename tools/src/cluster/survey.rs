@@ -117,7 +117,7 @@ impl Survey {
         found.map(|(address, _)| *address)
     }
 
-    /// Whether the leader has enough voters beside it to decide.
+    /// Whether the leader has enough voters beside it to decide, whom it listens to.
     pub(crate) fn quorum(&self) -> bool {
         let Some(leader) = self.leader() else {
             return false;
@@ -126,7 +126,8 @@ impl Survey {
             let voters = leader.members.iter();
             let voters = voters.filter(|member| standings.contains(&member.standing));
             let (linked, all) = voters.fold((0, 0), |(linked, all), member| {
-                (linked + usize::from(member.linked), all + 1)
+                let counts = member.linked && !member.refused;
+                (linked + usize::from(counts), all + 1)
             });
             linked * 2 > all
         };
@@ -212,6 +213,7 @@ pub(super) mod tests {
             },
             standing,
             linked,
+            refused: false,
             matched: 80 + id,
         }
     }
@@ -267,6 +269,13 @@ pub(super) mod tests {
         assert!(survey(&[alone.clone()]).quorum());
         alone.members[2].linked = false;
         assert!(!survey(&[alone.clone()]).quorum());
+        // A link to somebody who is not listened to is none.
+        alone.members[2].linked = true;
+        assert!(survey(&[alone.clone()]).quorum());
+        alone.members[2].refused = true;
+        assert!(!survey(&[alone.clone()]).quorum());
+        alone.members[2].linked = false;
+        alone.members[2].refused = false;
         // Learners do not count, and those on their way out still do.
         alone.members[2].standing = Standing::Learner;
         alone.members[1].linked = true;
