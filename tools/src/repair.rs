@@ -6,11 +6,13 @@
 //! given up.
 
 use std::fmt::Write;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
-use exahour_journal::{JournalError, Recovered, Verify, inspect_good};
+use exahour_journal::{JournalError, KIND_RESTART, LogId, Reader, Recovered, Verify, inspect_good};
 use exahour_replicas::{FilesFound, find_snapshots, find_views, repair, whole_promises};
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -22,7 +24,7 @@ use crate::progress::count_bar;
 use crate::start::node_config;
 
 /// Parts of a node's folder that are read.
-const PARTS: u64 = 6;
+const PARTS: u64 = 7;
 
 /// Read everything a node keeps, and mend what is damaged; the node must not run.
 ///
@@ -140,17 +142,120 @@ fn examine(data: &Path, member: bool) -> Result<Vec<Part>> {
 }
 
 fn read_parts(data: &Path, member: bool, bar: &ProgressBar) -> Result<Vec<Part>> {
-    let mut parts = vec![promises(data, member)?];
-    bar.inc(1);
-    parts.extend(journal(data)?);
+    let own = look(&data.join("journal")).context("journal")?;
+    let needs = Needs::of(data, &own)?;
+    let mut parts = vec![promises(data, member)?, identity(data, &needs)?];
     bar.inc(2);
-    parts.push(events(data)?);
+    parts.extend(journal(data, own)?);
+    bar.inc(2);
+    parts.push(needs.of_events(events(data)?));
     bar.inc(1);
-    parts.push(files("snapshots", &find_snapshots(data)?));
+    parts.push(needs.of_snapshots(files("snapshots", &find_snapshots(data)?), member));
     bar.inc(1);
     parts.push(files("views", &find_views(data)?));
     bar.inc(1);
     Ok(parts)
+}
+
+/// What a start on this journal cannot do without.
+struct Needs {
+    /// The id that the journal carries; none where nothing of it can be read.
+    log_id: Option<LogId>,
+    /// The last entry that the journal has given up, or that a snapshot from another node stands for.
+    given_up: u64,
+}
+
+impl Needs {
+    fn of(data: &Path, (own, _): &Look) -> Result<Self> {
+        let (mut log_id, mut given_up) = (None, 0);
+        if let Some(own) = own {
+            log_id = Some(own.log_id);
+            let reader = Reader::closed(data.join("journal"), own, Verify::Trust);
+            let first = reader.and_then(|mut reader| {
+                let frame = reader.next(own.appended)?;
+                Ok(frame.map(|frame| (frame.header.kind, frame.header.index)))
+            });
+            given_up = match first.context("journal")? {
+                None => 0,
+                Some((KIND_RESTART, index)) => index,
+                Some((_, index)) => index.saturating_sub(1),
+            };
+        }
+        Ok(Self { log_id, given_up })
+    }
+
+    /// An event log that is gone is damage where nothing gives it again.
+    fn of_events(&self, part: Part) -> Part {
+        match (part.state, self.given_up) {
+            (State::Absent, 0) => Part {
+                found: "there is none; the next start writes it from the journal".to_owned(),
+                ..part
+            },
+            (State::Absent, index) => Part {
+                state: State::Damaged,
+                found: format!(
+                    "it is gone, and the journal, which begins behind entry {index}, does not give it again"
+                ),
+                ..part
+            },
+            _ => part,
+        }
+    }
+
+    /// Snapshots that are gone are damage where the journal begins behind one of them.
+    fn of_snapshots(&self, part: Part, member: bool) -> Part {
+        match (part.state, self.given_up) {
+            (State::Absent, index) if index > 0 => Part {
+                state: State::Damaged,
+                found: format!(
+                    "there are none, and the journal begins behind entry {index}{}",
+                    match member {
+                        true => ": a start sets it aside, and has everything again from the others",
+                        false => "",
+                    }
+                ),
+                ..part
+            },
+            _ => part,
+        }
+    }
+}
+
+/// Beside a journal it has to be there, and the journal's.
+fn identity(data: &Path, needs: &Needs) -> Result<Part> {
+    let part = |state, found: String| Part::new("identity", state, found);
+    let path = data.join("identity");
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Ok(match needs.log_id {
+                None => part(State::Absent, "there is none".to_owned()),
+                Some(id) => part(
+                    State::Damaged,
+                    format!(
+                        "it is gone, and starts are refused: write {id} into {}",
+                        path.display()
+                    ),
+                ),
+            });
+        }
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read {}", path.display()));
+        }
+    };
+    let text = String::from_utf8_lossy(&text).trim().to_owned();
+    let id = u128::from_str_radix(&text, 16)
+        .ok()
+        .filter(|_| text.len() == 32)
+        .map(|id| LogId(id.to_be_bytes()));
+    Ok(match (id, needs.log_id) {
+        (None, _) => part(State::Damaged, "it holds no id".to_owned()),
+        (Some(id), Some(journal)) if id != journal => part(
+            State::Damaged,
+            format!("it is {id}, and the journal is that of {journal}"),
+        ),
+        (Some(id), _) => part(State::Whole, format!("exchange {id}")),
+    })
 }
 
 /// Of a member of a cluster they have to be there.
@@ -166,7 +271,9 @@ fn promises(data: &Path, member: bool) -> Result<Part> {
 }
 
 /// What is read of a log, and what is wrong with it; none of the former where it is its beginning.
-fn look(folder: &Path) -> Result<(Option<Recovered>, Option<JournalError>)> {
+type Look = (Option<Recovered>, Option<JournalError>);
+
+fn look(folder: &Path) -> Result<Look> {
     match inspect_good(folder, Verify::Every) {
         Ok((good, damage)) => Ok((Some(good), damage)),
         Err(error @ JournalError::Io { .. }) => Err(error.into()),
@@ -199,7 +306,7 @@ fn fault(damage: &JournalError) -> String {
 }
 
 /// The journal, and what it has given up.
-fn journal(data: &Path) -> Result<Vec<Part>> {
+fn journal(data: &Path, (own, own_damage): Look) -> Result<Vec<Part>> {
     let folder = data.join("journal");
     let whole = Whole::of(&folder)?;
     let (all, damage) = look(whole.folder()).context("journal")?;
@@ -211,7 +318,6 @@ fn journal(data: &Path) -> Result<Vec<Part>> {
         }
         return Ok(parts);
     }
-    let (own, own_damage) = look(&folder).context("journal")?;
     let before = |own: &Recovered| all.as_ref().is_none_or(|all| all.appended < own.first);
     let in_archive = whole.archived > 0 && own.as_ref().is_none_or(before);
     let mut parts = vec![match (&own, &own_damage) {

@@ -71,6 +71,8 @@ struct Findings {
     last_hash_command: Option<u64>,
     /// Events that were compared with those on disk.
     events_compared: Option<u64>,
+    /// Events that the journal gives and the event log ends before.
+    events_missing: Option<u64>,
     state_hash: String,
 }
 
@@ -112,20 +114,26 @@ fn replay(arguments: &Arguments) -> Result<()> {
     // The report waits for the verification that runs beside the replay.
     let report = replay.report()?;
     let replay_seconds = begun.elapsed().as_secs_f64();
-    let events_compared = watch.finish(&report)?;
+    watch.finish(&report)?;
+    let compared = watch.stored.as_ref().map(|it| (it.compared, it.missing));
     let findings = findings(
         (&report, journal.archived),
         open_seconds,
         replay_seconds,
         watch.hashed,
-        events_compared,
+        compared,
     );
     if arguments.json {
         print_json(&findings)?;
     } else {
         print(&text(&findings))?;
     }
-    Ok(())
+    match compared {
+        Some((0, missing @ 1..)) => Err(finding(anyhow!(
+            "nothing was compared: the event log has none of the {missing} events that the journal gives"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Applies the whole journal.
@@ -142,7 +150,7 @@ fn findings(
     open_seconds: f64,
     replay_seconds: f64,
     hashed: Option<(u64, Digest)>,
-    events_compared: Option<u64>,
+    compared: Option<(u64, u64)>,
 ) -> Findings {
     Findings {
         frames: report.frames,
@@ -160,7 +168,8 @@ fn findings(
         tail: TailFindings::of(report.recovered.tail),
         last_hash: hashed.map(|(_, hash)| hex(&hash.0)),
         last_hash_command: hashed.map(|(command, _)| command),
-        events_compared,
+        events_compared: compared.map(|it| it.0),
+        events_missing: compared.map(|it| it.1),
         state_hash: hex(&report.state_hash.0),
     }
 }
@@ -204,7 +213,14 @@ fn write_text(findings: &Findings, out: &mut String) -> std::fmt::Result {
         writeln!(out, "not compared {sentence}")?;
     }
     if let Some(compared) = findings.events_compared {
-        writeln!(out, "compared     {compared} events on disk, all equal")?;
+        let equal = if compared > 0 { ", all equal" } else { "" };
+        writeln!(out, "compared     {compared} events on disk{equal}")?;
+    }
+    if let Some(missing) = findings.events_missing.filter(|it| *it > 0) {
+        writeln!(
+            out,
+            "missing      {missing} events: the event log ends before them, and the next start writes them"
+        )?;
     }
     let last = findings.last_time.as_deref().unwrap_or("none");
     writeln!(out, "last batch   {last}")?;
@@ -241,9 +257,10 @@ impl Watch {
         }
     }
 
-    fn finish(&mut self, report: &ReplayReport) -> Result<Option<u64>> {
+    /// Refuses an event log that goes on beyond the journal.
+    fn finish(&mut self, report: &ReplayReport) -> Result<()> {
         let Some(stored) = &mut self.stored else {
-            return Ok(None);
+            return Ok(());
         };
         if stored.advance()? {
             return Err(finding(anyhow!(
@@ -252,7 +269,7 @@ impl Watch {
                 report.events
             )));
         }
-        Ok(Some(stored.compared))
+        Ok(())
     }
 }
 
@@ -264,6 +281,8 @@ struct StoredEvents {
     /// The place of the next event in the frame.
     offset: usize,
     compared: u64,
+    /// Events of the replay behind the last on disk.
+    missing: u64,
     /// Whether the first event of the replay has been looked for: it need not be the first on disk.
     begun: bool,
     ended: bool,
@@ -280,6 +299,7 @@ impl StoredEvents {
             frame: None,
             offset: 0,
             compared: 0,
+            missing: 0,
             begun: false,
             ended: false,
             failure: None,
@@ -322,6 +342,7 @@ impl StoredEvents {
     fn compare(&mut self, event: &[u8]) {
         // An event log that ends early is written on by the next start; what it has must agree.
         if self.ended || self.failure.is_some() {
+            self.missing += u64::from(self.ended);
             return;
         }
         let begun = std::mem::replace(&mut self.begun, true);
@@ -333,6 +354,7 @@ impl StoredEvents {
             Ok(true) => {}
             Ok(false) => {
                 self.ended = true;
+                self.missing = 1;
                 return;
             }
             Err(error) => {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use exahour_sim::Outcome;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// Sums over the worlds.
 #[derive(Debug, Default, Serialize)]
@@ -19,6 +19,7 @@ pub(super) struct Findings {
     disks: Disks,
     simulated_s: f64,
     /// How often the worlds did what they are for, each in words.
+    #[serde(serialize_with = "by_key")]
     did: BTreeMap<&'static str, u64>,
     wall_s: f64,
     /// Worlds a minute, all threads together.
@@ -28,6 +29,17 @@ pub(super) struct Findings {
     /// Worlds that were lived through at a time.
     threads: usize,
     pub(super) violation: Option<Violation>,
+}
+
+/// Words as keys, which are in snake case everywhere.
+fn by_key<S: Serializer>(
+    did: &BTreeMap<&'static str, u64>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(
+        did.iter()
+            .map(|(what, count)| (what.replace(' ', "_"), count)),
+    )
 }
 
 /// What disks did to their nodes.

@@ -57,6 +57,18 @@ fn it_is_read_whole_from_its_archive_and_from_a_snapshot_without() {
     fs::rename(exchange.path("data/archive"), exchange.path("elsewhere")).unwrap();
     let headless = json(&["replay", &data, "--compare-events", "--json"]);
     let behind = count(&headless, "began_behind");
+    // What such a journal does not give again is missed where it is gone.
+    for (folder, part) in [
+        ("data/events", "event log"),
+        ("data/snapshots", "snapshots"),
+    ] {
+        fs::rename(exchange.path(folder), exchange.path("away")).unwrap();
+        let told = texts(&run(&["repair", "--check", "--data", &data])).0;
+        let line = told.lines().find(|line| line.starts_with(part)).unwrap();
+        assert!(line.contains("DAMAGED"), "{told}");
+        assert!(line.contains("begins behind entry"), "{told}");
+        fs::rename(exchange.path("away"), exchange.path(folder)).unwrap();
+    }
     assert!(behind > 0 && headless["state_hash"] == whole["state_hash"]);
     let (rest, summary) = rows(&data);
     let verified = &summary["verified"];

@@ -68,7 +68,7 @@ fn what_is_whole_is_left_as_it_is() {
     let config = exchange.config();
     let found = json(&["repair", "--config", &config, "--data", &data, "--json"]);
     check_keys(&found, "repair");
-    for name in ["raft-state", "journal", "event log"] {
+    for name in ["identity", "raft-state", "journal", "event log"] {
         assert_eq!(part(&found, "parts", name).0, "whole", "{found}");
     }
     let shown = succeed(&["repair", "--config", &config, "--data", &data]);
@@ -80,6 +80,50 @@ fn what_is_whole_is_left_as_it_is() {
     let empty = tempfile::tempdir().unwrap();
     let empty = empty.path().display().to_string();
     assert!(refuse(&["repair", "--data", &empty]).contains("holds no node"));
+}
+
+#[test]
+fn what_is_missing_is_told() {
+    let exchange = traded();
+    let data = exchange.data();
+    let check = || -> Value {
+        let output = run(&["repair", "--check", "--json", "--data", &data]);
+        serde_json::from_str(&texts(&output).0).unwrap()
+    };
+    let identity = exchange.path("data/identity");
+    let id = fs::read_to_string(&identity).unwrap();
+    fs::remove_file(&identity).unwrap();
+    let (state, what) = part(&check(), "parts", "identity");
+    assert_eq!(state, "damaged");
+    assert!(
+        what.contains(&format!("write {} into", id.trim())),
+        "{what}"
+    );
+    fail(&["repair", "--check", "--data", &data]);
+    fs::write(&identity, "0".repeat(32)).unwrap();
+    let (state, what) = part(&check(), "parts", "identity");
+    assert_eq!(state, "damaged");
+    assert!(what.contains("the journal is that of"), "{what}");
+    fs::write(&identity, id).unwrap();
+    fs::remove_dir_all(exchange.path("data/events")).unwrap();
+    let (state, what) = part(&check(), "parts", "event log");
+    assert_eq!(state, "absent");
+    assert!(what.contains("the next start writes it"), "{what}");
+    succeed(&["repair", "--check", "--data", &data]);
+}
+
+#[test]
+fn a_start_says_that_it_has_mended_the_promises() {
+    let mut exchange = traded();
+    damage(&exchange.path("data/raft-state"), 10);
+    exchange.restart();
+    let said = exchange.log();
+    assert!(said.contains("one of the two copies in"), "{said}");
+    exchange.stop();
+    exchange.restart();
+    let said = exchange.log();
+    assert!(!said.contains("one of the two copies in"), "{said}");
+    exchange.stop();
 }
 
 #[test]
@@ -142,9 +186,13 @@ fn what_follows_from_the_journal_and_copies_of_promises_are_made_again() {
         assert_ne!(part(&found, "mended", name).0, "damaged", "{found}");
     }
     assert!(snapshot.with_extension("snapshot.damaged").exists());
+    // Nothing is left of the events, and nothing is not equal.
+    let refused = fail(&["replay", &data, "--compare-events"]);
+    assert!(refused.contains("nothing was compared"), "{refused}");
     exchange.restart();
     exchange.stop();
     let replayed = exchange.replay();
+    assert_eq!(replayed["events_missing"], 0);
     assert_eq!(replayed["events"], replayed["events_compared"]);
     assert_eq!(replayed["snapshots_passed_over"], serde_json::json!([]));
 }

@@ -1,6 +1,7 @@
 //! `exahour sim`: one world, many, and what is refused. Worlds are short here; `replicas/sim` has the long ones.
 
 use crate::exchange::{count, json, refuse, succeed};
+use crate::machine_output::check_keys;
 
 #[test]
 fn many_worlds_are_counted_and_said_to_have_kept_every_promise() {
@@ -22,6 +23,8 @@ fn many_worlds_are_counted_and_said_to_have_kept_every_promise() {
     assert!(found["worlds_per_minute"].as_f64().unwrap() > 0.0);
     assert!(found["cpu_ms_per_world"].as_f64().unwrap() > 0.0);
     assert!(found["violation"].is_null(), "{found}");
+    check_keys(&found, "sim");
+    assert!(count(&found["did"], "terms_led") > 0, "{found}");
 }
 
 #[test]
