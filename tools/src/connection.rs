@@ -94,7 +94,7 @@ const REACHED: &str = "Which node";
 #[derive(Clone, Debug, Args)]
 pub struct NodeArguments {
     /// The node's data folder: its keys and its addresses are read from there. The folder of a cluster on this
-    /// machine stands for one of its nodes that runs.
+    /// machine stands for all of its nodes: the command finds the leader, and the next one where it is lost.
     #[arg(long, value_name = "DIR", default_value = "exahour-data", help_heading = REACHED)]
     pub data: PathBuf,
     /// The file of session keys [default: DATA/keys].
@@ -127,12 +127,18 @@ impl NodeArguments {
     ///
     /// # Errors
     /// Where nothing says so, or what says so cannot be read.
-    pub fn orders(&self) -> Result<(SocketAddr, &[SocketAddr])> {
-        let (first, further) = match self.node.split_first() {
-            Some((first, further)) => (Some(*first), further),
-            None => (None, &[][..]),
+    pub fn orders(&self) -> Result<(SocketAddr, Vec<SocketAddr>)> {
+        let named = self.node.split_first();
+        let first = self.address(named.map(|(first, _)| *first), "--node", |it| it.orders)?;
+        let further = match named {
+            Some((_, further)) => further.to_vec(),
+            None if ClusterFolder::is_one(&self.data) => {
+                let members = ClusterFolder::open(&self.data)?.members()?;
+                let orders = members.into_iter().map(|member| member.orders);
+                orders.filter(|orders| *orders != first).collect()
+            }
+            None => Vec::new(),
         };
-        let first = self.address(first, "--node", |it| it.orders)?;
         Ok((first, further))
     }
 
@@ -201,7 +207,7 @@ impl NodeArguments {
         }
         let cluster = ClusterFolder::open(&self.data)?;
         for node in cluster.nodes() {
-            let folder = cluster.data(*node);
+            let folder = cluster.data_of(*node)?;
             let serving = Serving::read(&folder.join(ADDRESSES_FILE))?;
             // A node that was killed has left its file.
             if serving.is_some_and(|it| answering(it.orders, "orders").is_ok()) {
@@ -280,7 +286,7 @@ impl NodeArguments {
     pub fn connect(&self, session: SessionId) -> Result<Client> {
         let mut config = ClientConfig::new(session, self.key(session)?);
         let (address, further) = self.orders()?;
-        config.nodes = further.to_vec();
+        config.nodes = further;
         config.failover_timeout = LEADER_WITHIN;
         Client::connect(address, config).with_context(|| format!("session {session} cannot log on"))
     }

@@ -14,7 +14,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use exahour_gateway::error::GatewayError;
-use exahour_journal::{FlushBody, JournalError, Position, Reader, Verify, inspect};
+use exahour_journal::{FlushBody, JournalError, Position, Reader, Verify, inspect, inspect_good};
 use exahour_replicas::{Node, NodeConfig, NodeError, Recovery, opens_again};
 use exahour_wire::codes::Durability;
 use exahour_wire::events::{EventPrefix, StateHashed};
@@ -93,6 +93,8 @@ fn flush_body(text: &str) -> Result<FlushBody, String> {
 struct Found {
     /// Whether there was a journal at all.
     existed: bool,
+    /// Whether it was damaged: the rest is about what came before the damage.
+    damaged: bool,
     /// Commands in the journal.
     commands: u64,
     last_index: u64,
@@ -356,8 +358,16 @@ pub(crate) fn signal_within(signals: &SignalFd, milliseconds: u8) -> Result<Opti
 /// Looks at what is on disk. What cannot be read is left to the start itself, whose refusal counts.
 fn survey(data: &Path) -> Found {
     let folder = data.join("journal");
-    let Ok(recovered) = inspect(&folder, Verify::Trust) else {
-        return Found::default();
+    let (recovered, damage) = match inspect_good(&folder, Verify::Trust) {
+        Ok(found) => found,
+        Err(JournalError::Missing { .. } | JournalError::Io { .. }) => return Found::default(),
+        Err(_) => {
+            return Found {
+                existed: true,
+                damaged: true,
+                ..Found::default()
+            };
+        }
     };
     let Commands {
         last, last_time, ..
@@ -365,6 +375,7 @@ fn survey(data: &Path) -> Found {
     let events = inspect(data.join("events"), Verify::Trust).ok();
     Found {
         existed: true,
+        damaged: damage.is_some(),
         commands: last,
         last_index: recovered.last_index,
         last_time: time_value(last_time),
@@ -462,6 +473,14 @@ fn greeting(
         Durability::Replicated => "replicated: in memory-mapped pages before it is acknowledged",
     };
     let recovered = match found.existed {
+        true if found.damaged && found.commands == 0 => {
+            "nothing: no command is left in its journal, which was damaged".to_owned()
+        }
+        true if found.damaged => format!(
+            "{} commands are left in its journal, which was damaged, the last of {}",
+            found.commands,
+            found.last_time.as_deref().unwrap_or("none"),
+        ),
         true if config.cluster.is_some() => format!(
             "{} commands are in its journal, the last of {}; tail {}",
             found.commands,

@@ -35,7 +35,7 @@ pub struct Arguments {
 /// The node to be added.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Newcomer {
-    /// Its number, which no node of the cluster had before.
+    /// Its number, above all that nodes of the cluster ever had.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     id: Option<u64>,
     /// Where peers reach it.
@@ -150,8 +150,8 @@ pub(super) fn check_same(known: &Member, named: &Member) -> Result<()> {
         return Ok(());
     }
     Err(finding(anyhow!(
-        "there is a node {} already, for peers at {} and for clients at {}: a new node needs a number that \
-         none had before",
+        "there is a node {} already, for peers at {} and for clients at {}: a new node needs a number above \
+         all that were given",
         known.id,
         known.peers,
         known.orders

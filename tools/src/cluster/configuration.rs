@@ -28,7 +28,7 @@ use crate::start::durability;
                   exahour cluster config --node 4 --config node.toml --peers 10.0.0.4:7804 --orders 10.0.0.4:7801"
 )]
 pub(super) struct Arguments {
-    /// The node's number, which no node of the cluster had before.
+    /// The node's number; of one to be added above all that nodes of the cluster ever had.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     node: u64,
     /// One of the first members: its number, where peers and where clients reach it. The same ones for every

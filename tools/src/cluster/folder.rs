@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/cluster.key     the secret of the cluster; made last, so a folder that has it is whole
 //! DIR/node-1.toml     the configuration of a node
-//! DIR/node-1/         what it keeps
+//! DIR/node-1/         what it keeps, unless its configuration names another folder
 //! DIR/node-1.log      what it has said
 //! DIR/founded         every first member has begun: none may begin with nothing again
 //! ```
@@ -15,8 +15,8 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
-use exahour_replicas::{ClusterKey, Member, NodeConfig, NodeId};
+use anyhow::{Context, Result, bail, ensure};
+use exahour_replicas::{ClusterKey, KeptGroup, Member, NodeConfig, NodeId, kept_group};
 use exahour_wire::codes::Durability;
 
 use super::configuration::{More, Plan, text_of};
@@ -142,8 +142,34 @@ impl ClusterFolder {
         self.config(self.nodes.first().copied().unwrap_or(1))
     }
 
+    /// Where a node of this folder keeps its data, unless its configuration says otherwise.
     pub(crate) fn data(&self, node: u64) -> PathBuf {
         self.path.join(format!("node-{node}"))
+    }
+
+    /// Where a node keeps its data, as its configuration says; in its own folder here where the one that is named
+    /// is not there, as in a cluster whose folder was moved.
+    ///
+    /// # Errors
+    /// Where the configuration cannot be read, or both are there.
+    pub(crate) fn data_of(&self, node: u64) -> Result<PathBuf> {
+        let (own, config) = (self.data(node), self.config(node));
+        let read = NodeConfig::load(&config)?;
+        let Some(place) = read.place_of("data") else {
+            return Ok(own);
+        };
+        let named = whole(&read.data)?;
+        let places = (named.canonicalize(), own.canonicalize());
+        match places {
+            (Ok(named), Ok(own)) if named != own => bail!(
+                "node {node} has two folders: {}, as {place} says, and {}. Have the configuration name the right \
+                 one, and move the other away",
+                named.display(),
+                own.display()
+            ),
+            (Err(_), Ok(_)) => Ok(own),
+            _ => Ok(named),
+        }
     }
 
     pub(crate) fn log(&self, node: u64) -> PathBuf {
@@ -158,16 +184,32 @@ impl ClusterFolder {
         load_key(&self.path.join(KEY_FILE))
     }
 
-    /// The nodes, as their configurations say.
+    /// The nodes, as their configurations say, without those that are members no more.
     ///
     /// # Errors
     /// Where one cannot be read.
     pub(crate) fn members(&self) -> Result<Vec<Member>> {
-        let mut members = Vec::new();
+        let past = self.past()?;
+        let nodes = self.nodes.iter().filter(|node| !past.contains(node));
+        nodes.map(|node| member_of(&self.config(*node))).collect()
+    }
+
+    /// Nodes that are members no more, as the one says that knows the latest entry of the log.
+    ///
+    /// # Errors
+    /// As [`Self::data_of`].
+    pub(crate) fn past(&self) -> Result<Vec<u64>> {
+        let mut newest: Option<KeptGroup> = None;
         for node in &self.nodes {
-            members.push(member_of(&self.config(*node))?);
+            // A folder that cannot be read is told of by its own node.
+            let known = kept_group(&self.data_of(*node)?).ok().flatten();
+            newest = known.into_iter().chain(newest).max_by_key(|it| it.at);
         }
-        Ok(members)
+        let nodes = self.nodes.iter().copied();
+        Ok(match newest {
+            Some(group) => nodes.filter(|id| group.is_past(NodeId(*id))).collect(),
+            None => Vec::new(),
+        })
     }
 
     /// Whether every first member has begun.
@@ -295,6 +337,31 @@ mod tests {
         assert_eq!(config.data, found.data(2));
         let again = ClusterFolder::create(&path, 3, Durability::Durable).unwrap_err();
         assert!(again.to_string().contains("not empty"), "{again}");
+    }
+
+    #[test]
+    fn data_is_where_the_configuration_says() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("trial");
+        let made = ClusterFolder::create(&path, 3, Durability::Durable).unwrap();
+        let elsewhere = scratch.path().join("elsewhere");
+        let text = fs::read_to_string(made.config(2)).unwrap();
+        let own = format!("{:?}", made.data(2));
+        let text = text.replace(&own, &format!("{elsewhere:?}"));
+        fs::write(made.config(2), text).unwrap();
+        assert_eq!(made.data_of(2).unwrap(), elsewhere);
+        fs::create_dir(&elsewhere).unwrap();
+        fs::create_dir(made.data(1)).unwrap();
+        assert_eq!(made.data_of(2).unwrap(), elsewhere);
+        // A folder that was moved takes its nodes with it.
+        let moved = scratch.path().join("moved");
+        fs::rename(&path, &moved).unwrap();
+        let moved = ClusterFolder::open(&moved).unwrap();
+        assert_eq!(moved.data_of(1).unwrap(), moved.data(1));
+        // Which of two is right nobody can know.
+        fs::create_dir(moved.data(2)).unwrap();
+        let refused = moved.data_of(2).unwrap_err().to_string();
+        assert!(refused.contains("node 2 has two folders"), "{refused}");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
@@ -46,21 +46,29 @@ pub(crate) struct NodeProcess {
 
 impl NodeProcess {
     /// A node of the folder, not started yet.
-    pub(crate) fn of(folder: &ClusterFolder, node: u64) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// As [`ClusterFolder::data_of`].
+    pub(crate) fn of(folder: &ClusterFolder, node: u64) -> Result<Self> {
+        Ok(Self {
             id: NodeId(node),
             config: folder.config(node),
-            data: folder.data(node),
+            data: folder.data_of(node)?,
             log: folder.log(node),
             network: None,
             child: None,
-        }
+        })
     }
 
     /// The same, to live in a network of its own.
     pub(crate) fn within(mut self, network: Option<Arc<File>>) -> Self {
         self.network = network;
         self
+    }
+
+    /// What it keeps.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
     }
 
     /// Starts it; `found` where its empty folder is that of a new cluster.

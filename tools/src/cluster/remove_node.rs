@@ -6,11 +6,12 @@
 
 use anyhow::Result;
 use clap::Args;
-use exahour_replicas::{NodeId, Request};
+use exahour_replicas::{NodeId, NodeStatus, Request};
 
 use super::add_node::{listed, standing_of, voters};
 use super::change::{Next, until_done};
 use super::reach::ChangeArguments;
+use crate::output::tell;
 
 /// Take a node out of the cluster; its number is never given again.
 #[derive(Clone, Debug, Args)]
@@ -30,9 +31,14 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let id = NodeId(arguments.id);
     let mut was_member = false;
+    let mut warning = None;
     let leader = until_done(&arguments.change, |leader| {
         if standing_of(leader, id).is_none() {
             return Ok(Next::Done);
+        }
+        if !was_member && let Some(risk) = risk_without(leader, id) {
+            tell(&format!("warning: {risk}"));
+            warning = Some(risk);
         }
         was_member = true;
         Ok(Next::Ask(match leader.id == id {
@@ -44,6 +50,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let object = serde_json::json!({
         "node": id.0,
         "was_member": was_member,
+        "warning": warning,
         "voters": voters,
     });
     let gone = match was_member {
@@ -56,4 +63,43 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         listed(&voters)
     );
     arguments.change.answer(&object, &words)
+}
+
+/// What is to be feared of a group that this node has left.
+fn risk_without(leader: &NodeStatus, id: NodeId) -> Option<String> {
+    let voters = voters(leader);
+    let left: Vec<u64> = voters.iter().filter(|it| **it != id.0).copied().collect();
+    match left[..] {
+        _ if left.len() == voters.len() => None,
+        [one] => Some(format!(
+            "node {one} votes alone without node {id}: nobody else has to have what it acknowledges, and what its disk \
+             loses is lost"
+        )),
+        [one, other] => Some(format!(
+            "without node {id} the exchange stands still as soon as node {one} or node {other} does: add a third voter"
+        )),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use exahour_replicas::{NodeRole, Standing};
+
+    use super::super::survey::tests::{member, status};
+    use super::*;
+
+    #[test]
+    fn who_leaves_few_behind_is_warned() {
+        let mut leader = status(1, NodeRole::Leader, 3);
+        let risk = |leader: &NodeStatus, id| risk_without(leader, NodeId(id)).unwrap_or_default();
+        assert!(risk(&leader, 3).contains("node 1 or node 2"));
+        leader.members.push(member(4, Standing::Voter, true));
+        assert_eq!(risk(&leader, 3), "");
+        leader.members.truncate(2);
+        leader.members.push(member(4, Standing::Learner, true));
+        assert!(risk(&leader, 2).starts_with("node 1 votes alone"));
+        // One without a vote leaves as many as there are.
+        assert_eq!(risk(&leader, 4), "");
+    }
 }

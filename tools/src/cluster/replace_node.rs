@@ -28,7 +28,7 @@ pub struct Arguments {
     /// The node that goes; it need not run.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     old: u64,
-    /// The node that comes: a number that none of the cluster had before, unless it has been added already.
+    /// The node that comes: a number above all that nodes of the cluster ever had, unless it has been added already.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), required_unless_present = "node_config")]
     new: Option<u64>,
     /// Where peers reach the new node, unless it has been added already.

@@ -3,7 +3,7 @@
 //! Called by the command line.
 //!
 //! Always holds: every node that was started here is ended here, unless they are to run on; a node that ends
-//! by itself is told of and left as it is.
+//! by itself is told of and left as it is; one that was removed from the cluster is not started.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use serde_json::json;
 
+use super::add_node::listed;
 use super::folder::ClusterFolder;
 use super::process::{NodeProcess, Tie};
 use super::reach::{Reach, USUAL_FOLDER};
@@ -30,6 +31,9 @@ use crate::start::{catch_signals, durability, signal_within};
 
 /// How long the nodes may take until one of them leads.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long nobody may lead until that is told, and told again.
+const TELL_EVERY: Duration = Duration::from_secs(5);
 
 /// How long a node may take to stop in good order.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
@@ -114,6 +118,8 @@ struct Cluster {
     folder: ClusterFolder,
     reach: Reach,
     nodes: BTreeMap<u64, (NodeProcess, Life)>,
+    /// Nodes that have a configuration here, and are members no more.
+    past: Vec<u64>,
     leader: Option<NodeId>,
     keep: bool,
     json: bool,
@@ -127,14 +133,16 @@ impl Cluster {
             addresses: members.iter().map(|member| member.peers).collect(),
             node: None,
         };
-        let processes = folder.nodes().iter();
-        let nodes = processes
-            .map(|node| (*node, (NodeProcess::of(&folder, *node), Life::Gone)))
-            .collect();
+        let past = folder.past()?;
+        let mut nodes = BTreeMap::new();
+        for node in folder.nodes().iter().filter(|node| !past.contains(node)) {
+            nodes.insert(*node, (NodeProcess::of(&folder, *node)?, Life::Gone));
+        }
         Ok(Self {
             folder,
             reach,
             nodes,
+            past,
             leader: None,
             keep: arguments.keep,
             json: arguments.json,
@@ -143,6 +151,12 @@ impl Cluster {
 
     /// Starts every node that does not run already.
     fn start(&mut self) -> Result<()> {
+        for node in &self.past {
+            tell(&format!(
+                "node {node} is no member of this cluster any more, and its number is given to no other: it is not \
+                 started. Move node-{node}.toml away, and this is not said again"
+            ));
+        }
         let survey = Survey::take(&self.reach);
         let tie = match self.keep {
             true => Tie::Stays,
@@ -155,7 +169,7 @@ impl Cluster {
                 continue;
             }
             // A node that was killed has left it.
-            let _ = std::fs::remove_file(self.folder.data(*id).join(ADDRESSES_FILE));
+            let _ = std::fs::remove_file(process.data().join(ADDRESSES_FILE));
             let begins = !founded && is_founder(&self.folder, *id)?;
             process.start(begins, tie)?;
             *life = Life::Ours;
@@ -163,47 +177,111 @@ impl Cluster {
         Ok(())
     }
 
-    /// Waits until one leads and all that were started answer; `false` where somebody has had enough.
+    /// Waits until one leads and all that run answer; `false` where somebody has had enough. A new cluster needs all
+    /// of its nodes once; one that has begun goes on with most of them.
     fn await_leader(&mut self, signals: &SignalFd) -> Result<bool> {
-        let end = Instant::now() + PATIENCE;
+        let begun = Instant::now();
+        let mut told = begun;
         loop {
-            for (process, life) in self.nodes.values_mut() {
-                if let Some(status) = process.ended()? {
-                    *life = Life::Gone;
-                    bail!(
-                        "node {} ended, {status}:\n{}",
-                        process.id,
-                        process.last_words()
-                    );
-                }
-            }
+            self.tell_of_ends()?;
             let survey = Survey::take(&self.reach);
-            let all = self
-                .nodes
-                .keys()
-                .all(|id| survey.address_of(NodeId(*id)).is_some());
-            if all && survey.quorum() {
+            let silent: Vec<u64> = self
+                .living()
+                .filter(|id| survey.address_of(NodeId(*id)).is_none())
+                .collect();
+            let patient = begun.elapsed() < PATIENCE;
+            let enough = silent.is_empty() || !patient && self.folder.founded();
+            if enough && survey.quorum() {
                 self.leader = survey.leader().map(|it| it.id);
                 return Ok(true);
             }
             ensure!(
-                Instant::now() < end,
+                patient,
                 "no node leads within {} s; what the nodes said is in {}",
                 PATIENCE.as_secs(),
-                self.folder.path().join("node-*.log").display()
+                self.logs().display()
             );
+            if told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                self.tell_of_waiting(&survey, &silent, begun.elapsed());
+            }
             if signal_within(signals, 50)?.is_some() {
                 return Ok(false);
             }
         }
     }
 
+    fn tell_of_waiting(&self, survey: &Survey, silent: &[u64], waited: Duration) {
+        let leads = match survey.leader() {
+            None => "no node leads yet".to_owned(),
+            Some(leader) => match survey.quorum() {
+                true => format!("node {} leads", leader.id),
+                false => format!("node {} leads, and has no quorum yet", leader.id),
+            },
+        };
+        let answers = match silent {
+            [] => String::new(),
+            silent => format!("; no answer from node {}", listed(silent)),
+        };
+        tell(&format!(
+            "{leads}{answers}, after {} s; what the nodes say is in {}",
+            waited.as_secs(),
+            self.logs().display()
+        ));
+    }
+
+    fn logs(&self) -> PathBuf {
+        self.folder.path().join("node-*.log")
+    }
+
+    /// Nodes that have not ended.
+    fn living(&self) -> impl Iterator<Item = u64> {
+        let living = self.nodes.iter().filter(|(_, it)| it.1 != Life::Gone);
+        living.map(|(id, _)| *id)
+    }
+
+    /// Tells which nodes have ended before one leads.
+    ///
+    /// # Errors
+    /// Where the others are too few to go on.
+    fn tell_of_ends(&mut self) -> Result<()> {
+        let founded = self.folder.founded();
+        let mut ended = Vec::new();
+        for (process, life) in self.nodes.values_mut() {
+            if let Some(status) = process.ended()? {
+                *life = Life::Gone;
+                let words = process.last_words();
+                ended.push((
+                    process.id.0,
+                    status,
+                    format!("node {} ended, {status}:\n{words}", process.id),
+                ));
+            }
+        }
+        let (living, all) = (self.living().count(), self.nodes.len());
+        for (node, status, words) in ended {
+            if !founded || living * 2 <= all {
+                bail!("{words}");
+            }
+            match self.json {
+                true => print_json(
+                    &json!({"state": "ended", "node": node, "status": status.to_string()}),
+                )?,
+                false => print(&format!("{words}\nthe others go on without it\n"))?,
+            }
+        }
+        Ok(())
+    }
+
     fn announce(&self, named: &Path) -> Result<()> {
         let survey = Survey::take(&self.reach);
         let mut serving = BTreeMap::new();
-        for id in self.nodes.keys() {
-            if let Some(it) = Serving::read(&self.folder.data(*id).join(ADDRESSES_FILE))? {
-                serving.insert(*id, it);
+        for id in self.living() {
+            let data = self.nodes.get(&id).map(|(process, _)| process.data());
+            if let Some(data) = data
+                && let Some(it) = Serving::read(&data.join(ADDRESSES_FILE))?
+            {
+                serving.insert(id, it);
             }
         }
         if self.json {
@@ -224,7 +302,7 @@ impl Cluster {
         }
         let mut lines = vec![format!(
             "Exahour runs as a cluster of {} nodes, in {}",
-            self.nodes.len(),
+            self.living().count(),
             self.folder.path().display()
         )];
         lines.push(row([

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use exahour_gateway::client::{Client, ClientEvent, TypedReport};
+use exahour_gateway::client::{Client, ClientError, ClientEvent, TypedReport};
 use exahour_wire::codes::{Liquidity, OrderType, SelfTradePrevention, Side, TimeInForce};
 use exahour_wire::events::OrderAccepted;
 use exahour_wire::ids::{
@@ -226,8 +226,17 @@ impl Desk {
         Ok(())
     }
 
+    /// Whether commands can be sent now.
+    pub(super) fn is_established(&self) -> bool {
+        self.client.is_established()
+    }
+
     pub(super) fn flush(&mut self) -> Result<()> {
-        Ok(self.client.flush()?)
+        match self.client.flush() {
+            // The next look says whether that is the end, or another leader is found.
+            Err(ClientError::Disconnected { .. }) => Ok(()),
+            flushed => Ok(flushed?),
+        }
     }
 
     /// Takes in what the exchange has said; whether it said anything.

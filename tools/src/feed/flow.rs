@@ -23,6 +23,9 @@ const NAP: Duration = Duration::from_millis(1);
 /// How long the exchange may keep a full window, or the last commands, without an answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long the sessions may take to be taken up again, at a leader that is found meanwhile.
+const TAKEN_UP_WITHIN: Duration = Duration::from_secs(30);
+
 /// Both sides at work.
 pub(crate) struct Flow {
     /// The bids' desk, and the asks' where they have one of their own.
@@ -73,7 +76,18 @@ impl Flow {
             self.hear(NAP)?;
             self.check_patience(until)?;
         }
+        self.await_sessions()?;
         self.act(row, due)
+    }
+
+    /// Waits for sessions that have lost their leader and look for the next one.
+    fn await_sessions(&mut self) -> Result<()> {
+        let until = Instant::now() + TAKEN_UP_WITHIN;
+        while !self.desks.iter().all(Desk::is_established) {
+            self.hear(NAP)?;
+            self.check_patience(until)?;
+        }
+        Ok(())
     }
 
     /// Queues what a row asks for, without hearing or waiting for anything.
@@ -167,6 +181,7 @@ impl Flow {
     pub(super) fn drain_to_the_end(&mut self) -> Result<()> {
         self.interrupt = None;
         self.drain()?;
+        self.await_sessions()?;
         self.desks.iter_mut().try_for_each(Desk::ask_last)?;
         self.drain()
     }

@@ -117,8 +117,11 @@ impl Site {
         let space = |node| wires.own().and_then(|own| own.space_of(node));
         let nodes = folder.nodes().iter();
         let nodes = nodes
-            .map(|node| (*node, NodeProcess::of(&folder, *node).within(space(*node))))
-            .collect();
+            .map(|node| {
+                let process = NodeProcess::of(&folder, *node)?;
+                Ok((*node, process.within(space(*node))))
+            })
+            .collect::<Result<_>>()?;
         Ok(Self {
             key: folder.key()?,
             folder,

@@ -11,7 +11,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::exchange::{count, exahour, fail, json, refuse, run, succeed, texts, until};
+use crate::exchange::{
+    count, exahour, fail, generated_orders, json, refuse, run, succeed, texts, until,
+};
 use crate::machine_output::check_keys;
 
 /// What `exahour cluster --json` runs.
@@ -286,6 +288,10 @@ fn nodes_come_and_go_while_a_cluster_runs() {
         (&true.into(), 3)
     );
     assert_eq!(json(&words)["was_member"], false);
+    // Nobody warned: three are left. A number that was given is never given again.
+    assert!(removed["warning"].is_null(), "{removed}");
+    let told = fail(&["add-node", "--node-config", &config(4), "--data", &data]);
+    assert!(told.contains("take 6 or a higher one"), "{told}");
     let status = by_node(&cluster.status());
     assert_eq!(status[&5]["standing"], "voter");
     assert!(!status.contains_key(&4) || status[&4]["standing"].is_null());
@@ -322,8 +328,127 @@ fn nodes_come_and_go_while_a_cluster_runs() {
     ];
     let told = refuse(&[&nobody[..], &["--timeout", "1s", "--data", &data]].concat());
     assert!(told.contains("does it run, at 127.0.0.1:9?"), "{told}");
+    // Nobody knows what a node has that nobody reaches.
+    let six = by_node(&cluster.status()).remove(&6).unwrap();
+    assert_eq!(
+        (&six["standing"], &six["behind_entries"]),
+        (&"learner".into(), &Value::Null)
+    );
+    let told = succeed(&["status", "--data", &data]);
+    assert!(told.contains("; what it has is not known"), "{told}");
     let told = succeed(&["remove-node", "--id", "6", "--data", &data]);
     assert!(told.contains("node 6 is no member any more"), "{told}");
+    cluster.stop();
+}
+
+/// One that was added keeps its data elsewhere, one was removed, and one cannot start.
+#[test]
+fn a_cluster_goes_on_with_those_who_are_its_members() {
+    let (mut cluster, _) = Cluster::start();
+    let data = cluster.data();
+    let elsewhere = cluster.folder.path().join("elsewhere");
+    let config = cluster.path().join("node-4.toml");
+    let words = ["cluster", "config", "--node", "4", "--data", &data];
+    let named = ["--node-data", &elsewhere.display().to_string()];
+    std::fs::write(&config, succeed(&[&words[..], &named].concat())).unwrap();
+    cluster.start_node(4);
+    let leader = cluster.leader();
+    let gone = if leader == 3 { 2 } else { 3 };
+    let old = gone.to_string();
+    let config = config.display().to_string();
+    let words = ["replace-node", "--old", &old, "--node-config", &config];
+    succeed(&[&words[..], &["--data", &data]].concat());
+    // What it was told by others it says itself.
+    let log = cluster.path().join(format!("node-{gone}.log"));
+    until("it says so", || {
+        let said = std::fs::read_to_string(&log).unwrap();
+        said.contains("was removed from its cluster").then_some(())
+    });
+    cluster.order(0);
+    cluster.stop();
+    let mut node = cluster.others.pop().unwrap();
+    signal(&node, Signal::SIGTERM);
+    assert!(until("the node ends", || node.try_wait().unwrap()).success());
+
+    let members: Vec<u64> = (1..=4).filter(|id| *id != gone).collect();
+    let hurt = cluster.path().join(format!("node-{}", members[0]));
+    let segment = hurt.join("journal").join(format!("{:020}.log", 0));
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[5_000] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let again = cluster.restart(&[]);
+    let started: Vec<u64> = by_node(&again).into_keys().collect();
+    assert_eq!(started, members, "{again}");
+    assert!(
+        !cluster.path().join("node-4").exists(),
+        "it has its own folder"
+    );
+    until("all have caught up", || {
+        let nodes = by_node(&cluster.status());
+        let level = |it: &Value| {
+            it["behind_entries"] == 0 && it["listened_to"] == true && it["forgetful"] == false
+        };
+        nodes.values().all(level).then_some(())
+    });
+    // What is left of a journal is not called new.
+    let said = std::fs::read_to_string(hurt.with_extension("log")).unwrap();
+    let recovered = said.lines().filter(|it| it.contains("  recovered ")).nth(1);
+    let recovered = recovered.unwrap();
+    assert!(
+        recovered.contains("left in its journal, which was damaged"),
+        "{said}"
+    );
+    cluster.order(0);
+    cluster.stop();
+
+    let taken = by_node(&again)[&4]["orders_address"].clone();
+    let _taken = std::net::TcpListener::bind(taken.as_str().unwrap()).unwrap();
+    let ended = cluster.restart(&[]);
+    assert_eq!(
+        (&ended["state"], &ended["node"]),
+        (&"ended".into(), &4.into())
+    );
+    let serving = cluster.line();
+    let started: Vec<u64> = by_node(&serving).into_keys().collect();
+    assert_eq!(started, members[..2], "{serving}");
+    cluster.order(0);
+    cluster.stop();
+}
+
+#[test]
+fn a_feed_into_the_folder_of_a_cluster_goes_on_with_the_next_leader() {
+    let (mut cluster, serving) = Cluster::start();
+    let file = cluster.folder.path().join("orders.csv");
+    generated_orders(&file, 1_200, 7);
+    let (data, file) = (cluster.data(), file.display().to_string());
+    // Eight seconds of orders, by the file's own clock.
+    let feed = [
+        "feed", &file, "--data", &data, "--speed", "real", "--limit", "1200", "--json",
+    ];
+    let feed = exahour(&feed)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("the feed is under way", || {
+        let book = run(&["book", "100", "--data", &data, "--json"]);
+        let book: Value = serde_json::from_slice(&book.stdout).ok()?;
+        (book["orders"].as_u64()? > 3).then_some(())
+    });
+    let first = cluster.leader();
+    let process = count(&by_node(&serving)[&first], "process");
+    kill(
+        Pid::from_raw(i32::try_from(process).unwrap()),
+        Signal::SIGKILL,
+    )
+    .unwrap();
+    assert_eq!(cluster.line_with("ended")["node"], first);
+    let output = feed.wait_with_output().unwrap();
+    let (fed, errors) = texts(&output);
+    assert!(output.status.success(), "{errors}");
+    let fed: Value = serde_json::from_str(&fed).unwrap();
+    assert_eq!(count(&fed, "rows"), 1_200, "{fed}");
+    assert_ne!(cluster.leader(), first);
     cluster.stop();
 }
 
