@@ -78,11 +78,11 @@ pub(crate) struct Promises {
 }
 
 impl Promises {
-    /// The highest number that this node knows a member to have, or to have had.
+    /// The highest number that this node knows a member to have, or to have had. That a folder is known says
+    /// nothing: a node may be linked before it is added.
     fn highest_known(&self) -> u64 {
-        let members = self.members.addresses.keys();
-        let known = members.chain(self.incarnations.keys()).max();
-        self.highest_id.max(known.copied().unwrap_or(0))
+        let members = self.members.addresses.keys().max();
+        self.highest_id.max(members.copied().unwrap_or(0))
     }
 
     fn to_slot(&self, counter: u64) -> Option<[u8; SLOT_BYTES]> {
@@ -587,14 +587,14 @@ mod tests {
         assert_eq!(state.kept().highest_id, 12);
     }
 
-    /// Earlier versions kept the folders that nodes came with, and no number behind them.
+    /// Earlier versions kept no number; a folder that is known may be that of a node which is to be added.
     #[test]
-    fn a_file_without_the_highest_number_has_that_of_whoever_is_known() {
+    fn a_file_without_the_highest_number_has_that_of_the_members() {
         let mut kept = new(&[1, 2, 3]);
         kept.incarnations.insert(5, 77);
         let slot = kept.to_slot(1).unwrap();
         let (_, read) = Promises::of_slot(&slot).unwrap();
-        assert_eq!(read.highest_id, 5);
+        assert_eq!(read.highest_id, 3);
         assert_eq!(read.members, kept.members);
     }
 

@@ -543,6 +543,26 @@ fn a_number_is_never_given_again() {
     }
 }
 
+/// A node that is started long before it is added links to the others by itself.
+#[test]
+fn a_node_that_is_linked_already_is_added() {
+    let mut group = Group::founded(3);
+    group.leader();
+    let member = group.new_member(4);
+    group.start(4);
+    group.until("it is linked", |group| {
+        let members = group.status(4).map_or(Vec::new(), |it| it.members);
+        members.len() == 3 && members.iter().all(|it| it.linked)
+    });
+    assert_eq!(group.ask_leader(&Request::AddNode(member)), Reply::Done);
+    group.until("it follows", |group| {
+        let members = group.leader_status().map_or(Vec::new(), |it| it.members);
+        members
+            .iter()
+            .any(|it| it.member == member && it.matched > 0)
+    });
+}
+
 /// It learns so where it is removed while it runs, and where it was not there then.
 #[test]
 fn a_node_that_was_removed_says_so() {
