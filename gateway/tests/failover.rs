@@ -257,6 +257,28 @@ fn a_client_of_one_node_is_sent_on_to_the_leader() {
     assert!(matches!(lost, ClientError::Disconnected { .. }), "{lost}");
 }
 
+/// A machine that has lost its power refuses nothing: it is silent, and another node leads by then.
+#[test]
+fn a_machine_that_says_nothing_is_soon_left_for_another() {
+    let mut cluster = Cluster::start();
+    cluster.elect(1);
+    // Connections to it are made, and nobody takes them.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut config = config(1);
+    config.nodes = vec![cluster.nodes[1].address];
+    let (dial, clock) = (Box::new(SystemDial), cluster.clock.clone());
+    let mut client = Client::begin(dial, clock, silent.local_addr().unwrap(), config);
+    let (mut turns, limit) = (0, Instant::now() + Duration::from_secs(20));
+    while !client.is_established() {
+        assert!(Instant::now() < limit);
+        cluster.turn();
+        turns += 1;
+        client.poll().unwrap();
+    }
+    // Milliseconds by the clock of the test: a single node would be given 5,000.
+    assert!((250..600).contains(&turns), "{turns} turns");
+}
+
 #[test]
 fn a_search_for_a_leader_ends_by_what_was_heard_last() {
     let mut cluster = Cluster::start();

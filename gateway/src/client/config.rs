@@ -24,7 +24,8 @@ pub struct ClientConfig {
     pub cancel_mode: CancelOnDisconnect,
     /// How long it waits before it does so after a lost connection.
     pub cancel_grace: Millis,
-    /// How long connecting, and each step of the logon, may take at one node.
+    /// How long connecting, and each step of the logon, may take at one node. One of several that says nothing is
+    /// left sooner at first.
     pub connect_timeout: Duration,
     /// Further nodes of the exchange. Where there are any, the client looks for the leader by itself,
     /// when it logs on and whenever it loses it.

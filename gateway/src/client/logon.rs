@@ -214,8 +214,11 @@ impl<C: Clock> Client<C> {
             Question::Probe => self.core.probe(now)?,
             Question::Establish => self.core.establish(now)?,
         }
-        let until = now.steady.after(self.connect_timeout);
-        self.stage = Stage::LoggingOn(question, until);
+        let patience = match self.is_heard {
+            true => self.connect_timeout,
+            false => self.route.patience(self.connect_timeout),
+        };
+        self.stage = Stage::LoggingOn(question, now.steady.after(patience));
         // Whoever sleeps now must have said everything; a connection that is broken is found so later.
         let _ = self.flush();
         Ok(())

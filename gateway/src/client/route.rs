@@ -4,7 +4,8 @@
 //!
 //! Always holds: the node that was named as the leader comes first, then the known ones in turn; once
 //! as many attempts have failed as there are nodes, the next waits, a quarter longer each time up to
-//! [`PAUSE_MAX`]. Does not: touch a socket or a clock.
+//! [`PAUSE_MAX`]. A node among several is given [`PATIENCE_MIN`] to say anything, and twice as long after each such
+//! round: a machine without power does not refuse a connection, and another may lead already. Does not: touch a socket or a clock.
 
 use std::net::SocketAddr;
 
@@ -18,6 +19,9 @@ const PAUSE_MIN: Nanos = Nanos(20_000_000);
 /// The longest.
 pub(super) const PAUSE_MAX: Nanos = Nanos(1_000_000_000);
 
+/// How long one of several nodes may be silent in the first round.
+const PATIENCE_MIN: Nanos = Nanos(250_000_000);
+
 #[derive(Debug)]
 pub(super) struct Route {
     /// At least one.
@@ -29,6 +33,7 @@ pub(super) struct Route {
     current: SocketAddr,
     failures: usize,
     pause: Nanos,
+    patience: Nanos,
     ready_at: Steady,
 }
 
@@ -48,6 +53,7 @@ impl Route {
             current: first,
             failures: 0,
             pause: PAUSE_MIN,
+            patience: PATIENCE_MIN,
             ready_at: Steady::default(),
         }
     }
@@ -62,6 +68,14 @@ impl Route {
     /// The node tried last.
     pub(super) fn current(&self) -> SocketAddr {
         self.current
+    }
+
+    /// How long a node may be silent at first; `longest` where there is no other.
+    pub(super) fn patience(&self, longest: Nanos) -> Nanos {
+        match self.nodes.len() {
+            1 => longest,
+            _ => self.patience.min(longest),
+        }
     }
 
     /// When the next one may be tried.
@@ -100,6 +114,7 @@ impl Route {
             self.ready_at = self.ready_at.max(now.after(self.pause));
             // A leader that is there again is found when so long a part of its absence has passed once more.
             self.pause = Nanos(self.pause.0 + self.pause.0 / 4).min(PAUSE_MAX);
+            self.patience = Nanos(self.patience.0.saturating_mul(2));
         }
     }
 
@@ -107,6 +122,7 @@ impl Route {
     pub(super) fn reset(&mut self) {
         self.failures = 0;
         self.pause = PAUSE_MIN;
+        self.patience = PATIENCE_MIN;
         self.ready_at = Steady::default();
     }
 }
@@ -156,6 +172,25 @@ mod tests {
         assert_eq!(route.ready_at().since(now), Nanos(3_000_000_000));
         route.reset();
         assert!(route.ready_at() <= now);
+    }
+
+    #[test]
+    fn one_of_several_nodes_is_waited_for_longer_each_round() {
+        let longest = Nanos(3_000_000_000);
+        let mut route = Route::new(node(1), &[node(2)]);
+        let mut waits = Vec::new();
+        for _ in 0..10 {
+            route.take();
+            waits.push(route.patience(longest).0 / 1_000_000);
+            route.on_failed(Millis(0), Steady(0));
+        }
+        assert_eq!(
+            waits,
+            [250, 250, 500, 500, 1_000, 1_000, 2_000, 2_000, 3_000, 3_000]
+        );
+        route.reset();
+        assert_eq!(route.patience(longest), PATIENCE_MIN);
+        assert_eq!(Route::new(node(1), &[]).patience(longest), longest);
     }
 
     /// Nodes that name each other for ever are not asked without a pause.
