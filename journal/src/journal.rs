@@ -20,7 +20,9 @@ use crate::error::{JournalError, Result, io_at, write_at};
 use crate::flush::{Flusher, SyncBody, sync_body};
 use crate::frame::ChainValue;
 use crate::position::{Geometry, Position, SegmentNumber};
-use crate::recovery::{Examined, Found, MachineRun, Recovered, Scan, examine, repair, scan};
+use crate::recovery::{
+    Examined, Found, GoodPart, MachineRun, Recovered, Scan, examine, repair, scan,
+};
 use crate::segment::{LogShape, SegmentHeader, live_name};
 use crate::set_aside::{note_restart, set_aside, tell, untold};
 use crate::stage::{Stager, Staging, WritableSegment};
@@ -179,6 +181,37 @@ impl Journal {
             why,
         };
         set_aside(disk, dir, &Found { error, good: None })
+    }
+
+    /// Keeps what a log has from the frame of this index on in a folder of its own, `damaged-POSITION`, and cuts
+    /// the log there. The next open with [`OnDamage::SetAside`] tells it as damage; nothing is done where there
+    /// is no such frame.
+    ///
+    /// # Errors
+    /// As [`Journal::set_aside`]; [`JournalError::Corrupt`] where the log is damaged already: then an open is
+    /// what mends it.
+    pub fn set_aside_from(config: &Config, index: u64, why: &'static str) -> Result<()> {
+        let (disk, dir) = (config.disk.as_ref(), config.dir.as_path());
+        let _lock = DirectoryLock::take(disk, dir)?;
+        let scan = scan(disk, dir, Verify::Every)?;
+        let Some(end) = scan.index.position_of(index) else {
+            return Ok(());
+        };
+        let before = index.saturating_sub(1);
+        let good = GoodPart {
+            shape: scan.recovered.shape,
+            first: scan.recovered.first,
+            end,
+            last: scan.index.term_of(before).map(|term| (before, term)),
+        };
+        let error = JournalError::Corrupt {
+            segment: dir.to_path_buf(),
+            position: end,
+            index: before,
+            why,
+        };
+        let good = Some(good);
+        set_aside(disk, dir, &Found { error, good })
     }
 
     fn start(config: &Config, lock: DirectoryLock, body: Box<dyn SyncBody>) -> Result<Journal> {

@@ -294,6 +294,77 @@ fn a_crash_at_any_call_changes_nothing() {
     }
 }
 
+/// Opens a log whose owner wants nothing of an index and what follows, as often as that takes.
+fn open_without(settings: &Config, index: u64) -> Journal {
+    for _ in 0..2 {
+        let journal = Journal::open(settings).unwrap();
+        if journal.recovered.last_index < index {
+            return journal;
+        }
+        journal.told().unwrap();
+        drop(journal);
+        Journal::set_aside_from(settings, index, "it was lost").unwrap();
+    }
+    Journal::open(settings).unwrap()
+}
+
+#[test]
+fn a_log_that_is_whole_is_cut_where_its_owner_says() {
+    let whole = written();
+    let found = files(whole.path());
+    for index in 1..=LAST + 1 {
+        let dir = copy_of(whole.path());
+        let settings = config(dir.path(), OnDamage::SetAside);
+        Journal::set_aside_from(&settings, index, "it was lost").unwrap();
+        let mut journal = Journal::open(&settings).unwrap();
+        let before: Vec<_> = (1..index).collect();
+        assert_eq!(indices(dir.path()), before);
+        let damage = journal.recovered.damage.clone();
+        if index > LAST {
+            assert_eq!(damage, None);
+            assert_eq!(files(dir.path()), found);
+            continue;
+        }
+        let damage = damage.unwrap();
+        assert_eq!((damage.index, damage.last_known), (index, Some(LAST)));
+        assert_eq!(damage.why, "it was lost");
+        let kept = files(&copies(dir.path()));
+        assert_eq!(kept, found[found.len() - kept.len()..], "from {index} on");
+        journal.told().unwrap();
+        append(&mut journal, index);
+        journal.flusher.flush().unwrap();
+        drop(journal);
+        Journal::open(&settings).unwrap();
+        assert_eq!(indices(dir.path()), (1..=index).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_crash_at_any_call_of_such_a_cut_changes_nothing() {
+    let whole = written();
+    for index in [1, 4, 8, 9, LAST] {
+        let mut calls = 0;
+        loop {
+            let dir = copy_of(whole.path());
+            let settings = config(dir.path(), OnDamage::SetAside);
+            let dying = Config {
+                disk: Arc::new(DyingDisk(Arc::new(AtomicI64::new(calls)))),
+                ..settings.clone()
+            };
+            let survived = Journal::set_aside_from(&dying, index, "it was lost").is_ok();
+            let journal = open_without(&settings, index);
+            assert_eq!(journal.recovered.last_index, index - 1, "call {calls}");
+            let before: Vec<_> = (1..index).collect();
+            assert_eq!(indices(dir.path()), before, "call {calls}");
+            if survived {
+                break;
+            }
+            calls += 1;
+        }
+        assert!(calls > 20, "from {index} on: only {calls} calls");
+    }
+}
+
 /// A full disk needs room for one segment only: those behind it are moved, not copied.
 #[test]
 fn what_stands_behind_the_damage_takes_no_room() {

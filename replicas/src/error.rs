@@ -206,6 +206,21 @@ pub enum NodeError {
         /// The last command in the journal.
         last: u64,
     },
+    /// Events on disk may be of commands that were lost.
+    #[error(
+        "clients of this node were told of commands that the group has lost: the node opens again, sets those \
+         events aside, and writes its event log anew from its journal"
+    )]
+    EventsDoubtful,
+    /// The group has gone on without what this node knows to be committed.
+    #[error(
+        "{what} is of a history that the group has gone on without, as it may after `exahour trust-memory`: \
+         put a new node in the place of this one, with another id and an empty folder (`exahour replace-node`)"
+    )]
+    HistoryLost {
+        /// An entry or an event, with its number.
+        what: String,
+    },
     /// The machine's clock is behind the journal.
     #[error(
         "the clock of this machine is {behind_s} s behind the last stamp in the journal; set the \

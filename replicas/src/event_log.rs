@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 
 use exahour_engine::EventSink;
-use exahour_journal::{Appender, Frame, FrameMeta, JournalError, Reader};
+use exahour_journal::{Appender, Frame, FrameMeta, JournalError, Position, Reader, Verify};
 use exahour_wire::events::{EventPrefix, FrameEnd};
 use exahour_wire::ids::CommandSequence;
 use exahour_wire::limits::MESSAGE_BYTES_MAX;
@@ -136,6 +136,40 @@ impl EventLog {
     #[must_use]
     pub fn last(&self) -> u64 {
         self.last
+    }
+
+    /// Where the frame of an index begins.
+    pub(crate) fn position_of(&self, index: u64) -> Option<Position> {
+        self.appender.position_of(index)
+    }
+
+    /// The index of the first frame with events behind this one, if there is any; `reader` reads this log.
+    ///
+    /// # Errors
+    /// [`JournalError`] where a frame cannot be read.
+    pub(crate) fn frame_behind(
+        &self,
+        event: u64,
+        reader: &Reader,
+    ) -> Result<Option<u64>, JournalError> {
+        let Some(first) = self.appender.first_index() else {
+            return Ok(None);
+        };
+        let (mut low, mut high) = (first, self.appender.last_index() + 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let Some(position) = self.appender.position_of(middle) else {
+                unreachable!("the indices of this log have no gap")
+            };
+            let frame = reader.frame_of(middle, position, Verify::Trust)?;
+            let header = frame.header();
+            let last = (header.first_sequence + u64::from(header.count)).saturating_sub(1);
+            match last > event {
+                true => high = middle,
+                false => low = middle + 1,
+            }
+        }
+        Ok((low <= self.appender.last_index()).then_some(low))
     }
 
     fn write(&mut self, end: FrameEnd) {

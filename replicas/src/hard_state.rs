@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! slot (4096 bytes, two of them):
-//! | magic 8 | counter 8 | incarnation 8 | term 8 | vote 8 | forgetful 1 | replicated 1 | removed 1 | zeros 5 |
+//! | magic 8 | counter 8 | incarnation 8 | term 8 | vote 8 | forgetful 1 | replicated 1 | removed 1 | events doubtful 1 |
+//! | zeros 4 |
 //! | base: index 8, term 8, command 8, stamp 8 | members: count 4, bytes |
 //! | incarnations of others: count 4, each: node 8, incarnation 8 | highest number given 8 | zeros | crc 4 |
 //! ```
@@ -69,6 +70,8 @@ pub(crate) struct Promises {
     pub(crate) replicated: bool,
     /// The node was a member, and is none any more.
     pub(crate) removed: bool,
+    /// The events that no snapshot stands for may be of commands that were lost: they are written anew.
+    pub(crate) events_doubtful: bool,
     pub(crate) base: Base,
     pub(crate) members: Members,
     /// The incarnation that each other node came with first.
@@ -101,7 +104,8 @@ impl Promises {
             .u8(u8::from(self.forgetful))
             .u8(u8::from(self.replicated))
             .u8(u8::from(self.removed))
-            .bytes(&[0; 5])
+            .u8(u8::from(self.events_doubtful))
+            .bytes(&[0; 4])
             .u64(self.base.index)
             .u64(self.base.term)
             .u64(self.base.command)
@@ -135,7 +139,8 @@ impl Promises {
         let replicated = rest.u8()? != 0;
         // Earlier versions wrote zeros here, too.
         let removed = rest.u8()? != 0;
-        rest.take::<5>()?;
+        let events_doubtful = rest.u8()? != 0;
+        rest.take::<4>()?;
         let base = Base {
             index: rest.u64()?,
             term: rest.u64()?,
@@ -156,6 +161,7 @@ impl Promises {
             forgetful,
             replicated,
             removed,
+            events_doubtful,
             base,
             members,
             incarnations,
@@ -431,6 +437,18 @@ impl HardStateFile {
         self.write()
     }
 
+    /// Keeps whether events may be of commands that were lost, on disk when this returns.
+    ///
+    /// # Errors
+    /// [`NodeError::Io`].
+    pub(crate) fn set_events_doubtful(&mut self, doubtful: bool) -> Result<(), NodeError> {
+        if self.kept.events_doubtful == doubtful {
+            return Ok(());
+        }
+        self.kept.events_doubtful = doubtful;
+        self.write()
+    }
+
     /// Writes the promises down: they count once both slots have them.
     fn write(&mut self) -> Result<(), NodeError> {
         self.counter += 1;
@@ -506,11 +524,13 @@ mod tests {
         let mut state = HardStateFile::open(&SystemDisk, &path, &new(&[1, 2, 3])).unwrap();
         state.promise(&promise(7, 2)).unwrap();
         state.set_forgetful(true).unwrap();
+        state.set_events_doubtful(true).unwrap();
         drop(state);
         let state = HardStateFile::open(&SystemDisk, &path, &new(&[9])).unwrap();
         assert_eq!(state.hard_state(), promise(7, 2));
         assert_eq!(state.kept().members.group.voters, [1, 2, 3]);
-        assert!(state.kept().forgetful);
+        assert!(state.kept().forgetful && state.kept().events_doubtful);
+        assert!(!state.kept().replicated);
     }
 
     #[test]

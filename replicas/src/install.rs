@@ -139,7 +139,7 @@ fn read_parcel<'a>(
             let reason = "this node lacks events before those that came".to_owned();
             return Ok(Err(reason));
         }
-        own = Some(open);
+        own = Some(came.agree(open)?);
     }
     Ok(Ok(Parcel {
         snapshot,

@@ -238,7 +238,8 @@ impl Node {
     }
 }
 
-/// Whether a node that ended for this reason only has to be started again: a snapshot has come for it.
+/// Whether a node that ended for this reason only has to be started again: a snapshot has come for it, or its event
+/// log is to be cut.
 #[must_use]
 pub fn opens_again(failure: &AgentFailure) -> bool {
     let AgentFailure::Halted { halt, .. } = failure else {
@@ -246,7 +247,7 @@ pub fn opens_again(failure: &AgentFailure) -> bool {
     };
     matches!(
         halt.reason.downcast_ref(),
-        Some(NodeError::SnapshotArrived { .. })
+        Some(NodeError::SnapshotArrived { .. } | NodeError::EventsDoubtful)
     )
 }
 

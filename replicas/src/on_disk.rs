@@ -14,7 +14,8 @@
 //! Opened by `node` at every start, created by it at the first.
 //!
 //! Always holds: nothing is drawn or begun anew beside an old journal without a word; an event log that
-//! tells of more than the journal has is refused, and so is a folder whose journal is gone.
+//! tells of more than the journal has is refused, unless a loss of power explains it, and so is a folder whose
+//! journal is gone.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -79,6 +80,7 @@ pub struct Recovery {
 
 /// Everything of one data folder.
 pub(crate) struct OnDisk {
+    log_id: LogId,
     pub(crate) storage: JournalStorage,
     pub(crate) flusher: Flusher,
     /// Of the journal, and of the event log.
@@ -102,7 +104,8 @@ pub(crate) struct OnDisk {
 impl OnDisk {
     /// Opens what is there, or creates it; `wanted` counts the snapshots that operators ask for. A node of a
     /// cluster whose journal begins behind a snapshot that is gone sets that journal aside, and has
-    /// everything again from the others.
+    /// everything again from the others. Events that may be of commands which were lost are set aside, down to
+    /// those that the snapshot stands for: the journal gives the rest again.
     ///
     /// # Errors
     /// [`NodeError`]; nothing on disk is lost then.
@@ -111,15 +114,35 @@ impl OnDisk {
         world: &World,
         wanted: WatermarkReader,
     ) -> Result<Self, NodeError> {
-        match Self::open_as_it_is(config, world, wanted.clone()) {
+        let mut opened = match Self::open_as_it_is(config, world, wanted.clone()) {
             Err(NodeError::SnapshotMissing { .. }) if has_again(config, world)? => {
                 let journal = journal_config(&world.disk, config)?;
                 Journal::set_aside(&journal, "the snapshot that it begins behind is gone")
                     .map_err(NodeError::log("journal"))?;
-                Self::open_as_it_is(config, world, wanted)
+                Self::open_as_it_is(config, world, wanted.clone())
             }
             opened => opened,
+        }?;
+        if opened.storage.promises().events_doubtful {
+            let events = events_config(&world.disk, config, opened.log_id);
+            if let Some(index) = opened.first_doubtful(&events)? {
+                drop(opened);
+                let why = "what follows may be of commands that were lost";
+                Journal::set_aside_from(&events, index, why)
+                    .map_err(NodeError::log("event log"))?;
+                opened = Self::open_as_it_is(config, world, wanted)?;
+            }
+            opened.storage.set_events_doubtful(false)?;
         }
+        Ok(opened)
+    }
+
+    /// The first frame of the event log behind what the snapshot stands for.
+    fn first_doubtful(&self, events: &LogConfig) -> Result<Option<u64>, NodeError> {
+        let known = self.start.as_ref().map_or(0, |start| start.place.events);
+        let reader = follow(&events.disk, &events.dir, "event log")?;
+        let frame = self.event_log.frame_behind(known, &reader);
+        frame.map_err(NodeError::log("event log"))
     }
 
     fn open_as_it_is(
@@ -136,6 +159,7 @@ impl OnDisk {
         check_promised(config, promised, journal.appender.last_index())?;
         let mut promises = open_promises(config, world)?;
         remember_losses(config, promised, &journal, &mut promises)?;
+        let doubtful = promises.kept().events_doubtful;
         if !begins_at(&promises.kept().base, &journal.appender) {
             promises.begin_at_the_first()?;
         }
@@ -148,8 +172,12 @@ impl OnDisk {
         }
         let first = journal.appender.first_index();
         let gives_all = config.journal_keep_bytes == 0 && first.is_none_or(|index| index == 1);
+        if doubtful {
+            // They may stand on what is about to be set aside.
+            views::remove_all(disk.as_ref(), &data.join(views::FOLDER))?;
+        }
         let (events, views, keeper) = open_events(events, config, gives_all)?;
-        let ahead = promises.kept().forgetful || promises.kept().base.index > 0;
+        let ahead = doubtful || promises.kept().forgetful || promises.kept().base.index > 0;
         let (standings_in, standings_out) = snapshots::standings();
         let mut storage = JournalStorage::new(journal.appender, reader, promises, standings_out);
         let end = storage.log_end().map_err(NodeError::log("journal"))?;
@@ -160,6 +188,7 @@ impl OnDisk {
         }
         let keys = open_keys(disk.as_ref(), &keys_path, config)?;
         let event_log = open_event_log(disk, config, events.appender, end, ahead)?;
+        storage.know_told(event_log.last_command());
         let capacity = Capacity {
             index_seed: u64::from_le_bytes(random_bytes(disk.as_ref())?),
             ..config.capacity
@@ -182,6 +211,7 @@ impl OnDisk {
             .map_err(NodeError::log("journal"))?;
         recovery.views_event = views.as_ref().map_or(0, |it| it.last_event().0);
         Ok(Self {
+            log_id: journal.recovered.log_id,
             storage,
             flusher: journal.flusher,
             stagers: vec![journal.stager, events.stager],
@@ -319,8 +349,8 @@ fn open_promises(config: &NodeConfig, world: &World) -> Result<HardStateFile, No
     Ok(promises)
 }
 
-/// Writes down that a node of a cluster may have lost what it acknowledged, before it speaks to anybody: by
-/// damage to its journal, or with the machine where nothing waits for the disk.
+/// Writes down that a node may have lost what it acknowledged, before it speaks to anybody: by damage to its
+/// journal, or with the machine where nothing waits for the disk.
 fn remember_losses(
     config: &NodeConfig,
     promised: bool,
@@ -328,14 +358,16 @@ fn remember_losses(
     promises: &mut HardStateFile,
 ) -> Result<(), NodeError> {
     let recovered = &journal.recovered;
-    let Some(cluster) = &config.cluster else {
-        return Ok(());
-    };
     let restarted = recovered.run == MachineRun::Another;
     // How it ran counts, not how it will.
-    let unflushed = promised && promises.kept().replicated;
-    let alone = promises.kept().members.alone(cluster.node.0);
-    if !alone && (recovered.damage.is_some() || restarted && unflushed) {
+    let unflushed = restarted && promised && promises.kept().replicated;
+    if unflushed {
+        // Clients were told of what was only in memory.
+        promises.set_events_doubtful(true)?;
+    }
+    let own = config.cluster.as_ref().map_or(ALONE, |it| it.node);
+    let alone = promises.kept().members.alone(own.0);
+    if !alone && (recovered.damage.is_some() || unflushed) {
         promises.set_forgetful(true)?;
     }
     promises.set_replicated(config.durability == Durability::Replicated)?;

@@ -68,6 +68,8 @@ pub(crate) struct Sequencer {
     /// How many snapshots operators have asked for.
     snapshots_wanted: WatermarkWriter,
     end: LogEnd,
+    /// The event log is to be cut before this node goes on.
+    opens_again: bool,
     /// The ring that is drained first next time, so that a busy one cannot keep others waiting.
     first_ring: usize,
 }
@@ -97,6 +99,7 @@ impl Sequencer {
             engine,
             snapshots_wanted,
             end: end.map_err(NodeError::log("journal"))?,
+            opens_again: false,
             first_ring: 0,
         })
     }
@@ -123,7 +126,11 @@ impl Sequencer {
         if self.reign.is_some() && self.consensus.takes() {
             work += self.propose(now)?;
         }
-        Ok(work + self.consensus.settle()?)
+        work += self.consensus.settle()?;
+        match self.opens_again {
+            true => Err(NodeError::EventsDoubtful),
+            false => Ok(work),
+        }
     }
 
     fn answer(&mut self, now: Nanos, request: Request) -> Result<Reply, NodeError> {
@@ -147,12 +154,15 @@ impl Sequencer {
                     }
                 }
             }
-            Request::TrustMemory if self.tells_of_more()? => {
-                let why = "the event log tells of commands that this node has lost: stop it, move its folder \
-                           `events` away, start it again, and ask again";
-                Ok(Reply::Refused(why.to_owned()))
+            request => {
+                self.opens_again |= request == Request::TrustMemory && self.tells_of_more()?;
+                if self.opens_again {
+                    // Nobody else will give the commands again that the events are of.
+                    let storage = self.consensus.raft().mut_store();
+                    storage.set_events_doubtful(true)?;
+                }
+                answer(&mut self.consensus, &self.engine, request)
             }
-            request => answer(&mut self.consensus, &self.engine, request),
         }
     }
 

@@ -49,6 +49,8 @@ pub(crate) struct JournalStorage {
     last_at_start: u64,
     /// Tells how many of the last of those were superseded since.
     superseded: WatermarkWriter,
+    /// The last command of which the event log told at the start.
+    told: CommandSequence,
     /// The first damage that raft was kept from reading.
     damage: RefCell<Option<JournalError>>,
 }
@@ -75,6 +77,7 @@ impl JournalStorage {
         Self {
             last_at_start: appender.last_index(),
             superseded: watermark().0,
+            told: CommandSequence(0),
             appender,
             reader,
             promises,
@@ -111,20 +114,26 @@ impl JournalStorage {
         self.known_committed = index;
     }
 
+    /// The event log tells of commands up to this one.
+    pub(crate) fn know_told(&mut self, command: CommandSequence) {
+        self.told = command;
+    }
+
     /// Appends entries as raft hands them out, and gives the position behind the last.
     ///
     /// An entry that is there already is passed over, so a call that found the disk full can be
     /// repeated.
     ///
     /// # Errors
-    /// [`JournalError`]; nothing after the entry that failed is appended.
-    pub(crate) fn append(&mut self, entries: &[Entry]) -> Result<Position, JournalError> {
+    /// [`NodeError::Log`]; nothing after the entry that failed is appended. [`NodeError::EventsDoubtful`] where
+    /// it would supersede what clients were told of: the node has to open again.
+    pub(crate) fn append(&mut self, entries: &[Entry]) -> Result<Position, NodeError> {
         for entry in entries {
             // The same index and term are the same entry: raft's log matching.
             if self.appender.term_of(entry.index).map(u64::from) == Some(entry.term) {
                 continue;
             }
-            self.note_superseded(entry.index);
+            self.note_superseded(entry.index)?;
             let stamp = Stamp::from_bytes(&entry.context);
             let kind = match entry.get_entry_type() {
                 EntryType::EntryNormal if stamp.is_some() => FRAME_COMMANDS,
@@ -144,7 +153,8 @@ impl JournalStorage {
                 first_sequence: first,
                 time_ns: time,
             };
-            let end = self.appender.append(&meta, &[&entry.data])?;
+            let end = self.appender.append(&meta, &[&entry.data]);
+            let end = end.map_err(NodeError::log("journal"))?;
             self.recent.note(RecentFrame {
                 index: meta.index,
                 term: meta.term,
@@ -157,12 +167,32 @@ impl JournalStorage {
 
     /// Keeps count of the frames that were there at the start, and turn out not to have been committed.
     #[inline]
-    fn note_superseded(&mut self, index: u64) {
-        if index <= self.last_at_start {
-            let superseded = self.last_at_start - index + 1;
-            let told = &mut self.superseded;
-            told.publish(told.published().max(superseded));
+    fn note_superseded(&mut self, index: u64) -> Result<(), NodeError> {
+        if index > self.last_at_start {
+            return Ok(());
         }
+        self.check_untold(index)?;
+        let superseded = self.last_at_start - index + 1;
+        let told = &mut self.superseded;
+        told.publish(told.published().max(superseded));
+        Ok(())
+    }
+
+    /// Only what was committed has events, and is superseded only where a quorum has lost it.
+    fn check_untold(&mut self, index: u64) -> Result<(), NodeError> {
+        for index in index..=self.appender.last_index() {
+            let frame = self.frame(index).map_err(NodeError::log("journal"))?;
+            let Some(frame) = frame.filter(|it| it.header().kind == FRAME_COMMANDS) else {
+                continue;
+            };
+            let first = frame.header().first_sequence;
+            if first > self.told.0 {
+                break;
+            }
+            self.promises.set_events_doubtful(true)?;
+            return Err(NodeError::EventsDoubtful);
+        }
+        Ok(())
     }
 
     /// The last frame that was there at the start, and how many of the last of those were superseded since.
@@ -208,6 +238,14 @@ impl JournalStorage {
     /// [`NodeError`].
     pub(crate) fn set_forgetful(&mut self, forgetful: bool) -> Result<(), NodeError> {
         self.promises.set_forgetful(forgetful)
+    }
+
+    /// Keeps whether events may be of commands that were lost.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub(crate) fn set_events_doubtful(&mut self, doubtful: bool) -> Result<(), NodeError> {
+        self.promises.set_events_doubtful(doubtful)
     }
 
     /// Whether this node may have lost what it acknowledged.

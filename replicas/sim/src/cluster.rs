@@ -71,8 +71,8 @@ pub(crate) struct Cluster {
     lost: u64,
     /// Segments that archives have.
     archived: u64,
-    /// Event logs that an operator moved away.
-    pub(crate) events_moved: u64,
+    /// Event logs that were cut because commands were lost.
+    pub(crate) events_cut: u64,
     /// Clients do nothing more.
     is_silent: bool,
 }
@@ -131,7 +131,7 @@ impl Cluster {
             steps: 0,
             lost: 0,
             archived: 0,
-            events_moved: 0,
+            events_cut: 0,
             is_silent: false,
             plan,
         })
@@ -194,7 +194,7 @@ impl Cluster {
         tally.machines_lost += self.lost;
         tally.majorities_lost += u64::from(self.is_silent);
         tally.segments_archived += self.archived;
-        tally.events_moved += self.events_moved;
+        tally.events_cut += self.events_cut;
         tally.terms_led += self.overheard.terms_led();
         if self.plan.has_old_programs() && self.history.in_force() > OLDER {
             tally.behaviours_activated += 1;

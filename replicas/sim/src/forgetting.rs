@@ -180,18 +180,11 @@ impl Cluster {
             let heard = self.call(place, Request::TrustMemory)?;
             match heard {
                 Heard::Reply(Reply::Done) => return Ok(()),
-                Heard::Reply(Reply::Refused(why)) if why.contains("events") => {
-                    let now = self.now();
-                    let node = &mut self.nodes[place];
-                    node.kill(Death::Process, now, Nanos(1_000_000));
-                    node.move_events_away()?;
-                    self.events_moved += 1;
-                    self.until("the node runs again", |it| it.nodes[place].is_up())?;
-                }
                 Heard::Reply(other) => {
                     return Err(format!("a memory is not trusted: {other:?}"));
                 }
-                Heard::Lost => {}
+                // It may open again, without the events of what it has lost.
+                Heard::Lost => self.until("the node runs", |it| it.nodes[place].is_up())?,
             }
         }
         Err("a node is not reached".to_owned())
@@ -225,6 +218,8 @@ impl Cluster {
             meaning.check_told(&before(told, CommandSequence(last)))?;
         }
         self.check_event_logs(&meaning)?;
+        let cut = self.nodes.iter().filter(|node| node.events_were_cut());
+        self.events_cut += cut.count() as u64;
         Ok(meaning)
     }
 

@@ -261,14 +261,11 @@ impl SimNode {
         Ok(())
     }
 
-    /// An operator moves the event log of a node that is down out of its way.
-    ///
-    /// # Errors
-    /// It cannot be moved.
-    pub(crate) fn move_events_away(&mut self) -> Result<(), Violation> {
-        let (events, away) = (self.folder("events"), self.folder("events-before"));
-        let moved = self.disk.observe().rename(&events, &away);
-        moved.map_err(|error| format!("{}: {error}", self.host))
+    /// Whether a part of its event log was set aside.
+    pub(crate) fn events_were_cut(&self) -> bool {
+        let listed = self.disk.observe().list(&self.folder("events"));
+        let aside = |path: &PathBuf| path.to_string_lossy().contains("damaged-");
+        listed.is_ok_and(|paths| paths.iter().any(aside))
     }
 
     /// Whether its disk can be looked at.
@@ -603,6 +600,12 @@ impl SimNode {
             }
             End::Halted(agent, why) => (format!("{agent}: {why}"), has_failed),
             End::OpensAgain => ("a snapshot has come".to_owned(), true),
+            // What counts only once it is on disk is never lost.
+            End::Doubts => {
+                let replicated = self.config.durability == Durability::Replicated;
+                let reason = "its events may be of commands that were lost".to_owned();
+                (reason, replicated)
+            }
             End::Beyond(behaviour) => {
                 let counts = history.in_force() >= *behaviour;
                 let knows = self.config.capacity.behaviour_max >= *behaviour;
@@ -636,6 +639,7 @@ impl SimNode {
 enum End {
     /// A snapshot has come: it only has to be started again.
     OpensAgain,
+    Doubts,
     /// The log wants a behaviour that its program cannot do.
     Beyond(Behaviour),
     Halted(&'static str, String),
@@ -660,6 +664,7 @@ impl Process {
                 Ok(Err(halt)) => {
                     return Err(match halt.reason.downcast_ref() {
                         Some(NodeError::SnapshotArrived { .. }) => End::OpensAgain,
+                        Some(NodeError::EventsDoubtful) => End::Doubts,
                         Some(NodeError::UnknownBehaviour(it)) => End::Beyond(it.behaviour),
                         _ => End::Halted(name, halt.to_string()),
                     });

@@ -39,8 +39,8 @@ pub struct Tally {
     pub streams_resumed: u64,
     /// Majorities that lost what they had in memory, and were trusted again.
     pub majorities_lost: u64,
-    /// Event logs that told of commands which were lost, and were moved away.
-    pub events_moved: u64,
+    /// Event logs that may have told of commands which were lost, and were cut.
+    pub events_cut: u64,
     /// Segments of journals that went to an archive.
     pub segments_archived: u64,
     /// Parts of event logs that were damaged.
@@ -79,7 +79,7 @@ impl Tally {
             ("books shown", self.books_shown),
             ("streams taken up again", self.streams_resumed),
             ("majorities lost", self.majorities_lost),
-            ("event logs moved away", self.events_moved),
+            ("event logs cut", self.events_cut),
             ("segments archived", self.segments_archived),
             ("parts of event logs damaged", self.events_harmed),
             ("terms led", self.terms_led),
@@ -109,7 +109,7 @@ impl Tally {
         self.books_shown += other.books_shown;
         self.streams_resumed += other.streams_resumed;
         self.majorities_lost += other.majorities_lost;
-        self.events_moved += other.events_moved;
+        self.events_cut += other.events_cut;
         self.segments_archived += other.segments_archived;
         self.events_harmed += other.events_harmed;
         self.terms_led += other.terms_led;

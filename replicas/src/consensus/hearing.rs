@@ -51,7 +51,7 @@ impl Consensus {
                     self.linked_meanwhile.insert(node, facts);
                 }
                 _ if self.held.is_some() => {}
-                PeerEvent::Raft(message) => self.on_message(*message),
+                PeerEvent::Raft(message) => self.on_message(*message)?,
                 PeerEvent::Linked(node, facts) => {
                     self.on_linked(node, &facts);
                     self.remember_what_was_told()?;
@@ -65,9 +65,9 @@ impl Consensus {
         Ok(work)
     }
 
-    fn on_message(&mut self, mut message: Message) {
+    fn on_message(&mut self, mut message: Message) -> Result<(), NodeError> {
         if self.refused.contains(&message.from) {
-            return;
+            return Ok(());
         }
         let kind = message.get_msg_type();
         // Only the leader proposes, of its own; and who may have forgotten does not lead.
@@ -81,7 +81,7 @@ impl Consensus {
             _ => false,
         };
         if ignored {
-            return;
+            return Ok(());
         }
         if kind == MessageType::MsgHeartbeat && self.forgetful() {
             // What stands in the journal now may be what was superseded: only entries that were compared with
@@ -89,11 +89,37 @@ impl Consensus {
             message.commit = message.commit.min(self.raft.raft.raft_log.committed);
         }
         if self.beyond(&message) {
-            return;
+            return Ok(());
+        }
+        if kind == MessageType::MsgAppend && message.term >= self.term() {
+            self.check_history(&message)?;
         }
         // What raft refuses is from a node that is no member (any more): as good as lost.
         let _ = self.raft.step(message);
         self.draw_timeout();
+        Ok(())
+    }
+
+    /// Refuses to go on where a leader has other entries than those that are committed here. Raft would say that it
+    /// has the leader's, and be counted for them.
+    fn check_history(&self, message: &Message) -> Result<(), NodeError> {
+        let log = &self.raft.raft.raft_log;
+        let before = (message.index, message.log_term);
+        let entries = message.entries.iter().map(|it| (it.index, it.term));
+        let known = std::iter::once(before).chain(entries);
+        let mut differing = known
+            .take_while(|(index, _)| *index <= log.committed)
+            .filter(|(index, term)| {
+                // What raft has taken in may not be in the journal yet.
+                let own = log.term(*index);
+                own.is_ok_and(|own| own > 0 && own != *term)
+            });
+        match differing.next() {
+            None => Ok(()),
+            Some((index, _)) => Err(NodeError::HistoryLost {
+                what: format!("entry {index}"),
+            }),
+        }
     }
 
     /// A link that breaks mostly means that the process at its other end has ended. Where the leader's does, this

@@ -613,7 +613,10 @@ impl Consensus {
         // 3. Entries are in the journal, visible to every reader, safe later.
         let end = match self.raft.mut_store().append(&walk.entries) {
             Ok(end) => end,
-            Err(JournalError::DiskFull { .. }) => {
+            Err(NodeError::Log {
+                source: JournalError::DiskFull { .. },
+                ..
+            }) => {
                 self.held = Some(walk);
                 if !again {
                     self.held_since = self.now;
@@ -622,7 +625,7 @@ impl Consensus {
                 self.intake.close();
                 return Ok(0);
             }
-            Err(error) => return Err(NodeError::log("journal")(error)),
+            Err(error) => return Err(error),
         };
         self.intake.open();
         let mut ready = walk.ready;

@@ -6,8 +6,8 @@
 //! Piece     | of 1: 1 snapshot, 2 events | offset 8 | bytes |
 //! End       |
 //! ```
-//! The snapshot comes first, then the event log from the start of the segment with the first event that the asker
-//! lacks to where the log ended when the manifest was written. An offset of events is a position of the sender's log;
+//! The snapshot comes first, then the event log from the start of the segment with the last event that the asker
+//! has to where the log ended when the manifest was written. An offset of events is a position of the sender's log;
 //! an asker that says nothing has no event.
 
 use std::path::{Path, PathBuf};

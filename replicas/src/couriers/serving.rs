@@ -77,11 +77,8 @@ impl Serving {
             term: u64::from(place.term),
             snapshot_bytes: snapshot.bytes().map_err(io("look at"))?,
             events: (
-                first_segment(
-                    &reader,
-                    event_segments(&listed),
-                    last_event.saturating_add(1),
-                ),
+                // From the last that it has on, which tells whether it is of the same history.
+                first_segment(&reader, event_segments(&listed), last_event.max(1)),
                 reader.appended().value(),
             ),
             segment_bytes: reader.segment_bytes(),

@@ -1,6 +1,7 @@
 //! The events that came with a snapshot: they take the place of this node's own, or follow them.
 //!
-//! A courier brings those that its node lacks, and what else the sender has in the segment of the first of them.
+//! A courier brings those that its node lacks, and what else the sender has in the segment of this node's last one:
+//! where both have an event, it must be the same.
 //!
 //! Called by `install`.
 //!
@@ -13,7 +14,8 @@ use std::sync::Arc;
 
 use exahour_journal::disk::Disk;
 use exahour_journal::{
-    Config as LogConfig, Flusher, Journal, JournalError, Reader, Recovered, Verify, inspect_on,
+    Config as LogConfig, Flusher, FrameRef, Journal, JournalError, Reader, Recovered, Verify,
+    inspect_on,
 };
 
 use exahour_wire::events::EventPrefix;
@@ -40,6 +42,7 @@ pub(super) struct Came<'a> {
 pub(super) struct Own {
     events: EventLog,
     flusher: Flusher,
+    reader: Reader,
 }
 
 impl<'a> Came<'a> {
@@ -74,10 +77,66 @@ impl<'a> Came<'a> {
     pub(super) fn open_own(&self) -> Result<Own, NodeError> {
         let opened = Journal::open_or_create(self.own).map_err(log)?;
         let reader = Reader::follow_on(&self.own.disk, &self.own.dir, Verify::Trust);
-        let events = EventLog::new(opened.appender, &reader.map_err(log)?).map_err(log)?;
+        let reader = reader.map_err(log)?;
+        let events = EventLog::new(opened.appender, &reader).map_err(log)?;
         let mut flusher = opened.flusher;
         flusher.flush().map_err(log)?;
-        Ok(Own { events, flusher })
+        Ok(Own {
+            events,
+            flusher,
+            reader,
+        })
+    }
+
+    /// Sets aside what this node's own log tells otherwise than those that came, which are of the history that the
+    /// group goes on with.
+    ///
+    /// # Errors
+    /// [`NodeError::HistoryLost`] where nothing shows how far back the two are the same; otherwise as
+    /// [`Came::open_own`].
+    pub(super) fn agree(&self, own: Own) -> Result<Own, NodeError> {
+        let Some(event) = self.first_difference(&own)? else {
+            return Ok(own);
+        };
+        let lost = || NodeError::HistoryLost {
+            what: format!("event {event}"),
+        };
+        if event <= self.first {
+            return Err(lost());
+        }
+        let behind = own.events.frame_behind(event - 1, &own.reader);
+        let index = behind.map_err(log)?.ok_or_else(lost)?;
+        drop(own);
+        let why = "the other nodes have other events there";
+        Journal::set_aside_from(self.own, index, why).map_err(log)?;
+        let own = self.open_own()?;
+        match self.joins(&own) {
+            true => Ok(own),
+            false => Err(lost()),
+        }
+    }
+
+    /// The first event that both have, and that is not the same, or that only this node has: where that is of the
+    /// history that came, the journal gives it again.
+    fn first_difference(&self, own: &Own) -> Result<Option<u64>, NodeError> {
+        let mut theirs =
+            Reader::closed_on(&self.own.disk, &self.folder, &self.recovered, Verify::Trust)
+                .map_err(log)?;
+        let Some(mut ours) = Cursor::before(self.first, own)? else {
+            return Ok(None);
+        };
+        let mut last = u64::MAX;
+        while let Some(frame) = theirs.next(self.recovered.appended).map_err(log)? {
+            for event in messages(frame.payload) {
+                let number = EventPrefix::peek(event).map_or(0, |it| it.event.0);
+                match ours.find(number)? {
+                    None => return Ok(None),
+                    Some(known) if known != event => return Ok(Some(number)),
+                    Some(_) => last = number,
+                }
+            }
+        }
+        Ok((own.events.last() > last).then(|| last + 1))
     }
 
     /// Whether they can take the place of this node's own as they are: they begin with the first of all, in segments
@@ -121,6 +180,7 @@ impl<'a> Came<'a> {
         let Own {
             mut events,
             mut flusher,
+            ..
         } = own;
         let disk = &self.own.disk;
         let came = Reader::closed_on(disk, &self.folder, &self.recovered, Verify::Trust);
@@ -134,6 +194,57 @@ impl<'a> Came<'a> {
         }
         flusher.flush().map_err(log)?;
         Ok(())
+    }
+}
+
+/// Reads this node's own events, one after the other.
+struct Cursor<'a> {
+    own: &'a Own,
+    /// The index of the next frame.
+    next: u64,
+    frame: Option<FrameRef>,
+    /// Bytes of events in the frame that were passed over.
+    passed: usize,
+}
+
+impl<'a> Cursor<'a> {
+    /// Stands before an event, if there is any from there on.
+    fn before(event: u64, own: &'a Own) -> Result<Option<Self>, NodeError> {
+        let behind = own
+            .events
+            .frame_behind(event.saturating_sub(1), &own.reader);
+        Ok(behind.map_err(log)?.map(|next| Self {
+            own,
+            next,
+            frame: None,
+            passed: 0,
+        }))
+    }
+
+    /// The event of this number, which is not before the one that was looked for last; none where the log ends before.
+    fn find(&mut self, number: u64) -> Result<Option<&[u8]>, NodeError> {
+        let holds = |frame: &FrameRef| {
+            let header = frame.header();
+            number < header.first_sequence + u64::from(header.count)
+        };
+        while !self.frame.as_ref().is_some_and(holds) {
+            let Some(position) = self.own.events.position_of(self.next) else {
+                return Ok(None);
+            };
+            let frame = self.own.reader.frame_of(self.next, position, Verify::Trust);
+            self.frame = Some(frame.map_err(log)?);
+            (self.next, self.passed) = (self.next + 1, 0);
+        }
+        let Some(frame) = &self.frame else {
+            return Ok(None);
+        };
+        for event in messages(&frame.payload()[self.passed..]) {
+            if EventPrefix::peek(event).is_some_and(|it| it.event.0 == number) {
+                return Ok(Some(event));
+            }
+            self.passed += event.len();
+        }
+        Ok(None)
     }
 }
 
@@ -170,9 +281,9 @@ fn log(error: JournalError) -> NodeError {
 
 #[cfg(test)]
 mod tests {
-    use exahour_journal::{Appender, Chain, FrameMeta, LogId};
+    use exahour_journal::{Appender, Chain, FrameMeta, LogId, OnDamage};
     use exahour_wire::events::{CommandDone, FrameEnd};
-    use exahour_wire::ids::EventSequence;
+    use exahour_wire::ids::{CommandSequence, EventSequence};
     use exahour_wire::message::Message;
 
     use super::*;
@@ -182,6 +293,7 @@ mod tests {
     fn config(folder: &Path, segment_bytes: u64) -> LogConfig {
         let mut config = LogConfig::new(folder, LogId([7; 16])).with_segment_bytes(segment_bytes);
         config.chain = Chain::Off;
+        config.on_damage = OnDamage::SetAside;
         config
     }
 
@@ -196,8 +308,14 @@ mod tests {
 
     /// A frame that says that it begins with `first`, and holds these events.
     fn append(appender: &mut Appender, first: u64, events: &[u64]) {
+        append_of(CommandSequence(1), appender, first, events);
+    }
+
+    /// The same, of another command.
+    fn append_of(command: CommandSequence, appender: &mut Appender, first: u64, events: &[u64]) {
         let event = |number: &u64| CommandDone {
             event: EventSequence(*number),
+            command,
             ..CommandDone::blank()
         };
         let events: Vec<CommandDone> = events.iter().map(event).collect();
@@ -219,6 +337,15 @@ mod tests {
         for frame in events.chunks(10) {
             append(&mut log.appender, frame[0], frame);
         }
+        log.flusher.flush().unwrap();
+    }
+
+    /// Makes a log of events up to one, which are of another history from one of them on.
+    fn make_of_two(folder: &Path, other: u64, last: u64) {
+        make(folder, SEGMENT_BYTES, 1..=other - 1);
+        let mut log = Journal::open(&config(folder, SEGMENT_BYTES)).unwrap();
+        let events: Vec<u64> = (other..=last).collect();
+        append_of(CommandSequence(2), &mut log.appender, other, &events);
         log.flusher.flush().unwrap();
     }
 
@@ -260,6 +387,43 @@ mod tests {
             .unwrap()
             .unwrap();
         assert!(!came.joins(&came.open_own().unwrap()));
+    }
+
+    #[test]
+    fn events_of_another_history_give_way_to_those_that_came() {
+        for (other, last) in [(22, 34), (31, 34), (34, 34), (25, 120), (96, 120)] {
+            let (data, own, came) = folders();
+            make_of_two(&own, other, last);
+            make(&came, SEGMENT_BYTES, 21..=95);
+            let config = config(&own, SEGMENT_BYTES);
+            let came = Came::read(&config, data.path(), SEGMENT_BYTES)
+                .unwrap()
+                .unwrap();
+            let open = came.agree(came.open_own().unwrap()).unwrap();
+            assert_eq!(open.events.last(), other - 1);
+            came.follow(open).unwrap();
+            assert_eq!(numbers(&own), (1..=95).collect::<Vec<u64>>());
+            // Nothing is left of the other history.
+            let open = came.open_own().unwrap();
+            assert_eq!(came.first_difference(&open).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn who_has_no_event_of_the_history_that_came_is_told_so() {
+        let (data, own, came) = folders();
+        make_of_two(&own, 15, 34);
+        make(&came, SEGMENT_BYTES, 21..=95);
+        let config = config(&own, SEGMENT_BYTES);
+        let came = Came::read(&config, data.path(), SEGMENT_BYTES)
+            .unwrap()
+            .unwrap();
+        let lost = came.agree(came.open_own().unwrap()).err().unwrap();
+        assert!(
+            lost.to_string().contains("event 21 is of a history"),
+            "{lost}"
+        );
+        assert_eq!(numbers(&own), (1..=34).collect::<Vec<u64>>());
     }
 
     #[test]

@@ -19,7 +19,7 @@ use exahour_replicas::{
     ClusterKey, FRAME_COMMANDS, Member, Node, NodeConfig, NodeError, NodeId, NodeRole, NodeStatus,
     Operator, Reply, Request, opens_again,
 };
-use exahour_wire::codes::FeedDepth;
+use exahour_wire::codes::{Durability, FeedDepth};
 use exahour_wire::events::OrderAccepted;
 use exahour_wire::ids::SessionId;
 use exahour_wire::message::{Message, messages, peek_header};
@@ -39,6 +39,7 @@ pub(crate) struct Group {
     founded: Vec<u64>,
     /// More lines of every node's configuration.
     pub(crate) more: String,
+    durability: Durability,
 }
 
 /// An address that nobody listens on, below those that the system gives to connections.
@@ -82,6 +83,11 @@ impl Group {
 
     /// The same, with more lines of configuration.
     pub(crate) fn founded_with(count: u64, more: &str) -> Self {
+        Self::founded_under(Durability::Durable, count, more)
+    }
+
+    /// The same, under another promise.
+    pub(crate) fn founded_under(durability: Durability, count: u64, more: &str) -> Self {
         let mut group = Self {
             folder: tempfile::tempdir().unwrap(),
             key: ClusterKey::parse(&"a7".repeat(32)).unwrap(),
@@ -90,6 +96,7 @@ impl Group {
             nodes: BTreeMap::new(),
             founded: Vec::new(),
             more: more.to_owned(),
+            durability,
         };
         group.founders = (1..=count).map(|id| group.new_member(id)).collect();
         let key = group.folder.path().join("cluster.key");
@@ -111,7 +118,8 @@ impl Group {
         member
     }
 
-    fn data(&self, id: u64) -> PathBuf {
+    /// The data folder of a node.
+    pub(crate) fn data(&self, id: u64) -> PathBuf {
         self.folder.path().join(format!("node-{id}"))
     }
 
@@ -140,6 +148,7 @@ impl Group {
         let mut config = NodeConfig::load(&path).unwrap();
         config.data = self.data(id);
         config.notice = note;
+        config.set_durability(self.durability);
         config
     }
 
@@ -196,6 +205,13 @@ impl Group {
     /// The event log of a node.
     pub(crate) fn events_folder(&self, id: u64) -> PathBuf {
         self.data(id).join("events")
+    }
+
+    /// Why a node has ended by itself.
+    pub(crate) fn ended_because(&mut self, id: u64) -> String {
+        self.until("it ends", |group| group.has_ended(id));
+        let failure = self.nodes.remove(&id).unwrap().join().unwrap_err();
+        failure.to_string()
     }
 
     /// Why a node does not start.

@@ -7,6 +7,7 @@ mod clients;
 mod group;
 #[path = "../in_and_out/mod.rs"]
 mod in_and_out;
+mod lost_history;
 mod trade;
 
 use std::os::unix::fs::MetadataExt;

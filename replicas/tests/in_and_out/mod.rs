@@ -47,3 +47,34 @@ pub(crate) fn read_events(folder: &Path) -> Vec<u8> {
     }
     events
 }
+
+/// What a loss of power takes back to where it was.
+const LOST_WITH_POWER: [&str; 2] = ["journal", "snapshots"];
+
+/// Keeps a copy of what a node that has stopped would find after a loss of power.
+pub(crate) fn keep_for_power_loss(data: &Path) {
+    for name in LOST_WITH_POWER {
+        copy_files(&data.join(name), &data.join(name).with_extension("then"));
+    }
+}
+
+/// Takes the power of a node that has stopped: its disk has what was kept, and all of its event log.
+pub(crate) fn lose_power(data: &Path) {
+    for name in LOST_WITH_POWER {
+        let folder = data.join(name);
+        fs::remove_dir_all(&folder).unwrap();
+        copy_files(&folder.with_extension("then"), &folder);
+    }
+    // Without its marks nothing says that the machine has run on.
+    fs::remove_file(data.join("journal/control")).unwrap();
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+}

@@ -7,6 +7,7 @@ mod exchange;
 mod first_start;
 #[path = "../in_and_out/mod.rs"]
 mod in_and_out;
+mod lost_power;
 mod multicast;
 mod snapshots;
 mod upgrade;
