@@ -173,7 +173,8 @@ impl EventLog {
     }
 
     fn write(&mut self, end: FrameEnd) {
-        if self.count == 0 {
+        // Behind a frame that failed nothing is written: the log would have a gap.
+        if self.count == 0 || self.failure.is_some() {
             return;
         }
         let meta = FrameMeta {
@@ -235,5 +236,45 @@ impl EventSink for EventLog {
         self.last = number;
         self.count += 1;
         self.buffer.extend_from_slice(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use exahour_journal::{Chain, Config, Journal, LogId, Verify};
+    use exahour_wire::events::OrderAccepted;
+    use exahour_wire::ids::EventSequence;
+    use exahour_wire::message::Message;
+
+    use super::*;
+
+    /// A batch of many events, whose first frame the log refuses: the second, which it would take, has not the next
+    /// event.
+    #[test]
+    fn behind_a_frame_that_failed_nothing_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config {
+            chain: Chain::Off,
+            frame_bytes_max: FRAME_BYTES_MAX as u64 / 2,
+            ..Config::new(folder.path(), LogId([4; 16])).with_segment_bytes(1 << 20)
+        };
+        let journal = Journal::create(&config).unwrap();
+        let mut reader = Reader::follow(folder.path(), Verify::Every).unwrap();
+        let mut log = EventLog::new(journal.appender, &reader).unwrap();
+        log.begin(Nanos(1));
+        let mut accepted = OrderAccepted::blank();
+        let count = (FRAME_BYTES_MAX / accepted.bytes().len()) as u64;
+        for number in 1..=count {
+            accepted.event = EventSequence(number);
+            log.emit(accepted.bytes());
+        }
+        assert!(log.count > 0, "all of it went into the first frame");
+        let failure = log.finish().unwrap_err();
+        assert!(
+            matches!(failure, JournalError::FrameTooLarge { .. }),
+            "{failure}"
+        );
+        let end = reader.appended();
+        assert!(reader.next(end).unwrap().is_none());
     }
 }
