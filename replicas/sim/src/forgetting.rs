@@ -10,6 +10,7 @@
 //! trusted, or a leader that remembers has told it everything again; what a quorum had on disk is kept; all
 //! nodes have one history afterwards, and nothing is in it twice.
 
+use exahour_gateway::net::Port;
 use exahour_replicas::{Reply, Request};
 use exahour_wire::ids::CommandSequence;
 use exahour_wire::units::Nanos;
@@ -32,6 +33,9 @@ const HEARTBEATS: Nanos = Nanos(500_000_000);
 
 /// How long an operator looks for a leader before the next node is trusted.
 const PATIENCE: Nanos = Nanos(2_000_000_000);
+
+/// For so long nothing new is committed before all is judged.
+const QUIET: Nanos = Nanos(500_000_000);
 
 /// How often one question is asked, at most.
 const CALLS_MAX: usize = 20;
@@ -65,13 +69,28 @@ impl Cluster {
             self.trust(&struck)?;
         }
         let words = self.overheard.words();
-        self.until("all nodes are level again", |it| {
-            let last = it.history.last();
-            let level = |node: &SimNode| node.is_up() && node.committed() == last;
-            it.overheard.words() > words && it.nodes.iter().all(level)
-        })?;
-        self.pass(Nanos(500_000_000))?;
+        self.until("somebody leads", |it| it.overheard.words() > words)?;
+        self.rest()?;
         self.judge_what_is_left(kept)
+    }
+
+    /// Lets time pass until all nodes are level, and nothing new has been committed for a while: what a leader commits
+    /// now, the others are told a little later.
+    fn rest(&mut self) -> Result<(), Violation> {
+        let end = self.now().after(RECOVERY_MAX);
+        let (mut known, mut since) = (0, self.now());
+        while self.now() < since.after(QUIET) {
+            let last = self.history.last();
+            let level = |node: &SimNode| node.is_up() && node.committed() == last;
+            if last != known || !self.nodes.iter().all(level) {
+                (known, since) = (last, self.now());
+            }
+            if self.now() >= end {
+                return Err(format!("they are not level again; {}", self.what_lasts()));
+            }
+            self.step()?;
+        }
+        Ok(())
     }
 
     /// Takes the power of a majority, the leader among them; which.
@@ -191,20 +210,34 @@ impl Cluster {
     }
 
     /// Asks a node for something.
-    fn call(&mut self, place: usize, request: Request) -> Result<Heard, Violation> {
-        let (mut port, nonce) = self.begin_to_call()?;
-        let address = Plan::member(self.nodes[place].host()).peers;
-        let key = Plan::key();
-        let call = Call::begin(&mut *port, address, (&key, nonce), request, self.now());
-        let mut call = call.ok_or("there is no place for a call")?;
+    ///
+    /// # Errors
+    /// The world does not let it.
+    pub(crate) fn call(&mut self, place: usize, request: Request) -> Result<Heard, Violation> {
+        let mut call = self.begin_call(place, request)?;
         loop {
-            let (_, heard) = call.turn(&mut *port, self.now());
-            if let Some(heard) = heard {
-                call.hang_up(&mut *port);
+            if let Some(heard) = call.turn(self.now()) {
                 return Ok(heard);
             }
             self.step()?;
         }
+    }
+
+    /// Begins to ask.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub(crate) fn begin_call(
+        &mut self,
+        place: usize,
+        request: Request,
+    ) -> Result<Asked, Violation> {
+        let (mut port, nonce) = self.begin_to_call()?;
+        let address = Plan::member(self.nodes[place].host()).peers;
+        let key = Plan::key();
+        let call = Call::begin(&mut *port, address, (&key, nonce), request, self.now());
+        let call = call.ok_or("there is no place for a call")?;
+        Ok(Asked { call, port })
     }
 
     /// What is left is one history, in which everything stands that a quorum had flushed.
@@ -245,6 +278,23 @@ impl Cluster {
             self.step()?;
         }
         Ok(())
+    }
+}
+
+/// A question under way, over a port of its own.
+pub(crate) struct Asked {
+    call: Call,
+    port: Box<dyn Port>,
+}
+
+impl Asked {
+    /// Reads and writes once; how it ended, if it did.
+    pub(crate) fn turn(&mut self, now: Nanos) -> Option<Heard> {
+        let (_, heard) = self.call.turn(&mut *self.port, now);
+        if heard.is_some() {
+            self.call.hang_up(&mut *self.port);
+        }
+        heard
     }
 }
 
