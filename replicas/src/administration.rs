@@ -56,7 +56,7 @@ pub(crate) fn answer(
     };
     match asked {
         Err(why) => Ok(why),
-        Ok(change) => Ok(propose(consensus, change)),
+        Ok(change) => propose(consensus, change),
     }
 }
 
@@ -143,6 +143,7 @@ fn status(consensus: &Consensus, engine: &EngineFacts) -> NodeStatus {
         behaviour: engine.behaviour().0,
         forgetful: consensus.forgetful(),
         behaviour_max: consensus.behaviour_max(),
+        members_known: consensus.members_known(),
         members: members.addresses.values().filter_map(member).collect(),
     }
 }
@@ -250,8 +251,8 @@ fn replace(consensus: &Consensus, old: NodeId, new: NodeId) -> Result<Change, Re
     Ok(Change::Replace { old, new })
 }
 
-/// Why a change would leave the group without a quorum that can be counted on, if it would.
-fn lacks_quorum(consensus: &Consensus, change: Change) -> Option<String> {
+/// Who votes once a change of the voters is done.
+fn voters_behind(consensus: &Consensus, change: Change) -> Option<Vec<u64>> {
     let mut voters = consensus.members().group.voters.clone();
     match change {
         Change::Learn(_) => return None,
@@ -262,25 +263,60 @@ fn lacks_quorum(consensus: &Consensus, change: Change) -> Option<String> {
             voters.push(new.0);
         }
     }
-    let reliable = voters.iter().filter(|id| consensus.reliable(**id)).count();
-    let voters = voters.len();
-    (reliable * 2 <= voters).then(|| {
-        format!("of the {voters} voters there would be only {reliable} can be counted on now: bring the others back first")
-    })
+    Some(voters)
+}
+
+/// Whether these are a quorum of the voters.
+fn suffice(voters: &[u64], who: impl Fn(u64) -> bool) -> bool {
+    2 * voters.iter().filter(|id| who(**id)).count() > voters.len()
+}
+
+/// Why a change of the voters has to wait, or is refused: the group would have no quorum that can be counted on.
+///
+/// # Errors
+/// [`NodeError::Raft`].
+fn lacks_quorum(consensus: &mut Consensus, change: Change) -> Result<Option<Reply>, NodeError> {
+    let Some(voters) = voters_behind(consensus, change) else {
+        return Ok(None);
+    };
+    if !suffice(&voters, |id| consensus.reliable(id)) {
+        let reliable = voters.iter().filter(|id| consensus.reliable(**id)).count();
+        let voters = voters.len();
+        return Ok(Some(Reply::Refused(format!(
+            "of the {voters} voters there would be only {reliable} can be counted on now: bring the others back first"
+        ))));
+    }
+    if !consensus.sound(change)? {
+        let busy = "the node is busy: ask again in a moment";
+        return Ok(Some(Reply::NotNow(busy.to_owned())));
+    }
+    if suffice(&voters, |id| consensus.answers(id)) {
+        return Ok(None);
+    }
+    let silent = voters.into_iter().filter(|id| !consensus.answers(*id));
+    let silent: Vec<String> = silent.map(|id| id.to_string()).collect();
+    Ok(Some(Reply::NotNow(format!(
+        "whether enough of the voters are there is being asked: {} have not answered yet; ask again in a moment",
+        silent.join(", ")
+    ))))
 }
 
 /// Has the group agree on a change of its members, one at a time.
-fn propose(consensus: &mut Consensus, change: Change) -> Reply {
-    if let Some(lack) = lacks_quorum(consensus, change) {
-        return Reply::Refused(lack);
-    }
-    let raft = consensus.raft();
-    if raft.raft.has_pending_conf() || raft.raft.prs().conf().to_conf_state().auto_leave {
+fn propose(consensus: &mut Consensus, change: Change) -> Result<Reply, NodeError> {
+    let raft = &consensus.raft_ref().raft;
+    if raft.has_pending_conf() || raft.prs().conf().to_conf_state().auto_leave {
         let why = "another change of the members is under way: ask again in a moment";
-        return Reply::NotNow(why.to_owned());
+        return Ok(Reply::NotNow(why.to_owned()));
     }
-    match raft.propose_conf_change(Vec::new(), change.to_raft()) {
-        Ok(()) => Reply::Done,
-        Err(error) => Reply::NotNow(format!("the group does not take it now: {error}")),
+    if let Some(lack) = lacks_quorum(consensus, change)? {
+        return Ok(lack);
     }
+    consensus.end_sounding();
+    let raft = consensus.raft();
+    Ok(
+        match raft.propose_conf_change(Vec::new(), change.to_raft()) {
+            Ok(()) => Reply::Done,
+            Err(error) => Reply::NotNow(format!("the group does not take it now: {error}")),
+        },
+    )
 }

@@ -10,6 +10,7 @@
 mod swarm;
 
 mod cluster;
+mod departure;
 mod electorate;
 mod faults;
 mod forgetting;

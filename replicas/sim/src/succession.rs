@@ -23,15 +23,23 @@ const ROUNDS: usize = 12;
 
 /// Three nodes that are well, at rest.
 fn three(seed: u64) -> Cluster {
+    let mut cluster = calm(seed, 3, Durability::Durable);
+    settle(&mut cluster);
+    cluster
+}
+
+/// So many nodes that are well, and that nothing befalls.
+pub(crate) fn calm(seed: u64, nodes: usize, durability: Durability) -> Cluster {
     let options = Options {
-        nodes: Some(3),
+        nodes: Some(nodes),
         ..Options::default()
     };
     let mut plan = Plan::of(seed, &options);
     plan.troubles.kinds.clear();
     plan.duties = None;
     plan.onlookers = false;
-    plan.durability = Durability::Durable;
+    plan.programs = None;
+    plan.durability = durability;
     plan.forgets = false;
     plan.weather.delay = (Nanos(20_000), Nanos(200_000));
     plan.weather.loss = PartsPerMillion(0);
@@ -39,13 +47,11 @@ fn three(seed: u64) -> Cluster {
     plan.weather.ghost = PartsPerMillion(0);
     plan.wear.flush = (Nanos(100_000), Nanos(300_000));
     plan.wear.slow = PartsPerMillion(0);
-    let mut cluster = Cluster::new(seed, plan, Trace::default()).unwrap();
-    settle(&mut cluster);
-    cluster
+    Cluster::new(seed, plan, Trace::default()).unwrap()
 }
 
 /// Lets all of them start, follow one, and hear it for a while.
-fn settle(cluster: &mut Cluster) {
+pub(crate) fn settle(cluster: &mut Cluster) {
     let end = cluster.now().after(Nanos(20_000 * MILLI));
     let level = |it: &Cluster| {
         let last = it.nodes.iter().map(SimNode::committed).max();
@@ -59,14 +65,14 @@ fn settle(cluster: &mut Cluster) {
     pass(cluster, Nanos(500 * MILLI));
 }
 
-fn pass(cluster: &mut Cluster, span: Nanos) {
+pub(crate) fn pass(cluster: &mut Cluster, span: Nanos) {
     let end = cluster.now().after(span);
     while cluster.now() < end {
         cluster.step().unwrap();
     }
 }
 
-fn leader(cluster: &Cluster) -> HostId {
+pub(crate) fn leader(cluster: &Cluster) -> HostId {
     let id = cluster.overheard.last_leader().unwrap();
     HostId(id as usize - 1)
 }

@@ -7,6 +7,7 @@
 //! durability mode says, on a quorum; a node that may have forgotten what it acknowledged gives no vote.
 //! Does not: stamp, order or look into commands.
 
+mod changing;
 mod hearing;
 mod timeouts;
 
@@ -22,7 +23,7 @@ use exahour_journal::{JournalError, Position};
 use exahour_rings::{Producer, WatermarkReader};
 use exahour_wire::codes::Durability;
 use exahour_wire::units::Nanos;
-use raft::prelude::{ConfChange, ConfChangeV2, Entry, EntryType, Message, MessageType};
+use raft::prelude::{Entry, EntryType, Message, MessageType};
 use raft::{Config as RaftConfig, INVALID_ID, RawNode, Ready, StateRole};
 
 use crate::couriers::Errand;
@@ -34,6 +35,7 @@ use crate::peers::operation::{Reply, Request};
 use crate::peers::{BODY_BYTES_MAX, OUT_BYTES_MAX, Peers};
 use crate::sequencer::BATCH_BYTES_MAX;
 use crate::storage::JournalStorage;
+use changing::Sounding;
 use timeouts::{ELECTION_TICKS, election_ticks};
 
 /// How often raft's own clock ticks.
@@ -163,6 +165,10 @@ pub(crate) struct Consensus {
     told: BTreeMap<u64, Facts>,
     /// What operators ask for.
     requests: VecDeque<(Slot, Request)>,
+    /// Who is there for the change of members that was asked for last.
+    sounding: Option<Sounding>,
+    /// The members are known to whoever has an entry from here on that this node has proposed.
+    known_from: u64,
     now: Steady,
 }
 
@@ -225,6 +231,8 @@ impl Consensus {
             linked_meanwhile: BTreeMap::new(),
             told: BTreeMap::new(),
             requests: VecDeque::new(),
+            sounding: None,
+            known_from: 0,
             now: Steady(0),
         };
         consensus.draw_timeout();
@@ -482,7 +490,8 @@ impl Consensus {
         if self.leads() && self.ticks.is_multiple_of(FETCH_AGAIN_TICKS) {
             self.ask_for_snapshots_again();
         }
-        self.leave_joint()
+        self.leave_joint()?;
+        self.make_members_known()
     }
 
     /// Gives up what nobody needs of the journal any more: on a full disk, too, which is helped by it.
@@ -506,18 +515,6 @@ impl Consensus {
         self.raft
             .raft
             .set_randomized_election_timeout(self.election_ticks);
-    }
-
-    /// Ends a change of members in two steps whose first leader was lost in between.
-    fn leave_joint(&mut self) -> Result<(), NodeError> {
-        let joint = self.members().group.auto_leave;
-        if joint && self.leads() && self.raft.raft.apply_to_current_term() {
-            let raft = &mut self.raft;
-            if !raft.raft.has_pending_conf() && raft.raft.lead_transferee.is_none() {
-                raft.propose_conf_change(Vec::new(), ConfChangeV2::default())?;
-            }
-        }
-        Ok(())
     }
 
     /// Tells raft what has become safe since it was appended, and sends what rested on it.
@@ -678,43 +675,6 @@ impl Consensus {
         store
             .publish_commit(last.index)
             .map_err(NodeError::log("journal"))
-    }
-
-    fn change_members(&mut self, entry: &Entry) -> Result<(), NodeError> {
-        if entry.index <= self.members().at {
-            // Taken into account before this start.
-            return Ok(());
-        }
-        let (group, context) = match entry.get_entry_type() {
-            EntryType::EntryConfChange => {
-                let change = parse::<ConfChange>(entry)?;
-                (self.raft.apply_conf_change(&change)?, change.context)
-            }
-            _ => {
-                let change = parse::<ConfChangeV2>(entry)?;
-                (self.raft.apply_conf_change(&change)?, change.context)
-            }
-        };
-        let mut members = self.members().clone();
-        members.on_change(group, &context, entry.index);
-        let own = self.settings.node.0;
-        let member = members.standing(own).is_some();
-        if self.leads() && !member {
-            // A change that an earlier leader had begun takes this one out.
-            let term = self.term();
-            self.raft.raft.become_follower(term, INVALID_ID);
-            self.draw_timeout();
-        }
-        if let Some(peers) = &mut self.peers {
-            peers.set_members(&members);
-        }
-        let was_member = self.members().standing(own).is_some();
-        let removed = !member && (was_member || self.raft.store().promises().removed);
-        self.raft.mut_store().set_members(members, removed)?;
-        if removed {
-            self.tell_removed();
-        }
-        Ok(())
     }
 
     /// Tells raft how far the engine is, so that it may forget what it keeps for it.

@@ -92,6 +92,9 @@ pub struct NodeStatus {
     pub forgetful: bool,
     /// The newest behaviour that its program can do.
     pub behaviour_max: u32,
+    /// Whether whoever may lead next knows these members, so that who left is not needed any more: as the leader
+    /// says, of whose own link it is told.
+    pub members_known: bool,
     /// The members, as it knows them.
     pub members: Vec<MemberStatus>,
 }
@@ -237,6 +240,7 @@ impl NodeStatus {
                 // An earlier version reads whatever is not zero as linked.
                 .u8(match (member.linked, member.refused) {
                     (false, _) => 0,
+                    (true, false) if member.member.id == self.id && !self.members_known => 3,
                     (true, false) => 1,
                     (true, true) => 2,
                 })
@@ -266,6 +270,7 @@ impl NodeStatus {
             behaviour: rest.u32()?,
             forgetful: rest.u8()? != 0,
             behaviour_max: rest.u32()?,
+            members_known: true,
             members: Vec::new(),
         };
         for _ in 0..rest.u8()? {
@@ -277,6 +282,7 @@ impl NodeStatus {
                 _ => return None,
             };
             let link = rest.u8()?;
+            status.members_known &= link != 3;
             status.members.push(MemberStatus {
                 member,
                 standing,
@@ -344,6 +350,7 @@ mod tests {
             behaviour: 1,
             forgetful: false,
             behaviour_max: 2,
+            members_known: true,
             members: [(true, true), (true, false), (false, false)]
                 .map(|(linked, refused)| MemberStatus {
                     member: member(),
@@ -354,7 +361,11 @@ mod tests {
                 })
                 .into(),
         };
+        let mut changing = status.clone();
+        (changing.members_known, changing.id) = (false, NodeId(4));
+        changing.members.truncate(2);
         for reply in [
+            Reply::Status(Box::new(changing)),
             Reply::Done,
             Reply::Refused("it leads already".to_owned()),
             Reply::NotNow("not the leader".to_owned()),

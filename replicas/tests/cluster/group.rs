@@ -230,13 +230,17 @@ impl Group {
         self.try_ask(id, request).unwrap()
     }
 
-    /// Asks whoever leads, and again where the lead has just moved.
+    /// Asks whoever leads, and again where the lead has just moved or it says so.
     pub(crate) fn ask_leader(&self, request: &Request) -> Reply {
         let mut reply = None;
         self.until("the leader answers", |group| {
             let leader = group.leader();
             reply = group.try_ask(leader, request);
-            !matches!(&reply, None | Some(Reply::Refused(_))) || group.try_leader() == Some(leader)
+            match &reply {
+                None | Some(Reply::NotNow(_)) => false,
+                Some(Reply::Refused(_)) => group.try_leader() == Some(leader),
+                Some(_) => true,
+            }
         });
         reply.unwrap_or_else(|| self.ask_leader(request))
     }

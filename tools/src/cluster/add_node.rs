@@ -13,7 +13,7 @@ use clap::Args;
 use exahour_replicas::{Member, MemberStatus, NodeId, NodeStatus, Request, Standing};
 use indicatif::ProgressBar;
 
-use super::change::{Next, until_done};
+use super::change::{Next, once_known, until_done};
 use super::reach::{ChangeArguments, member_config};
 use crate::connection::address;
 use crate::exit::finding;
@@ -118,7 +118,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         check_same(&known.member, &member)?;
         progress.note(leader, known);
         Ok(match known.standing {
-            Standing::Voter => Next::Done,
+            Standing::Voter => once_known(leader),
             _ if known.matched == 0 => Next::Wait(format!(
                 "node {} has not answered the leader yet: does it run, at {}?",
                 member.id, member.peers

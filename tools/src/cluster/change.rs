@@ -28,6 +28,14 @@ pub(super) enum Next {
     Wait(String),
 }
 
+/// What a change of the members waits for that the leader has made, so long as it could not be lost.
+pub(super) fn once_known(leader: &NodeStatus) -> Next {
+    match leader.members_known {
+        true => Next::Done,
+        false => Next::Wait("not enough of the voters know of it yet".to_owned()),
+    }
+}
+
 /// Asks whoever leads until `judge` finds it done; how the leader stood then.
 ///
 /// # Errors

@@ -2,14 +2,15 @@
 //!
 //! Called by the command line.
 //!
-//! Always holds: where the node leads, it hands over first.
+//! Always holds: where the node leads, it hands over first; it is said to be gone only once nobody needs it any
+//! more to choose a leader.
 
 use anyhow::Result;
 use clap::Args;
 use exahour_replicas::{NodeId, NodeStatus, Request};
 
 use super::add_node::{listed, standing_of, voters};
-use super::change::{Next, until_done};
+use super::change::{Next, once_known, until_done};
 use super::reach::ChangeArguments;
 use crate::output::tell;
 
@@ -34,7 +35,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut warning = None;
     let leader = until_done(&arguments.change, |leader| {
         if standing_of(leader, id).is_none() {
-            return Ok(Next::Done);
+            return Ok(once_known(leader));
         }
         if !was_member && let Some(risk) = risk_without(leader, id) {
             tell(&format!("warning: {risk}"));

@@ -13,7 +13,7 @@ use clap::Args;
 use exahour_replicas::{Member, NodeId, NodeStatus, Request, Standing};
 
 use super::add_node::{Progress, by_config, check_same, listed, standing_of, voters};
-use super::change::{Next, until_done};
+use super::change::{Next, once_known, until_done};
 use super::reach::ChangeArguments;
 use crate::connection::address;
 use crate::exit::finding;
@@ -104,7 +104,7 @@ fn judge(
         check_same(&comes.member, member)?;
     }
     Ok(match (leaves, comes) {
-        (None, Some(comes)) if comes.standing == Standing::Voter => Next::Done,
+        (None, Some(comes)) if comes.standing == Standing::Voter => once_known(leader),
         (None, _) => {
             return Err(finding(anyhow!(
                 "node {old} is no member: add the new one with `exahour add-node`"
@@ -178,6 +178,9 @@ mod tests {
         leader.members[1].standing = Standing::Leaving;
         assert!(matches!(judge(&leader, 2, None).unwrap(), Next::Wait(_)));
         leader.members.remove(1);
+        leader.members_known = false;
+        assert!(matches!(judge(&leader, 2, None).unwrap(), Next::Wait(_)));
+        leader.members_known = true;
         assert!(matches!(judge(&leader, 2, None).unwrap(), Next::Done));
         assert!(judge(&leader, 7, Some(elsewhere)).is_err());
     }

@@ -230,6 +230,7 @@ pub(super) mod tests {
             applied: 87,
             forgetful: false,
             behaviour_max: 2,
+            members_known: true,
             snapshot: 50,
             behaviour: 1,
             members: (1..=3)

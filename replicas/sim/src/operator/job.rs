@@ -59,6 +59,10 @@ impl Job {
             member.map(|it| it.standing)
         };
         let give_way = Next::Ask(Request::StepDown(None));
+        let done = match leader.members_known {
+            true => Next::Done,
+            false => Next::Wait,
+        };
         match self {
             Self::StepDown(to) => Next::Ask(Request::StepDown(to)),
             Self::TakeSnapshot(_) => Next::Ask(Request::TakeSnapshot),
@@ -76,12 +80,12 @@ impl Job {
                 match standing(member.id) {
                     None => Next::Ask(Request::AddNode(member)),
                     Some(Standing::Learner) => Next::Ask(Request::Promote(member.id)),
-                    Some(Standing::Voter) => Next::Done,
+                    Some(Standing::Voter) => done,
                     Some(Standing::Leaving) => Next::Wait,
                 }
             }
             Self::Remove(old) => match standing(old) {
-                None => Next::Done,
+                None => done,
                 Some(Standing::Leaving) => Next::Wait,
                 Some(_) if leader.id == old => give_way,
                 Some(_) => Next::Ask(Request::RemoveNode(old)),
@@ -90,7 +94,7 @@ impl Job {
                 let member = machines[new.0];
                 match (standing(member.id), standing(old)) {
                     (None, _) => Next::Ask(Request::AddNode(member)),
-                    (Some(Standing::Voter), None) => Next::Done,
+                    (Some(Standing::Voter), None) => done,
                     (Some(Standing::Learner), Some(_)) if leader.id == old => give_way,
                     (Some(Standing::Learner), Some(_)) => Next::Ask(Request::ReplaceNode {
                         old,

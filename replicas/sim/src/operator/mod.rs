@@ -269,7 +269,8 @@ impl Operator {
                 // Somebody is missing: once all are there it is taken.
                 _ => {}
             },
-            Reply::NotNow(_) => self.ask_another(),
+            // Who leads by now is asked first.
+            Reply::NotNow(_) => {}
         }
         Ok(())
     }
