@@ -42,6 +42,8 @@ pub enum Pace {
     /// The network is slow, and again and again a node is cut off while another restarts: votes are given just
     /// before.
     Toppling,
+    /// Members change all the time, of a group that acknowledges from memory, and machines lose theirs.
+    Changing,
 }
 
 /// What a run can be asked for.
@@ -154,11 +156,17 @@ impl Plan {
         let snapshot_bytes = [0, 8 << 10, 64 << 10][chance.below(3)];
         let mut scope = Chance::new(seed, Stream::Scope, 0);
         let keeping = keeping(&mut scope, snapshot_bytes);
+        let changing = options.pace == Pace::Changing;
         let durability = match scope.below(3) {
             0 => Durability::Replicated,
+            _ if changing => Durability::Replicated,
             _ => Durability::Durable,
         };
         let duties = (nodes > 1).then(|| duties(&mut scope)).flatten();
+        let duties = match changing && nodes > 1 {
+            true => Some(restless(&mut scope)),
+            false => duties,
+        };
         let unsafe_at_last = durability == Durability::Replicated && nodes > 1 && duties.is_none();
         let forgets = scope.coin() && unsafe_at_last && options.pace == Pace::Drawn;
         let joins = nodes > 1 || chance.coin();
@@ -183,6 +191,7 @@ impl Plan {
                 Pace::Drawn => troubles(&mut chance, nodes, &keeping),
                 Pace::Rushed => rushed(),
                 Pace::Toppling => toppling(),
+                Pace::Changing => forgetting(),
             },
             length: options.length,
         };
@@ -456,6 +465,31 @@ fn toppling() -> Troubles {
         kinds: vec![Fault::Topple],
         every: (Nanos(100 * MILLI), Nanos(600 * MILLI)),
         lasts: (Nanos(600 * MILLI), Nanos(1_200 * MILLI)),
+    }
+}
+
+fn forgetting() -> Troubles {
+    Troubles {
+        kinds: vec![
+            Fault::Kill,
+            Fault::PowerCut,
+            Fault::DiskDeath,
+            Fault::Pause,
+            Fault::CutPair,
+            Fault::Isolate,
+        ],
+        every: (Nanos(20 * MILLI), Nanos(160 * MILLI)),
+        lasts: (Nanos(10 * MILLI), Nanos(400 * MILLI)),
+    }
+}
+
+/// What is asked of an operator whose group never stays as it is.
+fn restless(chance: &mut Chance) -> Duties {
+    let least = chance.of(MILLI..=40 * MILLI);
+    Duties {
+        spares: 4 + chance.below(5),
+        every: (Nanos(least), Nanos(2 * least)),
+        losses: rate(chance, 1_000_000),
     }
 }
 
