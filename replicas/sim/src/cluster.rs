@@ -515,7 +515,7 @@ impl Cluster {
 
     /// Restarts nodes whose event log is not known to be whole again, if there are any. A start believes what it has
     /// no need to read; the node looks through that afterwards, and the next start mends it.
-    fn restart_with_bad_events(&mut self) -> bool {
+    pub(crate) fn restart_with_bad_events(&mut self) -> bool {
         let mut any = false;
         let serving = self.nodes.iter_mut().filter(|node| node.serves());
         for node in serving.filter(|node| node.has_bad_events()) {

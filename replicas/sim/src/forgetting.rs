@@ -74,12 +74,12 @@ impl Cluster {
         self.judge_what_is_left(kept)
     }
 
-    /// Lets time pass until all nodes are level, and nothing new has been committed for a while: what a leader commits
-    /// now, the others are told a little later.
+    /// Lets time pass until all nodes are level with whole event logs, and nothing new has been committed for a while:
+    /// what a leader commits now, the others are told a little later.
     fn rest(&mut self) -> Result<(), Violation> {
         let end = self.now().after(RECOVERY_MAX);
         let (mut known, mut since) = (0, self.now());
-        while self.now() < since.after(QUIET) {
+        while self.now() < since.after(QUIET) || self.restart_with_bad_events() {
             let last = self.history.last();
             let level = |node: &SimNode| node.is_up() && node.committed() == last;
             if last != known || !self.nodes.iter().all(level) {
