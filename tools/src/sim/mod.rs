@@ -39,7 +39,7 @@ pub struct Arguments {
     #[arg(long, value_name = "SEED", conflicts_with_all = ["seeds", "from", "minutes"])]
     seed: Option<u64>,
     /// How many worlds.
-    #[arg(long, value_name = "COUNT", conflicts_with = "minutes")]
+    #[arg(long, value_name = "COUNT", conflicts_with = "minutes", value_parser = clap::value_parser!(u64).range(1..))]
     seeds: Option<u64>,
     /// The seed of the first.
     #[arg(long, value_name = "SEED", default_value_t = 0)]

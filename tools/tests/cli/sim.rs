@@ -46,6 +46,7 @@ fn what_cannot_be_meant_is_refused() {
     for (call, said) in [
         (&["sim", "--seed", "1", "--seeds", "2"][..], "--seeds"),
         (&["sim", "--seed", "1", "--minutes", "2"], "--minutes"),
+        (&["sim", "--seeds", "0"], "--seeds"),
         (&["sim", "--length", "0"], "--length"),
         (&["sim", "--threads", "0"], "--threads"),
     ] {
