@@ -136,10 +136,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "voters": voters,
     });
     let words = format!(
-        "node {} votes now; {} nodes do: {}\n",
+        "node {} votes now; {}\n",
         member.id,
-        voters.len(),
-        listed(&voters)
+        counted(&voters, "does", "do")
     );
     arguments.change.answer(&object, &words)
 }
@@ -162,6 +161,15 @@ pub(super) fn voters(leader: &NodeStatus) -> Vec<u64> {
     let members = leader.members.iter();
     let voters = members.filter(|it| it.standing == Standing::Voter);
     voters.map(|it| it.member.id.0).collect()
+}
+
+/// How many nodes do something, and which.
+pub(super) fn counted(ids: &[u64], one_does: &str, many_do: &str) -> String {
+    let (nodes, verb) = match ids {
+        [_] => ("node", one_does),
+        _ => ("nodes", many_do),
+    };
+    format!("{} {nodes} {verb}: {}", ids.len(), listed(ids))
 }
 
 pub(super) fn listed(ids: &[u64]) -> String {

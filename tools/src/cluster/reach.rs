@@ -69,7 +69,12 @@ impl ClusterArguments {
         }
         let mut reach = match &self.config {
             Some(path) => by_config(path)?,
-            None => by_folder(&self.folder())?,
+            None => match by_folder(&self.folder()) {
+                Err(_) if self.data.is_none() && !self.connect.is_empty() => {
+                    bail!("--connect needs the key of the cluster, too: give --key FILE")
+                }
+                found => found?,
+            },
         };
         reach.key = named.unwrap_or(reach.key);
         if !self.connect.is_empty() {

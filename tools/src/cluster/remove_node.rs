@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::Args;
 use exahour_replicas::{NodeId, NodeStatus, Request};
 
-use super::add_node::{listed, standing_of, voters};
+use super::add_node::{counted, standing_of, voters};
 use super::change::{Next, once_known, until_done};
 use super::reach::ChangeArguments;
 use crate::output::tell;
@@ -58,16 +58,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         true => "is no member any more: stop it",
         false => "is no member",
     };
-    let words = format!(
-        "node {id} {gone}; {} nodes vote: {}\n",
-        voters.len(),
-        listed(&voters)
-    );
+    let words = format!("node {id} {gone}; {}\n", counted(&voters, "votes", "vote"));
     arguments.change.answer(&object, &words)
 }
 
 /// What is to be feared of a group that this node has left.
-fn risk_without(leader: &NodeStatus, id: NodeId) -> Option<String> {
+pub(super) fn risk_without(leader: &NodeStatus, id: NodeId) -> Option<String> {
     let voters = voters(leader);
     let left: Vec<u64> = voters.iter().filter(|it| **it != id.0).copied().collect();
     match left[..] {
@@ -102,5 +98,11 @@ mod tests {
         assert!(risk(&leader, 2).starts_with("node 1 votes alone"));
         // One without a vote leaves as many as there are.
         assert_eq!(risk(&leader, 4), "");
+    }
+
+    #[test]
+    fn one_node_votes_and_two_nodes_vote() {
+        assert_eq!(counted(&[2], "votes", "vote"), "1 node votes: 2");
+        assert_eq!(counted(&[2, 3], "votes", "vote"), "2 nodes vote: 2, 3");
     }
 }

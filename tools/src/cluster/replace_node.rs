@@ -3,7 +3,7 @@
 //! Called by the command line.
 //!
 //! Always holds: the new node has caught up before the old one goes, so that the group is never smaller than
-//! it was; where the old one leads, it hands over first.
+//! it was, unless the new one voted before, which is warned of; where the old one leads, it hands over first.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,11 +12,13 @@ use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use exahour_replicas::{Member, NodeId, NodeStatus, Request, Standing};
 
-use super::add_node::{Progress, by_config, check_same, listed, standing_of, voters};
+use super::add_node::{Progress, by_config, check_same, counted, standing_of, voters};
 use super::change::{Next, once_known, until_done};
 use super::reach::ChangeArguments;
+use super::remove_node::risk_without;
 use crate::connection::address;
 use crate::exit::finding;
+use crate::output::tell;
 
 /// Put a new node, started with an empty folder, in the place of one that is lost or to go.
 #[derive(Clone, Debug, Args)]
@@ -56,7 +58,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "node {old} cannot take its own place: a new node needs a number of its own"
     );
     let progress = Progress::new();
+    let mut warning = None;
     let outcome = until_done(&arguments.change, |leader| {
+        if warning.is_none()
+            && let Some(risk) = shrinks(leader, old, new)
+        {
+            tell(&format!("warning: {risk}"));
+            warning = Some(risk);
+        }
         judge(leader, old, (new, member), &progress)
     });
     progress.end();
@@ -64,14 +73,30 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let object = serde_json::json!({
         "node": new.0,
         "in_place_of": old.0,
+        "warning": warning,
         "voters": voters,
     });
     let words = format!(
-        "node {new} votes in the place of node {old}, which is to be stopped if it still runs; {} nodes do: {}\n",
-        voters.len(),
-        listed(&voters)
+        "node {new} votes in the place of node {old}, which is to be stopped if it still runs; {}\n",
+        counted(&voters, "does", "do")
     );
     arguments.change.answer(&object, &words)
+}
+
+/// What is to be feared where both vote already: one leaves and nobody comes.
+fn shrinks(leader: &NodeStatus, old: NodeId, new: NodeId) -> Option<String> {
+    let votes = |id| standing_of(leader, id).is_some_and(|it| it.standing == Standing::Voter);
+    if !votes(old) || !votes(new) {
+        return None;
+    }
+    let left = voters(leader).len() - 1;
+    let mut text =
+        format!("node {new} votes already, so the cluster gets smaller: voters left then: {left}");
+    if let Some(risk) = risk_without(leader, old) {
+        text.push_str("; ");
+        text.push_str(&risk);
+    }
+    Some(text)
 }
 
 /// Who comes, and where it is reached if that was said.
@@ -171,10 +196,15 @@ mod tests {
             Request::ReplaceNode { old, new }
         );
         assert_eq!(asked(judge(&leader, 1, None)), Request::StepDown(None));
+        assert_eq!(shrinks(&leader, old, new), None);
         let mut elsewhere = four.member;
         elsewhere.peers.set_port(1);
         assert!(judge(&leader, 2, Some(elsewhere)).is_err());
         leader.members[3].standing = Standing::Voter;
+        let told = shrinks(&leader, old, new).unwrap();
+        assert!(told.ends_with("voters left then: 3"), "{told}");
+        let told = shrinks(&leader, old, NodeId(3)).unwrap();
+        assert!(told.starts_with("node 3 votes already"), "{told}");
         leader.members[1].standing = Standing::Leaving;
         assert!(matches!(judge(&leader, 2, None).unwrap(), Next::Wait(_)));
         leader.members.remove(1);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
-use exahour_replicas::NodeId;
+use exahour_replicas::{NodeId, Standing};
 use exahour_wire::codes::Durability;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
@@ -292,6 +292,7 @@ impl Cluster {
                 "nodes": serving.iter().map(|(id, it)| json!({
                     "node": id,
                     "role": role_of(&survey, *id),
+                    "standing": standing_of(&survey, *id),
                     "orders_address": it.orders,
                     "market_data_address": it.market_data,
                     "drop_copy_address": it.drop_copy,
@@ -301,8 +302,8 @@ impl Cluster {
             }));
         }
         let mut lines = vec![format!(
-            "Exahour runs as a cluster of {} nodes, in {}",
-            self.living().count(),
+            "Exahour runs as a cluster of {}, in {}",
+            size(&survey),
             self.folder.path().display()
         )];
         lines.push(row([
@@ -317,7 +318,10 @@ impl Cluster {
         for (id, it) in &serving {
             lines.push(row([
                 &id.to_string(),
-                role_of(&survey, *id),
+                match standing_of(&survey, *id) {
+                    Some(_) => role_of(&survey, *id),
+                    None => "no member",
+                },
                 &it.orders.to_string(),
                 &it.market_data.to_string(),
                 &it.drop_copy.to_string(),
@@ -396,8 +400,25 @@ impl Cluster {
         Ok(())
     }
 
+    /// Tells of the nodes that ran before: they are not ours to stop.
+    fn tell_of_found(&self) {
+        let found = self.nodes.values().filter(|it| it.1 == Life::Found);
+        for (process, _) in found {
+            let serving = Serving::read(&process.data().join(ADDRESSES_FILE));
+            let how = match serving.ok().flatten() {
+                Some(it) => format!(" as process {0}: `kill -TERM {0}` stops it", it.process),
+                None => String::new(),
+            };
+            tell(&format!(
+                "node {} was not started here, and runs on{how}",
+                process.id
+            ));
+        }
+    }
+
     /// Stops what was started here, in good order.
     fn end(mut self, signals: &SignalFd) -> Result<()> {
+        self.tell_of_found();
         let keep = self.keep;
         let ours = self
             .nodes
@@ -464,6 +485,25 @@ fn is_founder(folder: &ClusterFolder, id: u64) -> Result<bool> {
         .any(|member| member.id == NodeId(id)))
 }
 
+/// How many nodes the cluster has; those that only run beside it do not count.
+fn size(survey: &Survey) -> String {
+    let nodes = survey.nodes();
+    let members: Vec<_> = nodes.iter().filter_map(|it| it.member).collect();
+    let voters = members.iter().filter(|it| it.standing == Standing::Voter);
+    match (members.len(), voters.count()) {
+        (1, _) => "1 node".to_owned(),
+        (all, voters) if all == voters => format!("{all} nodes"),
+        (all, voters) => format!("{all} nodes, {voters} of which vote"),
+    }
+}
+
+/// How a node stands in its cluster; none where it is no member.
+fn standing_of(survey: &Survey, id: u64) -> Option<&'static str> {
+    let nodes = survey.nodes();
+    let node = nodes.iter().find(|it| it.id == Some(NodeId(id)))?;
+    node.member.map(|it| status::standing(it.standing))
+}
+
 fn role_of(survey: &Survey, id: u64) -> &'static str {
     let found = survey.statuses().find(|it| it.id == NodeId(id));
     found.map_or("-", |it| status::role(it.role))
@@ -474,4 +514,30 @@ fn row(words: [&str; 7]) -> String {
     format!(
         "{node:>6}  {role:<9}  {orders:<15}  {market_data:<15}  {drop_copy:<15}  {peers:<15}  {process}"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use exahour_replicas::NodeRole;
+
+    use super::super::survey::tests::{member, status, survey};
+    use super::*;
+
+    #[test]
+    fn who_is_no_member_is_not_counted() {
+        let mut leader = status(1, NodeRole::Leader, 3);
+        let seen = |leader: &exahour_replicas::NodeStatus| {
+            survey(&[leader.clone(), status(3, NodeRole::Follower, 3)])
+        };
+        assert_eq!(size(&seen(&leader)), "3 nodes");
+        leader.members.push(member(4, Standing::Learner, true));
+        assert_eq!(size(&seen(&leader)), "4 nodes, 3 of which vote");
+        leader.members.truncate(2);
+        let seen = seen(&leader);
+        assert_eq!(size(&seen), "2 nodes");
+        assert_eq!(
+            (standing_of(&seen, 2), standing_of(&seen, 3)),
+            (Some("voter"), None)
+        );
+    }
 }

@@ -171,7 +171,7 @@ pub(super) fn role(role: NodeRole) -> &'static str {
     }
 }
 
-fn standing(standing: Standing) -> &'static str {
+pub(super) fn standing(standing: Standing) -> &'static str {
     match standing {
         Standing::Voter => "voter",
         Standing::Learner => "learner",

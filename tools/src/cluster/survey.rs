@@ -15,6 +15,7 @@ use exahour_replicas::{
     Request, Standing,
 };
 
+use super::add_node::listed;
 use super::reach::Reach;
 
 /// How long a node may take to be reached, and again to answer.
@@ -115,6 +116,19 @@ impl Survey {
             .iter()
             .find(|(_, answer)| answer.as_ref().is_ok_and(|status| status.id == id));
         found.map(|(address, _)| *address)
+    }
+
+    /// Why a node cannot be asked that does not answer.
+    pub(crate) fn absence_of(&self, id: NodeId) -> String {
+        let members: &[MemberStatus] = self.best_informed().map_or(&[], |it| &it.members);
+        let members: Vec<u64> = members.iter().map(|it| it.member.id.0).collect();
+        match members.is_empty() || members.contains(&id.0) {
+            true => format!("node {id} does not answer: start it first"),
+            false => format!(
+                "there is no node {id}: the members of the cluster are {}",
+                listed(&members)
+            ),
+        }
     }
 
     /// Whether the leader has enough voters beside it to decide, whom it listens to.
@@ -298,6 +312,14 @@ pub(super) mod tests {
         assert_eq!(ids, [Some(1), Some(2), Some(3)]);
         assert!(nodes[1].answer.is_err());
         assert!(nodes[2].member.is_none() && nodes[2].answer.is_ok());
+        assert_eq!(
+            found.absence_of(NodeId(2)),
+            "node 2 does not answer: start it first"
+        );
+        assert_eq!(
+            found.absence_of(NodeId(9)),
+            "there is no node 9: the members of the cluster are 1, 2"
+        );
         assert_eq!(survey(&[]).silence(), Some("gone"));
         assert_eq!(found.silence(), None);
     }

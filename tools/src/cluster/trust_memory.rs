@@ -44,7 +44,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let id = id.context("say which node: --node N")?;
     let survey = Survey::take(&reach);
     let address = survey.address_of(id);
-    let address = address.with_context(|| format!("node {id} does not answer: start it first"))?;
+    let address = address.with_context(|| survey.absence_of(id))?;
     let forgetful = survey.statuses().any(|it| it.id == id && it.forgetful);
     if !forgetful {
         return Err(finding(anyhow!(

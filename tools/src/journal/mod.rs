@@ -18,6 +18,7 @@ use exahour_replicas::FRAME_COMMANDS;
 use exahour_wire::units::Nanos;
 use serde::Serialize;
 
+use crate::cluster::folder::ClusterFolder;
 use crate::exit::judged;
 use crate::text::write_time;
 
@@ -73,6 +74,11 @@ pub fn log_folder(folder: &Path, log: Log) -> Result<PathBuf> {
     let within = folder.join(name);
     Ok(match log {
         _ if within.is_dir() => within,
+        _ if ClusterFolder::is_one(folder) => bail!(
+            "{} is the folder of a cluster: name the data folder of one of its nodes{}",
+            folder.display(),
+            one_of(folder).map_or_else(String::new, |it| format!(", such as {}", it.display()))
+        ),
         Log::Journal if holds_log(folder)? => folder.to_path_buf(),
         Log::Journal => bail!(
             "{} holds no journal: name a node's data folder, or the journal in it",
@@ -98,6 +104,14 @@ pub fn refuse_event_log(folder: &Path, recovered: &Recovered) -> Result<()> {
         folder.display()
     );
     Ok(())
+}
+
+/// The data folder of one of the nodes in a cluster's folder.
+fn one_of(folder: &Path) -> Option<PathBuf> {
+    let cluster = ClusterFolder::open(folder).ok()?;
+    let folders = cluster.nodes().iter();
+    let mut folders = folders.filter_map(|node| cluster.data_of(*node).ok());
+    folders.find(|it| it.is_dir())
 }
 
 /// Whether a folder looks like that of a log.

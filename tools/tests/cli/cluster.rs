@@ -40,6 +40,7 @@ impl Cluster {
     fn restart(&mut self, more: &[&str]) -> Value {
         let mut process = exahour(&["cluster", "--json", "--data", &self.data()])
             .args(more)
+            .stderr(std::fs::File::create(self.folder.path().join("told")).unwrap())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -73,6 +74,11 @@ impl Cluster {
 
     fn data(&self) -> String {
         self.path().display().to_string()
+    }
+
+    /// What it has said beside its lines.
+    fn told(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("told")).unwrap()
     }
 
     fn node(&self, id: u64) -> String {
@@ -209,6 +215,11 @@ fn a_cluster_survives_its_leader_and_goes_on_where_it_was() {
     cluster.order(first);
     cluster.stop();
     let mut node = cluster.others.pop().unwrap();
+    let runs_on = format!(
+        "node {first} was not started here, and runs on as process {}",
+        node.id()
+    );
+    assert!(cluster.told().contains(&runs_on), "{}", cluster.told());
     signal(&node, Signal::SIGTERM);
     assert!(until("the node ends", || node.try_wait().unwrap()).success());
     assert!(refuse(&["status", "--data", &cluster.data()]).contains("no node"));
@@ -217,6 +228,14 @@ fn a_cluster_survives_its_leader_and_goes_on_where_it_was() {
     assert_eq!(by_node(&again).len(), 3);
     cluster.order(cluster.leader());
     cluster.stop();
+    for command in ["replay", "audit"] {
+        let refused = refuse(&[command, &cluster.data()]);
+        assert!(refused.contains("is the folder of a cluster"), "{refused}");
+        assert!(
+            refused.contains("such as ") && refused.contains("node-1"),
+            "{refused}"
+        );
+    }
     let refused = refuse(&["cluster", "--nodes", "5", "--data", &cluster.data()]);
     assert!(
         refused.contains("a cluster of 3 nodes already"),
@@ -315,6 +334,10 @@ fn nodes_come_and_go_while_a_cluster_runs() {
     let gone = ["step-down", "--to", "4", "--data", &data];
     let told = fail(&gone);
     assert!(told.contains("node 4 has no vote"), "{told}");
+    for command in ["take-snapshot", "trust-memory"] {
+        let told = refuse(&[command, "--node", "9", "--data", &data]);
+        assert!(told.contains("there is no node 9"), "{told}");
+    }
     let told = fail(&["trust-memory", "--node", "5", "--yes", "--data", &data]);
     assert!(told.contains("has forgotten nothing"), "{told}");
     let nobody = [
@@ -514,6 +537,13 @@ fn the_files_of_a_cluster_are_made_for_machines_of_their_own() {
         &at("node.toml"),
     ]);
     assert!(told.contains("--peers and --orders"), "{told}");
+    let nowhere = exahour(&["status", "--connect", "127.0.0.1:9"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(nowhere.status.code(), Some(2));
+    let told = texts(&nowhere).1;
+    assert!(told.contains("give --key FILE"), "{told}");
     let told = refuse(&["start", "--found", "--data", &at("data")]);
     assert!(told.contains("this one is alone"), "{told}");
     let told = refuse(&["status", "--data", &at("")]);
