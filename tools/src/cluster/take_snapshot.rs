@@ -13,6 +13,7 @@ use super::add_node::listed;
 use super::reach::{ChangeArguments, Reach};
 use super::survey::{Survey, ask};
 use crate::interrupt::Interrupt;
+use crate::output::tell;
 
 /// How long to wait from one look to the next.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -52,6 +53,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         None => format!("node {node} has none: it has applied no entry yet\n"),
     });
     let lines: String = lines.collect();
+    if survey.leader().is_none() {
+        tell(
+            "no node leads: entries that came later are not applied yet, and stand in no snapshot",
+        );
+    }
     let nodes = nodes.iter();
     let nodes =
         nodes.map(|(node, index)| serde_json::json!({"node": node, "snapshot_index": index}));

@@ -502,6 +502,10 @@ fn a_cluster_without_a_quorum_is_told_by_the_exit_code() {
         told.contains("no node leads").then_some(told)
     });
     assert!(told.starts_with("exahour: "), "{told}");
+    let alone = ["--connect", peers.as_str().unwrap(), "--key", &key];
+    let (taken, told) = texts(&run(&[&["take-snapshot"][..], &alone].concat()));
+    assert!(taken.contains("has a snapshot of entry"), "{taken}{told}");
+    assert!(told.contains("no node leads: entries"), "{told}");
     let told = refuse(&["step-down", "--timeout", "1s", "--data", &cluster.data()]);
     assert!(
         told.contains("not done within 1 s: no node leads"),
