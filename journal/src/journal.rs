@@ -281,7 +281,13 @@ fn recover(config: &Config) -> Result<Scan> {
     let (disk, dir) = (config.disk.as_ref(), config.dir.as_path());
     let noted = untold(disk, &list(disk, dir)?)?;
     match (config.on_damage, noted) {
-        (OnDamage::Refuse, None) => return scan(disk, dir, config.verify),
+        (OnDamage::Refuse, None) => {
+            let scan = scan(disk, dir, config.verify)?;
+            if scan.recovered.run == MachineRun::Another {
+                note_restart(disk, dir)?;
+            }
+            return Ok(scan);
+        }
         (OnDamage::Refuse, Some((segment, damage))) => {
             return Err(JournalError::Corrupt {
                 segment,

@@ -1,7 +1,8 @@
 //! Damage to flushed frames: what is behind it is kept elsewhere, and the log is cut there.
 //!
 //! Called when a log is opened whose owner can have the lost frames from others
-//! ([`OnDamage::SetAside`](crate::OnDamage)). The segment with the damage is copied whole, where a part of it is good;
+//! ([`OnDamage::SetAside`](crate::OnDamage)), and by an owner who has no use for what follows
+//! ([`Journal::set_aside_from`](crate::Journal::set_aside_from)). The segment with the damage is copied whole, where a part of it is good;
 //! those behind it are moved, so that no more room is needed than for one:
 //!
 //! ```text

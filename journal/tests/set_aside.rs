@@ -401,8 +401,14 @@ fn the_same_place_can_be_damaged_again() {
 /// A restart of the machine is told until the owner knows, too, though every open renews the marks.
 #[test]
 fn a_restart_of_the_machine_is_told_until_it_is_known() {
+    for on_damage in [OnDamage::SetAside, OnDamage::Refuse] {
+        tells_a_restart_until_it_is_known(on_damage);
+    }
+}
+
+fn tells_a_restart_until_it_is_known(on_damage: OnDamage) {
     let dir = written();
-    let settings = config(dir.path(), OnDamage::SetAside);
+    let settings = config(dir.path(), on_damage);
     let run = |journal: &Journal| journal.recovered.run;
     assert_eq!(run(&Journal::open(&settings).unwrap()), MachineRun::Same);
     change(&dir.path().join("control"), |bytes| {

@@ -55,7 +55,7 @@ pub use event_log::EventLog;
 pub use genesis::{Genesis, GenesisCalendar, GenesisError, time_of_day};
 pub use kept_group::{KeptGroup, kept_group};
 pub use members::{Member, NodeId, Standing};
-pub use node::{Addresses, Assembled, Node, opens_again};
+pub use node::{Addresses, Assembled, Node, node_error, opens_again};
 pub use on_disk::Recovery;
 pub use operator::{Operator, OperatorError};
 pub use operator_link::{Answer, OperatorLink};

@@ -242,13 +242,19 @@ impl Node {
 /// log is to be cut.
 #[must_use]
 pub fn opens_again(failure: &AgentFailure) -> bool {
-    let AgentFailure::Halted { halt, .. } = failure else {
-        return false;
-    };
     matches!(
-        halt.reason.downcast_ref(),
+        node_error(failure),
         Some(NodeError::SnapshotArrived { .. } | NodeError::EventsDoubtful)
     )
+}
+
+/// Why a node ended, where an agent of it said so.
+#[must_use]
+pub fn node_error(failure: &AgentFailure) -> Option<&NodeError> {
+    match failure {
+        AgentFailure::Halted { halt, .. } => halt.reason.downcast_ref(),
+        _ => None,
+    }
 }
 
 /// Refuses a start by a clock that cannot be believed, or with a genesis that contradicts itself: what is wrong

@@ -61,6 +61,9 @@ pub(crate) const PROMISES: &str = "raft-state";
 /// The id of the only member of a group of one.
 pub(crate) const ALONE: NodeId = NodeId(1);
 
+/// Why a part of an event log that is whole is set aside.
+const MAY_BE_LOST: &str = "what follows may be of commands that were lost";
+
 /// How often it is looked whether the snapshots are still there that the journal gives up its beginning for.
 const LOOK_FOR_SNAPSHOTS_EVERY: Nanos = Nanos(1_000_000_000);
 
@@ -81,6 +84,8 @@ pub struct Recovery {
 /// Everything of one data folder.
 pub(crate) struct OnDisk {
     log_id: LogId,
+    /// Whether a snapshot from another node was put in place, with the events behind it.
+    installed: bool,
     pub(crate) storage: JournalStorage,
     pub(crate) flusher: Flusher,
     /// Of the journal, and of the event log.
@@ -123,18 +128,29 @@ impl OnDisk {
             }
             opened => opened,
         }?;
+        if opened.tells_of_what_may_be_lost() {
+            opened.storage.set_events_doubtful(true)?;
+            drop(opened);
+            opened = Self::open_as_it_is(config, world, wanted.clone())?;
+        }
         if opened.storage.promises().events_doubtful {
             let events = events_config(&world.disk, config, opened.log_id);
             if let Some(index) = opened.first_doubtful(&events)? {
                 drop(opened);
-                let why = "what follows may be of commands that were lost";
-                Journal::set_aside_from(&events, index, why)
+                Journal::set_aside_from(&events, index, MAY_BE_LOST)
                     .map_err(NodeError::log("event log"))?;
                 opened = Self::open_as_it_is(config, world, wanted)?;
             }
             opened.storage.set_events_doubtful(false)?;
         }
         Ok(opened)
+    }
+
+    /// Whether there are events of commands that this node's journal has lost to damage. The others may have lost them
+    /// too, and go on with other commands. What came with a snapshot just now is of the history that they go on with.
+    fn tells_of_what_may_be_lost(&self) -> bool {
+        let ahead = self.event_log.last_command() >= self.end.next;
+        ahead && self.storage.forgetful() && !self.installed
     }
 
     /// The first frame of the event log behind what the snapshot stands for.
@@ -165,7 +181,8 @@ impl OnDisk {
         }
         let events = events_config(disk, config, journal.recovered.log_id);
         let place = (data.as_path(), &events);
-        if let Some(index) = install(place, &mut journal, &reader, &mut promises, config.notice)? {
+        let installed = install(place, &mut journal, &reader, &mut promises, config.notice)?;
+        if let Some(index) = installed {
             (config.notice)(&format!(
                 "this node goes on behind entry {index}, from a snapshot"
             ));
@@ -212,6 +229,7 @@ impl OnDisk {
         recovery.views_event = views.as_ref().map_or(0, |it| it.last_event().0);
         Ok(Self {
             log_id: journal.recovered.log_id,
+            installed: installed.is_some(),
             storage,
             flusher: journal.flusher,
             stagers: vec![journal.stager, events.stager],
@@ -549,8 +567,12 @@ fn open_log_of_events(
 ) -> Result<Journal, NodeError> {
     let opened = Journal::open_or_create(events).map_err(NodeError::log("event log"))?;
     if let Some(damage) = &opened.recovered.damage {
+        let cut = match damage.why == MAY_BE_LOST {
+            true => "cut",
+            false => "damaged",
+        };
         (config.notice)(&format!(
-            "the event log is damaged at position {} ({}): what follows is written again from the journal; what \
+            "the event log is {cut} at position {} ({}): what follows is written again from the journal; what \
              was there is kept in {}/{EVENTS}/damaged-{:020}",
             damage.position,
             damage.why,
@@ -576,8 +598,7 @@ fn open_event_log(
     let reader = follow(disk, &path, "event log")?;
     let event_log = EventLog::new(appender, &reader).map_err(NodeError::log("event log"))?;
     let told = event_log.last_command();
-    // They may have come with a snapshot, or the journal gets again from its peers what it lost: only what was
-    // committed has events, and gives the same again.
+    // They may have come with a snapshot, and the journal gets from its peers what they are of; or they are cut.
     if told >= end.next && !ahead {
         return Err(NodeError::EventsAhead {
             path,

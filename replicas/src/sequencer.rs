@@ -155,13 +155,15 @@ impl Sequencer {
                 }
             }
             request => {
-                self.opens_again |= request == Request::TrustMemory && self.tells_of_more()?;
-                if self.opens_again {
+                let lost = request == Request::TrustMemory && self.tells_of_more()?;
+                let reply = answer(&mut self.consensus, &self.engine, request)?;
+                if lost && reply == Reply::Done {
                     // Nobody else will give the commands again that the events are of.
                     let storage = self.consensus.raft().mut_store();
                     storage.set_events_doubtful(true)?;
+                    self.opens_again = true;
                 }
-                answer(&mut self.consensus, &self.engine, request)
+                Ok(reply)
             }
         }
     }

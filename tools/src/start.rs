@@ -15,7 +15,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use exahour_gateway::error::GatewayError;
 use exahour_journal::{FlushBody, JournalError, Position, Reader, Verify, inspect, inspect_good};
-use exahour_replicas::{Node, NodeConfig, NodeError, Recovery, opens_again};
+use exahour_replicas::{Node, NodeConfig, NodeError, Recovery, node_error, opens_again};
 use exahour_wire::codes::Durability;
 use exahour_wire::events::{EventPrefix, StateHashed};
 use exahour_wire::ids::SessionId;
@@ -112,19 +112,19 @@ struct Found {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let config = configure(arguments)?;
     let signals = catch_signals()?;
-    while run_once(&config, arguments, &signals)? == Ended::OpensAgain {
-        tell("a snapshot has come from another node: this one opens again from it");
+    while let Ended::OpensAgain(why) = run_once(&config, arguments, &signals)? {
+        tell(&why);
     }
     Ok(())
 }
 
 /// How a run of a node ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Ended {
     /// It was told to.
     Stopped,
-    /// It has fetched a snapshot, and goes on from it.
-    OpensAgain,
+    /// It has fetched a snapshot, or has to cut its event log, and goes on: why.
+    OpensAgain(String),
 }
 
 fn run_once(config: &NodeConfig, arguments: &Arguments, signals: &SignalFd) -> Result<Ended> {
@@ -393,7 +393,9 @@ struct CaughtUp {
 impl CaughtUp {
     fn new(data: &Path, found: &Found) -> Result<Self> {
         let mut events = Reader::follow(data.join("events"), Verify::Trust).context("event log")?;
-        if let Some(end) = found.events_end {
+        // The start may have cut it.
+        let known = found.events_end.filter(|end| *end <= events.appended());
+        if let Some(end) = known {
             events.seek(end).context("event log")?;
         }
         Ok(Self {
@@ -550,10 +552,22 @@ fn stop(node: Node, json: bool) -> Result<Ended> {
 /// Why a node ended by itself.
 fn halted(node: Node) -> Result<Ended> {
     match node.join() {
-        Err(failure) if opens_again(&failure) => Ok(Ended::OpensAgain),
-        Ok(()) => Err(finding(anyhow!("the node ended by itself, without an error"))),
-        Err(failure) => Err(finding(anyhow::Error::new(failure).context(
-            "the node halted; what was acknowledged is in the journal: mend the cause and start again",
+        Err(failure) if opens_again(&failure) => {
+            let why = node_error(&failure).map(ToString::to_string);
+            Ok(Ended::OpensAgain(why.unwrap_or_default()))
+        }
+        Ok(()) => Err(finding(anyhow!(
+            "the node ended by itself, without an error"
         ))),
+        Err(failure) => {
+            let replaced = matches!(node_error(&failure), Some(NodeError::HistoryLost { .. }));
+            let what = match replaced {
+                true => "the node halted",
+                false => {
+                    "the node halted; what was acknowledged is in the journal: mend the cause and start again"
+                }
+            };
+            Err(finding(anyhow::Error::new(failure).context(what)))
+        }
     }
 }

@@ -4,8 +4,9 @@
 //!
 //! Always holds: the node that was named as the leader comes first, then the known ones in turn; once
 //! as many attempts have failed as there are nodes, the next waits, a quarter longer each time up to
-//! [`PAUSE_MAX`]. A node among several is given [`PATIENCE_MIN`] to say anything, and twice as long after each such
-//! round: a machine without power does not refuse a connection, and another may lead already. Does not: touch a socket or a clock.
+//! [`PAUSE_MAX`]. A node among several is given [`PATIENCE_MIN`] to say anything, and twice as long after each
+//! such round: a machine without power does not refuse a connection, and another may lead already.
+//! Does not: touch a socket or a clock.
 
 use std::net::SocketAddr;
 

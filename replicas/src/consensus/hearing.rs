@@ -74,6 +74,7 @@ impl Consensus {
         let ignored = match kind {
             MessageType::MsgPropose => true,
             MessageType::MsgSnapshot => {
+                self.check_history(&message)?;
                 self.fetch_snapshot(&message);
                 true
             }
@@ -91,7 +92,7 @@ impl Consensus {
         if self.beyond(&message) {
             return Ok(());
         }
-        if kind == MessageType::MsgAppend && message.term >= self.term() {
+        if kind == MessageType::MsgAppend {
             self.check_history(&message)?;
         }
         // What raft refuses is from a node that is no member (any more): as good as lost.
@@ -100,26 +101,43 @@ impl Consensus {
         Ok(())
     }
 
-    /// Refuses to go on where a leader has other entries than those that are committed here. Raft would say that it
-    /// has the leader's, and be counted for them.
-    fn check_history(&self, message: &Message) -> Result<(), NodeError> {
-        let log = &self.raft.raft.raft_log;
-        let before = (message.index, message.log_term);
-        let entries = message.entries.iter().map(|it| (it.index, it.term));
-        let known = std::iter::once(before).chain(entries);
-        let mut differing = known
-            .take_while(|(index, _)| *index <= log.committed)
-            .filter(|(index, term)| {
-                // What raft has taken in may not be in the journal yet.
-                let own = log.term(*index);
-                own.is_ok_and(|own| own > 0 && own != *term)
-            });
-        match differing.next() {
-            None => Ok(()),
-            Some((index, _)) => Err(NodeError::HistoryLost {
-                what: format!("entry {index}"),
-            }),
+    /// Refuses to go on where a leader has other entries than those that are committed here: raft would say that it
+    /// has the leader's, and be counted for them. Where no snapshot stands on them, the node opens again and knows
+    /// them no longer.
+    fn check_history(&mut self, message: &Message) -> Result<(), NodeError> {
+        if message.term < self.term() {
+            return Ok(());
         }
+        let Some(index) = self.first_other(message) else {
+            return Ok(());
+        };
+        let store = self.raft.mut_store();
+        if index > store.newest_snapshot() {
+            store.set_events_doubtful(true)?;
+            return Err(NodeError::EventsDoubtful);
+        }
+        Err(NodeError::HistoryLost {
+            what: format!("entry {index}"),
+        })
+    }
+
+    /// The first entry that is committed here and another one where the message is from.
+    fn first_other(&self, message: &Message) -> Option<u64> {
+        let log = &self.raft.raft.raft_log;
+        let snapshot = message.get_snapshot().get_metadata();
+        let known = match message.get_msg_type() {
+            MessageType::MsgSnapshot => (snapshot.index, snapshot.term),
+            _ => (message.index, message.log_term),
+        };
+        let entries = message.entries.iter().map(|it| (it.index, it.term));
+        let mut known = std::iter::once(known)
+            .chain(entries)
+            .take_while(|(index, _)| *index <= log.committed);
+        let differs = |(index, term): &(u64, u64)| {
+            // What raft has taken in may not be in the journal yet.
+            log.term(*index).is_ok_and(|own| own > 0 && own != *term)
+        };
+        known.find(differs).map(|(index, _)| index)
     }
 
     /// A link that breaks mostly means that the process at its other end has ended. Where the leader's does, this

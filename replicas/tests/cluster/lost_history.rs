@@ -1,11 +1,11 @@
-//! Under `replicated` a majority loses what was only in memory, and the group goes on without it: nobody tells of
-//! it any longer.
+//! A majority loses what was only in memory, or what its disks kept, and the group goes on without it: nobody tells
+//! of it any longer.
 
 use exahour_replicas::{Reply, Request};
 use exahour_wire::codes::{Durability, Side};
 
 use crate::group::{Group, accepted_in};
-use crate::in_and_out::{keep_for_power_loss, lose_power, order};
+use crate::in_and_out::{first_segment, flip_a_bit, keep_for_power_loss, lose_power, order};
 use crate::trade::{place, place_all};
 
 /// Node 3 has everything, and nodes 1 and 2 have only the first 50 of 100 orders, of which they told their clients.
@@ -48,6 +48,37 @@ fn a_node_that_told_of_what_the_group_has_lost_tells_of_it_no_longer() {
     group.wait_until_level();
     let events = [1, 2, 3].map(|id| group.events(id));
     assert_eq!(accepted_in(&events[0]), 60);
+    // Not by `assert_eq`: it would print all of both.
+    assert!(events[1] == events[0], "node 2 tells of other events");
+    assert!(events[2] == events[0], "node 3 tells of other events");
+}
+
+/// All journals are damaged, and two nodes are trusted: the third catches up with what they go on with.
+#[test]
+fn who_lost_commands_to_damage_and_is_not_trusted_tells_of_them_no_longer() {
+    let mut group = Group::founded(3);
+    place_all(&mut group.connect_to_all(1), 1..=100);
+    group.wait_until_level();
+    let all = [1, 2, 3];
+    all.iter().for_each(|id| group.stop(*id));
+    for id in all {
+        flip_a_bit(
+            &first_segment(&group.journal(id)),
+            12_000 + 600 * id as usize,
+        );
+    }
+    all.iter().for_each(|id| group.start(*id));
+    for id in [1, 2] {
+        assert_eq!(group.ask(id, &Request::TrustMemory), Reply::Done);
+    }
+    let leader = group.leader();
+    let mut client = group.connect(leader, 2);
+    for name in 1..=200 {
+        place(&mut client, &order(name, 200, Side::Buy, 1));
+    }
+    group.wait_until_level();
+    let events = all.map(|id| group.events(id));
+    assert!((200..300).contains(&accepted_in(&events[0])));
     // Not by `assert_eq`: it would print all of both.
     assert!(events[1] == events[0], "node 2 tells of other events");
     assert!(events[2] == events[0], "node 3 tells of other events");
