@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
 
 use exahour_gateway::clock::{Clock, ManualClock, Steady, SystemClock};
 use exahour_gateway::feed::client::FeedClient;
@@ -79,8 +80,12 @@ fn clients_that_come_and_go_over_tcp_hold_the_books() {
         for client in &mut clients {
             let publisher = agent.subscribers().publisher();
             let next = publisher.history(client.image().depth()).next();
+            let mut turned = Instant::now();
             turn_until(&mut agent, &format!("seed {seed}"), || {
-                clock.advance(Nanos(10_000));
+                // No faster than the agent's own clock, or its signs of life come too late.
+                let now = Instant::now();
+                clock.advance(Nanos(now.duration_since(turned).as_nanos() as u64));
+                turned = now;
                 client.poll(clock.steady(), &mut |_, _| ()).unwrap();
                 let image = client.image();
                 // One instrument's client hears of the end by the next sign of life.
