@@ -501,7 +501,7 @@ impl Cluster {
                 (false, _) => None,
             };
             if rests_at.is_some_and(|at| self.now >= at) {
-                if !self.restart_with_bad_events() {
+                if !self.restart_with_bad_events() && !self.owes_answers()? {
                     return Ok(());
                 }
                 rests_at = None;
@@ -511,6 +511,16 @@ impl Cluster {
             }
             self.step()?;
         }
+    }
+
+    /// Whether a client is still to be told what became of a message: one may be at a leader that nobody hears in
+    /// time, so that another has to be found first.
+    fn owes_answers(&self) -> Result<bool, Violation> {
+        let meaning = Meaning::of(&self.history)?;
+        let clients = self.clients.iter().map(Client::versions);
+        let versions = clients.chain(self.users.iter().map(User::versions));
+        let mut last = versions.filter_map(<[VersionTold]>::last);
+        Ok(last.any(|told| meaning.check_known(told).is_err()))
     }
 
     /// Restarts nodes whose event log is not known to be whole again, if there are any. A start believes what it has

@@ -89,7 +89,7 @@ fn clusters_hold() {
 }
 
 /// Worlds that did not hold once, and what was wrong: with the nodes, or with what the world did to them.
-const DID_NOT_HOLD: [u64; 10] = [
+const DID_NOT_HOLD: [u64; 11] = [
     // Of four voters one machine was lost, and another one's memory with it, because the machine that was to take
     // the place was counted as a voter already: no quorum remembered everything, and the group rightly stood still.
     724, 100_065,
@@ -100,6 +100,8 @@ const DID_NOT_HOLD: [u64; 10] = [
     1_215,
     // Of five voters one had just lost its power unnoticed, and another its memory, when a third one was removed.
     300_034,
+    // A leader was lost with the last messages just as the world came to rest, and it was judged before the next.
+    206,
     // A world that forgot was judged before a node was started again whose event log it had found damaged.
     7_051,
     // The flush of a segment that was being staged for events failed within a batch, and the rest of the batch was
