@@ -293,6 +293,12 @@ impl JournalStorage {
         self.appender.release_before(position);
     }
 
+    /// The last entry that a snapshot of this node stands on, as far as is known here: it starts from one, and hears
+    /// of others a little later.
+    pub(crate) fn stands_on(&self) -> u64 {
+        self.newest_snapshot().max(self.known_committed)
+    }
+
     /// The entry that the newest snapshot stands behind; zero where there is none.
     pub(crate) fn newest_snapshot(&self) -> u64 {
         self.standing.newest.map_or(0, |(index, _)| index)

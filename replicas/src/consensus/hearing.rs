@@ -112,7 +112,7 @@ impl Consensus {
             return Ok(());
         };
         let store = self.raft.mut_store();
-        if index > store.newest_snapshot() {
+        if index > store.stands_on() {
             store.set_events_doubtful(true)?;
             return Err(NodeError::EventsDoubtful);
         }

@@ -9,10 +9,11 @@ use crate::in_and_out::{first_segment, flip_a_bit, keep_for_power_loss, lose_pow
 use crate::trade::{place, place_all};
 
 /// Node 3 has everything, and nodes 1 and 2 have only the first 50 of 100 orders, of which they told their clients.
-/// They are trusted one after the other until one of them leads, and take ten others.
-fn that_has_lost(more: &str) -> Group {
-    let more = format!("[journal]\nsegment_bytes = 262144\n{more}");
-    let mut group = Group::founded_under(Durability::Replicated, 3, &more);
+/// They are trusted one after the other until one of them leads, and take ten others. `before` is done once all have
+/// all.
+fn that_has_lost(before: impl FnOnce(&Group)) -> Group {
+    let small = "[journal]\nsegment_bytes = 262144\n";
+    let mut group = Group::founded_under(Durability::Replicated, 3, small);
     place_all(&mut group.connect_to_all(1), 1..=50);
     group.wait_until_level();
     let all = [1, 2, 3];
@@ -23,6 +24,7 @@ fn that_has_lost(more: &str) -> Group {
     all.iter().for_each(|id| group.start(*id));
     place_all(&mut group.connect_to_all(1), 51..=100);
     group.wait_until_level();
+    before(&group);
     all.iter().for_each(|id| group.stop(*id));
     for id in [1, 2] {
         lose_power(&group.data(id));
@@ -41,7 +43,7 @@ fn that_has_lost(more: &str) -> Group {
 
 #[test]
 fn a_node_that_told_of_what_the_group_has_lost_tells_of_it_no_longer() {
-    let mut group = that_has_lost("");
+    let mut group = that_has_lost(|_| {});
     group.start(3);
     group.until("it finds out", |group| group.has_ended(3));
     assert_eq!(group.reopen(), [3]);
@@ -86,7 +88,13 @@ fn who_lost_commands_to_damage_and_is_not_trusted_tells_of_them_no_longer() {
 
 #[test]
 fn a_node_whose_snapshot_is_of_what_the_group_has_lost_stops_and_says_so() {
-    let mut group = that_has_lost("[snapshots]\njournal_bytes = 4096\n");
+    let mut group = that_has_lost(|group| {
+        let last = group.wait_until_level();
+        assert_eq!(group.ask(3, &Request::TakeSnapshot), Reply::Done);
+        group.until("node 3 has a snapshot", |group| {
+            group.status(3).is_some_and(|it| it.snapshot >= last)
+        });
+    });
     group.start(3);
     let why = group.ended_because(3);
     assert!(
